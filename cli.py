@@ -1,0 +1,285 @@
+"""The command line: parse, call one library function, show. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from llc.store import Experiment
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class Group(click.Group):
+    """A group whose commands end with one sentence instead of a traceback when the library says what is wrong."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from llc.errors import Interrupted, InvalidInput, LLCError
+
+        try:
+            return super().invoke(ctx)
+        except (LLCError, KeyboardInterrupt) as error:
+            if ctx.params.get("debug"):
+                raise
+            if isinstance(error, Interrupted | KeyboardInterrupt):
+                _say("Stopped. What was finished is kept; run the same command again to go on.")
+                sys.exit(1)
+            _say(f"Error: {error}")
+            sys.exit(2 if isinstance(error, InvalidInput) else 1)
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            _say(f"Error: {error.filename or 'the system'}: {error.strerror or error}")
+            sys.exit(1)
+
+
+class Auto(click.ParamType):
+    """A number, or `auto` for a choice from the data (None)."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value in (None, "auto"):
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} given, expected a number or auto", param, ctx)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="local-learning-coefficient", prog_name="llc")
+def main(debug: bool) -> None:
+    """How a network's complexity develops over training.
+
+    Train in-context regression transformers, estimate the local learning coefficient (LLC) at their checkpoints, and
+    see their joint trajectories. Every command can be stopped with Ctrl-C and run again to go on.
+
+    \b
+    Example, the whole of it in a few minutes:
+      llc demo
+    """
+
+
+@main.command()
+@click.option("--preset", default="tiny", show_default=True, help="tiny, hoogland or carroll.")
+@click.option("--out", type=FOLDER, default=None, help="Folder of the experiment.  [default: runs/PRESET]")
+@click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities, such as 1,4,16,inf.")
+@click.option("--seeds", metavar="S,S,…", default=None, help="Seeds of initial weights and data, such as 0,1.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+def train(
+    preset: str, out: Path | None, num_tasks: str | None, seeds: str | None, settings: tuple[str, ...], jobs: int | None
+) -> None:
+    """Train a sweep of runs and save dense checkpoints.
+
+    Every task diversity M is trained with every seed, side by side on the cores there are.
+
+    \b
+    Examples:
+      llc train --preset tiny --out runs/tiny
+      llc train --out runs/mine --num-tasks 1,16,inf --seeds 0,1 --set training.steps=2000
+    """
+    from llc import training
+    from llc.config import parse_setting
+    from llc.training import presets
+
+    config = presets.preset(preset)
+    overrides = dict(parse_setting(setting) for setting in settings)
+    if num_tasks is not None:
+        overrides["sweep.num_tasks"] = _numbers("--num-tasks", num_tasks, also=("inf",))
+    if seeds is not None:
+        overrides["sweep.seeds"] = _numbers("--seeds", seeds)
+    config = config.override(overrides)
+    with _progress("steps") as report:
+        experiment = training.train(config, out or Path("runs") / preset, jobs=jobs, report=report)
+    _show_summary(experiment)
+    _next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}", f"llc plot {experiment.path}")
+
+
+@main.command("estimate-llc")
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", default="log:12", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
+@click.option("--sampler", default="kinetic", show_default=True, help="kinetic or sgld.")
+@click.option("--chains", type=int, default=4, show_default=True, help="Chains a checkpoint.")
+@click.option("--draws", type=int, default=200, show_default=True, help="Draws a chain keeps.")
+@click.option("--warmup", type=int, default=None, help="Draws before those, never averaged.  [default: as many]")
+@click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
+@click.option("--batch-size", type=int, default=256, show_default=True, help="Sequences a draw.")
+@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Inverse temperature; auto: n/log n.")
+@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: 9 P/|w|^2.")
+@click.option("--step-size", type=Auto(), default="auto", show_default=True, help="auto: from the curvature.")
+@click.option("--control-variates", is_flag=True, help="Correct minibatch gradients by their error at w*.")
+@click.option("--loss", default="mse", show_default=True, help="mse or nll.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--overwrite", is_flag=True, help="Replace estimates made with other settings.")
+def estimate_llc(folder: Path, jobs: int | None, overwrite: bool, steps: str, **settings: Any) -> None:
+    """Estimate the local learning coefficient over training.
+
+    The same checkpoints of every run, all with one setting. Finished checkpoints are kept, so more steps can be added
+    later.
+
+    \b
+    Examples:
+      llc estimate-llc runs/tiny
+      llc estimate-llc runs/tiny --steps 500,1000,5000 --chains 8 --gamma 100
+      llc estimate-llc runs/tiny --steps last --sampler sgld --draws 2000
+    """
+    from llc import complexity
+
+    experiment = _experiment(folder)
+    with _progress("checkpoints") as report:
+        complexity.estimate_llc_over_training(
+            experiment, steps=steps, jobs=jobs, overwrite=overwrite, report=report, **settings
+        )
+    _show_summary(experiment)
+    _next(f"llc plot {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--components", type=int, default=4, show_default=True, help="Principal components to keep.")
+@click.option("--sequences", type=int, default=512, show_default=True, help="Sequences in the probe.")
+def pca(folder: Path, components: int, sequences: int) -> None:
+    """Joint trajectory PCA over all checkpoints of all runs.
+
+    Ridge and dMMSE are projected into the same space, and are never part of the fit.
+
+    \b
+    Example:
+      llc pca runs/tiny --components 4
+    """
+    from llc import development
+
+    experiment = _experiment(folder)
+    with _progress("checkpoints") as report:
+        result = development.joint_pca(experiment, components, sequences=sequences, report=report)
+    shares = ", ".join(f"{100 * share:.1f} %" for share in result.explained_variance_ratio.values)
+    click.echo(f"Variance explained by component: {shares}.")
+    _next(f"llc plot {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+def show(folder: Path) -> None:
+    """What an experiment or a run holds.
+
+    \b
+    Examples:
+      llc show runs/tiny
+      llc show "runs/tiny/M=16,seed=0"
+    """
+    from llc import store
+
+    found = store.open_folder(folder)
+    click.echo(store.describe(found))
+    if isinstance(found, store.Experiment):
+        _show_summary(found)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--figure", "figures", multiple=True, help="Only this one: losses, llc, llc_by_diversity or pca.")
+def plot(folder: Path, figures: tuple[str, ...]) -> None:
+    """Draw the figures of an experiment into its folder.
+
+    \b
+    Examples:
+      llc plot runs/tiny
+      llc plot runs/tiny --figure pca
+    """
+    from llc import plots
+
+    _show_figures(*plots.save_figures(_experiment(folder), list(figures)))
+
+
+@main.command()
+@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder of the experiment.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+def demo(out: Path, jobs: int | None) -> None:
+    """Everything at once on the tiny preset: train, estimate-llc, pca, plot.
+
+    \b
+    Example:
+      llc demo --out runs/demo
+    """
+    from llc import complexity, development, plots, training
+    from llc.complexity import presets as complexity_presets
+    from llc.training import presets
+
+    click.echo(f"1/4  llc train --preset tiny --out {out}")
+    with _progress("steps") as report:
+        experiment = training.train(presets.tiny(), out, jobs=jobs, report=report)
+    settings, steps = complexity_presets.TINY, complexity_presets.TINY_STEPS
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
+    click.echo(f"2/4  llc estimate-llc {out} --steps {steps} {options}")
+    with _progress("checkpoints") as report:
+        complexity.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, report=report, **settings)
+    click.echo(f"3/4  llc pca {out}")
+    with _progress("checkpoints") as report:
+        development.joint_pca(experiment, report=report)
+    click.echo(f"4/4  llc plot {out}")
+    _show_figures(*plots.save_figures(experiment))
+    _show_summary(experiment)
+
+
+def _experiment(folder: Path) -> Experiment:
+    """The experiment in a folder, or one sentence that says what the folder is instead."""
+    from llc import store
+    from llc.errors import InvalidInput
+
+    found = store.open_folder(folder)
+    if isinstance(found, store.Run):
+        raise InvalidInput(f"{folder} is a single run; give the experiment above it, {folder.parent}")
+    return found
+
+
+def _numbers(option: str, text: str, also: tuple[str, ...] = ()) -> list[int | str]:
+    """A comma-separated list of whole numbers and the words in `also`."""
+    from llc.errors import InvalidInput
+
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        return [part if part in also else int(part) for part in parts]
+    except ValueError:
+        words = "".join(f" or {word}" for word in also)
+        raise InvalidInput(f"{option} {text} given, expected whole numbers{words} with commas between") from None
+
+
+def _progress(unit: str):
+    from llc.progress import progress
+
+    return progress(unit)
+
+
+def _show_summary(experiment: Experiment) -> None:
+    from llc import development
+
+    table = development.summary_table(experiment)
+    if len(table):
+        click.echo(development.format_table(table))
+
+
+def _show_figures(written: list[Path], missing: dict[str, str]) -> None:
+    for path in written:
+        click.echo(f"Drew {path}")
+    for name, why in missing.items():
+        click.echo(f"Left out {name}: {why}")
+
+
+def _next(*commands: str) -> None:
+    click.echo("Next: " + "   ".join(commands))
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""llc: how a network's complexity develops over training, by the local learning coefficient.
+
+    import llc
+    experiment = llc.train(llc.presets.tiny(), out="runs/tiny")
+    llc.estimate_llc_over_training(experiment)
+    llc.joint_pca(experiment)
+    experiment.metrics, experiment.llc, experiment.pca     # labelled xarray datasets
+
+Names are imported when first used, so that `import llc` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Public name -> where it lives: a module, or a module and an attribute of it.
+_PUBLIC = {
+    "tasks": "llc.tasks",
+    "predictors": "llc.predictors",
+    "models": "llc.models",
+    "behaviour": "llc.behaviour",
+    "store": "llc.store",
+    "training": "llc.training",
+    "presets": "llc.training.presets",
+    "sampling": "llc.sampling",
+    "complexity": "llc.complexity",
+    "development": "llc.development",
+    "plots": "llc.plots",
+    "errors": "llc.errors",
+    "Run": "llc.store:Run",
+    "Experiment": "llc.store:Experiment",
+    "open": "llc.store:open_folder",
+    "train": "llc.training:train",
+    "load_model": "llc.training:load_model",
+    "estimate_llc": "llc.complexity:estimate_llc",
+    "estimate_llc_over_training": "llc.complexity:estimate_llc_over_training",
+    "joint_pca": "llc.development:joint_pca",
+    "summary_table": "llc.development:summary_table",
+    "LLCError": "llc.errors:LLCError",
+}
+
+if TYPE_CHECKING:
+    from llc import (
+        behaviour,
+        complexity,
+        development,
+        errors,
+        models,
+        plots,
+        predictors,
+        sampling,
+        store,
+        tasks,
+        training,
+    )
+    from llc.complexity import estimate_llc, estimate_llc_over_training
+    from llc.development import joint_pca, summary_table
+    from llc.errors import LLCError
+    from llc.store import Experiment, Run
+    from llc.store import open_folder as open
+    from llc.training import load_model, presets, train
+
+__all__ = [  # noqa: PLE0604
+    *_PUBLIC
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'llc' has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

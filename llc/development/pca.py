@@ -1,0 +1,144 @@
+"""Joint trajectory PCA: all runs of a sweep, as curves in one low-dimensional space of what they predict."""
+
+import numpy as np
+import xarray as xr
+from sklearn.decomposition import PCA
+
+from llc import behaviour, store
+from llc.errors import InvalidInput, StoreError
+from llc.parallel import Report, quiet
+from llc.training import RunConfig, load_model
+
+_SCORE = "coordinate along a joint principal component"
+
+
+def joint_pca(
+    experiment: store.Experiment, components: int = 4, *, sequences: int = 512, report: Report = quiet
+) -> xr.Dataset:
+    """The joint trajectory PCA of an experiment, also written to its `pca.nc`.
+
+    f(w) ∈ R^{BK} stacks a model's K predictions on B fixed sequences of the root task q_1. The rows of F are f at
+    every checkpoint of every run; column means are subtracted, and scores are projections on the leading right
+    singular vectors. Ridge and each run's dMMSE_M are encoded in the same way, shifted by the same means and
+    projected; they are never part of the fit. Source: Carroll et al. (2025), arXiv 2501.17745.
+
+    Args:
+        experiment: from `llc.open` or `llc.train`.
+        components: how many principal components to keep.
+        sequences: B, the size of the probe.
+    Returns:
+        `score` (num_tasks, seed, step, component), `score_ridge` (component), `score_dmmse` (num_tasks, component),
+        `explained_variance_ratio` (component), `loading` (component, sequence, position).
+    Raises:
+        StoreError: the experiment has no checkpoints, or its folder cannot be written.
+        InvalidInput: a count out of range.
+    """
+    if sequences < 1:
+        raise InvalidInput(f"sequences = {sequences} given, expected at least 1")
+    runs = [run for run in experiment.runs if run.steps]
+    if not runs:
+        raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
+    with store.folder_lock(experiment.path):
+        probe = probe_sequences(runs[0], sequences)
+        features = []
+        for done, run in enumerate(runs):
+            report("pca", done, len(runs), run.name)
+            features.append(np.stack([predictions(run, step, probe) for step in run.steps]))
+        fit = fit_pca(np.concatenate(features), components)
+        scores = [
+            _label_scores(run, fit.transform(rows), _project_references(run, probe, fit)["dmmse"])
+            for run, rows in zip(runs, features, strict=True)
+        ]
+        ridge = _project_references(runs[0], probe, fit)["ridge"]
+        dataset = store.merge(scores).merge(_label_fit(fit, ridge, sequences))
+        report("pca", len(runs), len(runs), "")
+        settings = {**experiment.config, "pca": {"components": components, "sequences": sequences}}
+        return store.write_dataset(experiment.path / "pca.nc", dataset, settings)
+
+
+def fit_pca(features: np.ndarray, components: int) -> PCA:
+    """PCA of row vectors (rows, columns), by scikit-learn's exact SVD.
+
+    Raises:
+        InvalidInput: fewer rows or columns than components, or features that are not finite.
+    """
+    most = min(features.shape)
+    if not 1 <= components <= most:
+        raise InvalidInput(
+            f"components = {components} given, expected 1 to {most} for {features.shape[0]} checkpoints and "
+            f"{features.shape[1]} predictions"
+        )
+    if not np.isfinite(features).all():
+        raise InvalidInput("some predictions are not finite; a run of this experiment diverged")
+    return PCA(components, svd_solver="full").fit(features)
+
+
+def probe_sequences(run: store.Run, sequences: int) -> behaviour.Batch:
+    """The fixed inputs: sequences of the root task q_1, the same for every run of a sweep."""
+    task = RunConfig.from_table(run.config).task
+    return task.with_num_tasks(1).sample(sequences, stream="probe")
+
+
+def predictions(run: store.Run, step: int, probe: behaviour.Batch) -> np.ndarray:
+    """f(w): the predictions on the probe, stacked to one float64 vector of B·K."""
+    return behaviour.predict(load_model(run, step), *probe).double().flatten().numpy()
+
+
+def _project_references(run: store.Run, probe: behaviour.Batch, fit: PCA) -> dict[str, np.ndarray]:
+    """Scores of ridge and of the run's dMMSE_M, encoded as `predictions` encodes a model."""
+    task = RunConfig.from_table(run.config).task
+    encoded = behaviour.reference_predictions(task, *probe)
+    return {name: fit.transform(value.double().reshape(1, -1).numpy())[0] for name, value in encoded.items()}
+
+
+def _label_scores(run: store.Run, scores: np.ndarray, dmmse: np.ndarray) -> xr.Dataset:
+    num_tasks = None if np.isinf(run.num_tasks) else int(run.num_tasks)
+    coords = behaviour.run_coords([num_tasks], [run.seed], run.steps) | {"component": _components(scores.shape[1])}
+    data = {
+        "score": (
+            ("num_tasks", "seed", "step", "component"),
+            scores[None, None],
+            {"long_name": _SCORE, "units": "y"},
+        ),
+        "score_dmmse": (
+            ("num_tasks", "component"),
+            dmmse[None],
+            {"long_name": f"{_SCORE}: dMMSE_M, projected and not fitted", "units": "y"},
+        ),
+    }
+    return xr.Dataset(data, coords)
+
+
+def _label_fit(fit: PCA, ridge: np.ndarray, sequences: int) -> xr.Dataset:
+    loadings = fit.components_.reshape(fit.n_components_, sequences, -1)
+    coords = {
+        "component": _components(fit.n_components_),
+        "sequence": ("sequence", np.arange(sequences), {"long_name": "sequence of the probe", "units": "1"}),
+        "position": (
+            "position",
+            np.arange(1, loadings.shape[-1] + 1),
+            {"long_name": "number of the example in its sequence, k", "units": "1"},
+        ),
+    }
+    data = {
+        "score_ridge": (
+            "component",
+            ridge,
+            {"long_name": f"{_SCORE}: ridge, projected and not fitted", "units": "y"},
+        ),
+        "explained_variance_ratio": (
+            "component",
+            fit.explained_variance_ratio_,
+            {"long_name": "share of the variance of all checkpoints along a component", "units": "1"},
+        ),
+        "loading": (
+            ("component", "sequence", "position"),
+            loadings,
+            {"long_name": "right singular vectors, reshaped to the probe", "units": "1"},
+        ),
+    }
+    return xr.Dataset(data, coords)
+
+
+def _components(number: int) -> tuple:
+    return ("component", np.arange(1, number + 1), {"long_name": "number of the principal component", "units": "1"})

@@ -1,0 +1,135 @@
+"""The decoder-only transformer of the in-context regression literature, with the options its papers differ in."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from llc.config import Config
+
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+
+
+class TransformerConfig(Config):
+    """Options of `Transformer`; the defaults are Hoogland et al.'s model but for its doubled residual.
+
+    Args:
+        width: d, of the residual stream.
+        depth: number of blocks.
+        heads: number of attention heads; divides `width`.
+        mlp_width: hidden width of the MLP.
+        attention_projection: mix the heads' outputs with a d × d matrix (Carroll et al. do not).
+        attention_bias, mlp_bias, embedding_bias: biases of those linear maps.
+        residual_scale: c in x ← c·x + attention + MLP; Hoogland et al.'s code adds the residual twice, c = 2.
+        activation: of the MLP.
+        layer_norm: pre-layer norms and the final one; False leaves all of them out.
+    """
+
+    kind: Literal["transformer"] = "transformer"
+    width: int = Field(64, ge=1)
+    depth: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    mlp_width: int = Field(64, ge=1)
+    attention_projection: bool = True
+    attention_bias: bool = False
+    mlp_bias: bool = True
+    embedding_bias: bool = False
+    residual_scale: float = 1.0
+    activation: Literal["relu", "gelu"] = "relu"
+    layer_norm: bool = True
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self):
+        if self.width % self.heads:
+            raise ValueError(f"model.heads = {self.heads} given, expected a divisor of model.width = {self.width}")
+        return self
+
+
+class Attention(nn.Module):
+    """Causal multi-head softmax attention, (B, T, d) -> (B, T, d)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.attention_bias)
+        self.projection = (
+            nn.Linear(config.width, config.width, bias=config.attention_bias)
+            if config.attention_projection
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, d/heads)
+        # Spelled out: at these lengths it is faster than the fused kernels on a CPU, and can be differentiated twice.
+        future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        scores = (q @ k.transpose(-1, -2)) * (width // self.heads) ** -0.5
+        mixed = torch.softmax(scores.masked_fill(future, -math.inf), -1) @ v
+        return self.projection(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+class Block(nn.Module):
+    """x ← c·x + a + m with a = attention(LN x), m = MLP(LN(x + a))."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.residual_scale = config.residual_scale
+        self.activation = ACTIVATIONS[config.activation]
+        self.norm_attention = nn.LayerNorm(config.width) if config.layer_norm else nn.Identity()
+        self.attention = Attention(config)
+        self.norm_mlp = nn.LayerNorm(config.width) if config.layer_norm else nn.Identity()
+        self.mlp_in = nn.Linear(config.width, config.mlp_width, bias=config.mlp_bias)
+        self.mlp_out = nn.Linear(config.mlp_width, config.width, bias=config.mlp_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        attended = x + self.attention(self.norm_attention(x))
+        out = attended + self.mlp_out(self.activation(self.mlp_in(self.norm_mlp(attended))))
+        return out if self.residual_scale == 1 else out + (self.residual_scale - 1) * x
+
+
+class Transformer(nn.Module):
+    """Predicts every y_k of a sequence from the pairs before it.
+
+    2K tokens of width D+1: (0, x_k), then (y_k, 0 … 0); learned positions; pre-layer-norm blocks; final layer norm;
+    linear read-out. The prediction of y_k is the first output coordinate at the token of x_k.
+
+    Source: Raventós et al. (2023); Hoogland et al. (2024), arXiv 2402.02364; Carroll et al. (2025).
+    """
+
+    def __init__(self, config: TransformerConfig, *, dim: int, num_examples: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Linear(dim + 1, config.width, bias=config.embedding_bias)
+        self.positions = nn.Parameter(torch.empty(2 * num_examples, config.width))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width) if config.layer_norm else nn.Identity()
+        self.readout = nn.Linear(config.width, dim + 1)
+
+    def forward(self, xs: Tensor, ys: Tensor) -> Tensor:
+        """xs (B, K, D), ys (B, K) -> predictions (B, K); prediction k sees x_1, y_1, …, y_{k-1}, x_k."""
+        batch, num_examples, _ = xs.shape
+        x_tokens = F.pad(xs, (1, 0))
+        y_tokens = F.pad(ys[..., None], (0, xs.shape[-1]))
+        tokens = torch.stack((x_tokens, y_tokens), dim=2).view(batch, 2 * num_examples, -1)
+        x = self.embedding(tokens) + self.positions[: 2 * num_examples]
+        for block in self.blocks:
+            x = block(x)
+        return self.readout(self.norm(x[:, ::2]))[..., 0]
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """PyTorch's default for linear maps, U(±1/√fan_in), unit layer norms, N(0, 0.02²) positions."""
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Linear):
+                bound = 1 / math.sqrt(module.in_features)
+                nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+                if module.bias is not None:
+                    nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        nn.init.normal_(self.positions, std=0.02, generator=generator)

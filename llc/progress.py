@@ -1,0 +1,80 @@
+"""Progress of long work: bars with rate and time left on a terminal, quiet lines elsewhere."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llc.parallel import Report
+
+# Where there is no terminal: seconds between two lines about the same unit of work.
+_LINE_EVERY_SECONDS = 30.0
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[Report]:
+    """A report to hand to long work; `unit` names what is counted, such as `steps`."""
+    if sys.stderr.isatty():
+        with _bars(unit) as report:
+            yield report
+    else:
+        yield _lines(unit)
+
+
+def _lines(unit: str) -> Report:
+    started: dict[str, tuple[float, int]] = {}
+    said: dict[str, float] = {}
+    lock = threading.Lock()
+
+    def report(name: str, done: int, total: int, note: str) -> None:
+        if not total:  # nothing to count, only something to say
+            print(note, file=sys.stderr, flush=True)
+            return
+        with lock:
+            now = time.monotonic()
+            began, first = started.setdefault(name, (now, done))
+            if done < total and now - said.get(name, began) < _LINE_EVERY_SECONDS:
+                return
+            said[name] = now
+            rate = (done - first) / (now - began) if now > began else 0.0
+            left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
+            line = f"{name}: {done}/{total} {unit}" + (f" at {rate:.3g}/s{left}" if rate > 0 else "")
+            print(f"{line}; {note}" if note else line, file=sys.stderr, flush=True)
+
+    return report
+
+
+@contextmanager
+def _bars(unit: str) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(TextColumn):
+        def __init__(self) -> None:
+            super().__init__("")
+
+        def render(self, task) -> Text:
+            return Text(f"{task.speed:.3g} {unit}/s" if task.speed else "")
+
+    bars: dict[str, TaskID] = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+
+        def report(name: str, done: int, total: int, note: str) -> None:
+            if not total:  # nothing to count, only something to say
+                shown.console.print(note)
+                return
+            if name not in bars:
+                bars[name] = shown.add_task(name, total=total, note=note)
+            shown.update(bars[name], completed=done, total=total, note=note)
+
+        yield report

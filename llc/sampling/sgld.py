@@ -1,0 +1,56 @@
+"""Stochastic gradient Langevin dynamics: the sampler of the published LLC studies."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from llc.sampling.target import Evaluation
+
+
+class State(NamedTuple):
+    """A chain's position w, (P,)."""
+
+    position: Tensor
+
+
+def init(position: Tensor) -> State:
+    """A chain that starts at `position`."""
+    return State(position.clone())
+
+
+def update(
+    state: State, evaluate: Callable[[Tensor], Evaluation], generator: torch.Generator, *, step_size: float
+) -> tuple[State, Evaluation]:
+    """One step towards exp(−U), U(w) = nβ L(w) + γ/2 ‖w − w*‖²:
+
+        w ← w − (ε/2) ∇Û(w) + √ε ξ,   ξ ~ N(0, I),   ∇Û(w) = nβ ∇L_B(w) + γ(w − w*)
+
+    Welling & Teh (2011); localised as in Lau et al. (2023), arXiv 2308.12108. On a quadratic U with Hessian
+    eigenvalue a its stationary variance is 1/(a(1 − εa/4)): too wide by the factor 1/(1 − εa/4), unstable from
+    ε = 4/a on. Flat directions, held by γ alone, need about 2/(εγ) steps to be explored.
+
+    Args:
+        state: from `init` or an earlier update.
+        evaluate: gives the loss and ∇Û at a position, from this step's minibatch.
+        generator: of the noise.
+        step_size: ε > 0.
+    Returns:
+        The new state, and the evaluation at the old position.
+    """
+    evaluation = evaluate(state.position)
+    noise = torch.randn(state.position.shape, generator=generator, dtype=state.position.dtype)
+    position = state.position.add(evaluation.gradient, alpha=-step_size / 2)
+    position.add_(noise.to(position.device), alpha=step_size**0.5)
+    return State(position), evaluation
+
+
+def default_settings(curvature: float, gamma: float) -> dict[str, float]:
+    """ε = 1/(nβ h_max + γ), a quarter of the stability limit: at most a third too wide in the stiffest direction.
+
+    Args:
+        curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian at w*.
+        gamma: γ.
+    """
+    return {"step_size": 1 / (curvature + gamma)}

@@ -1,0 +1,46 @@
+"""Everything that touches disk: run folders, checkpoints, results. Configs are plain tables here."""
+
+from llc.store.atomic import atomic_path, remove_scratch, write_text
+from llc.store.checkpoints import checkpoint_path, read_checkpoint, write_checkpoint
+from llc.store.experiment import (
+    EXPERIMENT_FILE,
+    RUN_FILE,
+    Experiment,
+    Run,
+    claim,
+    describe,
+    merge,
+    open_folder,
+    run_name,
+)
+from llc.store.lock import folder_lock
+from llc.store.results import labelled, library_version, provenance, read_dataset, write_dataset
+from llc.store.tables import differences, read_table, table_hash, write_table
+
+__all__ = [
+    "EXPERIMENT_FILE",
+    "RUN_FILE",
+    "Experiment",
+    "Run",
+    "atomic_path",
+    "checkpoint_path",
+    "claim",
+    "describe",
+    "differences",
+    "folder_lock",
+    "labelled",
+    "library_version",
+    "merge",
+    "open_folder",
+    "provenance",
+    "read_checkpoint",
+    "read_dataset",
+    "read_table",
+    "remove_scratch",
+    "run_name",
+    "table_hash",
+    "write_checkpoint",
+    "write_dataset",
+    "write_table",
+    "write_text",
+]

@@ -1,0 +1,63 @@
+"""Weights on disk: one safetensors file a step, whose header says what it is and guards against damage."""
+
+import zlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from llc.errors import StoreError
+from llc.store.atomic import atomic_path
+
+Weights = dict[str, torch.Tensor]
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    return folder / f"{step:06d}.safetensors"
+
+
+def checkpoint_step(path: Path) -> int:
+    return int(path.stem)
+
+
+def write_checkpoint(path: Path, weights: Weights, *, step: int, config_hash: str) -> None:
+    """Save weights as they are (their dtype is kept); the header carries step, config hash and a checksum."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    header = {"step": str(step), "config_hash": config_hash, "crc32": _checksum(weights)}
+    with atomic_path(path) as scratch:
+        save_file(weights, scratch, metadata=header)
+
+
+def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
+    """The weights in a checkpoint file.
+
+    Raises:
+        StoreError: it is not there, cut short, damaged, or of another config than `config_hash`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist") from None
+    except (SafetensorError, OSError) as error:
+        raise StoreError(
+            f"{path} is damaged or cut short ({error}); delete it and run the same `llc train` command again"
+        ) from None
+    if header.get("crc32") != _checksum(weights):
+        raise StoreError(f"{path} is damaged (checksum differs); delete it and run the same `llc train` command again")
+    if config_hash is not None and header.get("config_hash") != config_hash:
+        raise StoreError(
+            f"{path} belongs to another config ({header.get('config_hash')}, expected {config_hash}); move it away"
+        )
+    return weights
+
+
+def _checksum(weights: Weights) -> str:
+    crc = 0
+    for name in sorted(weights):
+        # .view(uint8) instead of .numpy(): it takes bfloat16 too
+        data = weights[name].contiguous().reshape(-1).view(torch.uint8).numpy()
+        crc = zlib.crc32(data, zlib.crc32(name.encode(), crc))
+    return f"{crc:08x}"

@@ -1,0 +1,245 @@
+"""Run folders: an experiment is one sweep over task diversity and seed, a run is one of its trainings."""
+
+import bisect
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from llc.errors import StoreError
+from llc.store.checkpoints import Weights, checkpoint_path, checkpoint_step, read_checkpoint
+from llc.store.results import read_dataset
+from llc.store.tables import Table, differences, flat, read_table, table_hash, write_table
+
+EXPERIMENT_FILE = "experiment.toml"
+RUN_FILE = "config.toml"
+# Part of the two files above that says how they came about; two folders may differ in it and be the same.
+PROVENANCE = "provenance"
+
+
+def run_name(num_tasks: int | None, seed: int) -> str:
+    """The folder of a run: `M=16,seed=0`, or `M=inf,seed=0` for the Gaussian prior."""
+    return f"M={'inf' if num_tasks is None else num_tasks},seed={seed}"
+
+
+class Run:
+    """One training: its config, its checkpoints and its metrics, read from its folder when asked for.
+
+    Attributes:
+        path: the folder.
+        config: everything that determined the run, as a plain table.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / RUN_FILE).exists():
+            raise StoreError(f"{path} is not a run: it has no {RUN_FILE}")
+
+    def __repr__(self) -> str:
+        return f"<llc.Run {self.path}: {len(self.steps)} checkpoints>"
+
+    @cached_property
+    def config(self) -> Table:
+        return read_table(self.path / RUN_FILE)
+
+    @property
+    def config_hash(self) -> str:
+        return table_hash(self.config)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def num_tasks(self) -> float:
+        """M as a number; inf for the Gaussian prior. This is the label of the run in every dataset."""
+        return float(self.config["task"]["num_tasks"])
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, ascending."""
+        return sorted(checkpoint_step(path) for path in self.checkpoints.glob("[0-9]*.safetensors"))
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> xr.Dataset:
+        """Behaviour at every checkpoint of this run so far."""
+        return read_dataset(self.path / "metrics.nc")
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its last step (that step's metrics are the last thing written)."""
+        last = self.config["training"]["steps"]
+        return (
+            checkpoint_path(self.checkpoints, last).exists()
+            and (self.path / "metrics.nc").exists()
+            and "step_critical" in self.metrics
+        )
+
+    def weights(self, step: int) -> Weights:
+        """The weights at one step.
+
+        Raises:
+            StoreError: there is no such checkpoint (the nearest are named), or it is damaged.
+        """
+        self.check_step(step)
+        return read_checkpoint(checkpoint_path(self.checkpoints, step), config_hash=self.config_hash)
+
+    def check_step(self, step: int) -> None:
+        """Raise StoreError, naming the nearest steps, unless there is a checkpoint at this one."""
+        steps = self.steps
+        if step not in steps:
+            place = bisect.bisect(steps, step)
+            nearest = " and ".join(str(near) for near in steps[max(0, place - 1) : place + 1])
+            hint = f"nearest are {nearest}" if nearest else "it has none yet"
+            raise StoreError(f"{self.path} has no checkpoint at step {step}; {hint}")
+
+
+class Experiment:
+    """A sweep: its runs and its labelled results, read from its folder when asked for.
+
+    Attributes:
+        path: the folder.
+        runs: by M ascending (inf last), then seed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / EXPERIMENT_FILE).exists():
+            raise StoreError(
+                f"{path} is not an experiment: it has no {EXPERIMENT_FILE}; name a folder that `llc train --out` made"
+            )
+
+    def __repr__(self) -> str:
+        return f"<llc.Experiment {self.path}: {len(self.runs)} runs>"
+
+    @cached_property
+    def _table(self) -> Table:
+        return read_table(self.path / EXPERIMENT_FILE)
+
+    @property
+    def config(self) -> Table:
+        """The config of the whole sweep, as a plain table."""
+        return {key: value for key, value in self._table.items() if key != PROVENANCE}
+
+    @property
+    def provenance(self) -> Table:
+        """Versions, thread count and time under which the folder was made."""
+        return self._table.get(PROVENANCE, {})
+
+    @property
+    def runs(self) -> list[Run]:
+        found = [Run(path.parent) for path in self.path.glob(f"*/{RUN_FILE}")]
+        return sorted(found, key=lambda run: (run.num_tasks, run.seed))
+
+    def run(self, num_tasks: float | None, seed: int = 0) -> Run:
+        """One run of the sweep; `num_tasks=None` or inf for the Gaussian prior.
+
+        Raises:
+            StoreError: there is none; those there are, are named.
+        """
+        wanted = np.inf if num_tasks is None else float(num_tasks)
+        for run in self.runs:
+            if (run.num_tasks, run.seed) == (wanted, seed):
+                return run
+        known = ", ".join(run.name for run in self.runs) or "none"
+        raise StoreError(f"{self.path} has no run with M = {wanted:g} and seed = {seed}; runs there: {known}")
+
+    @property
+    def finished(self) -> bool:
+        """Whether every run of the sweep was trained and `metrics.nc` holds them all."""
+        return (self.path / "metrics.nc").exists()
+
+    @property
+    def metrics(self) -> xr.Dataset:
+        """Behaviour of every run, dims (num_tasks, seed, step, position); merged from the runs while they train."""
+        if (self.path / "metrics.nc").exists():
+            return read_dataset(self.path / "metrics.nc")
+        return merge(run.metrics for run in self.runs if (run.path / "metrics.nc").exists())
+
+    @property
+    def llc(self) -> xr.Dataset:
+        """λ̂ at the estimated checkpoints, dims (num_tasks, seed, step, …)."""
+        return self._result("llc", "estimate-llc")
+
+    @property
+    def pca(self) -> xr.Dataset:
+        """The joint trajectory PCA."""
+        return self._result("pca", "pca")
+
+    def _result(self, name: str, command: str) -> xr.Dataset:
+        path = self.path / f"{name}.nc"
+        if not path.exists():
+            raise StoreError(f"{self.path} has no {name}.nc; make it with: llc {command} {self.path}")
+        return read_dataset(path)
+
+
+def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
+    """One dataset over (num_tasks, seed, step) from parts that each hold some of them; gaps become NaN.
+
+    Raises:
+        StoreError: there are no parts.
+    """
+    parts = [part.drop_attrs(deep=False) for part in parts]
+    if not parts:
+        raise StoreError("there are no results to merge yet; run `llc train` first")
+    return xr.combine_by_coords(
+        parts, join="outer", combine_attrs="drop_conflicts", data_vars="all", coords="different", compat="no_conflicts"
+    )
+
+
+def open_folder(path: str | Path) -> Experiment | Run:
+    """The experiment or the run in a folder.
+
+    Raises:
+        StoreError: it is neither.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise StoreError(f"{path} does not exist; name a folder that `llc train --out` made")
+    return Run(folder) if (folder / RUN_FILE).exists() else Experiment(folder)
+
+
+def claim(folder: Path, file: str, table: Table, provenance: Table | None = None) -> None:
+    """Make `folder` the home of this config, or check that it already is.
+
+    Raises:
+        StoreError: it belongs to another config; the difference is shown.
+    """
+    path = folder / file
+    if path.exists():
+        stored = {key: value for key, value in read_table(path).items() if key != PROVENANCE}
+        changed = differences(stored, table)
+        if changed:
+            raise StoreError(
+                f"{folder} was made with another config ({'; '.join(changed)}); "
+                "choose another folder, or give the settings it was made with"
+            )
+    else:
+        write_table(path, {**table, PROVENANCE: provenance} if provenance else table)
+
+
+def describe(found: Experiment | Run) -> str:
+    """What a folder holds, for a reader: a few lines of text."""
+    if isinstance(found, Run):
+        steps = found.steps
+        held = f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}" if steps else "no checkpoints yet"
+        state = "finished" if found.finished else "not finished; run the same `llc train` command to go on"
+        lines = [f"Run {found.path}: {held}; {state}"]
+        return "\n".join(lines + [f"  {line}" for line in flat(found.config)])
+    lines = [f"Experiment {found.path}: preset {found.config['preset']}, {len(found.runs)} runs"]
+    for run in found.runs:
+        lines.append(f"  {run.name}: {len(run.steps)} checkpoints{'' if run.finished else ', not finished'}")
+    for name in ("metrics", "llc", "pca"):
+        if not (found.path / f"{name}.nc").exists():
+            lines.append(f"  no {name}.nc yet")
+    return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""Configs on disk: plain nested tables in TOML, their hash, and the difference between two."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from llc.errors import StoreError
+from llc.store.atomic import write_text
+
+Table = dict[str, Any]
+
+
+def write_table(path: Path, table: Table) -> None:
+    write_text(path, tomli_w.dumps(table))
+
+
+def read_table(path: Path) -> Table:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} is damaged ({error}); restore it or start in a new folder") from None
+
+
+def table_hash(table: Table) -> str:
+    """Sixteen hex digits that two tables share only if they say the same."""
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(stored: Table, given: Table, prefix: str = "") -> list[str]:
+    """What differs, a line each: `training.steps: 2000 there, 3000 now`."""
+    lines = []
+    for key in sorted({*stored, *given}):
+        there, now = stored.get(key), given.get(key)
+        if isinstance(there, dict) and isinstance(now, dict):
+            lines += differences(there, now, f"{prefix}{key}.")
+        elif there != now:
+            said = ["unset" if value is None else repr(value) for value in (there, now)]
+            lines.append(f"{prefix}{key}: {said[0]} there, {said[1]} now")
+    return lines
+
+
+def flat(table: Table, prefix: str = "") -> list[str]:
+    """A table as lines of `training.steps = 2000`."""
+    lines = []
+    for key, value in table.items():
+        lines += flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key} = {value}"]
+    return lines

@@ -1,0 +1,31 @@
+"""Training: configs, presets, schedules, the one optimiser loop, and sweeps of runs."""
+
+from llc.training.config import (
+    BehaviourConfig,
+    CheckpointsConfig,
+    ExperimentConfig,
+    RunConfig,
+    SweepConfig,
+    TrainingConfig,
+    checkpoint_steps,
+)
+from llc.training.loop import TrainingDiverged, train_run
+from llc.training.schedules import learning_rate
+from llc.training.sweep import TrainingFailed, count_parameters, load_model, train
+
+__all__ = [
+    "BehaviourConfig",
+    "CheckpointsConfig",
+    "ExperimentConfig",
+    "RunConfig",
+    "SweepConfig",
+    "TrainingConfig",
+    "TrainingDiverged",
+    "TrainingFailed",
+    "checkpoint_steps",
+    "count_parameters",
+    "learning_rate",
+    "load_model",
+    "train",
+    "train_run",
+]

@@ -1,0 +1,136 @@
+"""The configs of a run and of a sweep of runs."""
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from llc.config import Config, NumTasks
+from llc.models import AnyModelConfig
+from llc.tasks import AnyTask
+
+
+class TrainingConfig(Config):
+    """The optimiser loop: Adam on fresh batches.
+
+    Args:
+        steps: T, the number of updates.
+        batch_size: B, sequences a step.
+        learning_rate: the peak of the schedule.
+        schedule: see `llc.training.schedules`.
+        warmup_steps: linear warm-up from 0, for `constant`.
+        betas: of Adam.
+    """
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
+    schedule: Literal["constant", "triangle"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    betas: list[float] = [0.9, 0.999]
+
+    @field_validator("betas")
+    @classmethod
+    def _two_betas(cls, value: list[float]) -> list[float]:
+        if len(value) != 2 or not all(0 <= beta < 1 for beta in value):
+            raise ValueError("expected two numbers from 0 up to, not including, 1")
+        return value
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        if self.warmup_steps > self.steps:
+            raise ValueError(
+                f"training.warmup_steps = {self.warmup_steps} given, expected at most training.steps = {self.steps}"
+            )
+        return self
+
+
+class CheckpointsConfig(Config):
+    """Which steps are kept: {0, every, 2·every, …, T} ∪ {⌊T^{j/(n−1)}⌋, j = 0 … n−1}.
+
+    Args:
+        every: spacing of the linear part.
+        logarithmic: n, the size of the logarithmic part (many of its early members coincide); 0 for none.
+    """
+
+    every: int = Field(ge=1)
+    logarithmic: int = Field(0, ge=0)
+
+    @field_validator("logarithmic")
+    @classmethod
+    def _two_ends(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("expected 0 for none, or at least 2")
+        return value
+
+
+class BehaviourConfig(Config):
+    """What is evaluated at every checkpoint: test sets of so many sequences."""
+
+    sequences: int = Field(1024, ge=2)
+
+
+class RunConfig(Config):
+    """Everything that determines one run."""
+
+    preset: str
+    task: AnyTask
+    model: AnyModelConfig
+    training: TrainingConfig
+    checkpoints: CheckpointsConfig
+    behaviour: BehaviourConfig = BehaviourConfig()
+    seed: int = 0
+
+
+class SweepConfig(Config):
+    """The runs of an experiment: every M with every seed."""
+
+    num_tasks: list[NumTasks]
+    seeds: list[int] = [0]
+
+    @field_validator("num_tasks", "seeds")
+    @classmethod
+    def _distinct(cls, value: list, info) -> list:
+        if not value or len(set(value)) != len(value):
+            raise ValueError(f"expected at least one value for {info.field_name}, none twice")
+        if info.field_name == "num_tasks" and any(m is not None and m < 1 for m in value):
+            raise ValueError("expected whole numbers from 1 up, or inf for the Gaussian prior")
+        return value
+
+
+class ExperimentConfig(Config):
+    """A sweep: what its runs share, and what they differ in. `task.num_tasks` is set for each run by the sweep."""
+
+    preset: str
+    task: AnyTask
+    model: AnyModelConfig
+    training: TrainingConfig
+    checkpoints: CheckpointsConfig
+    behaviour: BehaviourConfig = BehaviourConfig()
+    sweep: SweepConfig
+
+    def runs(self) -> list[RunConfig]:
+        """The config of each run, by seed and M."""
+        shared = {name: value for name, value in dict(self).items() if name not in {"sweep", "task"}}
+        return [
+            RunConfig(**shared, task=self.task.with_num_tasks(num_tasks), seed=seed)
+            for seed in self.sweep.seeds
+            for num_tasks in self.sweep.num_tasks
+        ]
+
+
+def checkpoint_steps(config: RunConfig | ExperimentConfig) -> list[int]:
+    """The steps at which checkpoints are kept, ascending; step 0 and the last are always among them."""
+    last, grid = config.training.steps, config.checkpoints
+    linear = {0, last, *range(0, last, grid.every)}
+    logarithmic = {_floor_power(last, j, grid.logarithmic - 1) for j in range(grid.logarithmic)}
+    return sorted(linear | logarithmic)
+
+
+def _floor_power(base: int, j: int, n: int) -> int:
+    """⌊base^{j/n}⌋ exactly: floating point alone turns 150000^{999/999} into 149999.99…"""
+    guess = math.floor(base ** (j / n))
+    for candidate in (guess + 1, guess):
+        if candidate**n <= base**j:
+            return candidate
+    return guess - 1
