@@ -216,7 +216,8 @@ def demo(out: Path, jobs: int | None) -> None:
     click.echo(f"1/4  llc train --preset tiny --out {out}")
     with _progress("steps") as report:
         experiment = training.train(presets.tiny(), out, jobs=jobs, report=report)
-    settings, steps = complexity_presets.TINY, complexity_presets.TINY_STEPS
+    settings: dict[str, Any] = complexity_presets.TINY
+    steps = complexity_presets.TINY_STEPS
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
     click.echo(f"2/4  llc estimate-llc {out} --steps {steps} {options}")
     with _progress("checkpoints") as report:

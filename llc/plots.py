@@ -44,12 +44,13 @@ def llc_over_training(llc: xr.Dataset) -> Figure:
     seen: set[str] = set()
     for run in _runs(llc):
         colour = colours[float(run.num_tasks)]
-        run = run.dropna("step", subset=["llc"])
-        axes.plot(run.step, run.llc, color=colour, linewidth=1)
-        for point in (run.isel(step=i) for i in range(run.sizes["step"])):
+        estimates = run.dropna("step", subset=["llc"])
+        axes.plot(estimates.step, estimates.llc, color=colour, linewidth=1)
+        for point in (estimates.isel(step=i) for i in range(estimates.sizes["step"])):
             seen.add(str(point.verdict.item()))
             _estimate_point(axes, float(point.step), point, colour)
     _step_axis(axes)
+    _limit_to_minima(axes, llc)
     axes.set(ylabel="estimated local learning coefficient λ̂", title="Complexity over training, with 90 % intervals")
     _explain_diversity(figure, axes, colours, extra=[_verdict_handle(axes, verdict) for verdict in sorted(seen)])
     return figure
@@ -105,7 +106,8 @@ def trajectories(pca: xr.Dataset) -> Figure:
         axes.scatter(
             point[0], point[1], color=colours[float(m)], marker="D", s=60, edgecolors="black", linewidths=0.8, zorder=5
         )
-    axes.scatter(*pca.score_ridge.sel(component=[1, 2]), color="white", marker="*", s=220, edgecolors="black", zorder=5)
+    x, y = pca.score_ridge.sel(component=[1, 2]).values
+    axes.scatter(x, y, color="white", marker="*", s=220, edgecolors="black", zorder=5)
     axes.set(
         xlabel=f"PC 1 ({float(share[0]):.0f} % of variance)",
         ylabel=f"PC 2 ({float(share[1]):.0f} %)",
@@ -183,6 +185,15 @@ def _runs(data: xr.Dataset | xr.DataArray) -> list:
     """The runs of a sweep one by one, those that were never made left out."""
     pairs = [(m, s) for m in range(data.sizes["num_tasks"]) for s in range(data.sizes["seed"])]
     return [data.isel(num_tasks=m, seed=s) for m, s in pairs]
+
+
+def _limit_to_minima(axes: Axes, llc: xr.Dataset) -> None:
+    """Leave what lies far below zero (points that are no minimum, early in training) out of the axis range."""
+    shown = llc.llc.where(llc.verdict != "negative")
+    if shown.notnull().any():
+        low, high = min(0.0, float(llc.llc_low.where(shown.notnull()).min())), float(llc.llc_high.max())
+        margin = 0.06 * (high - low)
+        axes.set_ylim(low - margin, high + margin)
 
 
 def _estimate_point(axes: Axes, x: float, point: xr.Dataset, colour) -> None:

@@ -224,7 +224,8 @@ def scalar_values(estimate: Estimate) -> dict[str, float | str]:
 def trace_values(estimate: Estimate) -> dict[str, np.ndarray]:
     """Its traces (chain, warmup + draws), by the names of `TRACES`."""
     chains = estimate.chains
-    return {"llc": estimate.settings["nbeta"] * chains.difference, "loss": chains.loss, "distance": chains.distance}
+    nbeta = float(estimate.settings["nbeta"])
+    return {"llc": nbeta * chains.difference, "loss": chains.loss, "distance": chains.distance}
 
 
 def described(table: dict[str, tuple[str, str]], name: str) -> dict[str, str]:
@@ -235,11 +236,11 @@ def described(table: dict[str, tuple[str, str]], name: str) -> dict[str, str]:
 def estimate_tree(estimate: Estimate) -> xr.DataTree:
     """The labelled, ArviZ-shaped form of an estimate."""
     chains = estimate.chains
-    scalars = {name: ((), value, described(SCALARS, name)) for name, value in scalar_values(estimate).items()}
+    scalars: dict = {name: ((), value, described(SCALARS, name)) for name, value in scalar_values(estimate).items()}
     groups = {"": slice(chains.warmup, None), "warmup_": slice(0, chains.warmup)}
     tree: dict[str, xr.Dataset] = {"/": xr.Dataset(scalars, attrs=estimate.settings)}
     for prefix, draws in groups.items():
-        traces = {
+        traces: dict = {
             name: (("chain", "draw"), trace[chains.survivors, draws], described(TRACES, name))
             for name, trace in trace_values(estimate).items()
         }

@@ -217,7 +217,7 @@ def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:
         "chain": ("chain", np.arange(chains), {"long_name": "chain", "units": "1"}),
         "draw": ("draw", np.arange(draws), {"long_name": "draw; those below `warmup` are warm-up", "units": "1"}),
     }
-    data = {
+    data: dict = {
         name: (place, np.reshape(value, (1, 1, 1)), described(SCALARS, name))
         for name, value in scalar_values(estimate).items()
     }
@@ -232,7 +232,7 @@ def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfi
     for run in runs:
         found = [store.read_dataset(path) for path in sorted((run.path / "llc").glob("*.nc"))]
         if found:
-            parts.append(xr.concat(found, "step", combine_attrs="drop"))
+            parts.append(xr.concat(found, "step", combine_attrs="override"))
     if not parts:
         raise EstimateFailed("no checkpoint could be estimated")
     settings = {**experiment.config, "llc": config.to_table()}

@@ -38,21 +38,25 @@ def joint_pca(
     runs = [run for run in experiment.runs if run.steps]
     if not runs:
         raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
+    rows = sum(len(run.steps) for run in runs)
+    settings = {**experiment.config, "pca": {"components": components, "sequences": sequences, "checkpoints": rows}}
     with store.folder_lock(experiment.path):
+        if store.made_with(experiment.path / "pca.nc", settings):
+            report("pca", 0, 0, f"{experiment.path / 'pca.nc'} holds just this already; nothing to do")
+            return experiment.pca
         probe = probe_sequences(runs[0], sequences)
-        features = []
-        for done, run in enumerate(runs):
-            report("pca", done, len(runs), run.name)
+        features: list[np.ndarray] = []
+        for run in runs:
+            report("pca", sum(len(part) for part in features), rows, run.name)
             features.append(np.stack([predictions(run, step, probe) for step in run.steps]))
         fit = fit_pca(np.concatenate(features), components)
         scores = [
-            _label_scores(run, fit.transform(rows), _project_references(run, probe, fit)["dmmse"])
-            for run, rows in zip(runs, features, strict=True)
+            _label_scores(run, fit.transform(part), _project_references(run, probe, fit)["dmmse"])
+            for run, part in zip(runs, features, strict=True)
         ]
         ridge = _project_references(runs[0], probe, fit)["ridge"]
         dataset = store.merge(scores).merge(_label_fit(fit, ridge, sequences))
-        report("pca", len(runs), len(runs), "")
-        settings = {**experiment.config, "pca": {"components": components, "sequences": sequences}}
+        report("pca", rows, rows, "")
         return store.write_dataset(experiment.path / "pca.nc", dataset, settings)
 
 

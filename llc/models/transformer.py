@@ -1,6 +1,7 @@
 """The decoder-only transformer of the in-context regression literature, with the options its papers differ in."""
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from llc.config import Config
 
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
 class TransformerConfig(Config):
@@ -62,6 +63,7 @@ class Attention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, d/heads)
@@ -78,7 +80,7 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.residual_scale = config.residual_scale
-        self.activation = ACTIVATIONS[config.activation]
+        self.activation: Callable[[Tensor], Tensor] = ACTIVATIONS[config.activation]
         self.norm_attention = nn.LayerNorm(config.width) if config.layer_norm else nn.Identity()
         self.attention = Attention(config)
         self.norm_mlp = nn.LayerNorm(config.width) if config.layer_norm else nn.Identity()
@@ -86,6 +88,7 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(config.mlp_width, config.width, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
         attended = x + self.attention(self.norm_attention(x))
         out = attended + self.mlp_out(self.activation(self.mlp_in(self.norm_mlp(attended))))
         return out if self.residual_scale == 1 else out + (self.residual_scale - 1) * x

@@ -96,7 +96,8 @@ def run_chains(
                 raise Interrupted("stopped while sampling")
             if step % 50 == 0:
                 report("", chain * steps + step, chains * steps, "")
-    return Chains(*traces, warmup=warmup, diverged=diverged)
+    difference, loss, distance = traces
+    return Chains(difference, loss, distance, warmup, diverged)
 
 
 def _on(target: Target, minibatch: Minibatch) -> Callable[[Tensor], Evaluation]:

@@ -14,7 +14,7 @@ from llc.store.experiment import (
     run_name,
 )
 from llc.store.lock import folder_lock
-from llc.store.results import labelled, library_version, provenance, read_dataset, write_dataset
+from llc.store.results import labelled, library_version, made_with, provenance, read_dataset, write_dataset
 from llc.store.tables import differences, read_table, table_hash, write_table
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "folder_lock",
     "labelled",
     "library_version",
+    "made_with",
     "merge",
     "open_folder",
     "provenance",

@@ -14,10 +14,12 @@ Weights = dict[str, torch.Tensor]
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
     return folder / f"{step:06d}.safetensors"
 
 
 def checkpoint_step(path: Path) -> int:
+    """The step that a checkpoint's file name says."""
     return int(path.stem)
 
 
@@ -59,5 +61,5 @@ def _checksum(weights: Weights) -> str:
     for name in sorted(weights):
         # .view(uint8) instead of .numpy(): it takes bfloat16 too
         data = weights[name].contiguous().reshape(-1).view(torch.uint8).numpy()
-        crc = zlib.crc32(data, zlib.crc32(name.encode(), crc))
+        crc = zlib.crc32(data.data, zlib.crc32(name.encode(), crc))
     return f"{crc:08x}"

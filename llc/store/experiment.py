@@ -4,6 +4,7 @@ import bisect
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import xarray as xr
@@ -29,7 +30,6 @@ class Run:
 
     Attributes:
         path: the folder.
-        config: everything that determined the run, as a plain table.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -42,14 +42,17 @@ class Run:
 
     @cached_property
     def config(self) -> Table:
+        """Everything that determined the run, as a plain table."""
         return read_table(self.path / RUN_FILE)
 
     @property
     def config_hash(self) -> str:
+        """What every checkpoint of the run carries in its header."""
         return table_hash(self.config)
 
     @property
     def name(self) -> str:
+        """`M=16,seed=0`."""
         return self.path.name
 
     @property
@@ -59,6 +62,7 @@ class Run:
 
     @property
     def seed(self) -> int:
+        """Of the initial weights and the training data."""
         return self.config["seed"]
 
     @property
@@ -68,6 +72,7 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the weights."""
         return self.path / "checkpoints"
 
     @property
@@ -109,7 +114,6 @@ class Experiment:
 
     Attributes:
         path: the folder.
-        runs: by M ascending (inf last), then seed.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -138,6 +142,7 @@ class Experiment:
 
     @property
     def runs(self) -> list[Run]:
+        """By M ascending (inf last), then seed."""
         found = [Run(path.parent) for path in self.path.glob(f"*/{RUN_FILE}")]
         return sorted(found, key=lambda run: (run.num_tasks, run.seed))
 
@@ -192,9 +197,10 @@ def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     parts = [part.drop_attrs(deep=False) for part in parts]
     if not parts:
         raise StoreError("there are no results to merge yet; run `llc train` first")
-    return xr.combine_by_coords(
+    whole = xr.combine_by_coords(
         parts, join="outer", combine_attrs="drop_conflicts", data_vars="all", coords="different", compat="no_conflicts"
     )
+    return cast(xr.Dataset, whole)  # of datasets it makes a dataset
 
 
 def open_folder(path: str | Path) -> Experiment | Run:

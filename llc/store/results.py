@@ -16,6 +16,7 @@ DIMS = ("num_tasks", "seed", "step", "chain", "draw", "position", "component")
 
 
 def library_version() -> str:
+    """The installed version of this library."""
     try:
         return metadata.version("local-learning-coefficient")
     except metadata.PackageNotFoundError:
@@ -30,6 +31,11 @@ def provenance(config: Table) -> dict[str, str]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "Conventions": "CF-1.10",
     }
+
+
+def made_with(path: Path, config: Table) -> bool:
+    """Whether there is a result at `path` and it carries just this config."""
+    return path.exists() and read_dataset(path).attrs.get("config") == provenance(config)["config"]
 
 
 def labelled(dataset: xr.Dataset) -> xr.Dataset:
@@ -68,6 +74,7 @@ def read_dataset(path: Path) -> xr.Dataset:
     if not path.exists():
         raise StoreError(f"{path} does not exist")
     try:
-        return xr.load_dataset(path, engine="netcdf4")
+        # The encoding of one file (such as the length of its strings) must not shape what is written from it.
+        return xr.load_dataset(path, engine="netcdf4").drop_encoding()
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({error}); delete it and run the command that made it again") from None

@@ -15,10 +15,12 @@ Table = dict[str, Any]
 
 
 def write_table(path: Path, table: Table) -> None:
+    """Write a table as TOML, atomically."""
     write_text(path, tomli_w.dumps(table))
 
 
 def read_table(path: Path) -> Table:
+    """A table from a TOML file, or StoreError if it is not there or damaged."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

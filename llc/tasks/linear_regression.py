@@ -94,7 +94,7 @@ class LinearRegression(Config):
 
     def with_num_tasks(self, num_tasks: int | None) -> Self:
         """The same task stream and covariates, with another M: q_∞ for None, q_1 (the root task) for 1."""
-        return type(self)(**{**dict(self), "num_tasks": num_tasks})
+        return self.override({"num_tasks": num_tasks})
 
     def sample(self, batch_size: int, step: int = 0, stream: object = "train") -> tuple[torch.Tensor, torch.Tensor]:
         """A batch of sequences; the same (seed, M, stream, step) always gives the same one.

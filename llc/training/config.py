@@ -27,7 +27,7 @@ class TrainingConfig(Config):
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "triangle"] = "constant"
     warmup_steps: int = Field(0, ge=0)
-    betas: list[float] = [0.9, 0.999]
+    betas: list[float] = Field(default=[0.9, 0.999])
 
     @field_validator("betas")
     @classmethod
@@ -86,7 +86,7 @@ class SweepConfig(Config):
     """The runs of an experiment: every M with every seed."""
 
     num_tasks: list[NumTasks]
-    seeds: list[int] = [0]
+    seeds: list[int] = Field(default=[0])
 
     @field_validator("num_tasks", "seeds")
     @classmethod

@@ -43,7 +43,9 @@ def train_run(folder: Path, config: RunConfig, report: Report = quiet) -> None:
 
     task = config.task
     model = models.build(config.model, task, config.seed)
-    optimiser = torch.optim.Adam(model.parameters(), betas=tuple(config.training.betas), fused=True)
+    optimiser = torch.optim.Adam(
+        model.parameters(), betas=(config.training.betas[0], config.training.betas[1]), fused=True
+    )
     sets = behaviour.test_sets(task, config.behaviour.sequences)
     metrics = _Metrics(run, config, behaviour.reference_losses(sets))
     step = _load_state(run, model, optimiser, metrics)
@@ -58,8 +60,8 @@ def train_run(folder: Path, config: RunConfig, report: Report = quiet) -> None:
             store.write_checkpoint(path, model.state_dict(), step=step, config_hash=run.config_hash)
             metrics.rows[step] = {
                 **behaviour.evaluate(model, sets),
-                "learning_rate": np.float64(learning_rate(config.training, step)),
-                "weight_norm": np.float64(_norm(model)),
+                "learning_rate": np.array(learning_rate(config.training, step)),
+                "weight_norm": np.array(_norm(model)),
             }
             if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
                 _save_state(run, model, optimiser, metrics, step)
@@ -107,7 +109,7 @@ class _Metrics:
         data = store.read_dataset(self.path).squeeze(["num_tasks", "seed"])
         for step in data.step.values[data.step.values <= up_to]:
             row = data.sel(step=step)
-            self.rows[int(step)] = {name: row[name].values for name in data if "step" in data[name].dims}
+            self.rows[int(step)] = {str(name): row[name].values for name in data if "step" in data[name].dims}
 
     def dataset(self):
         return behaviour.metrics_dataset(

@@ -63,6 +63,7 @@ class TrainingFailed(LLCError):
 
 
 def run_folder(config: RunConfig) -> str:
+    """The name of a run's folder in its experiment."""
     return store.run_name(config.task.num_tasks, config.seed)
 
 
@@ -80,6 +81,7 @@ def claim_experiment(config: ExperimentConfig, out: Path, runs: int) -> None:
 
 
 def check_not_inside_run(out: Path) -> None:
+    """Raise StoreError if `out` is the folder of a run."""
     if (out / store.RUN_FILE).exists():
         raise StoreError(f"{out} is a single run; give the folder of the experiment above it, {out.parent}")
 
@@ -93,6 +95,7 @@ def disk_needed(config: ExperimentConfig) -> int:
 
 
 def count_parameters(config: ExperimentConfig) -> int:
+    """P, the number of parameters of the config's model."""
     with torch.device("meta"):
         model = models.build(config.model, config.task)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,49 @@
+"""One small experiment, made once and shared by every test that only reads it."""
+
+import shutil
+
+import pytest
+
+import llc
+from llc.training import ExperimentConfig
+
+
+def small_config(**settings) -> ExperimentConfig:
+    """A sweep that trains in a second or two."""
+    return llc.presets.tiny().override(
+        {
+            "task.dim": 2,
+            "task.num_examples": 3,
+            "model.width": 8,
+            "model.heads": 2,
+            "model.mlp_width": 8,
+            "model.depth": 1,
+            "training.steps": 60,
+            "training.batch_size": 16,
+            "training.warmup_steps": 10,
+            "checkpoints.every": 20,
+            "checkpoints.logarithmic": 6,
+            "behaviour.sequences": 32,
+            "sweep.num_tasks": [1, 4, "inf"],
+            **settings,
+        }
+    )
+
+
+SMALL_LLC = {"num_samples": 64, "batch_size": 16, "warmup": 10, "draws": 30, "chains": 2, "jobs": 1}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A whole experiment: trained, estimated, with its PCA. Read only."""
+    experiment = llc.train(small_config(), tmp_path_factory.mktemp("runs") / "small", jobs=1)
+    llc.estimate_llc_over_training(experiment, steps="0,20,60", **SMALL_LLC)
+    llc.joint_pca(experiment, sequences=16)
+    return experiment
+
+
+@pytest.fixture
+def own(finished, tmp_path):
+    """A copy of the finished experiment to damage."""
+    shutil.copytree(finished.path, tmp_path / "own")
+    return llc.open(tmp_path / "own")

@@ -1,0 +1,288 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from arviz_stats import summary
+from arviz_stats.base import array_stats
+from torch import nn
+from wells import CURVATURES, GAMMA, NBETA, Well, data, diagonal_well, exact_llc, well_loss
+
+import llc
+from llc.complexity import diagnostics
+from llc.errors import EstimateFailed, InvalidInput
+from llc.randomness import generator
+from llc.sampling import SAMPLERS, Target, run_chains
+
+
+def test_the_gaussian_well_is_estimated_within_its_error():
+    """Kinetic Langevin is exact on a quadratic: λ̂ within four of its own standard errors of ½Σ nβh/(nβh + γ)."""
+    tree = llc.estimate_llc(
+        diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=4000, warmup=300, chains=4
+    )
+    assert abs(float(tree.llc) - exact_llc()) < 4 * float(tree.llc_se)
+    assert float(tree.llc_se) < 0.05 * exact_llc()
+    assert str(tree.verdict.values) == "converged"
+    assert float(tree.llc_low) < float(tree.llc) < float(tree.llc_high)
+
+
+def test_sgld_has_its_own_discretised_value_on_the_well():
+    """SGLD's stationary variance is 1/(a(1 − εa/4)); λ̂ follows it, within four standard errors."""
+    step_size = 4e-3  # half the stability limit of the steepest direction
+    tree = llc.estimate_llc(
+        diagonal_well(),
+        well_loss,
+        data(),
+        sampler="sgld",
+        step_size=step_size,
+        nbeta=NBETA,
+        gamma=GAMMA,
+        draws=4000,
+        warmup=500,
+    )
+    expected = 0.0
+    for h in CURVATURES:
+        a = NBETA * h + GAMMA
+        expected += 0.5 * NBETA * h / (a * (1 - step_size * a / 4))
+    assert abs(float(tree.llc) - expected) < 4 * float(tree.llc_se)
+    assert abs(expected - exact_llc()) > 4 * float(tree.llc_se)  # the two values can be told apart
+
+
+def test_the_intervals_cover():
+    """Of 40 short runs on the well, the 90 % interval holds the exact value in at least 31 (less has P < 0.005)."""
+    held = 0
+    target = Target(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, batch_size=8)
+    settings = SAMPLERS["kinetic"].default_settings(NBETA * 10, GAMMA)
+    for seed in range(40):
+        chains = run_chains(target, SAMPLERS["kinetic"], settings, chains=4, warmup=60, draws=120, key=(seed,))
+        found = diagnostics.summarise(NBETA * chains.difference[:, 60:])
+        held += found.llc_low <= exact_llc() <= found.llc_high
+    assert held >= 31
+
+
+class _Paired(nn.Module):
+    """One weight per sample offset: the loss spreads widely over samples, its change does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+
+
+def test_pairing_cancels_the_spread_between_samples():
+    offsets = 100 * torch.randn(64, generator=generator(0), dtype=torch.float64)
+
+    def loss(model, batch):
+        return batch[0] + 0.5 * model.weight.square().sum()
+
+    tree = llc.estimate_llc(_Paired(), loss, (offsets,), nbeta=20.0, gamma=1.0, batch_size=8, draws=200)
+    change = tree.posterior.llc / 20.0
+    assert float(tree.sample_stats.loss.std()) > 20
+    assert float(change.std()) < 0.5
+    assert float(tree.loss_sampled) == pytest.approx(float(offsets.mean()) + float(change.mean()), rel=1e-9)
+
+
+def network(seed: int = 0):
+    """A small two-layer network on noisy data, in double precision."""
+    draw = torch.Generator().manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.Tanh(), nn.Linear(6, 1, bias=False)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
+        xs = torch.randn(256, 4, generator=draw, dtype=torch.float64)
+        ys = model(xs).squeeze(-1) + 0.1 * torch.randn(256, generator=draw, dtype=torch.float64)
+    return model, (xs, ys)
+
+
+def squared_errors(model, batch):
+    return (model(batch[0]).squeeze(-1) - batch[1]) ** 2
+
+
+def devinterp_chain(model, batch, *, steps, step_size, nbeta, gamma, noise, indices):
+    """devinterp's own SGLD optimiser in the loop its users write; full-data loss differences, one a step."""
+    import copy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from devinterp.optim import SGMCMC
+    sampled = copy.deepcopy(model)
+    optimiser = SGMCMC.sgld(sampled.parameters(), lr=step_size, nbeta=nbeta, localization=gamma)
+    with torch.no_grad():
+        initial = squared_errors(model, batch)
+    trace = []
+    for _ in range(steps):
+        chosen = next(indices)
+        part = (batch[0][chosen], batch[1][chosen])
+        optimiser.zero_grad()
+        losses = squared_errors(sampled, part)
+        trace.append(float((losses.detach() - initial[chosen]).mean()))
+        losses.mean().backward()
+        optimiser.step(noise_generator=noise)
+    return np.array(trace)
+
+
+def test_sgld_is_devinterps_step_by_step():
+    """One parameter tensor, the same noise and minibatches: the two chains coincide to rounding."""
+    model = nn.Linear(4, 1, bias=False).double()
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -1.0, 0.5, 2.0]]))
+    _, batch = network()
+    settings = {"step_size": 1e-3, "nbeta": 40.0, "gamma": 5.0}
+    target = Target(model, squared_errors, batch, nbeta=40.0, gamma=5.0, batch_size=32)
+    key = (3,)
+    ours = run_chains(target, SAMPLERS["sgld"], {"step_size": 1e-3}, chains=1, warmup=0, draws=200, key=key)
+    stream = target.minibatches(generator(*key, "minibatches", 0))
+    theirs = devinterp_chain(
+        model,
+        batch,
+        steps=200,
+        noise=generator(*key, "noise", 0),
+        indices=(minibatch.indices for minibatch in stream),
+        **settings,
+    )
+    # devinterp draws its noise in float32, whatever the type of the weights.
+    np.testing.assert_allclose(ours.difference[0], theirs, rtol=1e-6, atol=1e-9)
+
+
+def test_sgld_agrees_with_devinterp_on_a_network():
+    """Independent noise and minibatches: λ̂ agrees within four combined standard errors, four chains each."""
+    model, batch = network()
+    nbeta, gamma, step_size, warmup, draws = 40.0, 5.0, 2e-3, 500, 2500
+    tree = llc.estimate_llc(
+        model,
+        squared_errors,
+        batch,
+        sampler="sgld",
+        nbeta=nbeta,
+        gamma=gamma,
+        step_size=step_size,
+        batch_size=64,
+        warmup=warmup,
+        draws=draws,
+    )
+
+    def shuffled(draw):
+        while True:
+            yield from torch.randperm(256, generator=draw).split(64)
+
+    traces = nbeta * np.stack(
+        [
+            devinterp_chain(
+                model,
+                batch,
+                steps=warmup + draws,
+                step_size=step_size,
+                nbeta=nbeta,
+                gamma=gamma,
+                noise=generator("theirs", chain),
+                indices=shuffled(generator("their batches", chain)),
+            )[warmup:]
+            for chain in range(4)
+        ]
+    )
+    theirs, their_error = traces.mean(), array_stats.mcse(traces, method="mean")
+    ours, our_error = float(tree.llc), float(tree.llc_se)
+    assert ours > 10 * our_error
+    assert abs(ours - theirs) < 4 * np.hypot(our_error, their_error)
+
+
+def test_the_tree_is_what_arviz_expects():
+    tree = llc.estimate_llc(
+        diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=400, warmup=100, chains=3
+    )
+    assert set(tree.children) == {"posterior", "sample_stats", "warmup_posterior", "warmup_sample_stats"}
+    assert dict(tree.posterior.sizes) == {"chain": 3, "draw": 400}
+    assert dict(tree.warmup_posterior.sizes) == {"chain": 3, "draw": 100}
+    table = summary(tree, round_to="none")
+    assert float(table.loc["llc", "mean"]) == pytest.approx(float(tree.llc))
+    assert float(table.loc["llc", "r_hat"]) == pytest.approx(float(tree.rhat))
+
+
+def test_the_tree_survives_a_file(tmp_path):
+    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=20)
+    tree.to_netcdf(tmp_path / "tree.nc")
+    import xarray as xr
+
+    with xr.open_datatree(tmp_path / "tree.nc") as back:
+        xr.testing.assert_identical(back.load().posterior.to_dataset(), tree.posterior.to_dataset())
+        assert str(back.verdict.values) == str(tree.verdict.values)
+
+
+def test_warm_up_is_not_averaged():
+    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=50, warmup=30)
+    assert float(tree.llc) == pytest.approx(float(tree.posterior.llc.mean()))
+    assert float(tree.warmup_posterior.llc[0, 0]) == 0
+
+
+def test_defaults_are_recorded_and_pure():
+    model, batch = network()
+    first = llc.estimate_llc(model, squared_errors, batch, draws=20)
+    again = llc.estimate_llc(model, squared_errors, batch, draws=20)
+    assert first.posterior.llc.identical(again.posterior.llc)
+    assert first.attrs["nbeta"] == pytest.approx(256 / np.log(256))
+    size = sum(float(p.detach().square().sum()) for p in model.parameters())
+    assert first.attrs["gamma"] == pytest.approx(9 * 30 / size, rel=0.01)
+    assert {"step_size", "friction", "curvature", "num_parameters", "num_samples"} <= set(first.attrs)
+
+
+class _Fragile(Well):
+    """A well whose loss is not a number far out on one side."""
+
+    def forward(self) -> torch.Tensor:
+        return super().forward() + (torch.inf if self.weight[0] > 1.8 else 0.0)
+
+
+def test_a_diverged_chain_is_named_and_left_out():
+    """γ alone holds the first direction (sd 0.7): some chains of sixteen pass 1.8 in 60 draws, some do not."""
+    model = _Fragile(torch.diag(torch.tensor(CURVATURES)))
+    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=GAMMA, chains=16, draws=60, warmup=20)
+    kept = set(tree.posterior.chain.values.tolist())
+    lost = set(range(16)) - kept
+    assert lost
+    assert kept
+    assert all(f"chain {chain} at draw" in str(tree.reason.values) for chain in lost)
+    assert np.isfinite(tree.posterior.llc).all()
+
+
+def test_all_chains_diverged_is_a_failure_not_a_number():
+    with pytest.raises(EstimateFailed, match="4 of 4 chains diverged"):
+        llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, sampler="sgld", step_size=1.0)
+
+
+def test_a_climbing_chain_is_called_drifting():
+    """A flat direction with weak localisation and few draws: SGLD still climbs when it ends."""
+    tree = llc.estimate_llc(
+        diagonal_well(),
+        well_loss,
+        data(),
+        nbeta=NBETA,
+        gamma=0.01,
+        sampler="sgld",
+        step_size=1e-5,
+        warmup=0,
+        draws=300,
+    )
+    assert str(tree.verdict.values) == "drifting"
+
+
+def test_a_point_that_is_no_minimum_is_called_negative():
+    """w* on the slope of a bowl: the draws slide down."""
+    model = Well(torch.eye(3))
+    model.weight.data.fill_(2.0)
+    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=5.0, draws=400)
+    assert str(tree.verdict.values) == "negative"
+
+
+def test_summary_against_numpy():
+    traces = np.random.default_rng(0).normal(3.0, 2.0, (4, 500))
+    found = diagnostics.summarise(traces)
+    assert found.llc == pytest.approx(traces.mean())
+    assert found.llc_se == pytest.approx(2 / np.sqrt(2000), rel=0.5)
+    assert abs(found.drift) < 4
+    assert found.ess_bulk > 1000
+
+
+def test_bad_step_size_is_named():
+    with pytest.raises(InvalidInput, match="step_size = -1 given"):
+        llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, step_size=-1)
+    with pytest.raises(InvalidInput, match="draws = 0 given"):
+        llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=0)

@@ -1,0 +1,235 @@
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_config
+
+import llc
+from llc import behaviour
+from llc.errors import Interrupted, StoreError
+from llc.parallel import quiet
+from llc.training import RunConfig, TrainingDiverged, TrainingFailed, checkpoint_steps, loop, train_run
+
+# A run of a few seconds that saves its state at every checkpoint, for tests that kill it.
+_VICTIM = """
+import sys
+from pathlib import Path
+from llc.training import RunConfig, loop, train_run
+from llc import store
+import torch
+torch.set_num_threads(1)
+loop.SAVE_EVERY_SECONDS = float(sys.argv[2])
+folder = Path(sys.argv[1])
+train_run(folder / "run", RunConfig.from_table(store.read_table(folder / "wanted.toml")))
+"""
+
+
+def run_config(**settings) -> RunConfig:
+    return small_config(**settings).runs()[1]
+
+
+def all_weights(run: llc.Run) -> dict[int, dict[str, torch.Tensor]]:
+    return {step: run.weights(step) for step in run.steps}
+
+
+def assert_same_runs(first: llc.Run, second: llc.Run) -> None:
+    ours, theirs = all_weights(first), all_weights(second)
+    assert ours.keys() == theirs.keys()
+    for step, weights in ours.items():
+        for name, value in weights.items():
+            assert torch.equal(value, theirs[step][name]), (step, name)
+    assert first.metrics.drop_attrs().identical(second.metrics.drop_attrs())
+
+
+def test_checkpoints_lie_on_the_grid(finished):
+    for run in finished.runs:
+        assert run.steps == checkpoint_steps(RunConfig.from_table(run.config))
+        assert run.finished
+
+
+def test_step_zero_is_the_initialisation(finished):
+    config = RunConfig.from_table(finished.run(4).config)
+    initial = llc.models.build(config.model, config.task, config.seed).state_dict()
+    stored = finished.run(4).weights(0)
+    assert all(torch.equal(stored[name], value) for name, value in initial.items())
+
+
+def test_the_loop_is_adam_on_the_tasks_batches(finished):
+    """The first twenty steps written out by hand, with PyTorch's own Adam (unfused), agree to float32 rounding."""
+    run = finished.run(4)
+    config = RunConfig.from_table(run.config)
+    model = llc.models.build(config.model, config.task, config.seed)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1.0, betas=(0.9, 0.999), fused=False, foreach=False)
+    for step in range(20):
+        xs, ys = config.task.sample(config.training.batch_size, step, stream=("train", 0))
+        optimiser.param_groups[0]["lr"] = 5e-3 * min(1, (step + 1) / 10)
+        optimiser.zero_grad()
+        ((model(xs, ys) - ys) ** 2).mean().backward()
+        optimiser.step()
+    for name, value in run.weights(20).items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_training_learns(finished):
+    loss = finished.metrics.loss_id.mean("position").sel(seed=0)
+    assert (loss.isel(step=-1) < loss.isel(step=0)).all()
+
+
+def test_metrics_are_what_the_checkpoints_do(finished):
+    """Recomputed from the stored weights in float64, literally from the definitions."""
+    run = finished.run(4)
+    config = RunConfig.from_table(run.config)
+    task = config.task
+    for name, source in {
+        "id": task,
+        "ood": task.with_num_tasks(None),
+        "root": task.with_num_tasks(1),
+    }.items():
+        xs, ys = source.sample(32, stream="test")
+        model = llc.load_model(run, 60)
+        with torch.no_grad():
+            predictions = model(xs, ys).double()
+        ridge = llc.predictors.ridge(xs, ys, noise_variance=task.noise_variance).double()
+        dmmse = llc.predictors.dmmse(xs, ys, tasks=task.tasks, noise_variance=task.noise_variance).double()
+        at_end = run.metrics.sel(num_tasks=4, seed=0, step=60)
+        expected = {
+            f"loss_{name}": predictions - ys,
+            f"distance_ridge_{name}": predictions - ridge,
+            f"distance_dmmse_{name}": predictions - dmmse,
+            f"ridge_loss_{name}": ridge - ys,
+            f"dmmse_loss_{name}": dmmse - ys,
+            f"zero_loss_{name}": ys.double(),
+        }
+        for variable, difference in expected.items():
+            np.testing.assert_allclose(at_end[variable], difference.square().mean(0).numpy(), rtol=1e-6)
+    norm = sum(float(value.double().square().sum()) for value in run.weights(60).values()) ** 0.5
+    assert float(at_end.weight_norm) == pytest.approx(norm)
+
+
+def test_paired_rise_and_its_error(finished):
+    run = finished.run(4)
+    task = RunConfig.from_table(run.config).task
+    test = behaviour.test_sets(task, 500)["ood"]
+    early, late = llc.load_model(run, 0), llc.load_model(run, 60)
+    rise, error = behaviour.paired_rise(early, late, test)
+    with torch.no_grad():
+        change = behaviour.sequence_losses(late, (test.xs, test.ys)) - behaviour.sequence_losses(
+            early, (test.xs, test.ys)
+        )
+    assert rise == pytest.approx(float(change.mean()), rel=1e-4)
+    assert error == pytest.approx(float(change.std()) / 500**0.5, rel=1e-4)
+
+
+def test_critical_step_is_where_ood_loss_is_smallest(finished):
+    metrics = finished.run(1).metrics.squeeze()
+    loss = metrics.loss_ood.mean("position")
+    assert int(metrics.step_critical) == int(loss.step[np.argmin(loss.values)])
+    assert float(metrics.rise_ood) == pytest.approx(float(loss[-1] - loss.min()), rel=1e-5)
+
+
+def test_the_same_ood_and_root_sets_serve_every_diversity(finished):
+    metrics = finished.metrics
+    for name in ("ridge_loss_ood", "zero_loss_ood", "zero_loss_root"):
+        assert (metrics[name] == metrics[name].isel(num_tasks=0)).all()
+    # The reference of q_∞ is ridge itself.
+    infinite = metrics.sel(num_tasks=np.inf)
+    assert (infinite.distance_dmmse_id == infinite.distance_ridge_id).all()
+
+
+def test_training_again_does_nothing(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.nc")}
+    said = []
+    llc.train(small_config(), finished.path, report=lambda *message: said.append(message[-1]))
+    assert before == {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.nc")}
+    assert "nothing to do" in said[0]
+
+
+def test_a_folder_of_another_config_is_refused(own):
+    with pytest.raises(StoreError, match=r"training.steps: 60 there, 61 now"):
+        llc.train(small_config(**{"training.steps": 61}), own.path)
+
+
+def test_side_by_side_equals_one_by_one(finished, tmp_path):
+    together = llc.train(small_config(), tmp_path / "two", jobs=2)
+    for ours, theirs in zip(finished.runs, together.runs, strict=True):
+        assert_same_runs(ours, theirs)
+    assert finished.metrics.drop_attrs().identical(together.metrics.drop_attrs())
+
+
+def test_a_stop_is_saved_and_resumed_to_the_same_bits(tmp_path, monkeypatch):
+    config = run_config()
+    with llc.parallel.torch_threads(1):
+        train_run(tmp_path / "straight" / "run", config)
+        asked = iter([False] * 33 + [True])
+        monkeypatch.setattr(loop, "check_interrupt", lambda: next(asked))
+        with pytest.raises(Interrupted, match="stopped at step 33"):
+            train_run(tmp_path / "stopped" / "run", config)
+        monkeypatch.undo()
+        train_run(tmp_path / "stopped" / "run", config)
+    assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(tmp_path / "stopped" / "run"))
+
+
+@pytest.mark.parametrize("kill_after", [0.0, 0.3, 0.9])
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, kill_after):
+    """SIGKILL at some moment after the first checkpoint, start again: every weight and metric is bit-identical."""
+    config = run_config(**{"training.steps": 400, "checkpoints.every": 10})
+    with llc.parallel.torch_threads(1):
+        train_run(tmp_path / "straight" / "run", config)
+    folder = tmp_path / "killed"
+    llc.store.write_table(folder / "wanted.toml", config.to_table())
+    command = [sys.executable, "-c", _VICTIM, str(folder), "0"]
+    victim = subprocess.Popen(command)
+    while not list(folder.glob("run/checkpoints/*.safetensors")):
+        assert victim.poll() is None
+        time.sleep(0.01)
+    time.sleep(kill_after)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert not llc.Run(folder / "run").finished
+    subprocess.run(command, check=True)
+    assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(folder / "run"))
+
+
+def test_a_damaged_state_is_named(tmp_path, monkeypatch):
+    config = run_config()
+    asked = iter([False] * 33 + [True])
+    monkeypatch.setattr(loop, "check_interrupt", lambda: next(asked))
+    with pytest.raises(Interrupted):
+        train_run(tmp_path / "run", config)
+    monkeypatch.undo()
+    state = tmp_path / "run" / "resume.pt"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(StoreError, match=r"resume.pt is damaged .* delete it to train this run again"):
+        train_run(tmp_path / "run", config)
+    state.unlink()
+    train_run(tmp_path / "run", config)
+    assert llc.Run(tmp_path / "run").finished
+
+
+def test_divergence_is_named_and_spares_the_other_runs(tmp_path):
+    config = small_config(**{"training.learning_rate": 1e30, "training.warmup_steps": 0})
+    with pytest.raises(TrainingFailed, match=r"3 of 3 runs failed: M=1,seed=0: .* not finite at step"):
+        llc.train(config, tmp_path / "hot", jobs=1)
+    with pytest.raises(TrainingDiverged):
+        train_run(tmp_path / "alone", config.runs()[0], quiet)
+
+
+def test_too_little_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage())
+    with pytest.raises(StoreError, match=r"its disk has 1 KiB free"):
+        llc.train(small_config(), tmp_path / "full")
+    assert not (tmp_path / "full").exists()
+
+
+class _Usage:
+    free = 1024
+
+
+def test_the_estimate_of_disk_is_near(finished):
+    used = sum(path.stat().st_size for path in finished.path.rglob("checkpoints/*"))
+    needed = llc.training.sweep.disk_needed(small_config())
+    assert used < needed < 4 * used + 2**20

@@ -1,0 +1,46 @@
+"""Models whose posterior is known in closed form, shared by the tests of samplers and estimates."""
+
+import torch
+from torch import nn
+
+CURVATURES = [0.0, 0.1, 1.0, 4.0, 10.0]
+NBETA, GAMMA = 50.0, 2.0
+
+
+class Well(nn.Module):
+    """L(w) = ½ (w − w*)ᵀ H (w − w*), the same for every sample; w* are the weights it is made with."""
+
+    def __init__(self, hessian: torch.Tensor, center: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("hessian", hessian.double())
+        center = torch.zeros(len(hessian)) if center is None else center
+        self.register_buffer("center", center.double().clone())
+        self.weight = nn.Parameter(center.double().clone())
+
+    def forward(self) -> torch.Tensor:
+        away = self.weight - self.center
+        return 0.5 * away @ self.hessian @ away
+
+
+def well_loss(model: Well, batch: tuple[torch.Tensor]) -> torch.Tensor:
+    return model().expand(len(batch[0]))
+
+
+def diagonal_well() -> Well:
+    return Well(torch.diag(torch.tensor(CURVATURES)))
+
+
+def correlated_hessian() -> torch.Tensor:
+    """A dense 4 × 4 Hessian with eigenvalues 0.5, 1, 3 and 8."""
+    draw = torch.Generator().manual_seed(0)
+    basis, _ = torch.linalg.qr(torch.randn(4, 4, generator=draw, dtype=torch.float64))
+    return basis @ torch.diag(torch.tensor([0.5, 1.0, 3.0, 8.0], dtype=torch.float64)) @ basis.T
+
+
+def exact_llc(curvatures=CURVATURES, nbeta=NBETA, gamma=GAMMA) -> float:
+    """½ Σ nβh/(nβh + γ)."""
+    return sum(0.5 * nbeta * h / (nbeta * h + gamma) for h in curvatures)
+
+
+def data(samples: int = 8) -> tuple[torch.Tensor]:
+    return (torch.zeros(samples),)
