@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llc import store
-from llc.errors import StoreError
+from llc.errors import InvalidInput, StoreError, did_you_mean
 
 # Up to so many values of M get a legend entry each; more share a colour bar.
 _LEGEND_ENTRIES = 10
@@ -136,8 +136,13 @@ def save_figures(experiment: store.Experiment, names: list[str] | None = None) -
 
     Returns:
         The files written, and for each figure that could not be drawn, why.
+    Raises:
+        InvalidInput: there is no figure of that name.
     """
     written, missing = [], {}
+    for name in names or []:
+        if name not in FIGURES:
+            raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
     for name in names or list(FIGURES):
         source, draw = FIGURES[name]
         try:

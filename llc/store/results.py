@@ -11,8 +11,8 @@ from llc.errors import StoreError
 from llc.store.atomic import atomic_path
 from llc.store.tables import Table
 
-# The order of dimensions everywhere; others (such as a probe's `sequence`) follow.
-DIMS = ("num_tasks", "seed", "step", "chain", "draw", "position", "component")
+# The leading dimensions, in their order everywhere; those of one result (such as `position`) follow as it gives them.
+DIMS = ("num_tasks", "seed", "step", "chain", "draw")
 
 
 def library_version() -> str:

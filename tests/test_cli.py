@@ -1,0 +1,175 @@
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import small_config
+
+import llc
+from cli import main
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ["train", "estimate-llc", "pca", "show", "plot", "demo"]
+SMALL_LLC = ["--num-samples", "64", "--batch-size", "16", "--warmup", "10", "--draws", "30", "--chains", "2"]
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def flags(config) -> list[str]:
+    """`--set` options that turn the tiny preset into a small config."""
+    tiny = llc.presets.tiny()
+    options = []
+    for key in ("task", "model", "training", "checkpoints", "behaviour", "sweep"):
+        ours, theirs = getattr(config, key).to_table(), getattr(tiny, key).to_table()
+        options += [f"--set={key}.{name}={value}" for name, value in ours.items() if value != theirs.get(name)]
+    return [option.replace("'", '"') for option in options]
+
+
+@pytest.mark.parametrize("program", [["-m", "llc"], [str(ROOT / "cli.py")]])
+def test_all_names_are_the_same_program(program):
+    done = subprocess.run([sys.executable, *program, "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
+    for command in COMMANDS:
+        assert command in done.stdout
+
+
+def test_help_loads_nothing_heavy():
+    code = """
+import sys
+from click.testing import CliRunner
+from cli import main
+for command in ([], ["train"], ["estimate-llc"], ["pca"], ["show"], ["plot"], ["demo"]):
+    assert CliRunner().invoke(main, [*command, "--help"]).exit_code == 0
+heavy = {"torch", "xarray", "sklearn", "matplotlib", "pandas", "numpy", "pydantic"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    said = run(command, "--help").output
+    assert re.search(rf"Examples?:\n\s+llc {command}", said), said
+
+
+def test_train_and_show(tmp_path):
+    out = tmp_path / "x"
+    done = run("train", "--out", out, "--jobs", 1, "--num-tasks", "1,inf", *flags(small_config())[:-1])
+    assert "t_crit" in done.output
+    assert f"llc estimate-llc {out}" in done.output
+    again = run("train", "--out", out, "--num-tasks", "1,inf", *flags(small_config())[:-1])
+    assert "nothing to do" in again.output
+    assert "M=1,seed=0: 9 checkpoints" in run("show", out).output
+    assert "training.steps = 60" in run("show", out / "M=1,seed=0").output
+
+
+def test_estimate_pca_and_plot(own):
+    done = run("estimate-llc", own.path, "--steps", "0,20,60", *SMALL_LLC)
+    assert "nothing to do" in done.output
+    assert "±" in done.output
+    done = run("pca", own.path, "--sequences", 8)
+    assert "Variance explained by component" in done.output
+    assert "figures/pca.png" in run("plot", own.path, "--figure", "pca").output
+
+
+BAD = {
+    "unknown preset": (["train", "--preset", "tinny"], "unknown preset tinny; did you mean tiny?"),
+    "unknown key": (["train", "--set", "train.step=5"], "unknown key train.step; did you mean training.steps?"),
+    "no value": (["train", "--set", "training.steps"], "expected KEY=VALUE"),
+    "wrong type": (["train", "--set", "training.steps=lots"], "training.steps = 'lots' given, expected a whole number"),
+    "negative noise": (["train", "--set", "task.noise_variance=-1.0"], "task.noise_variance = -1.0 given"),
+    "no tasks": (["train", "--num-tasks", "0"], "expected whole numbers from 1 up, or inf"),
+    "words for tasks": (["train", "--num-tasks", "few"], "--num-tasks few given, expected whole numbers or inf"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_training_input_is_one_sentence_and_writes_nothing(case, tmp_path):
+    arguments, said = BAD[case]
+    done = run(*arguments, "--out", tmp_path / "x", code=2)
+    assert said in done.output
+    assert done.output.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("train", "--out", tmp_path / "file" / "x", code=1)
+    assert f"cannot write {tmp_path / 'file' / 'x'}" in done.output
+
+
+def test_a_folder_of_another_config(own):
+    done = run("train", "--out", own.path, code=1)
+    assert "was made with another config" in done.output
+    assert "training.steps: 60 there, 5000 now" in done.output
+
+
+@pytest.mark.parametrize("command", ["estimate-llc", "pca", "show", "plot"])
+def test_a_folder_that_is_not_a_run(command, tmp_path):
+    assert "is not an experiment: it has no experiment.toml" in run(command, tmp_path, code=1).output
+    assert "does not exist" in run(command, tmp_path / "nothing", code=1).output
+
+
+def test_a_single_run_is_no_experiment(own):
+    done = run("pca", own.runs[0].path, code=2)
+    assert f"give the experiment above it, {own.path}" in done.output
+
+
+ESTIMATES = {
+    "missing step": (["--steps", "41"], 1, "has no checkpoint at step 41; nearest are 40 and 60"),
+    "no such steps": (["--steps", "early"], 2, "steps = 'early' given"),
+    "zero nbeta": (["--nbeta", "0"], 2, "nbeta = 0.0 given"),
+    "negative gamma": (["--gamma=-3"], 2, "gamma = -3.0 given"),
+    "a word for gamma": (["--gamma", "big"], 2, "'big' given, expected a number or auto"),
+    "unknown sampler": (["--sampler", "hmcc"], 2, "sampler = 'hmcc' given"),
+}
+
+
+@pytest.mark.parametrize("case", ESTIMATES)
+def test_bad_estimate_input(case, own):
+    arguments, code, said = ESTIMATES[case]
+    before = {path: path.stat().st_mtime_ns for path in own.path.rglob("*.nc")}
+    assert said in run("estimate-llc", own.path, *arguments, code=code).output
+    assert before == {path: path.stat().st_mtime_ns for path in own.path.rglob("*.nc")}
+
+
+def test_a_truncated_checkpoint_is_named(own):
+    bad = own.run(4).checkpoints / "000040.safetensors"
+    bad.write_bytes(bad.read_bytes()[:100])
+    done = run("estimate-llc", own.path, "--steps", "40", *SMALL_LLC, "--jobs", 1, code=1)
+    assert f"{bad} is damaged" in done.output
+
+
+def test_unknown_figure(own):
+    assert "unknown figure pcaa; did you mean pca?" in run("plot", own.path, "--figure", "pcaa", code=2).output
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = CliRunner().invoke(main, ["--debug", "show", str(tmp_path)])
+    assert isinstance(result.exception, llc.errors.StoreError)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_resumes(tmp_path):
+    """SIGINT during training in worker processes: exit 1 with a word on how to go on, and the same command goes on."""
+    config = small_config(**{"training.steps": 1000, "checkpoints.every": 500})
+    command = [sys.executable, "-m", "llc", "train", "--out", str(tmp_path / "x"), "--jobs", "2", *flags(config)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    while not list(tmp_path.glob("x/*/checkpoints/*.safetensors")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    assert list(tmp_path.glob("x/*/resume.pt"))
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    straight = llc.train(config, tmp_path / "straight", jobs=2)
+    assert straight.metrics.drop_attrs().identical(llc.open(tmp_path / "x").metrics.drop_attrs())

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import SMALL_LLC
+
+import llc
+from llc.complexity import choose_steps, over_training
+from llc.errors import EstimateFailed, InvalidInput, StoreError
+
+
+def test_every_run_and_step_has_an_estimate(finished):
+    found = finished.llc
+    assert found.llc.dims == ("num_tasks", "seed", "step")
+    assert found.step.values.tolist() == [0, 20, 60]
+    assert found.llc.notnull().all()
+    assert found.llc_trace.dims == ("num_tasks", "seed", "step", "chain", "draw")
+    assert found.llc_trace.sizes["draw"] == 40  # warm-up first
+    assert set(np.unique(found.verdict)) <= {"converged", "drifting", "diverged", "negative"}
+
+
+def test_a_verdict_is_stored_whole(own):
+    """Estimates with short and long verdicts side by side, merged through files."""
+    for step, verdict in ((0, "no"), (20, "a much longer verdict")):
+        path = over_training.result_path(own.runs[0], step)
+        data = xr.load_dataset(path)
+        data["verdict"] = xr.full_like(data.verdict, verdict, dtype=object)
+        data.drop_encoding().to_netcdf(path)
+    again = llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)
+    assert again.verdict.sel(num_tasks=1, seed=0, step=20).item() == "a much longer verdict"
+    assert own.llc.verdict.sel(num_tasks=1, seed=0, step=20).item() == "a much longer verdict"
+
+
+def test_an_estimate_is_what_the_single_call_gives(finished):
+    """The same checkpoint through the public single-model function, with the recorded settings."""
+    run = finished.run(4)
+    settings = over_training.LLCConfig.from_table(llc.store.read_table(finished.path / "llc.toml"))
+    task = llc.training.RunConfig.from_table(run.config).task
+    with llc.parallel.torch_threads(1):  # as the workers have
+        single = over_training.estimate_numbers(
+            llc.load_model(run, 60),
+            llc.behaviour.sequence_losses,
+            task.sample(64, stream="llc"),
+            nbeta=64 / np.log(64),
+            gamma=settings.gamma,
+            sampler="kinetic",
+            step_size=None,
+            chains=2,
+            draws=30,
+            warmup=10,
+            batch_size=16,
+            control_variates=False,
+            key=(0, "llc", 4, 0, 60),
+        )
+    stored = finished.llc.sel(num_tasks=4, seed=0, step=60)
+    assert float(stored.llc) == single.summary.llc
+    assert float(stored.llc_trace[:, 10:].mean()) == pytest.approx(single.summary.llc)
+
+
+def test_results_do_not_depend_on_jobs(finished, own):
+    (own.path / "llc.nc").unlink()
+    (own.path / "llc.toml").unlink()
+    for run in own.runs:
+        for path in (run.path / "llc").iterdir():
+            path.unlink()
+    again = llc.estimate_llc_over_training(own, steps="0,20,60", **{**SMALL_LLC, "jobs": 2})
+    assert again.drop_attrs().identical(finished.llc.drop_attrs())
+
+
+def test_only_what_is_missing_is_estimated(own):
+    def times():
+        return {path: path.stat().st_mtime_ns for path in own.path.glob("*/llc/*.nc")}
+
+    before = times()
+    over_training.result_path(own.run(4), 20).unlink()
+    said = []
+    again = llc.estimate_llc_over_training(
+        own, steps="20,40", **SMALL_LLC, report=lambda *message: said.append(message[1:3])
+    )
+    assert said[-1] == (4, 4)  # one lost, and step 40 of three runs
+    assert again.step.values.tolist() == [0, 20, 40, 60]
+    after = times()
+    assert all(after[path] == time for path, time in before.items() if "M=4" not in str(path) or "020" not in path.name)
+    said.clear()
+    llc.estimate_llc_over_training(
+        own, steps="20,40", **SMALL_LLC, report=lambda *message: said.append(message[-1])
+    )
+    assert said == ["all of these were estimated before; nothing to do"]
+
+
+def test_other_settings_are_refused_and_can_overwrite(own):
+    with pytest.raises(StoreError, match=r"draws: 30 there, 31 now.*--overwrite"):
+        llc.estimate_llc_over_training(own, steps="last", **{**SMALL_LLC, "draws": 31})
+    again = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **{**SMALL_LLC, "draws": 31})
+    assert again.step.values.tolist() == [60]
+
+
+def test_a_damaged_checkpoint_is_named_and_the_others_are_kept(own):
+    bad = own.run(4).checkpoints / "000040.safetensors"
+    bad.write_bytes(bad.read_bytes()[:500])
+    with pytest.raises(EstimateFailed, match=r"1 of 3 checkpoints could not be estimated: .*000040.safetensors is damaged"):
+        llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)
+    found = own.llc.llc.sel(step=40, seed=0)
+    assert found.notnull().values.tolist() == [True, False, True]
+
+
+def test_one_gamma_serves_all_checkpoints(finished):
+    """γ = 9P/‖w‖², geometric mean over the runs' last checkpoints, to the three digits it is written with."""
+    logs = []
+    for run in finished.runs:
+        flat = torch.cat([value.double().flatten() for value in run.weights(60).values()])
+        logs.append(np.log(9 * len(flat) / float(flat.square().sum())))
+    stored = llc.store.read_table(finished.path / "llc.toml")
+    assert stored["gamma"] == pytest.approx(np.exp(np.mean(logs)), rel=6e-3)
+    assert stored["nbeta"] == pytest.approx(64 / np.log(64))
+
+
+def test_nll_is_the_scaled_loss(finished):
+    run = llc.training.RunConfig.from_table(finished.run(4).config)
+    model, batch = llc.load_model(finished.run(4), 60), run.task.sample(5)
+    plain = over_training.run_loss(run, "mse")(model, batch)
+    scaled = over_training.run_loss(run, "nll")(model, batch)
+    torch.testing.assert_close(scaled, plain * 3 / (2 * 0.125))
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("last", [60]),
+        ("20,0", [0, 20]),
+        ([60, 20], [20, 60]),
+        ("linear:4", [0, 20, 40, 60]),
+        ("log:1", [60]),
+    ],
+)
+def test_choices_of_steps(finished, choice, expected):
+    assert choose_steps(choice, finished.run(4)) == expected
+
+
+def test_logarithmic_choice_is_even_in_log_step(finished):
+    run = finished.run(4)
+    assert choose_steps("all", run) == run.steps
+    chosen = choose_steps("log:4", run)
+    assert chosen[0] == 0
+    assert chosen[-1] == 60
+    ideal = np.expm1(np.linspace(0, np.log1p(60), 4))
+    for want, step in zip(ideal, chosen, strict=True):
+        assert abs(np.log1p(step) - np.log1p(want)) == min(abs(np.log1p(s) - np.log1p(want)) for s in run.steps)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("41", "no checkpoint at step 41; nearest are 40 and 60"),
+        ("log:0", "steps = 'log:0' given, expected log:N"),
+        ("some", "steps = 'some' given, expected log:N, linear:N, all, last, or steps such as 500,1000"),
+    ],
+)
+def test_bad_choices_of_steps_are_named(finished, steps, said):
+    with pytest.raises((InvalidInput, StoreError)) as error:
+        choose_steps(steps, finished.run(4))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"nbeta": 0.0}, "nbeta = 0.0 given"),
+        ({"gamma": -1.0}, "gamma = -1.0 given"),
+        ({"sampler": "slgd"}, "sampler = 'slgd' given, did you mean sgld?"),
+        ({"batch_size": 5000}, "batch_size = 5000 given, expected at most num_samples = 4096"),
+        ({"draw": 5}, "unknown key draw; did you mean draws?"),
+        ({"loss": "mae"}, "loss = 'mae' given, expected 'mse' or 'nll'"),
+    ],
+)
+def test_bad_settings_are_named_and_nothing_is_lost(finished, settings, said):
+    before = sorted(finished.path.rglob("*"))
+    with pytest.raises(InvalidInput) as error:
+        llc.estimate_llc_over_training(finished, **settings)
+    assert said in str(error.value)
+    assert sorted(finished.path.rglob("*")) == before

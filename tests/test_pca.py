@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+import llc
+from llc.development import fit_pca
+from llc.development.pca import predictions, probe_sequences
+from llc.errors import InvalidInput
+
+
+def rows_of(experiment, sequences=16):
+    probe = probe_sequences(experiment.runs[0], sequences)
+    return np.concatenate(
+        [[predictions(run, step, probe) for step in run.steps] for run in experiment.runs]
+    )
+
+
+def test_scores_equal_a_dense_svd(finished):
+    """Scores and explained variance against a float64 SVD of the centred rows, up to the sign of each component."""
+    features = rows_of(finished)
+    centred = features - features.mean(0)
+    left, sizes, right = np.linalg.svd(centred, full_matrices=False)
+    stored = finished.pca.score.squeeze("seed")
+    scores = stored.stack(row=("num_tasks", "step")).transpose("row", "component").values
+    expected = (left * sizes)[:, :4]
+    np.testing.assert_allclose(np.abs(scores), np.abs(expected), atol=1e-8)
+    np.testing.assert_allclose(finished.pca.explained_variance_ratio, (sizes**2 / (sizes**2).sum())[:4])
+    loading = finished.pca.loading.values.reshape(4, -1)
+    np.testing.assert_allclose(np.abs(loading @ right[:4].T), np.eye(4), atol=1e-8)
+
+
+def test_scores_are_projections_on_the_stored_loadings(finished):
+    features = rows_of(finished)
+    pca = finished.pca
+    projected = (features - features.mean(0)) @ pca.loading.values.reshape(4, -1).T
+    stored = pca.score.squeeze("seed").stack(row=("num_tasks", "step")).transpose("row", "component").values
+    np.testing.assert_allclose(projected, stored, atol=1e-8)
+
+
+def test_references_are_projected_and_not_fitted(finished):
+    """The fit equals one made without them, and differs from one made with them."""
+    features, pca = rows_of(finished), finished.pca
+    task = llc.training.RunConfig.from_table(finished.run(4).config).task
+    probe = probe_sequences(finished.runs[0], 16)
+    ridge = llc.predictors.ridge(*probe, noise_variance=task.noise_variance).double().numpy().reshape(1, -1)
+    dmmse = llc.predictors.dmmse(*probe, tasks=task.tasks, noise_variance=task.noise_variance)
+    alone = PCA(4, svd_solver="full").fit(features)
+    np.testing.assert_allclose(pca.score_ridge, alone.transform(ridge)[0], atol=1e-6)
+    np.testing.assert_allclose(
+        pca.score_dmmse.sel(num_tasks=4), alone.transform(dmmse.double().numpy().reshape(1, -1))[0], atol=1e-6
+    )
+    with_them = PCA(4, svd_solver="full").fit(np.concatenate([features, ridge, 5 * ridge]))
+    assert not np.allclose(pca.explained_variance_ratio, with_them.explained_variance_ratio_, rtol=1e-3)
+
+
+def test_the_probe_is_the_root_tasks(finished):
+    xs, ys = probe_sequences(finished.runs[-1], 4000)
+    root = llc.training.RunConfig.from_table(finished.run(1).config).task.tasks[0]
+    residual = (ys - xs @ root).double()
+    assert float(residual.var()) == pytest.approx(0.125, rel=4 * (2 / 12000) ** 0.5)
+
+
+def test_labels(finished):
+    pca = finished.pca
+    assert pca.score.dims == ("num_tasks", "seed", "step", "component")
+    assert pca.loading.dims == ("component", "sequence", "position")
+    assert pca.score_ridge.dims == ("component",)
+    assert pca.score_dmmse.dims == ("num_tasks", "component")
+
+
+def test_the_same_analysis_again_does_nothing(own):
+    before = (own.path / "pca.nc").stat().st_mtime_ns
+    said = []
+    llc.joint_pca(own, sequences=16, report=lambda *message: said.append(message[-1]))
+    assert "nothing to do" in said[0]
+    assert (own.path / "pca.nc").stat().st_mtime_ns == before
+    assert llc.joint_pca(own, 2, sequences=16).sizes["component"] == 2
+
+
+def test_bad_input_is_named(finished):
+    with pytest.raises(InvalidInput, match="components = 0 given, expected 1 to 27"):
+        llc.joint_pca(finished, 0)
+    with pytest.raises(InvalidInput, match="sequences = 0 given"):
+        llc.joint_pca(finished, sequences=0)
+    with pytest.raises(InvalidInput, match="not finite"):
+        fit_pca(np.full((5, 5), np.nan), 2)
