@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -49,7 +50,7 @@ def llc_over_training(llc: xr.Dataset) -> Figure:
         for point in (estimates.isel(step=i) for i in range(estimates.sizes["step"])):
             seen.add(str(point.verdict.item()))
             _estimate_point(axes, float(point.step), point, colour)
-    _step_axis(axes)
+    _step_axis(axes, llc.step)
     _limit_to_minima(axes, llc)
     axes.set(ylabel="estimated local learning coefficient λ̂", title="Complexity over training, with 90 % intervals")
     _explain_diversity(figure, axes, colours, extra=[_verdict_handle(axes, verdict) for verdict in sorted(seen)])
@@ -183,7 +184,7 @@ def _loss_panel(axes: Axes, metrics: xr.Dataset, test_set: str, colours: dict) -
     if test_set == "ood":
         ridge = float(metrics.ridge_loss_ood.mean())
         axes.axhline(ridge, color="black", linestyle="--", linewidth=1, label="ridge")
-    _step_axis(axes)
+    _step_axis(axes, metrics.step)
 
 
 def _runs(data: xr.Dataset | xr.DataArray) -> list:
@@ -219,10 +220,21 @@ def _estimate_point(axes: Axes, x: float, point: xr.Dataset, colour) -> None:
     )
 
 
-def _step_axis(axes: Axes) -> None:
-    axes.set_xscale("symlog", linthresh=1)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("training step (log scale from 1)")
+def _step_axis(axes: Axes, steps: xr.DataArray) -> None:
+    """A logarithmic axis of steps; where step 0 is shown, it stands one decade left of step 1."""
+    first, last = int(steps.min()), int(steps.max())
+    if first == 0:
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlim(0, max(1, last) * 1.25)
+        axes.set_xlabel("training step (log scale from 1)")
+    else:
+        axes.set_xscale("log")
+        axes.set_xlim(first / 1.15, last * 1.15)
+        axes.set_xlabel("training step (log scale)")
+        if last < 100 * first:  # too few powers of ten for ticks
+            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+            axes.minorticks_off()
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The names that users, notebooks and other tools rely on."""
 
-
 import pytest
 
 import llc

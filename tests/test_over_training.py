@@ -82,9 +82,7 @@ def test_only_what_is_missing_is_estimated(own):
     after = times()
     assert all(after[path] == time for path, time in before.items() if "M=4" not in str(path) or "020" not in path.name)
     said.clear()
-    llc.estimate_llc_over_training(
-        own, steps="20,40", **SMALL_LLC, report=lambda *message: said.append(message[-1])
-    )
+    llc.estimate_llc_over_training(own, steps="20,40", **SMALL_LLC, report=lambda *message: said.append(message[-1]))
     assert said == ["all of these were estimated before; nothing to do"]
 
 
@@ -98,7 +96,9 @@ def test_other_settings_are_refused_and_can_overwrite(own):
 def test_a_damaged_checkpoint_is_named_and_the_others_are_kept(own):
     bad = own.run(4).checkpoints / "000040.safetensors"
     bad.write_bytes(bad.read_bytes()[:500])
-    with pytest.raises(EstimateFailed, match=r"1 of 3 checkpoints could not be estimated: .*000040.safetensors is damaged"):
+    with pytest.raises(
+        EstimateFailed, match=r"1 of 3 checkpoints could not be estimated: .*000040.safetensors is damaged"
+    ):
         llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)
     found = own.llc.llc.sel(step=40, seed=0)
     assert found.notnull().values.tolist() == [True, False, True]

@@ -10,9 +10,7 @@ from llc.errors import InvalidInput
 
 def rows_of(experiment, sequences=16):
     probe = probe_sequences(experiment.runs[0], sequences)
-    return np.concatenate(
-        [[predictions(run, step, probe) for step in run.steps] for run in experiment.runs]
-    )
+    return np.concatenate([[predictions(run, step, probe) for step in run.steps] for run in experiment.runs])
 
 
 def test_scores_equal_a_dense_svd(finished):

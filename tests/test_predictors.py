@@ -121,7 +121,7 @@ def test_dmmse_of_one_task_is_that_task():
 @pytest.mark.parametrize("num_tasks", [4, None])
 def test_each_predictor_is_best_on_its_own_distribution(num_tasks):
     """Paired over sequences: the optimal predictor wins by more than five standard errors."""
-    xs, ys, task = sequences(num_tasks=num_tasks, batch=3000)
+    xs, ys, _ = sequences(num_tasks=num_tasks, batch=3000)
     finite = LinearRegression(dim=3, num_examples=7, noise_variance=SIGMA2, num_tasks=4)
     losses = {
         "ridge": (predictors.ridge(xs, ys, noise_variance=SIGMA2) - ys).square().mean(1),

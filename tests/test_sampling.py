@@ -38,9 +38,7 @@ def test_every_sampler_has_the_moments_of_a_correlated_gaussian(name):
     for chain in range(chains):
         state = sampler.init(torch.zeros(4, dtype=torch.float64))
         for step in range(-500, draws):
-            state, _ = sampler.update(
-                state, lambda w: Evaluation(0.0, 0.0, precision @ w), noise, **settings
-            )
+            state, _ = sampler.update(state, lambda w: Evaluation(0.0, 0.0, precision @ w), noise, **settings)
             if step >= 0:
                 positions[chain, step] = state.position
     expected = stationary_covariance(name, precision, settings)
@@ -72,9 +70,7 @@ def test_with_the_noise_off_the_update_is_its_equation(name):
     sampler, h, friction = SAMPLERS[name], 0.1, 3.0
     settings = {"step_size": h} | ({"friction": friction} if name == "kinetic" else {})
     start, slope = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 4.0])
-    state, seen = sampler.update(
-        sampler.init(start), lambda w: Evaluation(1.0, 2.0, slope), _Silent(), **settings
-    )
+    state, seen = sampler.update(sampler.init(start), lambda w: Evaluation(1.0, 2.0, slope), _Silent(), **settings)
     if name == "sgld":
         expected = start - h / 2 * slope
     else:

@@ -79,9 +79,7 @@ with store.folder_lock(Path({str(tmp_path)!r})):
     print("held", flush=True)
     input()
 """
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(StoreError, match=f"in use by process {holder.pid}"), store.folder_lock(tmp_path):
