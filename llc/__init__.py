@@ -31,6 +31,7 @@ _PUBLIC = {
     "open": "llc.store:open_folder",
     "train": "llc.training:train",
     "load_model": "llc.training:load_model",
+    "learning_coefficient": "llc.complexity.learning_coefficient",
     "estimate_llc": "llc.complexity:estimate_llc",
     "estimate_llc_over_training": "llc.complexity:estimate_llc_over_training",
     "joint_pca": "llc.development:joint_pca",
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
         tasks,
         training,
     )
-    from llc.complexity import estimate_llc, estimate_llc_over_training
+    from llc.complexity import estimate_llc, estimate_llc_over_training, learning_coefficient
     from llc.development import joint_pca, summary_table
     from llc.errors import LLCError
     from llc.store import Experiment, Run
