@@ -18,8 +18,15 @@ from llc.errors import InvalidInput, StoreError, did_you_mean
 _LEGEND_ENTRIES = 10
 _INFINITY_COLOUR = "black"
 # How an estimate is drawn: filled where it may be believed, hollow or crossed where it may not.
-_VERDICT_MARKERS = {"converged": "o", "drifting": "^", "negative": "v", "diverged": "x"}
-_OTHER_MARKER = "s"
+_VERDICT_MARKERS = {
+    "converged": "o",
+    "drifting": "^",
+    "negative": "v",
+    "diverged": "x",
+    "prior-dominated": "s",
+    "delocalised": "D",
+    "step-size-biased": "h",
+}
 # Checkpoints averaged to draw a trajectory; the data itself is never smoothed.
 _SMOOTHING = 5
 
@@ -212,7 +219,7 @@ def _estimate_point(axes: Axes, x: float, point: xr.Dataset, colour) -> None:
         float(point.llc),
         yerr=[[low], [high]],
         color=colour,
-        marker=_VERDICT_MARKERS.get(str(point.verdict.item()), _OTHER_MARKER),
+        marker=_VERDICT_MARKERS[str(point.verdict.item())],
         markerfacecolor=colour if believed else "white",
         markersize=6,
         capsize=2.5,
@@ -287,7 +294,7 @@ def _marker(marker: str, face, label: str, *, size: float = 6, edge="black"):
 
 def _verdict_handle(axes: Axes, verdict: str):
     face = "grey" if verdict == "converged" else "white"
-    return _marker(_VERDICT_MARKERS.get(verdict, _OTHER_MARKER), face, verdict, edge="grey")
+    return _marker(_VERDICT_MARKERS[verdict], face, verdict, edge="grey")
 
 
 def _handle(axes: Axes, label: str):

@@ -81,8 +81,9 @@ def strata(inputs, hidden, outputs):
                 yield rank_in, rank_out, rank
 
 
-def factors(inputs, hidden, outputs, rank_in, rank_out, rank, seed=0):
+def factors(widths, rank_in, rank_out, rank, seed=0):
     """A and B of the given ranks whose product has the given rank, in random bases."""
+    inputs, hidden, outputs = widths
     draw = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(draw.normal(size=(hidden, hidden)))
     into = basis[:, :rank_in] @ draw.normal(size=(rank_in, inputs))
@@ -95,7 +96,7 @@ def test_local_strata_fix_the_directions_they_should(widths):
     """The Jacobian of (A, B) ↦ BA has rank r(M+N−r) + N'α + (M'−α)β; where nothing is left over λ is half of it."""
     inputs, hidden, outputs = widths
     for rank_in, rank_out, rank in strata(*widths):
-        into, out = factors(inputs, hidden, outputs, rank_in, rank_out, rank)
+        into, out = factors(widths, rank_in, rank_out, rank)
         assert np.linalg.matrix_rank(out @ into, tol=1e-9) == rank
         jacobian = np.hstack([np.kron(np.eye(inputs), out), np.kron(into.T, np.eye(outputs))])
         a, b = rank_in - rank, rank_out - rank

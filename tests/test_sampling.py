@@ -4,27 +4,49 @@ import numpy as np
 import pytest
 import torch
 from arviz_stats.base import array_stats
+from scipy.linalg import solve_discrete_lyapunov
 from torch import nn
 from wells import GAMMA, NBETA, Well, correlated_hessian, data, diagonal_well, well_loss
 
 from llc.errors import InvalidInput
 from llc.randomness import generator
-from llc.sampling import SAMPLERS, Evaluation, Target, largest_curvature, run_chains, sampler_named
+from llc.sampling import (
+    SAMPLERS,
+    Evaluation,
+    Target,
+    largest_curvature,
+    needs_full_batch,
+    rmsprop_sgld,
+    run_chains,
+    sampler_named,
+)
 
 
 def settings_for(name: str, curvature: float) -> dict[str, float]:
     return sampler_named(name).default_settings(curvature, GAMMA)
 
 
-def stationary_covariance(name: str, precision: torch.Tensor, settings: dict[str, float]) -> torch.Tensor:
+def quadratic(precision: torch.Tensor):
+    """evaluate() for U = ½ wᵀAw."""
+    return lambda w: Evaluation(0.0, 0.0, precision @ w, float(w @ precision @ w) / 2)
+
+
+def stationary_covariance(name: str, precision: torch.Tensor, settings: dict[str, float], state) -> torch.Tensor:
     """The covariance a sampler's own discretisation has on exp(−½ wᵀAw), in closed form.
 
-    SGLD: A⁻¹(1 − εA/4)⁻¹. BAOAB, and with joined kicks at the same points: exactly A⁻¹.
+    SGLD: w ← (I − εGA/2)w + √(εG) ξ, a linear recursion whose covariance solves Σ = BΣBᵀ + εG; for G = I it is
+    A⁻¹(1 − εA/4)⁻¹. BAOAB with joined kicks, and the Metropolis samplers: exactly A⁻¹.
     """
-    inverse = torch.linalg.inv(precision)
+    inverse, step_size = torch.linalg.inv(precision), settings["step_size"]
+    eye = torch.eye(len(precision), dtype=precision.dtype)
     if name == "sgld":
-        eye = torch.eye(len(precision), dtype=precision.dtype)
-        return inverse @ torch.linalg.inv(eye - settings["step_size"] / 4 * precision)
+        return inverse @ torch.linalg.inv(eye - step_size / 4 * precision)
+    if name == "rmsprop-sgld":
+        root = (state.squares / (1 - rmsprop_sgld.DECAY**state.steps)).sqrt()
+        scale = root.square().mean().sqrt()
+        preconditioner = torch.diag(scale / (root + rmsprop_sgld.DAMPING * scale))
+        step = eye - step_size / 2 * preconditioner @ precision
+        return torch.from_numpy(solve_discrete_lyapunov(step.numpy(), (step_size * preconditioner).numpy()))
     return inverse
 
 
@@ -32,16 +54,20 @@ def stationary_covariance(name: str, precision: torch.Tensor, settings: dict[str
 def test_every_sampler_has_the_moments_of_a_correlated_gaussian(name):
     """Mean and covariance of a dense four-dimensional Gaussian, each entry within four Monte Carlo standard errors."""
     sampler, precision = SAMPLERS[name], NBETA * correlated_hessian() + GAMMA * torch.eye(4, dtype=torch.float64)
-    settings = settings_for(name, NBETA * 8.0)
-    noise, chains, draws = generator(0, name), 4, 8000
+    settings, evaluate = settings_for(name, NBETA * 8.0), quadratic(precision)
+    noise, chains, draws = generator(0, name), 4, 6000
+    start = sampler.init(torch.zeros(4, dtype=torch.float64))
+    for _ in range(1000):
+        start, _ = sampler.update(start, evaluate, noise, **settings)
+    if hasattr(sampler, "freeze"):
+        start = sampler.freeze(start)
     positions = np.empty((chains, draws, 4))
     for chain in range(chains):
-        state = sampler.init(torch.zeros(4, dtype=torch.float64))
-        for step in range(-500, draws):
-            state, _ = sampler.update(state, lambda w: Evaluation(0.0, 0.0, precision @ w), noise, **settings)
-            if step >= 0:
-                positions[chain, step] = state.position
-    expected = stationary_covariance(name, precision, settings)
+        state = start
+        for step in range(draws):
+            state, _ = sampler.update(state, evaluate, noise, **settings)
+            positions[chain, step] = state.position
+    expected = stationary_covariance(name, precision, settings, start)
     for i in range(4):
         mean = positions[..., i]
         assert abs(mean.mean()) < 4 * array_stats.mcse(mean, method="mean")
@@ -51,7 +77,34 @@ def test_every_sampler_has_the_moments_of_a_correlated_gaussian(name):
             assert abs(product.mean() - float(expected[i, j])) < 4 * error, (name, i, j)
 
 
+@pytest.mark.parametrize("name", ["mala", "hmc"])
+def test_metropolis_samplers_are_exact_at_large_steps(name):
+    """Many proposals fail near the stability limit; a Gaussian's variance still comes out within four errors."""
+    sampler, precision = SAMPLERS[name], torch.diag(torch.tensor([1.0, 9.0], dtype=torch.float64))
+    settings = {**sampler.default_settings(9.0, 0.0), "step_size": 0.7 * sampler.stability_limit(9.0, 0.0)}
+    state, noise = sampler.init(torch.zeros(2, dtype=torch.float64)), generator(0, name)
+    squares, accepted = np.empty((20_000, 2)), 0.0
+    for step in range(20_000):
+        state, _ = sampler.update(state, quadratic(precision), noise, **settings)
+        squares[step], accepted = state.position.square(), accepted + state.accepted
+    assert accepted < 0.9 * 20_000
+    for i, exact in enumerate((1.0, 1 / 9)):
+        assert abs(squares[:, i].mean() - exact) < 4 * array_stats.mcse(squares[None, :, i], method="mean")
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
+def test_without_gradient_and_noise_a_chain_stays_where_it_is(name):
+    start = torch.tensor([1.0, -2.0, 3.0])
+    state, _ = SAMPLERS[name].update(
+        SAMPLERS[name].init(start),
+        lambda w: Evaluation(0.0, 0.0, torch.zeros_like(w), 0.0),
+        _Silent(),
+        **settings_for(name, 10.0),
+    )
+    assert torch.equal(state.position, start)
+
+
+@pytest.mark.parametrize("name", ["sgld", "kinetic"])
 def test_without_gradient_a_chain_at_rest_only_diffuses(name):
     """∇U = 0: SGLD takes √ε ξ; the kinetic sampler h/2 √(1 − e^{−2αh}) ξ in its first step."""
     sampler, settings = SAMPLERS[name], settings_for(name, 10.0)
@@ -67,33 +120,58 @@ def test_without_gradient_a_chain_at_rest_only_diffuses(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_with_the_noise_off_the_update_is_its_equation(name):
-    sampler, h, friction = SAMPLERS[name], 0.1, 3.0
-    settings = {"step_size": h} | ({"friction": friction} if name == "kinetic" else {})
+    """On a linear U, where no Metropolis proposal is refused."""
+    sampler, h = SAMPLERS[name], 0.1
+    settings = {"step_size": h} | {"kinetic": {"friction": 3.0}, "hmc": {"leapfrog_steps": 1}}.get(name, {})
     start, slope = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 4.0])
-    state, seen = sampler.update(sampler.init(start), lambda w: Evaluation(1.0, 2.0, slope), _Silent(), **settings)
-    if name == "sgld":
-        expected = start - h / 2 * slope
-    else:
-        velocity = -h * slope
-        expected = start + h / 2 * velocity + h / 2 * math.exp(-friction * h) * velocity
-    torch.testing.assert_close(state.position, expected)
+    state, seen = sampler.update(
+        sampler.init(start), lambda w: Evaluation(1.0, 2.0, slope, float(slope @ w)), _Silent(), **settings
+    )
+    scale = float(slope.square().mean().sqrt())
+    moved = {
+        "sgld": h / 2 * slope,
+        "mala": h / 2 * slope,
+        "rmsprop-sgld": h / 2 * scale / (slope + rmsprop_sgld.DAMPING * scale) * slope,
+        "kinetic": h * h / 2 * (1 + math.exp(-3.0 * h)) * slope,
+        "hmc": h * h / 2 * slope,
+    }
+    torch.testing.assert_close(state.position, start - moved[name])
     assert (seen.difference, seen.loss) == (1.0, 2.0)
 
 
+def test_a_frozen_preconditioner_does_not_move():
+    sampler = SAMPLERS["rmsprop-sgld"]
+    evaluate = quadratic(torch.diag(torch.tensor([1.0, 100.0], dtype=torch.float64)))
+    state, noise = sampler.init(torch.ones(2, dtype=torch.float64)), generator(0)
+    for _ in range(20):
+        state, _ = sampler.update(state, evaluate, noise, step_size=1e-3)
+    adapted = state.squares
+    assert not torch.equal(adapted, sampler.update(state, evaluate, noise, step_size=1e-3)[0].squares)
+    state = sampler.freeze(state)
+    for _ in range(5):
+        state, _ = sampler.update(state, evaluate, noise, step_size=1e-3)
+    assert torch.equal(state.squares, adapted)
+
+
 class _Silent:
-    """Stands in for a generator: makes every normal draw zero."""
+    """Stands in for a generator: normal draws are zero, uniform ones a half, whole numbers the smallest."""
 
 
 @pytest.fixture(autouse=True)
 def _silence(monkeypatch):
-    real = torch.randn
+    def quieten(name, silent):
+        real = getattr(torch, name)
 
-    def randn(*shape, generator=None, **more):
-        if isinstance(generator, _Silent):
-            return torch.zeros(*shape, **more)
-        return real(*shape, generator=generator, **more)
+        def draw(*arguments, generator=None, **more):
+            if isinstance(generator, _Silent):
+                return silent(*arguments, **more)
+            return real(*arguments, generator=generator, **more)
 
-    monkeypatch.setattr(torch, "randn", randn)
+        monkeypatch.setattr(torch, name, draw)
+
+    quieten("randn", torch.zeros)
+    quieten("rand", lambda *shape, **more: torch.full(*shape, 0.5, **more))
+    quieten("randint", lambda low, high, shape, **more: torch.full(shape, low, **more))
 
 
 def regression(samples: int = 23):
@@ -183,7 +261,7 @@ def test_a_dataset_is_as_good_as_tensors():
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_chains_are_a_pure_function_of_their_key(name):
-    target = make_target()
+    target = make_target(batch_size=23 if needs_full_batch(SAMPLERS[name]) else 5)
     settings = settings_for(name, 100.0)
 
     def traces(chains, key):
@@ -212,6 +290,38 @@ def test_a_chain_above_the_stability_limit_is_recorded_as_diverged():
     first = hot.diverged[0]
     assert np.isfinite(hot.difference[0, :first]).all()
     assert np.isnan(hot.difference[0, first:]).all()
+
+
+def test_a_chain_that_may_be_cut_finds_a_step_it_can_take():
+    target = Target(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, batch_size=8)
+    limit = SAMPLERS["kinetic"].stability_limit(NBETA * 10, GAMMA)
+    settings = {"step_size": 3 * limit, "friction": 3.0}
+    found = run_chains(target, SAMPLERS["kinetic"], settings, chains=2, warmup=0, draws=500, key=(0,), may_cut=True)
+    assert not found.diverged
+    assert {chain for chain, _, _ in found.cuts} == {0, 1}
+    assert all(step < 1.6 * limit for _, _, step in found.cuts)
+    assert found.cuts[-1][2] < limit
+    assert np.isfinite(found.difference).all()
+
+
+def test_probes_see_the_whole_dataset_and_the_noise():
+    """At w near w* with noisy data the gradient noise is nβ² times the exact one, within a factor of two."""
+    target = make_target()
+    found = run_chains(target, SAMPLERS["sgld"], {"step_size": 1e-9}, chains=2, warmup=2, draws=60, key=(0,), probes=30)
+    assert found.full_difference.shape == (2, 30)
+    np.testing.assert_allclose(found.full_difference, 0, atol=5e-3)
+    losses = []
+    for i in range(23):
+        minibatch = next(Target.minibatches(target, generator(0)))._replace(indices=torch.tensor([i]), scale=1.0)
+        losses.append(target.evaluate(target.center, minibatch).gradient)
+    single = torch.stack(losses).var(0).sum()
+    # Two minibatches of five from one shuffle of 23 are drawn without replacement: their difference is that of five.
+    assert float(single) / 5 / 2 < found.gradient_noise.mean() < 2 * float(single) / 5
+
+
+def test_metropolis_samplers_want_full_batches():
+    with pytest.raises(InvalidInput, match="batch_size = 5 given, expected 23"):
+        run_chains(make_target(), SAMPLERS["mala"], {"step_size": 1e-3}, chains=1, warmup=0, draws=1, key=(0,))
 
 
 def bad_half(model, batch):

@@ -1,6 +1,6 @@
-"""What the traces of λ̂ say: its mean, its honest error, and whether it means anything. Numbers only, no labels."""
+"""What the traces of λ̂ say: its mean, its honest error, where burn-in ends. Numbers only, no labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from arviz_stats.base import array_stats
@@ -8,11 +8,8 @@ from scipy import stats
 
 # Probability that the interval (low, high) is meant to hold.
 INTERVAL = 0.90
-# Above this R̂ chains disagree (Vehtari et al. 2021 recommend 1.01 for publication; single estimates of λ̂ are short
-# runs, for which 1.05 already separates chains that agree from chains that do not).
-RHAT_LIMIT = 1.05
-# A trend across the draws larger than this many of its standard errors is no plateau.
-DRIFT_LIMIT = 3.0
+# Standard error of a predicted excess, as a share of it.
+EXCESS_ERROR = 0.3
 
 
 @dataclass(frozen=True)
@@ -24,11 +21,12 @@ class Summary:
     llc_low: float
     llc_high: float
     ess_bulk: float
+    ess_tail: float
     rhat: float
     drift: float
 
 
-FAILED = Summary(*[np.nan] * 7)
+FAILED = Summary(*[np.nan] * 8)
 
 
 def summarise(traces: np.ndarray) -> Summary:
@@ -37,7 +35,7 @@ def summarise(traces: np.ndarray) -> Summary:
         λ̂ = mean over chains and draws
         se = max(MCSE, sd of chain means / √chains)
 
-    MCSE, bulk ESS and rank-normalised R̂ are ArviZ's. The 90 % interval is the wider of λ̂ ± z·MCSE and
+    MCSE, bulk and tail ESS and rank-normalised R̂ are ArviZ's. The 90 % interval is the wider of λ̂ ± z·MCSE and
     λ̂ ± t_{chains−1}·(sd of chain means)/√chains: the first knows the autocorrelation inside a chain, the second sees
     chains that settled in different places. Losses are paired with the baseline sample by sample, so the baseline
     adds no error of its own.
@@ -51,7 +49,7 @@ def summarise(traces: np.ndarray) -> Summary:
     chains, draws = traces.shape
     mean = float(traces.mean())
     if draws < 4:  # ArviZ needs four
-        return Summary(mean, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+        return Summary(mean, *[np.nan] * 7)
     mcse = float(array_stats.mcse(traces, method="mean"))
     half_width = float(stats.norm.ppf(0.5 + INTERVAL / 2)) * mcse
     se = mcse
@@ -65,9 +63,45 @@ def summarise(traces: np.ndarray) -> Summary:
         llc_low=mean - half_width,
         llc_high=mean + half_width,
         ess_bulk=float(array_stats.ess(traces, method="bulk")),
+        ess_tail=float(array_stats.ess(traces, method="tail", prob=(0.05, 0.95))),
         rhat=float(array_stats.rhat(traces)),
         drift=_drift(traces),
     )
+
+
+def corrected(summary: Summary, excess: float) -> Summary:
+    """λ̂ with a predicted excess taken off, and with the prediction's own uncertainty in its error and interval.
+
+    The prediction is of first order; its standard error is taken to be `EXCESS_ERROR` of it.
+    """
+    if not np.isfinite(excess) or excess == 0:
+        return summary
+    llc, error = summary.llc - excess, EXCESS_ERROR * excess
+    reach = float(stats.norm.ppf(0.5 + INTERVAL / 2)) * error
+    return replace(
+        summary,
+        llc=llc,
+        llc_se=float(np.hypot(summary.llc_se, error)),
+        llc_low=llc - float(np.hypot(summary.llc - summary.llc_low, reach)),
+        llc_high=llc + float(np.hypot(summary.llc_high - summary.llc, reach)),
+    )
+
+
+def detect_warmup(traces: np.ndarray) -> int:
+    """The number of leading draws to set aside: that which leaves the largest effective sample (Chodera 2016).
+
+    Dropping too few draws leaves a trend, which makes ArviZ's ESS of the mean small; dropping too many wastes draws.
+    At most half of the draws are dropped: a trend that is longer than that is for the verdict to name.
+
+    Args:
+        traces: (chain, draw), finite.
+    """
+    draws = traces.shape[1]
+    if draws < 40:
+        return draws // 2
+    candidates = np.unique(np.linspace(0, draws // 2, 21).astype(int))
+    sizes = [float(array_stats.ess(traces[:, start:], method="mean")) for start in candidates]
+    return int(candidates[int(np.nanargmax(sizes))]) if np.isfinite(sizes).any() else draws // 2
 
 
 def _drift(traces: np.ndarray) -> float:
@@ -78,24 +112,3 @@ def _drift(traces: np.ndarray) -> float:
         return np.nan
     se = np.hypot(array_stats.mcse(first, method="mean"), array_stats.mcse(second, method="mean"))
     return float((second.mean() - first.mean()) / se) if se > 0 else 0.0
-
-
-def verdict(summary: Summary, *, chains: int, diverged: dict[int, int]) -> tuple[str, str]:
-    """Whether an estimate can be used, and why (not): `converged`, `drifting`, `diverged` or `negative`.
-
-    Args:
-        summary: of the chains that survived.
-        chains: how many were started.
-        diverged: the draw at which each lost chain diverged.
-    """
-    lost = ", ".join(f"chain {chain} at draw {draw}" for chain, draw in sorted(diverged.items()))
-    if diverged and 2 * len(diverged) >= chains:
-        return "diverged", f"{len(diverged)} of {chains} chains diverged ({lost}); halve the step size"
-    also = f"; left out: {lost}, which diverged" if diverged else ""
-    if abs(summary.drift) > DRIFT_LIMIT:
-        return "drifting", f"still moving by {summary.drift:+.1f} standard errors between halves; run longer{also}"
-    if summary.rhat > RHAT_LIMIT:
-        return "drifting", f"R-hat {summary.rhat:.2f}: the chains do not agree; run longer{also}"
-    if summary.llc_high < 0:
-        return "negative", f"the loss falls on average when the weights move: w* is no minimum{also}"
-    return "converged", f"plateau over {chains - len(diverged)} chains, R-hat {summary.rhat:.2f}{also}"

@@ -1,8 +1,10 @@
 """The local learning coefficient of one model: λ̂ with its error, its traces and a verdict."""
 
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -10,9 +12,10 @@ import xarray as xr
 from torch import nn
 
 from llc.complexity import diagnostics
+from llc.complexity.verdict import Evidence, judge
 from llc.errors import EstimateFailed, InvalidInput
 from llc.parallel import Report, quiet
-from llc.sampling import Chains, Target, largest_curvature, run_chains, sampler_named
+from llc.sampling import Chains, Target, largest_curvature, needs_full_batch, run_chains, sampler_named
 from llc.sampling.target import Data, Loss, check_data, data_length
 
 
@@ -24,8 +27,15 @@ class Estimate:
     verdict: str
     reason: str
     loss_init: float
+    llc_raw: float
     loss_sampled: float
     distance: float
+    prior_share: float
+    llc_variance: float
+    step_excess: float
+    acceptance: float
+    gradients: int
+    warmup: int
     chains: Chains
     settings: dict[str, float | int | str] = field(default_factory=dict)
 
@@ -44,6 +54,7 @@ def estimate_llc(
     warmup: int | None = None,
     batch_size: int | None = None,
     control_variates: bool = False,
+    reference_losses: Mapping[str, float] | None = None,
     seed: int = 0,
     report: Report = quiet,
 ) -> xr.DataTree:
@@ -52,7 +63,8 @@ def estimate_llc(
         λ̂(w*) = nβ (E[L_n(w)] − L_n(w*)),   w ~ exp(−nβ L_n(w) − γ/2 ‖w − w*‖²)
 
     Lau et al. (2023), arXiv 2308.12108. Each draw's minibatch loss is paired with the same samples' losses at w*, so
-    that the spread between samples cancels.
+    that the spread between samples cancels. What the finite step and the noise of minibatch gradients add to the mean
+    is predicted from the gradients themselves (each sampler's `step_excess`), taken off, and its uncertainty carried.
 
     Args:
         model: any `nn.Module`. Neither its weights, mode nor device are touched.
@@ -60,11 +72,15 @@ def estimate_llc(
         data: a tuple of tensors with one first dimension n, or a map-style dataset of n samples.
         nbeta: nβ, multiplies the mean loss; by default n / log n.
         gamma: γ; by default 9 P/‖w*‖², for which the prior's radius √(P/γ) is a third of ‖w*‖.
-        sampler: `kinetic` or `sgld`.
-        step_size: h (kinetic) or ε (SGLD); by default from the largest curvature at w*.
+        sampler: `kinetic`, `sgld`, `rmsprop-sgld`, or on full batches `mala` or `hmc`.
+        step_size: h (kinetic, HMC) or ε (the others); by default from the largest curvature at w*, and then halved
+            for a chain that runs into higher curvature. A step size that is given is kept.
         chains, draws: how many chains, and how many draws each keeps.
-        warmup: draws each chain makes first, kept apart and never averaged; by default as many as `draws`.
-        batch_size: samples a draw; by default 256, or n if that is smaller.
+        warmup: draws each chain makes first, kept apart and never averaged; by default found from the traces, of
+            twice `draws` in all.
+        batch_size: samples a draw; by default 256, or n if that is smaller or the sampler needs full batches.
+        reference_losses: losses of predictors that know nothing, by name, such as `{"the zero predictor": 4.1}`; draws
+            that do no better are called `delocalised`.
         control_variates: see `llc.sampling.Target`; off by default.
         seed: of the chains' noise and minibatches.
 
@@ -90,6 +106,7 @@ def estimate_llc(
         warmup=warmup,
         batch_size=batch_size,
         control_variates=control_variates,
+        reference_losses=reference_losses,
         key=(seed, "llc"),
         report=report,
     )
@@ -113,6 +130,7 @@ def estimate_numbers(
     batch_size: int | None,
     control_variates: bool,
     key: tuple,
+    reference_losses: Mapping[str, float] | None = None,
     report: Report = quiet,
 ) -> Estimate:
     """`estimate_llc` without labels. A total failure is a verdict here, with NaN for numbers, not an error."""
@@ -129,7 +147,7 @@ def estimate_numbers(
             data,
             nbeta=num_samples / math.log(num_samples) if nbeta is None else nbeta,
             gamma=gamma,
-            batch_size=min(256, num_samples) if batch_size is None else batch_size,
+            batch_size=batch_size or (num_samples if needs_full_batch(kernel) else min(256, num_samples)),
             control_variates=control_variates,
         )
         curvature = largest_curvature(target)
@@ -146,6 +164,8 @@ def estimate_numbers(
             warmup=draws if warmup is None else warmup,
             draws=draws,
             key=key,
+            probes=_affordable_probes(target, draws),
+            may_cut=step_size is None,
             report=report,
         )
     said = {
@@ -159,22 +179,96 @@ def estimate_numbers(
         "curvature": curvature,
         **settings,
     }
-    return conclude(traces, nbeta=target.nbeta, loss_init=float(target.baseline.mean()), settings=said)
+    return conclude(
+        traces,
+        kernel,
+        settings=said,
+        loss_init=float(target.baseline.mean()),
+        find_warmup=warmup is None,
+        reference_losses=reference_losses,
+    )
 
 
-def conclude(traces: Chains, *, nbeta: float, loss_init: float, settings: dict) -> Estimate:
-    """λ̂, error and verdict from the draws after warm-up of the chains that survived."""
-    survivors = traces.survivors
-    kept = np.s_[survivors, traces.warmup :]
-    summary = diagnostics.summarise(nbeta * traces.difference[kept]) if survivors else diagnostics.FAILED
-    verdict, reason = diagnostics.verdict(summary, chains=len(traces.difference), diverged=traces.diverged)
+def _affordable_probes(target: Target, draws: int) -> int:
+    """Looks at the whole dataset that add at most about a tenth to a chain's cost: a loss is a third of a gradient."""
+    looks = 0.1 * 2 * draws * 3 * target.batch_size / target.num_samples
+    return int(min(20, draws, max(3, looks)))
+
+
+def _step_excess(kernel: ModuleType, settings: dict, traces: Chains, chain: int) -> float:
+    """What one chain's step size and minibatch noise are predicted to add to λ̂."""
+    return kernel.step_excess(
+        {**settings, "step_size": traces.step_size(chain, settings["step_size"])},
+        square=float(np.mean(traces.gradient_square[chain])),
+        noise=float(np.mean(traces.gradient_noise[chain])),
+    )
+
+
+def conclude(
+    traces: Chains,
+    kernel: ModuleType,
+    *,
+    settings: dict,
+    loss_init: float,
+    find_warmup: bool,
+    reference_losses: Mapping[str, float] | None = None,
+) -> Estimate:
+    """λ̂, error and verdict from the draws after warm-up of the chains that survived.
+
+    Args:
+        settings: `nbeta`, `gamma`, `curvature`, `num_parameters` and the sampler's own.
+        find_warmup: look for the end of burn-in, up to `traces.warmup` draws; otherwise that is it.
+    """
+    nbeta, gamma, parameters = settings["nbeta"], settings["gamma"], settings["num_parameters"]
+    kept = traces.survivors
+    warmup = traces.warmup
+    if not kept:
+        found = diagnostics.FAILED
+    else:
+        if find_warmup:
+            warmup = min(warmup, diagnostics.detect_warmup(nbeta * traces.difference[kept]))
+        found = diagnostics.summarise(nbeta * traces.difference[kept, warmup:])
+    raw = found.llc
+    with warnings.catch_warnings():  # means over nothing, where every chain was lost
+        warnings.simplefilter("ignore", RuntimeWarning)
+        squared_distance = float(np.mean(np.square(traces.distance[kept, warmup:])))
+        variance = float(np.var(nbeta * traces.full_difference[kept], ddof=1))
+        excess = float(np.mean([_step_excess(kernel, settings, traces, chain) for chain in kept]))
+        acceptance = float(np.mean(traces.acceptance[kept, warmup:]))
+        distance = float(np.mean(traces.distance[kept, warmup:]))
+    found = diagnostics.corrected(found, excess)
+    evidence = Evidence(
+        summary=found,
+        chains=len(traces.difference),
+        diverged=traces.diverged,
+        prior_share=gamma * squared_distance / parameters,
+        prior_over_curvature=gamma / settings["curvature"] if settings["curvature"] else math.inf if gamma else 0.0,
+        variance_ratio=variance / raw if raw else math.nan,
+        step_excess=excess / abs(raw) if raw else math.nan,
+        step_over_limit=settings["step_size"] / kernel.stability_limit(settings["curvature"], gamma)
+        if settings["curvature"] + gamma > 0
+        else 0.0,
+        loss_sampled=loss_init + raw / nbeta,
+        reference_losses=dict(reference_losses or {}),
+    )
+    verdict, reason = judge(evidence)
+    if traces.cuts:
+        chains = ", ".join(sorted({str(chain) for chain, _, _ in traces.cuts}))
+        reason += f"; step size cut in chains {chains}, which ran into higher curvature"
     return Estimate(
-        summary=summary,
+        summary=found,
         verdict=verdict,
         reason=reason,
         loss_init=loss_init,
-        loss_sampled=loss_init + summary.llc / nbeta,
-        distance=float(traces.distance[kept].mean()) if survivors else np.nan,
+        llc_raw=raw,
+        loss_sampled=evidence.loss_sampled,
+        distance=distance,
+        prior_share=evidence.prior_share,
+        llc_variance=variance,
+        step_excess=excess,
+        acceptance=acceptance,
+        gradients=traces.gradients,
+        warmup=warmup,
         chains=traces,
         settings=settings,
     )
@@ -199,12 +293,20 @@ SCALARS = {
     "llc_se": ("standard error of llc", "1"),
     "llc_low": ("lower end of the 90 % interval of llc", "1"),
     "llc_high": ("upper end of the 90 % interval of llc", "1"),
+    "llc_raw": ("llc before the part that step size and minibatch noise add was taken off", "1"),
     "loss_init": ("mean loss at w* over the sampling dataset", "loss"),
-    "loss_sampled": ("mean loss over the draws, loss_init + llc/nbeta", "loss"),
+    "loss_sampled": ("mean loss over the draws, loss_init + llc_raw/nbeta", "loss"),
     "ess_bulk": ("bulk effective sample size", "1"),
+    "ess_tail": ("tail effective sample size", "1"),
     "rhat": ("rank-normalised R-hat", "1"),
     "drift": ("second half of the draws minus the first, in standard errors", "1"),
     "distance": ("mean distance of the draws from w*", "1"),
+    "prior_share": ("gamma E|w - w*|^2 over the number of parameters", "1"),
+    "llc_variance": ("second estimate of llc, the variance of nbeta times the whole dataset's loss", "1"),
+    "step_excess": ("part of llc that step size and minibatch noise are predicted to add", "1"),
+    "acceptance": ("share of proposals accepted, for Metropolis samplers", "1"),
+    "gradients": ("minibatch gradients computed", "1"),
+    "warmup": ("draws of each chain that were set aside", "1"),
     "verdict": ("what the estimate is worth", "1"),
     "reason": ("why", "1"),
 }
@@ -237,7 +339,7 @@ def estimate_tree(estimate: Estimate) -> xr.DataTree:
     """The labelled, ArviZ-shaped form of an estimate."""
     chains = estimate.chains
     scalars: dict = {name: ((), value, described(SCALARS, name)) for name, value in scalar_values(estimate).items()}
-    groups = {"": slice(chains.warmup, None), "warmup_": slice(0, chains.warmup)}
+    groups = {"": slice(estimate.warmup, None), "warmup_": slice(0, estimate.warmup)}
     tree: dict[str, xr.Dataset] = {"/": xr.Dataset(scalars, attrs=estimate.settings)}
     for prefix, draws in groups.items():
         traces: dict = {

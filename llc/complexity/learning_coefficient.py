@@ -143,7 +143,7 @@ def two_layer_local(
         InvalidInput: ranks that no such factors have.
     """
     a, b = rank_in - rank, rank_out - rank
-    fits = 0 <= rank and a >= 0 and b >= 0 and rank_in <= inputs and rank_out <= outputs
+    fits = rank >= 0 and a >= 0 and b >= 0 and rank_in <= inputs and rank_out <= outputs
     if not fits or rank + a + b > hidden:
         raise InvalidInput(
             f"factor ranks {rank_in} and {rank_out} with product rank {rank} given, which a network "

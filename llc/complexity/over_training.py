@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 import xarray as xr
 from pydantic import Field, field_validator
 
-from llc import behaviour, store
+from llc import behaviour, models, predictors, store
 from llc.complexity.estimate import (
     SCALARS,
     TRACES,
@@ -32,7 +33,8 @@ class LLCConfig(Config):
 
     Args:
         sampler: see `llc.sampling`.
-        chains, draws: per checkpoint. warmup: draws made before those, kept apart; None for as many as `draws`.
+        chains, draws: per checkpoint. warmup: draws made before those, kept apart; None to find the end of burn-in in
+            twice `draws`.
         num_samples: n, sequences of q_M in the sampling dataset of each run.
         batch_size: sequences a draw.
         control_variates: see `llc.sampling.Target`.
@@ -163,12 +165,10 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
 
 
 def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
-    """The config with nβ, γ and warm-up chosen, so that every checkpoint of a study has the same target."""
+    """The config with nβ and γ chosen, so that every checkpoint of a study has the same target."""
     choices: dict[str, float | int] = {}
     if config.nbeta is None:
         choices["nbeta"] = config.num_samples / math.log(config.num_samples)
-    if config.warmup is None:
-        choices["warmup"] = config.draws
     if config.gamma is None:
         choices["gamma"] = default_gamma(load_model(run, run.steps[-1]) for run in runs)
     return config.override(choices)
@@ -186,14 +186,27 @@ def run_loss(config: RunConfig, loss: str) -> Loss:
     return behaviour.sequence_losses
 
 
+@torch.no_grad()
+def know_nothing_losses(config: RunConfig, loss: Loss, data: behaviour.Batch) -> dict[str, float]:
+    """Mean losses of two predictors that know nothing: always zero, and the run's model before training."""
+    zero = lambda xs, ys: predictors.zero(xs, ys)  # noqa: E731
+    untrained = models.build(config.model, config.task, config.seed)
+    return {
+        "the zero predictor": float(loss(zero, data).mean()),
+        "the untrained model": float(loss(untrained, data).mean()),
+    }
+
+
 def _estimate_unit(path: Path, step: int, table: dict, report: Report) -> None:
     """Estimate one checkpoint of one run and save the result beside it."""
     config, run = LLCConfig.from_table(table), store.Run(path)
     of_run = RunConfig.from_table(run.config)
+    loss = run_loss(of_run, config.loss)
+    data = of_run.task.sample(config.num_samples, stream="llc")
     estimate = estimate_numbers(
         load_model(run, step),
-        run_loss(of_run, config.loss),
-        of_run.task.sample(config.num_samples, stream="llc"),
+        loss,
+        data,
         nbeta=config.nbeta,
         gamma=config.gamma,
         sampler=config.sampler,
@@ -203,6 +216,7 @@ def _estimate_unit(path: Path, step: int, table: dict, report: Report) -> None:
         warmup=config.warmup,
         batch_size=config.batch_size,
         control_variates=config.control_variates,
+        reference_losses=know_nothing_losses(of_run, loss, data),
         key=(config.seed, "llc", of_run.task.num_tasks, of_run.seed, step),
     )
     store.write_dataset(result_path(run, step), _label(estimate, of_run, step), {**run.config, "llc": table})

@@ -1,7 +1,8 @@
 """Sampling: the localised tempered posterior, samplers of it (one algorithm a file), and the chain engine."""
 
+from llc.sampling import hmc, kinetic, mala, rmsprop_sgld, sgld
 from llc.sampling.curvature import largest_curvature
-from llc.sampling.engine import SAMPLERS, Chains, run_chains, sampler_named
+from llc.sampling.engine import SAMPLERS, Chains, needs_full_batch, run_chains, sampler_named
 from llc.sampling.target import Data, Evaluation, Loss, Minibatch, Target
 
 __all__ = [
@@ -12,7 +13,13 @@ __all__ = [
     "Loss",
     "Minibatch",
     "Target",
+    "hmc",
+    "kinetic",
     "largest_curvature",
+    "mala",
+    "needs_full_batch",
+    "rmsprop_sgld",
     "run_chains",
     "sampler_named",
+    "sgld",
 ]

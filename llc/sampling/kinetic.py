@@ -56,6 +56,24 @@ def update(
     return State(position, velocity), evaluation
 
 
+def step_excess(settings: dict[str, float], *, square: float, noise: float) -> float:
+    """By how much minibatch noise raises λ̂, to first order: h tr C/(4α).
+
+    A kick by a noisy gradient adds h²C_i to the variance of v_i and friction takes 2αh of any excess, so that the
+    temperature of direction i is 1 + hC_i/(2α). Gradient noise lies almost wholly in directions that the data hold,
+    where λ̂ rises by half of that; the step size alone does no harm on a quadratic.
+
+    Args:
+        square: E‖∇Û‖² − γP, not needed here. noise: tr C.
+    """
+    return settings["step_size"] * noise / (4 * settings["friction"])
+
+
+def stability_limit(curvature: float, gamma: float) -> float:
+    """h from which the steepest direction diverges: 2/√(nβ h_max + γ)."""
+    return 2 / math.sqrt(curvature + gamma)
+
+
 def default_settings(curvature: float, gamma: float) -> dict[str, float]:
     """h = 1/√(nβ h_max + γ), half the stability limit; α = 5√γ.
 

@@ -46,6 +46,25 @@ def update(
     return State(position), evaluation
 
 
+def step_excess(settings: dict[str, float], *, square: float, noise: float) -> float:
+    """By how much the step size and minibatch noise raise λ̂: ε(E‖∇Û‖² − γP)/8.
+
+    On a quadratic with precisions a_i = nβh_i + γ and gradient noise of variance C_i the stationary variance is
+    (1 + εC_i/4)/(a_i(1 − εa_i/4)), and E(∇Û_i)² = (a_i + C_i)/(1 − εa_i/4). The excess of ½Σ nβh_i Var(w_i) over its
+    exact value is then the above where the data hold a direction (nβh_i ≫ γ); in the others it is next to nothing,
+    and so is what they add to E‖∇Û‖² − γP.
+
+    Args:
+        square: E‖∇Û‖² − γP. noise: tr C, not needed here.
+    """
+    return settings["step_size"] * max(0.0, square) / 8
+
+
+def stability_limit(curvature: float, gamma: float) -> float:
+    """ε from which the steepest direction diverges: 4/(nβ h_max + γ)."""
+    return 4 / (curvature + gamma)
+
+
 def default_settings(curvature: float, gamma: float) -> dict[str, float]:
     """ε = 1/(nβ h_max + γ), a quarter of the stability limit: at most a third too wide in the stiffest direction.
 

@@ -42,11 +42,13 @@ class Evaluation(NamedTuple):
         difference: L_B(w) − L_B(w*), paired sample by sample; with control variates, plus c·(w − w*).
         loss: L_B(w).
         gradient: ∇Û(w) = nβ(∇L_B(w) + c) + γ(w − w*), shape (P,).
+        potential: Û(w) − Û(w*) = nβ·difference + γ/2 ‖w − w*‖².
     """
 
     difference: float
     loss: float
     gradient: Tensor
+    potential: float = math.nan
 
 
 class Target:
@@ -156,7 +158,8 @@ class Target:
             gradient.add_(minibatch.correction, alpha=self.nbeta)
             difference += float(minibatch.correction @ displacement)
         gradient.add_(displacement, alpha=self.gamma)
-        return Evaluation(difference, float(losses.sum()) * minibatch.scale, gradient)
+        potential = self.nbeta * difference + self.gamma / 2 * float(displacement.double().square().sum())
+        return Evaluation(difference, float(losses.sum()) * minibatch.scale, gradient, potential)
 
     def _losses_and_gradient(self, position: Tensor, minibatch: Minibatch) -> tuple[Tensor, Tensor]:
         """ℓ_i(w) of a minibatch, float64, and ∇L_B(w)."""
