@@ -30,10 +30,13 @@ class Group(click.Group):
                 sys.exit(1)
             _say(f"Error: {error}")
             sys.exit(2 if isinstance(error, InvalidInput) else 1)
-        except OSError as error:
+        except (click.exceptions.Exit, click.ClickException, click.Abort):
+            raise
+        except Exception as error:  # whatever the library did not foresee
             if ctx.params.get("debug"):
                 raise
-            _say(f"Error: {error.filename or 'the system'}: {error.strerror or error}")
+            said = " ".join(str(error).split())[:300]
+            _say(f"Error: {type(error).__name__}: {said} (llc --debug COMMAND shows where)")
             sys.exit(1)
 
 
@@ -105,12 +108,12 @@ def train(
 @main.command("estimate-llc")
 @click.argument("folder", type=FOLDER)
 @click.option("--steps", default="log:12", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
-@click.option("--sampler", default="kinetic", show_default=True, help="kinetic or sgld.")
+@click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
 @click.option("--chains", type=int, default=4, show_default=True, help="Chains a checkpoint.")
 @click.option("--draws", type=int, default=200, show_default=True, help="Draws a chain keeps.")
-@click.option("--warmup", type=int, default=None, help="Draws before those, never averaged.  [default: as many]")
+@click.option("--warmup", type=int, default=None, help="Draws before those, never averaged.  [default: found]")
 @click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
-@click.option("--batch-size", type=int, default=256, show_default=True, help="Sequences a draw.")
+@click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
 @click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Inverse temperature; auto: n/log n.")
 @click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: 9 P/|w|^2.")
 @click.option("--step-size", type=Auto(), default="auto", show_default=True, help="auto: from the curvature.")
@@ -122,8 +125,8 @@ def train(
 def estimate_llc(folder: Path, jobs: int | None, overwrite: bool, steps: str, **settings: Any) -> None:
     """Estimate the local learning coefficient over training.
 
-    The same checkpoints of every run, all with one setting. Finished checkpoints are kept, so more steps can be added
-    later.
+    The same checkpoints of every run, all with one nbeta and gamma; the step size follows the curvature at each
+    checkpoint unless it is given. Finished checkpoints are kept, so more steps can be added later.
 
     \b
     Examples:
@@ -196,7 +199,10 @@ def plot(folder: Path, figures: tuple[str, ...]) -> None:
     """
     from llc import plots
 
-    _show_figures(*plots.save_figures(_experiment(folder), list(figures)))
+    written, missing = plots.save_figures(_experiment(folder), list(figures))
+    _show_figures(written, missing)
+    if figures and missing:
+        sys.exit(1)
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Self, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 from pydantic_core import ErrorDetails
@@ -23,7 +23,7 @@ class InvalidConfig(InvalidInput):
 class Config(BaseModel):
     """A frozen table of settings; `to_table` and `from_table` are inverse to each other and fit TOML and JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -97,9 +97,11 @@ def all_keys(config: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in config.model_fields.items():
         annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            keys += all_keys(annotation, f"{prefix}{name}.")
-        else:
+        members = [member for member in (annotation, *get_args(annotation)) if isinstance(member, type)]
+        nested = [member for member in members if issubclass(member, BaseModel)]
+        for member in nested:
+            keys += all_keys(member, f"{prefix}{name}.")
+        if not nested:
             keys.append(prefix + name)
     return keys
 

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ def quiet(unit: str, done: int, total: int, note: str) -> None:
 
 def check_interrupt() -> bool:
     """Whether this unit of work should stop at the next point where it can be resumed."""
-    return _stop is not None and (_stop.is_set() or os.getppid() != _parent)
+    return _stop is not None and _stop.is_set()
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def run_units(
 
 
 def _run_here(work, units, threads, report) -> Iterator[Outcome]:
-    global _stop, _parent
-    _stop, _parent = threading.Event(), os.getppid()
+    global _stop
+    _stop = threading.Event()
     try:
         with torch_threads(threads), _interrupt_sets(_stop):
             for index, unit in enumerate(units):
@@ -118,23 +119,44 @@ def _run_here(work, units, threads, report) -> Iterator[Outcome]:
 def _run_in_pool(work, units, jobs, threads, report) -> Iterator[Outcome]:
     spawn = multiprocessing.get_context("spawn")
     stop, messages = spawn.Event(), spawn.Queue()
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=spawn, initializer=_start_worker, initargs=(threads, stop, messages, os.getpid())
-    )
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker, initargs=(threads, stop, messages))
     listener = threading.Thread(target=_listen, args=(messages, report), daemon=True)
     listener.start()
     try:
         with _interrupt_sets(stop):
-            futures = [pool.submit(_outcome, index, work, unit, _send) for index, unit in enumerate(units)]
+            with _children_ignore_interrupts():
+                futures = [pool.submit(_outcome, index, work, unit, _send) for index, unit in enumerate(units)]
             for future in as_completed(futures):
                 yield future.result()
             if stop.is_set():
                 raise Interrupted("stopped on request")
+    except BrokenProcessPool:
+        raise WorkerLost(
+            "a worker process ended unexpectedly: killed, perhaps for memory (fewer --jobs need less), or started from "
+            'a script without `if __name__ == "__main__":`; what was finished is kept, and the same call goes on'
+        ) from None
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
         messages.put(None)
         listener.join(timeout=5)
+
+
+class WorkerLost(LLCError):
+    """A worker process was killed or could not start."""
+
+
+@contextlib.contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Processes started meanwhile never hear Ctrl-C themselves, not even while they import; the parent tells them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _outcome(index: int, work, unit: tuple, report: Report) -> Outcome:
@@ -167,15 +189,22 @@ def _interrupt_sets(stop) -> Iterator[None]:
 
 # What a worker knows of its surroundings.
 _stop: Any = None
-_parent: int = 0
 _messages: Any = None
 
 
-def _start_worker(threads: int, stop, messages, parent: int) -> None:
-    global _stop, _parent, _messages
-    _stop, _parent, _messages = stop, parent, messages
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and passes it on through `stop`
+def _start_worker(threads: int, stop, messages) -> None:
+    global _stop, _messages
+    _stop, _messages = stop, messages
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End at once when the parent is gone, however it went: its lock on the folder is free from then on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _send(unit: str, done: int, total: int, note: str) -> None:

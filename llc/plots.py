@@ -178,8 +178,11 @@ def _loss_panel(axes: Axes, metrics: xr.Dataset, test_set: str, colours: dict) -
     for run in _runs(metrics.mean("position")):
         colour = colours[float(run.num_tasks)]
         loss = run[f"loss_{test_set}"].dropna("step")
+        if not loss.size:
+            continue
         axes.plot(loss.step, loss, color=colour, linewidth=1.5)
-        if test_set == "ood" and int(run.step_critical) < int(loss.step[-1]):
+        known = "step_critical" in run and np.isfinite(run.step_critical)  # not before a run is finished
+        if test_set == "ood" and known and int(run.step_critical) < int(loss.step[-1]):
             critical = loss.sel(step=int(run.step_critical))
             axes.scatter(
                 critical.step, critical, color=colour, marker="o", s=45, edgecolors="black", zorder=4, label="t_crit"

@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 import subprocess
@@ -105,6 +106,28 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     assert f"cannot write {tmp_path / 'file' / 'x'}" in done.output
 
 
+def test_a_folder_inside_a_run(own):
+    out = own.runs[0].path / "checkpoints"
+    assert "lies in, the single run" in run("train", "--out", out, code=1).output
+
+
+def test_diversity_of_the_task_itself_is_refused(tmp_path):
+    done = run("train", "--out", tmp_path / "x", "--set", "task.num_tasks=16", code=2)
+    assert "set sweep.num_tasks instead (--num-tasks)" in done.output
+
+
+@pytest.mark.parametrize("name", ["experiment.toml", "M=4,seed=0/config.toml"])
+def test_an_emptied_config_is_named(name, own):
+    (own.path / name).write_text("")
+    assert f"{own.path / name} is damaged" in run("show", own.path, code=1).output
+
+
+def test_what_nobody_foresaw_is_still_one_sentence(own, monkeypatch):
+    monkeypatch.setattr("llc.store.describe", lambda _: 1 / 0)
+    done = run("show", own.path, code=1)
+    assert done.output == "Error: ZeroDivisionError: division by zero (llc --debug COMMAND shows where)\n"
+
+
 def test_a_folder_of_another_config(own):
     done = run("train", "--out", own.path, code=1)
     assert "was made with another config" in done.output
@@ -160,11 +183,13 @@ def test_ctrl_c_keeps_what_is_finished_and_resumes(tmp_path):
     """SIGINT during training in worker processes: exit 1 with a word on how to go on, and the same command goes on."""
     config = small_config(**{"training.steps": 1000, "checkpoints.every": 500})
     command = [sys.executable, "-m", "llc", "train", "--out", str(tmp_path / "x"), "--jobs", "2", *flags(config)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
+    )
     while not list(tmp_path.glob("x/*/checkpoints/*.safetensors")):
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the parent and its workers
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1, said
     assert "run the same command again to go on" in said

@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,10 @@ import llc
 from llc.complexity import choose_steps, over_training
 from llc.complexity.verdict import VERDICTS
 from llc.errors import EstimateFailed, InvalidInput, StoreError
+
+
+def estimate_path(run, step):
+    return next((run.path / "llc").glob(f"*/{step:06d}.nc"))
 
 
 def test_every_run_and_step_has_an_estimate(finished):
@@ -23,7 +30,7 @@ def test_every_run_and_step_has_an_estimate(finished):
 def test_a_verdict_is_stored_whole(own):
     """Estimates with short and long verdicts side by side, merged through files."""
     for step, verdict in ((0, "no"), (20, "a much longer verdict")):
-        path = over_training.result_path(own.runs[0], step)
+        path = estimate_path(own.runs[0], step)
         data = xr.load_dataset(path)
         data["verdict"] = xr.full_like(data.verdict, verdict, dtype=object)
         data.drop_encoding().to_netcdf(path)
@@ -63,18 +70,17 @@ def test_results_do_not_depend_on_jobs(finished, own):
     (own.path / "llc.nc").unlink()
     (own.path / "llc.toml").unlink()
     for run in own.runs:
-        for path in (run.path / "llc").iterdir():
-            path.unlink()
+        shutil.rmtree(run.path / "llc")
     again = llc.estimate_llc_over_training(own, steps="0,20,60", **{**SMALL_LLC, "jobs": 2})
     assert again.drop_attrs().identical(finished.llc.drop_attrs())
 
 
 def test_only_what_is_missing_is_estimated(own):
     def times():
-        return {path: path.stat().st_mtime_ns for path in own.path.glob("*/llc/*.nc")}
+        return {path: path.stat().st_mtime_ns for path in own.path.glob("*/llc/*/*.nc")}
 
     before = times()
-    over_training.result_path(own.run(4), 20).unlink()
+    estimate_path(own.run(4), 20).unlink()
     said = []
     again = llc.estimate_llc_over_training(
         own, steps="20,40", **SMALL_LLC, report=lambda *message: said.append(message[1:3])
@@ -93,6 +99,35 @@ def test_other_settings_are_refused_and_can_overwrite(own):
         llc.estimate_llc_over_training(own, steps="last", **{**SMALL_LLC, "draws": 31})
     again = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **{**SMALL_LLC, "draws": 31})
     assert again.step.values.tolist() == [60]
+    assert all(len(list((run.path / "llc").iterdir())) == 1 for run in own.runs)  # the old ones are gone
+
+
+def test_a_failed_overwrite_loses_nothing(own):
+    """Every checkpoint of the new study is damaged: the old one is still what `exp.llc` says."""
+    before = own.llc
+    for run in own.runs:
+        bad = run.checkpoints / "000040.safetensors"
+        bad.write_bytes(bad.read_bytes()[:300])
+    with pytest.raises(EstimateFailed, match=r"3 of 3 checkpoints .*000040.safetensors is damaged"):
+        llc.estimate_llc_over_training(own, steps="40", overwrite=True, **{**SMALL_LLC, "draws": 31})
+    assert own.llc.identical(before)
+    assert "nothing to do" in _said(own)
+
+
+def test_a_merge_that_was_lost_is_made_again(own):
+    stale = (own.path / "llc.nc").read_bytes()
+    llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)
+    (own.path / "llc.nc").write_bytes(stale)
+    os.utime(own.path / "llc.nc", (0, 0))
+    assert 40 in llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC).step
+
+
+def _said(experiment) -> str:
+    said = []
+    llc.estimate_llc_over_training(
+        experiment, steps="0,20,60", **SMALL_LLC, report=lambda *message: said.append(message[-1])
+    )
+    return said[-1]
 
 
 def test_a_damaged_checkpoint_is_named_and_the_others_are_kept(own):
@@ -171,6 +206,7 @@ def test_bad_choices_of_steps_are_named(finished, steps, said):
         ({"gamma": -1.0}, "gamma = -1.0 given"),
         ({"sampler": "slgd"}, "sampler = 'slgd' given, did you mean sgld?"),
         ({"batch_size": 5000}, "batch_size = 5000 given, expected at most num_samples = 4096"),
+        ({"draws": 4}, "draws = 4 given"),
         ({"draw": 5}, "unknown key draw; did you mean draws?"),
         ({"loss": "mae"}, "loss = 'mae' given, expected 'mse' or 'nll'"),
     ],

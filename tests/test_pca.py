@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import small_config
 from sklearn.decomposition import PCA
 
 import llc
@@ -73,6 +74,19 @@ def test_the_same_analysis_again_does_nothing(own):
     assert "nothing to do" in said[0]
     assert (own.path / "pca.nc").stat().st_mtime_ns == before
     assert llc.joint_pca(own, 2, sequences=16).sizes["component"] == 2
+
+
+def test_seeds_share_the_references(tmp_path):
+    config = small_config(**{"sweep.seeds": [0, 1], "sweep.num_tasks": [2, "inf"]})
+    experiment = llc.train(config, tmp_path / "seeds", jobs=1)
+    pca = llc.joint_pca(experiment, sequences=8)
+    assert pca.score_dmmse.dims == ("num_tasks", "component")
+    assert pca.score_ridge.dims == ("component",)
+    assert dict(pca.score.sizes) == {"num_tasks": 2, "seed": 2, "step": 9, "component": 4}
+    assert pca.score.notnull().all()
+    drawn = llc.plots.trajectories(pca).axes[0].collections
+    diamond = next(dots for dots in drawn if dots.get_zorder() == 5)
+    np.testing.assert_allclose(diamond.get_offsets()[0], pca.score_dmmse.sel(num_tasks=2)[:2])
 
 
 def test_bad_input_is_named(finished):

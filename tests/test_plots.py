@@ -79,6 +79,13 @@ def test_what_is_missing_is_said(own):
     assert len(written) == 2
 
 
+def test_a_sweep_that_is_still_training_can_be_drawn(finished):
+    running = finished.metrics.copy(deep=True)
+    running["step_critical"] = running.step_critical.where(running.num_tasks < 4)
+    assert plots.losses(running).axes
+    assert plots.losses(running.drop_vars("step_critical")).axes
+
+
 def test_one_component_is_too_few(finished):
     with pytest.raises(StoreError, match="llc pca --components 2"):
         plots.trajectories(finished.pca.sel(component=[1]))

@@ -4,6 +4,7 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import small_config
@@ -17,7 +18,6 @@ from llc.training import RunConfig, TrainingDiverged, TrainingFailed, checkpoint
 # A run of a few seconds that saves its state at every checkpoint, for tests that kill it.
 _VICTIM = """
 import sys
-from pathlib import Path
 from llc.training import RunConfig, loop, train_run
 from llc import store
 import torch
@@ -173,9 +173,9 @@ def test_a_stop_is_saved_and_resumed_to_the_same_bits(tmp_path, monkeypatch):
     assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(tmp_path / "stopped" / "run"))
 
 
-@pytest.mark.parametrize("kill_after", [0.0, 0.3, 0.9])
-def test_a_killed_run_ends_with_the_same_bits(tmp_path, kill_after):
-    """SIGKILL at some moment after the first checkpoint, start again: every weight and metric is bit-identical."""
+@pytest.mark.parametrize("checkpoints", [1, 30])
+def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
+    """SIGKILL once so many checkpoints are there, start again: every weight and metric is bit-identical."""
     config = run_config(**{"training.steps": 400, "checkpoints.every": 10})
     with llc.parallel.torch_threads(1):
         train_run(tmp_path / "straight" / "run", config)
@@ -183,15 +183,51 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, kill_after):
     llc.store.write_table(folder / "wanted.toml", config.to_table())
     command = [sys.executable, "-c", _VICTIM, str(folder), "0"]
     victim = subprocess.Popen(command)
-    while not list(folder.glob("run/checkpoints/*.safetensors")):
+    while len(list(folder.glob("run/checkpoints/*.safetensors"))) < checkpoints:
         assert victim.poll() is None
-        time.sleep(0.01)
-    time.sleep(kill_after)
+        time.sleep(0.005)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     assert not llc.Run(folder / "run").finished
     subprocess.run(command, check=True)
     assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(folder / "run"))
+
+
+def test_a_killed_sweep_takes_its_workers_along_and_ends_with_the_same_bits(tmp_path):
+    """SIGKILL of the parent of two workers: they end at once, free the folder, and the same call goes on."""
+    config = small_config(**{"training.steps": 400, "checkpoints.every": 10})
+    code = f"""
+import llc
+from llc.training import ExperimentConfig
+if __name__ == "__main__":
+    llc.train(ExperimentConfig.from_table({config.to_table()!r}), {str(tmp_path / "killed")!r}, jobs=2)
+"""
+    script = tmp_path / "sweep.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, str(script)])
+    while len(list((tmp_path / "killed").glob("*/checkpoints/*.safetensors"))) < 10:
+        assert parent.poll() is None
+        time.sleep(0.01)
+    workers = [child for child in psutil.Process(parent.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    _, still_there = psutil.wait_procs(workers, timeout=10)
+    assert not still_there
+    again = llc.train(config, tmp_path / "killed", jobs=2)
+    straight = llc.train(config, tmp_path / "straight", jobs=2)
+    for ours, theirs in zip(again.runs, straight.runs, strict=True):
+        assert_same_runs(ours, theirs)
+
+
+@pytest.mark.parametrize("lost", ["checkpoints/000020.safetensors", "metrics.nc", "checkpoints/000060.safetensors"])
+def test_a_file_that_was_deleted_is_made_again(own, finished, lost):
+    """What the error about a damaged file advises: delete it and run the same command again."""
+    (own.run(4).path / lost).unlink()
+    assert not own.run(4).finished
+    llc.train(small_config(), own.path, jobs=1)
+    assert own.run(4).finished
+    assert_same_runs(own.run(4), finished.run(4))
 
 
 def test_a_damaged_state_is_named(tmp_path, monkeypatch):

@@ -67,7 +67,8 @@ def estimate_llc(
     is predicted from the gradients themselves (each sampler's `step_excess`), taken off, and its uncertainty carried.
 
     Args:
-        model: any `nn.Module`. Neither its weights, mode nor device are touched.
+        model: any `nn.Module`. A copy in eval mode is sampled (dropout off, batch norms with their running averages);
+            neither the weights, mode nor device of yours are touched. Parameters that require no gradient stay put.
         loss: `loss(model, batch) -> (B,)`, one loss a sample; `batch` has the structure of `data`.
         data: a tuple of tensors with one first dimension n, or a map-style dataset of n samples.
         nbeta: nβ, multiplies the mean loss; by default n / log n.
@@ -245,9 +246,7 @@ def conclude(
         prior_over_curvature=gamma / settings["curvature"] if settings["curvature"] else math.inf if gamma else 0.0,
         variance_ratio=variance / raw if raw else math.nan,
         step_excess=excess / abs(raw) if raw else math.nan,
-        step_over_limit=settings["step_size"] / kernel.stability_limit(settings["curvature"], gamma)
-        if settings["curvature"] + gamma > 0
-        else 0.0,
+        step_over_limit=settings["step_size"] / kernel.stability_limit(settings["curvature"], gamma),
         loss_sampled=loss_init + raw / nbeta,
         reference_losses=dict(reference_losses or {}),
     )

@@ -1,6 +1,7 @@
 """λ̂ at chosen checkpoints of every run of an experiment, with one setting, resumable checkpoint by checkpoint."""
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -24,7 +25,7 @@ from llc.complexity.estimate import (
 from llc.config import Config
 from llc.errors import EstimateFailed, InvalidInput, StoreError, did_you_mean
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
-from llc.sampling import SAMPLERS, Loss
+from llc.sampling import LEAST_DRAWS, SAMPLERS, Loss, needs_full_batch, sampler_named
 from llc.training import RunConfig, load_model
 
 
@@ -36,7 +37,7 @@ class LLCConfig(Config):
         chains, draws: per checkpoint. warmup: draws made before those, kept apart; None to find the end of burn-in in
             twice `draws`.
         num_samples: n, sequences of q_M in the sampling dataset of each run.
-        batch_size: sequences a draw.
+        batch_size: sequences a draw; None for 256, or n where that is smaller or the sampler needs full batches.
         control_variates: see `llc.sampling.Target`.
         nbeta: nβ; None for n / log n.
         gamma: γ; None for 9 P/‖w‖², geometric mean over the runs' last checkpoints, one value for all.
@@ -47,10 +48,10 @@ class LLCConfig(Config):
 
     sampler: str = "kinetic"
     chains: int = Field(4, ge=1)
-    draws: int = Field(200, ge=4)
+    draws: int = Field(200, ge=LEAST_DRAWS)
     warmup: int | None = Field(None, ge=0)
     num_samples: int = Field(4096, ge=2)
-    batch_size: int = Field(256, ge=1)
+    batch_size: int | None = Field(None, ge=1)
     control_variates: bool = False
     nbeta: float | None = Field(None, gt=0, allow_inf_nan=False)
     gamma: float | None = Field(None, ge=0, allow_inf_nan=False)
@@ -67,8 +68,8 @@ class LLCConfig(Config):
 
     @field_validator("batch_size")
     @classmethod
-    def _fits(cls, value: int, info) -> int:
-        if value > info.data.get("num_samples", value):
+    def _fits(cls, value: int | None, info) -> int | None:
+        if value is not None and value > info.data.get("num_samples", value):
             raise ValueError(f"expected at most num_samples = {info.data['num_samples']}")
         return value
 
@@ -109,22 +110,28 @@ def estimate_llc_over_training(
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     with store.folder_lock(experiment.path):
         config = settle(config, runs)
-        _claim(experiment.path, runs, config, overwrite)
+        _check_settings(experiment.path, config, overwrite)
         units = [
             (run.path, step, config.to_table())
             for run in runs
             for step in chosen[run.name]
-            if not result_path(run, step).exists()
+            if not result_path(run, step, config).exists()
         ]
-        if not units and (experiment.path / "llc.nc").exists():
+        if not units and _up_to_date(experiment, runs, config):
             report("estimates", 0, 0, "all of these were estimated before; nothing to do")
             return experiment.llc
-        outcomes = run_units(
-            _estimate_unit, units, jobs=jobs or default_jobs(len(units)), report=_counted(report, len(units))
-        )
-        failures = [outcome.error for outcome in outcomes if outcome.error]
-        dataset = _merge(experiment, runs, config)
+        failures: list[Exception] = []
+        try:
+            for outcome in run_units(
+                _estimate_unit, units, jobs=jobs or default_jobs(len(units)), report=_counted(report, len(units))
+            ):
+                failures += [outcome.error] if outcome.error else []
+        finally:  # what is finished is merged, also after Ctrl-C
+            dataset = _merge(experiment, runs, config)
         raise_failures(failures, f"{len(failures)} of {len(units)} checkpoints could not be estimated", EstimateFailed)
+        _forget_others(runs, config)
+    if dataset is None:
+        raise EstimateFailed("no checkpoint could be estimated")
     return dataset
 
 
@@ -167,6 +174,9 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
 def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     """The config with nβ and γ chosen, so that every checkpoint of a study has the same target."""
     choices: dict[str, float | int] = {}
+    if config.batch_size is None:
+        full = needs_full_batch(sampler_named(config.sampler))
+        choices["batch_size"] = config.num_samples if full else min(256, config.num_samples)
     if config.nbeta is None:
         choices["nbeta"] = config.num_samples / math.log(config.num_samples)
     if config.gamma is None:
@@ -174,9 +184,9 @@ def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     return config.override(choices)
 
 
-def result_path(run: store.Run, step: int) -> Path:
-    """Where the estimate at one checkpoint is kept."""
-    return run.path / "llc" / f"{step:06d}.nc"
+def result_path(run: store.Run, step: int, config: LLCConfig) -> Path:
+    """Where the estimate at one checkpoint with one setting is kept; other settings have a folder of their own."""
+    return run.path / "llc" / store.table_hash(config.to_table()) / f"{step:06d}.nc"
 
 
 def run_loss(config: RunConfig, loss: str) -> Loss:
@@ -186,13 +196,19 @@ def run_loss(config: RunConfig, loss: str) -> Loss:
     return behaviour.sequence_losses
 
 
+class _Zero(torch.nn.Module):
+    """The zero predictor, where a model is wanted."""
+
+    def forward(self, xs: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
+        return predictors.zero(xs, ys)
+
+
 @torch.no_grad()
 def know_nothing_losses(config: RunConfig, loss: Loss, data: behaviour.Batch) -> dict[str, float]:
     """Mean losses of two predictors that know nothing: always zero, and the run's model before training."""
-    zero = lambda xs, ys: predictors.zero(xs, ys)  # noqa: E731
     untrained = models.build(config.model, config.task, config.seed)
     return {
-        "the zero predictor": float(loss(zero, data).mean()),
+        "the zero predictor": float(loss(_Zero(), data).mean()),
         "the untrained model": float(loss(untrained, data).mean()),
     }
 
@@ -219,7 +235,7 @@ def _estimate_unit(path: Path, step: int, table: dict, report: Report) -> None:
         reference_losses=know_nothing_losses(of_run, loss, data),
         key=(config.seed, "llc", of_run.task.num_tasks, of_run.seed, step),
     )
-    store.write_dataset(result_path(run, step), _label(estimate, of_run, step), {**run.config, "llc": table})
+    store.write_dataset(result_path(run, step, config), _label(estimate, of_run, step), {**run.config, "llc": table})
     report(run.name, step, step, f"llc {estimate.summary.llc:.1f} ± {estimate.summary.llc_se:.1f}, {estimate.verdict}")
 
 
@@ -235,39 +251,58 @@ def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:
         name: (place, np.reshape(value, (1, 1, 1)), described(SCALARS, name))
         for name, value in scalar_values(estimate).items()
     }
+    for name in sorted({"step_size", "friction", "leapfrog_steps", "curvature"} & set(estimate.settings)):
+        about = {"long_name": f"{name.replace('_', ' ')} used at this checkpoint", "units": "1"}
+        data[name] = (place, np.full((1, 1, 1), float(estimate.settings[name])), about)
     for name, trace in trace_values(estimate).items():
         data[f"{name}_trace"] = ((*place, "chain", "draw"), trace[None, None, None], described(TRACES, name))
     return xr.Dataset(data, coords)
 
 
-def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> xr.Dataset:
-    """Write `llc.nc` from every estimate there is."""
+def _results(run: store.Run, config: LLCConfig) -> list[Path]:
+    return sorted(result_path(run, 0, config).parent.glob("[0-9]*.nc"))
+
+
+def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> xr.Dataset | None:
+    """Write `llc.nc` and `llc.toml` from every estimate there is with these settings, if there are any."""
     parts = []
     for run in runs:
-        found = [store.read_dataset(path) for path in sorted((run.path / "llc").glob("*.nc"))]
+        found = [store.read_dataset(path) for path in _results(run, config)]
         if found:
             parts.append(xr.concat(found, "step", combine_attrs="override"))
     if not parts:
-        raise EstimateFailed("no checkpoint could be estimated")
+        return None
     settings = {**experiment.config, "llc": config.to_table()}
-    return store.write_dataset(experiment.path / "llc.nc", store.merge(parts), settings)
+    whole = store.write_dataset(experiment.path / "llc.nc", store.merge(parts), settings)
+    store.write_table(experiment.path / "llc.toml", config.to_table())
+    return whole
 
 
-def _claim(folder: Path, runs: list[store.Run], config: LLCConfig, overwrite: bool) -> None:
-    """Check that the estimates there were made with these settings, or make room for new ones."""
-    path, table = folder / "llc.toml", config.to_table()
-    changed = store.differences(store.read_table(path), table) if path.exists() else []
+def _up_to_date(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> bool:
+    """Whether `llc.nc` was merged after the last estimate with these settings was made."""
+    merged = experiment.path / "llc.nc"
+    made = [path.stat().st_mtime_ns for run in runs for path in _results(run, config)]
+    return merged.exists() and merged.stat().st_mtime_ns >= max(made, default=0)
+
+
+def _check_settings(folder: Path, config: LLCConfig, overwrite: bool) -> None:
+    """Refuse to mix settings in one `llc.nc`, unless asked to replace it."""
+    path = folder / "llc.toml"
+    changed = store.differences(store.read_table(path), config.to_table()) if path.exists() else []
     if changed and not overwrite:
         raise StoreError(
             f"{folder} has estimates made with other settings ({'; '.join(changed)}); give those settings again to "
             "add to them, or --overwrite to replace them"
         )
-    if changed:
-        (folder / "llc.nc").unlink(missing_ok=True)
-        for run in runs:
-            for old in (run.path / "llc").glob("*.nc"):
-                old.unlink()
-    store.write_table(path, table)
+
+
+def _forget_others(runs: list[store.Run], config: LLCConfig) -> None:
+    """Delete estimates made with other settings, now that these have replaced them."""
+    for run in runs:
+        kept = result_path(run, 0, config).parent
+        for folder in kept.parent.glob("*"):
+            if folder != kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _counted(report: Report, total: int) -> Report:

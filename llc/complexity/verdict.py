@@ -104,7 +104,7 @@ def _negative(evidence: Evidence) -> str:
 
 
 def _prior_dominated(evidence: Evidence) -> str:
-    if evidence.prior_over_curvature >= 1:
+    if evidence.prior_over_curvature >= 1 and evidence.summary.llc_se > 0:
         return (
             f"gamma is {evidence.prior_over_curvature:.3g} times the steepest curvature of nbeta L: no direction is "
             "held by the data; use a smaller gamma or a larger nbeta"
@@ -120,6 +120,10 @@ def _prior_dominated(evidence: Evidence) -> str:
 
 def _drifting(evidence: Evidence) -> str:
     found = evidence.summary
+    if found.llc_se == 0:
+        return "the chains never moved: the step size is too small, or the prior too tight, to change a weight"
+    if not np.isfinite([found.llc_se, found.rhat, found.drift]).all():
+        return "too few draws to tell a plateau from a trend; run longer"
     if abs(found.drift) > DRIFT_LIMIT:
         return f"still moving by {found.drift:+.1f} standard errors between halves; run longer"
     if found.rhat > RHAT_LIMIT:

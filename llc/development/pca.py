@@ -50,12 +50,11 @@ def joint_pca(
             report("pca", sum(len(part) for part in features), rows, run.name)
             features.append(np.stack([predictions(run, step, probe) for step in run.steps]))
         fit = fit_pca(np.concatenate(features), components)
-        scores = [
-            _label_scores(run, fit.transform(part), _project_references(run, probe, fit)["dmmse"])
-            for run, part in zip(runs, features, strict=True)
-        ]
+        scores = [_label_scores(run, fit.transform(part)) for run, part in zip(runs, features, strict=True)]
+        # Runs that differ in their seed alone share their dMMSE_M.
+        dmmse = {run.num_tasks: _project_references(run, probe, fit)["dmmse"] for run in runs}
         ridge = _project_references(runs[0], probe, fit)["ridge"]
-        dataset = store.merge(scores).merge(_label_fit(fit, ridge, sequences))
+        dataset = store.merge(scores).merge(_label_fit(fit, ridge, dmmse, sequences))
         report("pca", rows, rows, "")
         return store.write_dataset(experiment.path / "pca.nc", dataset, settings)
 
@@ -95,7 +94,7 @@ def _project_references(run: store.Run, probe: behaviour.Batch, fit: PCA) -> dic
     return {name: fit.transform(value.double().reshape(1, -1).numpy())[0] for name, value in encoded.items()}
 
 
-def _label_scores(run: store.Run, scores: np.ndarray, dmmse: np.ndarray) -> xr.Dataset:
+def _label_scores(run: store.Run, scores: np.ndarray) -> xr.Dataset:
     num_tasks = None if np.isinf(run.num_tasks) else int(run.num_tasks)
     coords = behaviour.run_coords([num_tasks], [run.seed], run.steps) | {"component": _components(scores.shape[1])}
     data = {
@@ -104,18 +103,18 @@ def _label_scores(run: store.Run, scores: np.ndarray, dmmse: np.ndarray) -> xr.D
             scores[None, None],
             {"long_name": _SCORE, "units": "y"},
         ),
-        "score_dmmse": (
-            ("num_tasks", "component"),
-            dmmse[None],
-            {"long_name": f"{_SCORE}: dMMSE_M, projected and not fitted", "units": "y"},
-        ),
     }
     return xr.Dataset(data, coords)
 
 
-def _label_fit(fit: PCA, ridge: np.ndarray, sequences: int) -> xr.Dataset:
+def _label_fit(fit: PCA, ridge: np.ndarray, dmmse: dict[float, np.ndarray], sequences: int) -> xr.Dataset:
     loadings = fit.components_.reshape(fit.n_components_, sequences, -1)
     coords = {
+        "num_tasks": (
+            "num_tasks",
+            sorted(dmmse),
+            {"long_name": "task diversity M (inf: Gaussian prior)", "units": "1"},
+        ),
         "component": _components(fit.n_components_),
         "sequence": ("sequence", np.arange(sequences), {"long_name": "sequence of the probe", "units": "1"}),
         "position": (
@@ -129,6 +128,11 @@ def _label_fit(fit: PCA, ridge: np.ndarray, sequences: int) -> xr.Dataset:
             "component",
             ridge,
             {"long_name": f"{_SCORE}: ridge, projected and not fitted", "units": "y"},
+        ),
+        "score_dmmse": (
+            ("num_tasks", "component"),
+            np.stack([dmmse[num_tasks] for num_tasks in sorted(dmmse)]),
+            {"long_name": f"{_SCORE}: dMMSE_M, projected and not fitted", "units": "y"},
         ),
         "explained_variance_ratio": (
             "component",

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from llc import store
-from llc.errors import StoreError
 
 
 def summary_table(experiment: store.Experiment) -> pd.DataFrame:
@@ -14,15 +13,12 @@ def summary_table(experiment: store.Experiment) -> pd.DataFrame:
         A row for each (M, seed). What has not been computed yet is NaN or empty; columns:
         `step` reached, `loss_ood`, `distance_ridge`, `distance_dmmse` (in distribution), `t_crit`, `rise_ood` and
         `rise_ood_se` (OOD loss at the end minus at t_crit, with its paired standard error), `llc`, `llc_se`,
-        `verdict`.
+        `llc_step` (where it was estimated), `verdict`.
     Raises:
         StoreError: there are no metrics yet.
     """
     metrics = experiment.metrics.mean("position")
-    try:
-        llc = experiment.llc
-    except StoreError:
-        llc = None
+    llc = experiment.llc if (experiment.path / "llc.nc").exists() else None
     rows = []
     for run in experiment.runs:
         place = {"num_tasks": run.num_tasks, "seed": run.seed}
@@ -44,15 +40,23 @@ def summary_table(experiment: store.Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+_NO_ESTIMATE = {"llc": np.nan, "llc_se": np.nan, "llc_step": np.nan, "verdict": ""}
+
+
 def _estimate_at_end(llc, place: dict) -> dict:
     if llc is None or place["num_tasks"] not in llc.num_tasks or place["seed"] not in llc.seed:
-        return {"llc": np.nan, "llc_se": np.nan, "verdict": ""}
+        return _NO_ESTIMATE
     estimates = llc[["llc", "llc_se", "verdict"]].sel(place)
     known = np.flatnonzero([bool(verdict) for verdict in estimates.verdict.fillna("").values])
     if not len(known):
-        return {"llc": np.nan, "llc_se": np.nan, "verdict": ""}
+        return _NO_ESTIMATE
     last = estimates.isel(step=known[-1])
-    return {"llc": float(last.llc), "llc_se": float(last.llc_se), "verdict": str(last.verdict.item())}
+    return {
+        "llc": float(last.llc),
+        "llc_se": float(last.llc_se),
+        "llc_step": int(last.step),
+        "verdict": str(last.verdict.item()),
+    }
 
 
 def format_table(table: pd.DataFrame) -> str:
@@ -71,8 +75,10 @@ def format_table(table: pd.DataFrame) -> str:
                 for rise, se in zip(table["rise_ood"], table["rise_ood_se"], strict=True)
             ],
             "LLC": [
-                "-" if np.isnan(value) else f"{value:.1f} ± {se:.1f}"
-                for value, se in zip(table["llc"], table["llc_se"], strict=True)
+                "-" if np.isnan(value) else f"{value:.1f} ± {se:.1f}" + ("" if at == end else f" at {at:.0f}")
+                for value, se, at, end in zip(
+                    table["llc"], table["llc_se"], table["llc_step"], table["step"], strict=True
+                )
             ],
             "verdict": table["verdict"],
         }

@@ -2,10 +2,11 @@
 
 from llc.sampling import hmc, kinetic, mala, rmsprop_sgld, sgld
 from llc.sampling.curvature import largest_curvature
-from llc.sampling.engine import SAMPLERS, Chains, needs_full_batch, run_chains, sampler_named
+from llc.sampling.engine import LEAST_DRAWS, SAMPLERS, Chains, needs_full_batch, run_chains, sampler_named
 from llc.sampling.target import Data, Evaluation, Loss, Minibatch, Target
 
 __all__ = [
+    "LEAST_DRAWS",
     "SAMPLERS",
     "Chains",
     "Data",

@@ -24,6 +24,8 @@ SAMPLERS: dict[str, ModuleType] = {
     "hmc": hmc,
 }
 
+# Fewer draws cannot be told apart from a trend.
+LEAST_DRAWS = 8
 # A chain is taken back this many draws, at least, when its step size is cut.
 _REWIND = 25
 # A chain that needs more cuts than this has diverged.
@@ -112,7 +114,7 @@ def run_chains(
     Raises:
         InvalidInput: a count out of range, or a sampler that needs full batches without them.
     """
-    for name, value, least in (("chains", chains, 1), ("draws", draws, 1), ("warmup", warmup, 0)):
+    for name, value, least in (("chains", chains, 1), ("draws", draws, LEAST_DRAWS), ("warmup", warmup, 0)):
         if value < least:
             raise InvalidInput(f"{name} = {value} given, expected a whole number from {least} up")
     if needs_full_batch(sampler) and target.batch_size < target.num_samples:

@@ -74,7 +74,7 @@ def step_excess(settings: dict[str, float], *, square: float, noise: float) -> f
 
 def stability_limit(curvature: float, gamma: float) -> float:
     """h above which trajectories diverge in the steepest direction."""
-    return 2 / math.sqrt(curvature + gamma)
+    return 2 / math.sqrt(curvature + gamma) if curvature + gamma > 0 else 1.0
 
 
 def default_settings(curvature: float, gamma: float) -> dict[str, float]:

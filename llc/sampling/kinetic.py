@@ -71,7 +71,7 @@ def step_excess(settings: dict[str, float], *, square: float, noise: float) -> f
 
 def stability_limit(curvature: float, gamma: float) -> float:
     """h from which the steepest direction diverges: 2/√(nβ h_max + γ)."""
-    return 2 / math.sqrt(curvature + gamma)
+    return 2 / math.sqrt(curvature + gamma) if curvature + gamma > 0 else 1.0
 
 
 def default_settings(curvature: float, gamma: float) -> dict[str, float]:
@@ -84,5 +84,5 @@ def default_settings(curvature: float, gamma: float) -> dict[str, float]:
         curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian at w*.
         gamma: γ. With γ = 0 the friction is a tenth of 1/h.
     """
-    step_size = 1 / math.sqrt(curvature + gamma)
+    step_size = stability_limit(curvature, gamma) / 2
     return {"step_size": step_size, "friction": 5 * math.sqrt(gamma) if gamma else 0.1 / step_size}

@@ -64,9 +64,9 @@ def step_excess(settings: dict[str, float], *, square: float, noise: float) -> f
 
 def stability_limit(curvature: float, gamma: float) -> float:
     """ε above which hardly anything is accepted in the steepest direction."""
-    return 4 / (curvature + gamma)
+    return 4 / (curvature + gamma) if curvature + gamma > 0 else 1.0
 
 
 def default_settings(curvature: float, gamma: float) -> dict[str, float]:
     """ε = 1/(nβ h_max + γ)."""
-    return {"step_size": 1 / (curvature + gamma)}
+    return {"step_size": stability_limit(curvature, gamma) / 4}

@@ -82,7 +82,7 @@ def step_excess(settings: dict[str, float], *, square: float, noise: float) -> f
 
 def stability_limit(curvature: float, gamma: float) -> float:
     """ε below which every direction is stable, whatever G turns out to be: G is at most 1/δ."""
-    return DAMPING * 4 / (curvature + gamma)
+    return DAMPING * 4 / (curvature + gamma) if curvature + gamma > 0 else 1.0
 
 
 def default_settings(curvature: float, gamma: float) -> dict[str, float]:

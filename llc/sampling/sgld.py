@@ -62,7 +62,7 @@ def step_excess(settings: dict[str, float], *, square: float, noise: float) -> f
 
 def stability_limit(curvature: float, gamma: float) -> float:
     """ε from which the steepest direction diverges: 4/(nβ h_max + γ)."""
-    return 4 / (curvature + gamma)
+    return 4 / (curvature + gamma) if curvature + gamma > 0 else 1.0
 
 
 def default_settings(curvature: float, gamma: float) -> dict[str, float]:
@@ -72,4 +72,4 @@ def default_settings(curvature: float, gamma: float) -> dict[str, float]:
         curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian at w*.
         gamma: γ.
     """
-    return {"step_size": 1 / (curvature + gamma)}
+    return {"step_size": stability_limit(curvature, gamma) / 4}

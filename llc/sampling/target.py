@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from llc.errors import InvalidInput
 
@@ -164,8 +164,14 @@ class Target:
     def _losses_and_gradient(self, position: Tensor, minibatch: Minibatch) -> tuple[Tensor, Tensor]:
         """ℓ_i(w) of a minibatch, float64, and ∇L_B(w)."""
         self._position.copy_(position)
-        losses = self._batch_losses(minibatch.indices)
-        gradients = torch.autograd.grad(losses.sum() * minibatch.scale, self._parameters, allow_unused=True)
+        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
+            losses = self._batch_losses(minibatch.indices)
+            if not losses.requires_grad:
+                raise InvalidInput(
+                    "loss(model, batch) does not depend on the weights of the model it is given; use that model, not "
+                    "another, and do not detach the losses"
+                )
+            gradients = torch.autograd.grad(losses.sum() * minibatch.scale, self._parameters, allow_unused=True)
         flat = [
             torch.zeros_like(parameter).flatten() if part is None else part.flatten()
             for part, parameter in zip(gradients, self._parameters, strict=True)
@@ -201,18 +207,19 @@ class Target:
 
 def check_positive(name: str, value: float, hint: str = "", *, or_zero: bool = False) -> None:
     """A finite number > 0 (or ≥ 0), or InvalidInput."""
-    if not (0 < value < float("inf") or (or_zero and value == 0)):
+    is_number = isinstance(value, int | float)
+    if not is_number or not (0 < value < float("inf") or (or_zero and value == 0)):
         raise InvalidInput(f"{name} = {value} given, expected a finite number {'>=' if or_zero else '>'} 0{hint}")
 
 
 def check_data(data: Data) -> tuple[Tensor, ...] | Dataset:
     """Data in a form that `Target` takes, or InvalidInput."""
     if isinstance(data, Dataset):
-        if not hasattr(data, "__len__"):
-            raise InvalidInput(f"data is a {type(data).__name__} without a length, expected a map-style dataset")
+        if not hasattr(data, "__len__") or isinstance(data, IterableDataset):
+            raise InvalidInput(f"data is a {type(data).__name__} expected a map-style dataset with a length")
     else:
         data = (data,) if isinstance(data, Tensor) else tuple(data)
-        if not data or not all(isinstance(tensor, Tensor) for tensor in data):
+        if not data or not all(isinstance(tensor, Tensor) and tensor.ndim for tensor in data):
             raise InvalidInput("data given is neither a tuple of tensors nor a map-style torch dataset")
         lengths = {len(tensor) for tensor in data}
         if len(lengths) > 1:
@@ -232,7 +239,12 @@ def _trainable(model: nn.Module) -> list[nn.Parameter]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise InvalidInput("the model has no parameters that require a gradient")
+    kinds = {parameter.dtype for parameter in parameters}
+    if len(kinds) > 1 and kinds <= {torch.float32, torch.float64}:
+        raise InvalidInput("the model mixes float32 and float64 parameters; call model.float() or model.double() first")
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if parameter.dtype not in {torch.float32, torch.float64}:
             raise InvalidInput(f"parameter {name} is {parameter.dtype}, expected float32; call model.float() first")
         if not bool(parameter.isfinite().all()):
@@ -253,4 +265,6 @@ def _to(batch: Any, device: torch.device) -> Any:
         return batch.to(device)
     if isinstance(batch, dict):
         return {key: _to(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_to(value, device) for value in batch))
     return type(batch)(_to(value, device) for value in batch) if isinstance(batch, list | tuple) else batch

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from llc.errors import StoreError
 
 
@@ -30,8 +32,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with open(scratch, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(scratch, path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # netCDF, torch and safetensors each have their own way to say that a disk is full.
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise StoreError(f"cannot write {path}: {reason}") from error
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -43,7 +43,7 @@ class Run:
     @cached_property
     def config(self) -> Table:
         """Everything that determined the run, as a plain table."""
-        return read_table(self.path / RUN_FILE)
+        return read_table(self.path / RUN_FILE, needs=("task", "model", "training", "seed"))
 
     @property
     def config_hash(self) -> str:
@@ -82,13 +82,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether training came to its last step (that step's metrics are the last thing written)."""
-        last = self.config["training"]["steps"]
-        return (
-            checkpoint_path(self.checkpoints, last).exists()
-            and (self.path / "metrics.nc").exists()
-            and "step_critical" in self.metrics
-        )
+        """Whether training came to its end (`step_critical` is written last) and every checkpoint is there."""
+        if not (self.path / "metrics.nc").exists():
+            return False
+        metrics = self.metrics
+        return "step_critical" in metrics and set(metrics.step.values.tolist()) <= set(self.steps)
 
     def weights(self, step: int) -> Weights:
         """The weights at one step.
@@ -128,7 +126,7 @@ class Experiment:
 
     @cached_property
     def _table(self) -> Table:
-        return read_table(self.path / EXPERIMENT_FILE)
+        return read_table(self.path / EXPERIMENT_FILE, needs=("preset", "task", "model", "training", "sweep"))
 
     @property
     def config(self) -> Table:
@@ -161,8 +159,8 @@ class Experiment:
 
     @property
     def finished(self) -> bool:
-        """Whether every run of the sweep was trained and `metrics.nc` holds them all."""
-        return (self.path / "metrics.nc").exists()
+        """Whether every run of the sweep was trained, is whole, and is in `metrics.nc`."""
+        return (self.path / "metrics.nc").exists() and all(run.finished for run in self.runs)
 
     @property
     def metrics(self) -> xr.Dataset:

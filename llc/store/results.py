@@ -76,5 +76,5 @@ def read_dataset(path: Path) -> xr.Dataset:
     try:
         # The encoding of one file (such as the length of its strings) must not shape what is written from it.
         return xr.load_dataset(path, engine="netcdf4").drop_encoding()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); delete it and run the command that made it again") from None

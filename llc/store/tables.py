@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,18 @@ def write_table(path: Path, table: Table) -> None:
     write_text(path, tomli_w.dumps(table))
 
 
-def read_table(path: Path) -> Table:
-    """A table from a TOML file, or StoreError if it is not there or damaged."""
+def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
+    """A table from a TOML file, or StoreError if it is not there, damaged, or lacks a key that it needs."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} is damaged ({error}); restore it or start in a new folder") from None
+    missing = [key for key in needs if key not in table]
+    if missing:
+        raise StoreError(f"{path} is damaged (no {', '.join(missing)}); restore it or start in a new folder")
+    return table
 
 
 def table_hash(table: Table) -> str:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from llc.config import Config, NumTasks
+from llc.errors import InvalidInput
 from llc.models import AnyModelConfig
 from llc.tasks import AnyTask
 
@@ -82,6 +83,10 @@ class RunConfig(Config):
     seed: int = 0
 
 
+# More checkpoints than this are a slip of the keyboard.
+MOST_CHECKPOINTS = 10**6
+
+
 class SweepConfig(Config):
     """The runs of an experiment: every M with every seed."""
 
@@ -109,6 +114,13 @@ class ExperimentConfig(Config):
     behaviour: BehaviourConfig = BehaviourConfig()
     sweep: SweepConfig
 
+    @field_validator("task")
+    @classmethod
+    def _sweep_sets_diversity(cls, value: AnyTask) -> AnyTask:
+        if value.num_tasks is not None:
+            raise ValueError(f"task.num_tasks = {value.num_tasks} given; set sweep.num_tasks instead (--num-tasks)")
+        return value
+
     def runs(self) -> list[RunConfig]:
         """The config of each run, by seed and M."""
         shared = {name: value for name, value in dict(self).items() if name not in {"sweep", "task"}}
@@ -122,6 +134,11 @@ class ExperimentConfig(Config):
 def checkpoint_steps(config: RunConfig | ExperimentConfig) -> list[int]:
     """The steps at which checkpoints are kept, ascending; step 0 and the last are always among them."""
     last, grid = config.training.steps, config.checkpoints
+    if last // grid.every + grid.logarithmic > MOST_CHECKPOINTS:
+        raise InvalidInput(
+            f"training.steps = {last} with checkpoints.every = {grid.every} asks for {last // grid.every:,} "
+            f"checkpoints a run, expected at most {MOST_CHECKPOINTS:,}; set a larger checkpoints.every"
+        )
     linear = {0, last, *range(0, last, grid.every)}
     logarithmic = {_floor_power(last, j, grid.logarithmic - 1) for j in range(grid.logarithmic)}
     return sorted(linear | logarithmic)

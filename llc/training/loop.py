@@ -48,12 +48,12 @@ def train_run(folder: Path, config: RunConfig, report: Report = quiet) -> None:
     )
     sets = behaviour.test_sets(task, config.behaviour.sequences)
     metrics = _Metrics(run, config, behaviour.reference_losses(sets))
-    step = _load_state(run, model, optimiser, metrics)
     wanted = set(checkpoint_steps(config))
+    step = resumed = _load_state(run, model, optimiser, metrics, wanted)
     saved_at = time.monotonic()
 
     while True:
-        if step in wanted and step not in metrics.rows:
+        if step in wanted and not (step in metrics.rows and store.checkpoint_path(run.checkpoints, step).exists()):
             if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
                 raise TrainingDiverged(f"{run.name}: weights are not finite at step {step}; {_LOWER}")
             path = store.checkpoint_path(run.checkpoints, step)
@@ -63,11 +63,11 @@ def train_run(folder: Path, config: RunConfig, report: Report = quiet) -> None:
                 "learning_rate": np.array(learning_rate(config.training, step)),
                 "weight_norm": np.array(_norm(model)),
             }
-            if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
-                _save_state(run, model, optimiser, metrics, step)
-                saved_at = time.monotonic()
         if step == last:
             break
+        if step not in (0, resumed) and time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
+            _save_state(run, model, optimiser, metrics, step)
+            saved_at = time.monotonic()
         if step % 20 == 0:
             report(run.name, step, last, _note(metrics))
         if check_interrupt():
@@ -146,20 +146,28 @@ def _save_state(
         torch.save(state, scratch)
 
 
-def _load_state(run: store.Run, model: nn.Module, optimiser: torch.optim.Optimizer, metrics: _Metrics) -> int:
-    """The step to go on from: 0 if nothing was saved."""
+def _load_state(
+    run: store.Run, model: nn.Module, optimiser: torch.optim.Optimizer, metrics: _Metrics, wanted: set[int]
+) -> int:
+    """The step to go on from: 0 if nothing was saved, or if a checkpoint or the metrics from before are gone.
+
+    Training again from 0 gives the same bits, so a file that was lost or deleted is simply made anew.
+    """
     path = run.path / "resume.pt"
-    if not path.exists():
+    if not path.exists() or not metrics.path.exists():
         return 0
     try:
         state = torch.load(path, weights_only=True)
+        step, weights, moments = state["step"], state["model"], state["optimiser"]
     except Exception as error:  # torch raises many kinds for a damaged file
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} is damaged ({reason}); delete it to train this run again from step 0") from None
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    metrics.load(up_to=state["step"])
-    return state["step"]
+    if {before for before in wanted if before < step} - set(run.steps):
+        return 0
+    model.load_state_dict(weights)
+    optimiser.load_state_dict(moments)
+    metrics.load(up_to=step)
+    return step
 
 
 def _norm(model: nn.Module) -> float:

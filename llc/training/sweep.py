@@ -81,9 +81,10 @@ def claim_experiment(config: ExperimentConfig, out: Path, runs: int) -> None:
 
 
 def check_not_inside_run(out: Path) -> None:
-    """Raise StoreError if `out` is the folder of a run."""
-    if (out / store.RUN_FILE).exists():
-        raise StoreError(f"{out} is a single run; give the folder of the experiment above it, {out.parent}")
+    """Raise StoreError if `out` is the folder of a run, or inside one."""
+    for folder in (out, *out.absolute().parents):
+        if (folder / store.RUN_FILE).exists():
+            raise StoreError(f"{out} is, or lies in, the single run {folder}; choose a folder outside it")
 
 
 def disk_needed(config: ExperimentConfig) -> int:
