@@ -345,7 +345,15 @@ DRAWS = {"rmsprop-sgld": 2500, "mala": 2500, "hmc": 400}
 @pytest.mark.parametrize("sampler", DRAWS)
 def test_other_samplers_agree_on_the_well(sampler):
     tree = llc.estimate_llc(
-        diagonal_well(), well_loss, data(), sampler=sampler, nbeta=NBETA, gamma=GAMMA, draws=DRAWS[sampler], warmup=200, chains=3
+        diagonal_well(),
+        well_loss,
+        data(),
+        sampler=sampler,
+        nbeta=NBETA,
+        gamma=GAMMA,
+        draws=DRAWS[sampler],
+        warmup=200,
+        chains=3,
     )
     assert abs(float(tree.llc) - exact_llc()) < 4 * float(tree.llc_se)
     assert float(tree.llc_se) < 0.1 * exact_llc()
