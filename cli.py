@@ -206,6 +206,33 @@ def plot(folder: Path, figures: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--suite", default="quick", show_default=True, help="quick (minutes) or full (about an hour).")
+@click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
+@click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+def validate(suite: str, sampler: str, out: Path, seed: int, jobs: int | None) -> None:
+    """Hold the estimator against exact learning coefficients on this machine.
+
+    Gaussian wells, normal crossings, regular regression and deep linear networks whose learning coefficients are known.
+    Errors and coverage are over estimates called `converged`; the others are counted.
+
+    \b
+    Example:
+      llc validate --suite quick
+    """
+    from llc import complexity, plots, store
+
+    with _progress("cases") as report:
+        result = complexity.validate(suite, sampler=sampler, seed=seed, jobs=jobs, report=report)
+    name = f"validate_{suite}_{sampler}"
+    store.write_dataset(out / f"{name}.nc", result, {"suite": suite, "sampler": sampler, "seed": seed})
+    plots.save_figure(plots.validation(result), out / f"{name}.png")
+    click.echo(complexity.format_validation(result))
+    click.echo(f"Wrote {out / name}.nc and .png")
+
+
+@main.command()
 @click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder of the experiment.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
 def demo(out: Path, jobs: int | None) -> None:

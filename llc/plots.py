@@ -130,6 +130,29 @@ def trajectories(pca: xr.Dataset) -> Figure:
     return figure
 
 
+def validation(result: xr.Dataset) -> Figure:
+    """Estimates against exact learning coefficients, with 90 % intervals, by kind of problem."""
+    figure, (axes,) = _figure(1, width=7.5, height=5.2)
+    kinds = list(dict.fromkeys(str(kind) for kind in result.kind.values))
+    colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
+    reach = [0.7 * float(result.exact.min()), 1.4 * float(result.exact.max())]
+    axes.plot(reach, reach, color="black", linewidth=0.8, linestyle="--")
+    for case in (result.isel(case=i) for i in range(result.sizes["case"])):
+        _estimate_point(axes, float(case.exact), case, colours[str(case.kind.item())])
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlim=reach,
+        ylim=reach,
+        xlabel="exact learning coefficient λ",
+        ylabel="estimate λ̂",
+        title="Estimates against exact values, with 90 % intervals",
+    )
+    handles = [_line(colours[kind], kind) for kind in kinds]
+    _legend(figure, handles + [_verdict_handle(axes, v) for v in sorted({str(v) for v in result.verdict.values})])
+    return figure
+
+
 FIGURES: dict[str, tuple[str, Callable[[xr.Dataset], Figure]]] = {
     "losses": ("metrics", losses),
     "llc": ("llc", llc_over_training),
@@ -158,11 +181,15 @@ def save_figures(experiment: store.Experiment, names: list[str] | None = None) -
         except StoreError as error:
             missing[name] = str(error)
             continue
-        path = experiment.path / "figures" / f"{name}.png"
-        with store.atomic_path(path) as scratch:
-            figure.savefig(scratch, dpi=150, format="png")
-        written.append(path)
+        written.append(save_figure(figure, experiment.path / "figures" / f"{name}.png"))
     return written, missing
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, atomically; returns where."""
+    with store.atomic_path(path) as scratch:
+        figure.savefig(scratch, dpi=150, format="png")
+    return path
 
 
 def diversity_colours(num_tasks: np.ndarray) -> dict[float, tuple | str]:

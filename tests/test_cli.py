@@ -14,7 +14,7 @@ import llc
 from cli import main
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["train", "estimate-llc", "pca", "show", "plot", "demo"]
+COMMANDS = ["train", "estimate-llc", "pca", "show", "plot", "validate", "demo"]
 SMALL_LLC = ["--num-samples", "64", "--batch-size", "16", "--warmup", "10", "--draws", "30", "--chains", "2"]
 
 

@@ -191,7 +191,7 @@ class _Chain:
             position = state.position
             state, seen = self.sampler.update(state, self._on(minibatch), self.random, **self.settings)
             row = self._row(position, seen, state)
-            if not np.isfinite(row[:3]).all() or (self.may_cut and self._ran_away(seen)):
+            if not np.isfinite(row[:3]).all() or (self.may_cut and self._ran_away(position, seen)):
                 if not self.may_cut or len(self.cuts) == _MOST_CUTS:
                     self.diverged = step
                     self.traces[:, step:] = np.nan
@@ -223,9 +223,19 @@ class _Chain:
         distance = float((position - self.target.center).norm())
         return seen.difference, seen.loss, distance, getattr(state, "accepted", math.nan)
 
-    def _ran_away(self, seen: Evaluation) -> bool:
-        """U far above anything that the posterior holds: its mean is about P/2 for any well, its spread √(P/2)."""
-        return seen.potential > 100 * (self.target.num_parameters + 10)
+    def _ran_away(self, position: Tensor, seen: Evaluation) -> bool:
+        """Whether U is far above anything that the posterior holds.
+
+        U − U(w*) has mean P/2 and standard deviation √(P/2) in a Gaussian well, and less in a degenerate one. A
+        minibatch that says it is ten deviations above that is checked against the whole dataset.
+        """
+        half = self.target.num_parameters / 2
+        limit = half + 10 * math.sqrt(half) + 10
+        if seen.potential <= limit:
+            return False
+        if self.target.batch_size == self.target.num_samples:
+            return True
+        return self.target.potential(position) > limit
 
     def _probe(self, position: Tensor, seen: Evaluation, state: Any, place: int) -> None:
         """The whole dataset's loss difference at a draw, and how much another minibatch's gradient differs."""

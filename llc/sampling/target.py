@@ -129,6 +129,11 @@ class Target:
         parts = [self._batch_losses(indices).double() for indices in everything.split(self.batch_size)]
         return torch.cat(parts)
 
+    def potential(self, position: Tensor) -> float:
+        """U(w) − U(w*) on the whole dataset."""
+        difference = float((self.losses(position) - self.baseline).mean())
+        return self.nbeta * difference + self.gamma / 2 * float((position - self.center).double().square().sum())
+
     def minibatches(self, draw: torch.Generator) -> Iterator[Minibatch]:
         """An endless stream of minibatches, each epoch in a fresh order.
 
