@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable
 export MPLBACKEND := Agg
 
 .PHONY: demo test check slow clean
@@ -9,13 +11,13 @@ export MPLBACKEND := Agg
 demo: $(READY) ## train, estimate, analyse and draw the tiny preset into runs/demo
 	$(VENV)/bin/llc demo --out runs/demo
 
-test: $(READY) ## every test but those marked slow
+test: $(READY_DEV) ## every test but those marked slow
 	$(VENV)/bin/python -m pytest
 
-slow: $(READY) ## the tests marked slow
+slow: $(READY_DEV) ## the tests marked slow
 	$(VENV)/bin/python -m pytest -m slow
 
-check: $(READY) ## format, lint, types, fast tests
+check: $(READY_DEV) ## format, lint, types, fast tests
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
@@ -23,8 +25,12 @@ check: $(READY) ## format, lint, types, fast tests
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(INSTALL) .
 	touch $(READY)
+
+$(READY_DEV): $(READY)
+	$(INSTALL) ".[dev]"
+	touch $(READY_DEV)
 
 clean: ## remove the environment; runs/ stays
 	rm -rf $(VENV)

@@ -243,7 +243,7 @@ def test_nothing_passed_in_is_touched():
     inputs = [tensor.clone() for tensor in batch]
     state = torch.random.get_rng_state()
     target = Target(model, squared_errors, batch, nbeta=7.0, gamma=0.3, batch_size=5)
-    run_chains(target, SAMPLERS["sgld"], {"step_size": 1e-3}, chains=2, warmup=2, draws=3, key=(0,))
+    run_chains(target, SAMPLERS["sgld"], {"step_size": 1e-3}, chains=2, warmup=2, draws=8, key=(0,))
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -265,7 +265,7 @@ def test_chains_are_a_pure_function_of_their_key(name):
     settings = settings_for(name, 100.0)
 
     def traces(chains, key):
-        return run_chains(target, SAMPLERS[name], settings, chains=chains, warmup=3, draws=5, key=key).difference
+        return run_chains(target, SAMPLERS[name], settings, chains=chains, warmup=3, draws=8, key=key).difference
 
     three = traces(3, (0, "a"))
     np.testing.assert_array_equal(three[:2], traces(2, (0, "a")))  # chain 1 does not depend on how many there are
@@ -321,7 +321,7 @@ def test_probes_see_the_whole_dataset_and_the_noise():
 
 def test_metropolis_samplers_want_full_batches():
     with pytest.raises(InvalidInput, match="batch_size = 5 given, expected 23"):
-        run_chains(make_target(), SAMPLERS["mala"], {"step_size": 1e-3}, chains=1, warmup=0, draws=1, key=(0,))
+        run_chains(make_target(), SAMPLERS["mala"], {"step_size": 1e-3}, chains=1, warmup=0, draws=8, key=(0,))
 
 
 def bad_half(model, batch):

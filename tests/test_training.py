@@ -18,6 +18,7 @@ from llc.training import RunConfig, TrainingDiverged, TrainingFailed, checkpoint
 # A run of a few seconds that saves its state at every checkpoint, for tests that kill it.
 _VICTIM = """
 import sys
+from pathlib import Path
 from llc.training import RunConfig, loop, train_run
 from llc import store
 import torch

@@ -50,6 +50,8 @@ def summarise(traces: np.ndarray) -> Summary:
     mean = float(traces.mean())
     if draws < 4:  # ArviZ needs four
         return Summary(mean, *[np.nan] * 7)
+    if np.ptp(traces) == 0:  # chains that never moved have no R̂
+        return Summary(mean, 0.0, mean, mean, np.nan, np.nan, np.nan, 0.0)
     mcse = float(array_stats.mcse(traces, method="mean"))
     half_width = float(stats.norm.ppf(0.5 + INTERVAL / 2)) * mcse
     se = mcse
