@@ -101,9 +101,9 @@ def half_squared_errors(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tenso
     return (model(x) - y).square().sum(-1) / 2
 
 
-# Where the asymptotics of λ are reached to a few per cent: hot enough directions are far narrower than the prior, and
-# the prior far narrower than the weights.
-_NBETA, _GAMMA = 1e6, 100.0
+# Where the asymptotics of λ are nearly reached: the prior is about as wide as the weights, so that products of many
+# small factors still count, and directions that the data hold are far narrower.
+_NBETA, _GAMMA = 1e5, 3.0
 
 
 def suite(name: str) -> list[Case]:
@@ -163,7 +163,7 @@ def _regression(dim: int) -> Case:
         exact=float(learning_coefficient.regular(dim).value),
         multiplicity=1,
         parameters=dim,
-        settings={"gamma": 0.1, "draws": 1000},
+        settings={"gamma": 1.0, "draws": 1000, "batch_size": 500},
     )
 
 
@@ -187,7 +187,7 @@ def _deep_linear(seed: int, least: int, most: int) -> Case:
         exact=float(exact.value),
         multiplicity=exact.multiplicity,
         parameters=parameters,
-        settings={"nbeta": _NBETA, "gamma": _GAMMA, "draws": 1000, "batch_size": 512},
+        settings={"nbeta": _NBETA, "gamma": _GAMMA, "draws": 1500, "batch_size": 512},
     )
 
 

@@ -104,7 +104,9 @@ def _negative(evidence: Evidence) -> str:
 
 
 def _prior_dominated(evidence: Evidence) -> str:
-    if evidence.prior_over_curvature >= 1 and evidence.summary.llc_se > 0:
+    # At a degenerate minimum the curvature at w* is no guide: there the variance has to say so too.
+    follows_prior = not evidence.variance_ratio > 0.5
+    if evidence.prior_over_curvature >= 1 and follows_prior and evidence.summary.llc_se > 0:
         return (
             f"gamma is {evidence.prior_over_curvature:.3g} times the steepest curvature of nbeta L: no direction is "
             "held by the data; use a smaller gamma or a larger nbeta"

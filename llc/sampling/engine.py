@@ -29,7 +29,7 @@ LEAST_DRAWS = 8
 # A chain is taken back this many draws, at least, when its step size is cut.
 _REWIND = 25
 # A chain that needs more cuts than this has diverged.
-_MOST_CUTS = 8
+_MOST_CUTS = 24
 
 
 @dataclass(frozen=True)
