@@ -226,11 +226,12 @@ class _Chain:
     def _ran_away(self, position: Tensor, seen: Evaluation) -> bool:
         """Whether U is far above anything that the posterior holds.
 
-        U − U(w*) has mean P/2 and standard deviation √(P/2) in a Gaussian well, and less in a degenerate one. A
-        minibatch that says it is ten deviations above that is checked against the whole dataset.
+        U − U(w*) has mean P/2 and standard deviation √(P/2) in a Gaussian well, and less in a degenerate one. The limit
+        leaves room for chains that minibatches heat to three times that, with twenty deviations to spare: a chain that
+        runs away grows exponentially and soon passes any limit. A minibatch's word is checked on the whole dataset.
         """
         half = self.target.num_parameters / 2
-        limit = half + 10 * math.sqrt(half) + 10
+        limit = 3 * half + 20 * math.sqrt(half) + 50
         if seen.potential <= limit:
             return False
         if self.target.batch_size == self.target.num_samples:
