@@ -1,43 +1,18 @@
 """The local learning coefficient of one model: λ̂ with its error, its traces and a verdict."""
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from types import ModuleType
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import nn
 
-from llc.complexity import diagnostics
-from llc.complexity.verdict import Evidence, judge
+from llc.complexity.conclusion import Estimate, conclude
+from llc.complexity.labels import estimate_tree
 from llc.errors import EstimateFailed, InvalidInput
 from llc.parallel import Report, quiet
-from llc.sampling import Chains, Target, largest_curvature, needs_full_batch, run_chains, sampler_named
+from llc.sampling import Target, largest_curvature, needs_full_batch, run_chains, sampler_named
 from llc.sampling.target import Data, Loss, check_data, data_length
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """λ̂ and everything it rests on, as plain numbers; `estimate_llc` labels it."""
-
-    summary: diagnostics.Summary
-    verdict: str
-    reason: str
-    loss_init: float
-    llc_raw: float
-    loss_sampled: float
-    distance: float
-    prior_share: float
-    llc_variance: float
-    step_excess: float
-    acceptance: float
-    gradients: int
-    warmup: int
-    chains: Chains
-    settings: dict[str, float | int | str] = field(default_factory=dict)
 
 
 def estimate_llc(
@@ -196,83 +171,6 @@ def _affordable_probes(target: Target, draws: int) -> int:
     return int(min(20, draws, max(3, looks)))
 
 
-def _step_excess(kernel: ModuleType, settings: dict, traces: Chains, chain: int) -> float:
-    """What one chain's step size and minibatch noise are predicted to add to λ̂."""
-    return kernel.step_excess(
-        {**settings, "step_size": traces.step_size(chain, settings["step_size"])},
-        square=float(np.mean(traces.gradient_square[chain])),
-        noise=float(np.mean(traces.gradient_noise[chain])),
-    )
-
-
-def conclude(
-    traces: Chains,
-    kernel: ModuleType,
-    *,
-    settings: dict,
-    loss_init: float,
-    find_warmup: bool,
-    reference_losses: Mapping[str, float] | None = None,
-) -> Estimate:
-    """λ̂, error and verdict from the draws after warm-up of the chains that survived.
-
-    Args:
-        settings: `nbeta`, `gamma`, `curvature`, `num_parameters` and the sampler's own.
-        find_warmup: look for the end of burn-in, up to `traces.warmup` draws; otherwise that is it.
-    """
-    nbeta, gamma, parameters = settings["nbeta"], settings["gamma"], settings["num_parameters"]
-    kept = traces.survivors
-    warmup = traces.warmup
-    if not kept:
-        found = diagnostics.FAILED
-    else:
-        if find_warmup:
-            warmup = min(warmup, diagnostics.detect_warmup(nbeta * traces.difference[kept]))
-        found = diagnostics.summarise(nbeta * traces.difference[kept, warmup:])
-    raw = found.llc
-    with warnings.catch_warnings():  # means over nothing, where every chain was lost
-        warnings.simplefilter("ignore", RuntimeWarning)
-        squared_distance = float(np.mean(np.square(traces.distance[kept, warmup:])))
-        variance = float(np.var(nbeta * traces.full_difference[kept], ddof=1))
-        excess = float(np.mean([_step_excess(kernel, settings, traces, chain) for chain in kept]))
-        acceptance = float(np.mean(traces.acceptance[kept, warmup:]))
-        distance = float(np.mean(traces.distance[kept, warmup:]))
-    found = diagnostics.corrected(found, excess)
-    evidence = Evidence(
-        summary=found,
-        chains=len(traces.difference),
-        diverged=traces.diverged,
-        prior_share=gamma * squared_distance / parameters,
-        prior_over_curvature=gamma / settings["curvature"] if settings["curvature"] else math.inf if gamma else 0.0,
-        variance_ratio=variance / raw if raw else math.nan,
-        step_excess=excess / abs(raw) if raw else math.nan,
-        step_over_limit=settings["step_size"] / kernel.stability_limit(settings["curvature"], gamma),
-        loss_sampled=loss_init + raw / nbeta,
-        reference_losses=dict(reference_losses or {}),
-    )
-    verdict, reason = judge(evidence)
-    if traces.cuts:
-        chains = ", ".join(sorted({str(chain) for chain, _, _ in traces.cuts}))
-        reason += f"; step size cut in chains {chains}, which ran into higher curvature"
-    return Estimate(
-        summary=found,
-        verdict=verdict,
-        reason=reason,
-        loss_init=loss_init,
-        llc_raw=raw,
-        loss_sampled=evidence.loss_sampled,
-        distance=distance,
-        prior_share=evidence.prior_share,
-        llc_variance=variance,
-        step_excess=excess,
-        acceptance=acceptance,
-        gradients=traces.gradients,
-        warmup=warmup,
-        chains=traces,
-        settings=settings,
-    )
-
-
 def default_gamma(models: Iterable[nn.Module]) -> float:
     """γ = 9 P/‖w‖², geometric mean over models: the prior alone would leave chains at about ‖w‖/3 from w*.
 
@@ -285,71 +183,3 @@ def default_gamma(models: Iterable[nn.Module]) -> float:
         if 0 < square < math.inf:
             logs.append(math.log(9 * sum(w.numel() for w in weights) / square))
     return float(f"{math.exp(sum(logs) / len(logs)):.3g}") if logs else 1.0
-
-
-SCALARS = {
-    "llc": ("estimated local learning coefficient", "1"),
-    "llc_se": ("standard error of llc", "1"),
-    "llc_low": ("lower end of the 90 % interval of llc", "1"),
-    "llc_high": ("upper end of the 90 % interval of llc", "1"),
-    "llc_raw": ("llc before the part that step size and minibatch noise add was taken off", "1"),
-    "loss_init": ("mean loss at w* over the sampling dataset", "loss"),
-    "loss_sampled": ("mean loss over the draws, loss_init + llc_raw/nbeta", "loss"),
-    "ess_bulk": ("bulk effective sample size", "1"),
-    "ess_tail": ("tail effective sample size", "1"),
-    "rhat": ("rank-normalised R-hat", "1"),
-    "drift": ("second half of the draws minus the first, in standard errors", "1"),
-    "distance": ("mean distance of the draws from w*", "1"),
-    "prior_share": ("gamma E|w - w*|^2 over the number of parameters", "1"),
-    "llc_variance": ("second estimate of llc, the variance of nbeta times the whole dataset's loss", "1"),
-    "step_excess": ("part of llc that step size and minibatch noise are predicted to add", "1"),
-    "acceptance": ("share of proposals accepted, for Metropolis samplers", "1"),
-    "gradients": ("minibatch gradients computed", "1"),
-    "warmup": ("draws of each chain that were set aside", "1"),
-    "verdict": ("what the estimate is worth", "1"),
-    "reason": ("why", "1"),
-}
-TRACES = {
-    "llc": ("nbeta times the paired loss difference of a draw", "1"),
-    "loss": ("minibatch loss of a draw", "loss"),
-    "distance": ("distance of a draw from w*", "1"),
-}
-
-
-def scalar_values(estimate: Estimate) -> dict[str, float | str]:
-    """The numbers of an estimate, by the names of `SCALARS`."""
-    every = {**vars(estimate), **vars(estimate.summary)}
-    return {name: every[name] for name in SCALARS}
-
-
-def trace_values(estimate: Estimate) -> dict[str, np.ndarray]:
-    """Its traces (chain, warmup + draws), by the names of `TRACES`."""
-    chains = estimate.chains
-    nbeta = float(estimate.settings["nbeta"])
-    return {"llc": nbeta * chains.difference, "loss": chains.loss, "distance": chains.distance}
-
-
-def described(table: dict[str, tuple[str, str]], name: str) -> dict[str, str]:
-    """`long_name` and `units` of a variable in `SCALARS` or `TRACES`."""
-    return dict(zip(("long_name", "units"), table[name], strict=True))
-
-
-def estimate_tree(estimate: Estimate) -> xr.DataTree:
-    """The labelled, ArviZ-shaped form of an estimate."""
-    chains = estimate.chains
-    scalars: dict = {name: ((), value, described(SCALARS, name)) for name, value in scalar_values(estimate).items()}
-    groups = {"": slice(estimate.warmup, None), "warmup_": slice(0, estimate.warmup)}
-    tree: dict[str, xr.Dataset] = {"/": xr.Dataset(scalars, attrs=estimate.settings)}
-    for prefix, draws in groups.items():
-        traces: dict = {
-            name: (("chain", "draw"), trace[chains.survivors, draws], described(TRACES, name))
-            for name, trace in trace_values(estimate).items()
-        }
-        coords = {
-            "chain": ("chain", chains.survivors, {"long_name": "chain", "units": "1"}),
-            "draw": ("draw", np.arange(chains.steps)[draws] - draws.start, {"long_name": "draw", "units": "1"}),
-        }
-        everything = xr.Dataset(traces, coords)
-        tree[f"{prefix}posterior"] = everything[["llc"]]
-        tree[f"{prefix}sample_stats"] = everything.drop_vars("llc")
-    return xr.DataTree.from_dict(tree)

@@ -12,16 +12,9 @@ import xarray as xr
 from pydantic import Field, field_validator
 
 from llc import behaviour, models, predictors, store
-from llc.complexity.estimate import (
-    SCALARS,
-    TRACES,
-    Estimate,
-    default_gamma,
-    described,
-    estimate_numbers,
-    scalar_values,
-    trace_values,
-)
+from llc.complexity.conclusion import Estimate
+from llc.complexity.estimate import default_gamma, estimate_numbers
+from llc.complexity.labels import SCALARS, TRACES, described, scalar_values, trace_values
 from llc.config import Config
 from llc.errors import EstimateFailed, InvalidInput, StoreError, did_you_mean
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units

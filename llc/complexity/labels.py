@@ -1,0 +1,73 @@
+"""Labels on an estimate: what each number is called, and the ArviZ-shaped tree."""
+
+import numpy as np
+import xarray as xr
+
+from llc.complexity.conclusion import Estimate
+
+SCALARS = {
+    "llc": ("estimated local learning coefficient", "1"),
+    "llc_se": ("standard error of llc", "1"),
+    "llc_low": ("lower end of the 90 % interval of llc", "1"),
+    "llc_high": ("upper end of the 90 % interval of llc", "1"),
+    "llc_raw": ("llc before the part that step size and minibatch noise add was taken off", "1"),
+    "loss_init": ("mean loss at w* over the sampling dataset", "loss"),
+    "loss_sampled": ("mean loss over the draws, loss_init + llc_raw/nbeta", "loss"),
+    "ess_bulk": ("bulk effective sample size", "1"),
+    "ess_tail": ("tail effective sample size", "1"),
+    "rhat": ("rank-normalised R-hat", "1"),
+    "drift": ("second half of the draws minus the first, in standard errors", "1"),
+    "distance": ("mean distance of the draws from w*", "1"),
+    "prior_share": ("gamma E|w - w*|^2 over the number of parameters", "1"),
+    "llc_variance": ("second estimate of llc, the variance of nbeta times the whole dataset's loss", "1"),
+    "step_excess": ("part of llc that step size and minibatch noise are predicted to add", "1"),
+    "acceptance": ("share of proposals accepted, for Metropolis samplers", "1"),
+    "gradients": ("minibatch gradients computed", "1"),
+    "warmup": ("draws of each chain that were set aside", "1"),
+    "verdict": ("what the estimate is worth", "1"),
+    "reason": ("why", "1"),
+}
+TRACES = {
+    "llc": ("nbeta times the paired loss difference of a draw", "1"),
+    "loss": ("minibatch loss of a draw", "loss"),
+    "distance": ("distance of a draw from w*", "1"),
+}
+
+
+def scalar_values(estimate: Estimate) -> dict[str, float | str]:
+    """The numbers of an estimate, by the names of `SCALARS`."""
+    every = {**vars(estimate), **vars(estimate.summary)}
+    return {name: every[name] for name in SCALARS}
+
+
+def trace_values(estimate: Estimate) -> dict[str, np.ndarray]:
+    """Its traces (chain, warmup + draws), by the names of `TRACES`."""
+    chains = estimate.chains
+    nbeta = float(estimate.settings["nbeta"])
+    return {"llc": nbeta * chains.difference, "loss": chains.loss, "distance": chains.distance}
+
+
+def described(table: dict[str, tuple[str, str]], name: str) -> dict[str, str]:
+    """`long_name` and `units` of a variable in `SCALARS` or `TRACES`."""
+    return dict(zip(("long_name", "units"), table[name], strict=True))
+
+
+def estimate_tree(estimate: Estimate) -> xr.DataTree:
+    """The labelled, ArviZ-shaped form of an estimate."""
+    chains = estimate.chains
+    scalars: dict = {name: ((), value, described(SCALARS, name)) for name, value in scalar_values(estimate).items()}
+    groups = {"": slice(estimate.warmup, None), "warmup_": slice(0, estimate.warmup)}
+    tree: dict[str, xr.Dataset] = {"/": xr.Dataset(scalars, attrs=estimate.settings)}
+    for prefix, draws in groups.items():
+        traces: dict = {
+            name: (("chain", "draw"), trace[chains.survivors, draws], described(TRACES, name))
+            for name, trace in trace_values(estimate).items()
+        }
+        coords = {
+            "chain": ("chain", chains.survivors, {"long_name": "chain", "units": "1"}),
+            "draw": ("draw", np.arange(chains.steps)[draws] - draws.start, {"long_name": "draw", "units": "1"}),
+        }
+        everything = xr.Dataset(traces, coords)
+        tree[f"{prefix}posterior"] = everything[["llc"]]
+        tree[f"{prefix}sample_stats"] = everything.drop_vars("llc")
+    return xr.DataTree.from_dict(tree)
