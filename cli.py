@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,34 +116,96 @@ def train(
 @click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
 @click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
 @click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Inverse temperature; auto: n/log n.")
-@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: 9 P/|w|^2.")
-@click.option("--step-size", type=Auto(), default="auto", show_default=True, help="auto: from the curvature.")
+@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: see --radius.")
+@click.option("--radius", type=float, default=None, help="gamma as the prior's radius over |w*|.  [default: found]")
+@click.option("--step-size", type=Auto(), default="auto", show_default=True, help="auto: follows the curvature.")
 @click.option("--control-variates", is_flag=True, help="Correct minibatch gradients by their error at w*.")
+@click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
+@click.option("--positions", is_flag=True, help="Also tell llc apart by position in the sequence.")
+@click.option("--full-loss-every", type=int, default=None, help="Whole dataset's loss at every k-th draw.")
+@click.option("--max-rhat", type=float, default=None, help="R-hat above which chains disagree.  [default: 1.05]")
 @click.option("--loss", default="mse", show_default=True, help="mse or nll.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
+@click.option("--settings", "file", type=click.Path(path_type=Path), default=None, help="File of llc calibrate.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
 @click.option("--overwrite", is_flag=True, help="Replace estimates made with other settings.")
-def estimate_llc(folder: Path, jobs: int | None, overwrite: bool, steps: str, **settings: Any) -> None:
+@click.pass_context
+def estimate_llc(
+    ctx: click.Context,
+    folder: Path,
+    jobs: int | None,
+    overwrite: bool,
+    steps: str,
+    file: Path | None,
+    **settings: Any,
+) -> None:
     """Estimate the local learning coefficient over training.
 
     The same checkpoints of every run, all with one nbeta and gamma; the step size follows the curvature at each
-    checkpoint unless it is given. Finished checkpoints are kept, so more steps can be added later.
+    checkpoint unless it is given. Finished checkpoints are kept, so more steps can be added later. Options given here
+    go before those of a settings file.
 
     \b
     Examples:
       llc estimate-llc runs/tiny
       llc estimate-llc runs/tiny --steps 500,1000,5000 --chains 8 --gamma 100
       llc estimate-llc runs/tiny --steps last --sampler sgld --draws 2000
+      llc estimate-llc runs/tiny --steps log:20 --settings runs/tiny/calibration.toml
     """
     from llc import complexity
 
     experiment = _experiment(folder)
+    settings["parameters"] = _patterns(settings["parameters"])
+    if file is not None:
+        settings = {**settings, **_but(ctx, complexity.settings_from(file))}
     with _progress("checkpoints") as report:
         complexity.estimate_llc_over_training(
             experiment, steps=steps, jobs=jobs, overwrite=overwrite, report=report, **settings
         )
     _show_summary(experiment)
     _next(f"llc plot {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", default="last", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
+@click.option("--points", type=int, default=3, show_default=True, help="Checkpoints to use, of all runs' steps.")
+@click.option("--radii", metavar="R,R,…", default=None, help="Radii of the prior over |w*|.  [default: 1 to 1/30]")
+@click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
+@click.option("--chains", type=int, default=4, show_default=True, help="Chains a trial.")
+@click.option("--draws", type=int, default=100, show_default=True, help="Draws a chain keeps.")
+@click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
+@click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
+@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Keep this one; auto: choose.")
+@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Keep this one; auto: choose.")
+@click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
+@click.option("--loss", default="mse", show_default=True, help="mse or nll.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
+def calibrate(folder: Path, steps: str, points: int, radii: str | None, **settings: Any) -> None:
+    """Choose nbeta, gamma and the step size on a few checkpoints.
+
+    Tries a grid, says why each setting was rejected, how llc moves at half and at twice the choice, and what the prior
+    alone would give. Writes calibration.toml, which estimate-llc --settings takes, calibration.nc and two figures.
+
+    \b
+    Examples:
+      llc calibrate runs/tiny --num-samples 1024 --batch-size 64
+      llc estimate-llc runs/tiny --settings runs/tiny/calibration.toml
+    """
+    from llc import complexity, plots
+
+    experiment = _experiment(folder)
+    settings["parameters"] = _patterns(settings["parameters"])
+    options: dict[str, Any] = {} if radii is None else {"radii": _floats("--radii", radii)}
+    with _progress("trials") as report:
+        found, dataset = complexity.calibrate_experiment(
+            experiment, steps=steps, points=points, report=report, **options, **settings
+        )
+    click.echo(complexity.format_calibration(found))
+    for name, figure in (("heat", plots.calibration_heat(dataset)), ("traces", plots.calibration_traces(dataset))):
+        path = plots.save_figure(figure, experiment.path / "figures" / f"calibration_{name}.png")
+        click.echo(f"Drew {path}")
+    _next(f"llc estimate-llc {experiment.path} --settings {experiment.path / 'calibration.toml'}")
 
 
 @main.command()
@@ -206,28 +269,36 @@ def plot(folder: Path, figures: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option("--suite", default="quick", show_default=True, help="quick (minutes) or full (about an hour).")
+@click.option("--suite", default="quick", show_default=True, help="quick (minutes) or full (hours).")
 @click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
+@click.option("--against", default="sgld,devinterp", show_default=True, help="Others, or an empty string for none.")
 @click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
-def validate(suite: str, sampler: str, out: Path, seed: int, jobs: int | None) -> None:
+def validate(suite: str, sampler: str, against: str, out: Path, seed: int, jobs: int | None) -> None:
     """Hold the estimator against exact learning coefficients on this machine.
 
-    Gaussian wells, normal crossings, regular regression and deep linear networks whose learning coefficients are known.
-    Errors and coverage are over estimates called `converged`; the others are counted.
+    Gaussian wells, normal crossings, regular regression, two-layer networks off the lowest stratum and deep linear
+    networks, whose learning coefficients are known. Errors and coverage are over estimates called `converged`; the
+    others are counted as failures. SGLD and devinterp's SGLD get the same number of gradients.
 
     \b
-    Example:
+    Examples:
       llc validate --suite quick
+      llc validate --suite full --against ""
     """
     from llc import complexity, plots, store
 
-    with _progress("cases") as report:
-        result = complexity.validate(suite, sampler=sampler, seed=seed, jobs=jobs, report=report)
+    others = [method.strip() for method in against.split(",") if method.strip() not in {"", sampler}]
     name = f"validate_{suite}_{sampler}"
+    unfinished = out / f"{name}.unfinished"
+    with _progress("cases") as report:
+        result = complexity.validate(
+            suite, methods=(sampler, *others), seed=seed, jobs=jobs, folder=unfinished, report=report
+        )
     store.write_dataset(out / f"{name}.nc", result, {"suite": suite, "sampler": sampler, "seed": seed})
     plots.save_figure(plots.validation(result), out / f"{name}.png")
+    shutil.rmtree(unfinished, ignore_errors=True)
     click.echo(complexity.format_validation(result))
     click.echo(f"Wrote {out / name}.nc and .png")
 
@@ -284,6 +355,32 @@ def _numbers(option: str, text: str, also: tuple[str, ...] = ()) -> list[int | s
     except ValueError:
         words = "".join(f" or {word}" for word in also)
         raise InvalidInput(f"{option} {text} given, expected whole numbers{words} with commas between") from None
+
+
+def _floats(option: str, text: str) -> list[float]:
+    """A comma-separated list of numbers > 0."""
+    from llc.errors import InvalidInput
+
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value < float("inf") for value in values):
+        raise InvalidInput(f"{option} {text} given, expected numbers > 0 with commas between")
+    return values
+
+
+def _patterns(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def _but(ctx: click.Context, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file, without those that the command line itself gives."""
+    given = click.core.ParameterSource.COMMANDLINE
+    replaced = {name for name in settings if ctx.get_parameter_source(name) == given}
+    if {"gamma", "radius"} & {name for name in ctx.params if ctx.get_parameter_source(name) == given}:
+        replaced |= {"gamma", "radius"}
+    return {name: value for name, value in settings.items() if name not in replaced}
 
 
 def _progress(unit: str):

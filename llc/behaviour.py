@@ -27,17 +27,26 @@ REFERENCES = ("ridge", "dmmse")
 _CHUNK = 1024
 
 
+def position_losses(model: nn.Module, batch: Batch) -> Tensor:
+    """Squared error of every prediction, (B, K)."""
+    xs, ys = batch
+    return (model(xs, ys) - ys).square()
+
+
 def sequence_losses(model: nn.Module, batch: Batch) -> Tensor:
     """Squared error averaged over positions, one value a sequence, (B,): ℓ_i = mean_k (f_k − y_k)²."""
-    xs, ys = batch
-    return (model(xs, ys) - ys).square().mean(-1)
+    return position_losses(model, batch).mean(-1)
 
 
-def negative_log_likelihoods(noise_variance: float):
-    """The loss `"nll"`: a function (model, batch) -> (B,) giving K ℓ_i / (2σ²), constants left out."""
+def negative_log_likelihoods(noise_variance: float, *, by_position: bool = False):
+    """The loss `"nll"`: a function (model, batch) -> (B,) giving K ℓ_i / (2σ²), constants left out.
+
+    By position it is (B, K), of which that is the mean.
+    """
 
     def losses(model: nn.Module, batch: Batch) -> Tensor:
-        return sequence_losses(model, batch) * (batch[1].shape[1] / (2 * noise_variance))
+        every = position_losses(model, batch) * (batch[1].shape[1] / (2 * noise_variance))
+        return every if by_position else every.mean(-1)
 
     return losses
 

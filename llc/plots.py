@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.ticker
 import numpy as np
+import pandas as pd
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ _VERDICT_MARKERS = {
     "prior-dominated": "s",
     "delocalised": "D",
     "step-size-biased": "h",
+    "none": "P",
 }
 # Checkpoints averaged to draw a trajectory; the data itself is never smoothed.
 _SMOOTHING = 5
@@ -131,25 +133,86 @@ def trajectories(pca: xr.Dataset) -> Figure:
 
 
 def validation(result: xr.Dataset) -> Figure:
-    """Estimates against exact learning coefficients, with 90 % intervals, by kind of problem."""
-    figure, (axes,) = _figure(1, width=7.5, height=5.2)
+    """Estimates against exact learning coefficients, with 90 % intervals, by kind of problem; a panel a method."""
+    methods = [str(method) for method in result.method.values]
+    figure, panels = _figure(len(methods), width=5.2 * len(methods) + 2, height=5.2)
     kinds = list(dict.fromkeys(str(kind) for kind in result.kind.values))
     colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
     reach = [0.7 * float(result.exact.min()), 1.4 * float(result.exact.max())]
-    axes.plot(reach, reach, color="black", linewidth=0.8, linestyle="--")
-    for case in (result.isel(case=i) for i in range(result.sizes["case"])):
-        _estimate_point(axes, float(case.exact), case, colours[str(case.kind.item())])
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlim=reach,
-        ylim=reach,
-        xlabel="exact learning coefficient λ",
-        ylabel="estimate λ̂",
-        title="Estimates against exact values, with 90 % intervals",
-    )
+    for axes, method in zip(panels, methods, strict=True):
+        axes.plot(reach, reach, color="black", linewidth=0.8, linestyle="--")
+        of_method = result.isel(method=methods.index(method))
+        for case in (of_method.isel(case=i) for i in range(result.sizes["case"])):
+            _estimate_point(axes, float(case.exact), case, colours[str(case.kind.item())])
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlim=reach,
+            ylim=reach,
+            xlabel="exact learning coefficient λ",
+            ylabel="estimate λ̂",
+            title=f"{method}: estimates with 90 % intervals",
+        )
     handles = [_line(colours[kind], kind) for kind in kinds]
-    _legend(figure, handles + [_verdict_handle(axes, v) for v in sorted({str(v) for v in result.verdict.values})])
+    verdicts = sorted({str(verdict) for verdict in result.verdict.values.ravel()})
+    _legend(figure, handles + [_verdict_handle(panels[0], verdict) for verdict in verdicts])
+    return figure
+
+
+def calibration_heat(calibration: xr.Dataset) -> Figure:
+    """λ̂ over the grid of nβ and γ, a panel a checkpoint; grey where the verdict rejects the cell, framed the choice."""
+    grid = calibration.isel(trial=np.flatnonzero(calibration.stage.values == "grid"))
+    points = list(dict.fromkeys(grid.point.values.tolist()))
+    nbetas, gammas = np.unique(grid.nbeta), np.unique(grid.gamma)
+    figure, panels = _figure(
+        len(points), width=len(points) * max(3.5, 1.3 * len(gammas) + 1), height=max(2.8, 0.85 * len(nbetas) + 1.4)
+    )
+    for axes, point in zip(panels, points, strict=True):
+        cells = grid.isel(trial=np.flatnonzero(grid.point.values == point))
+        value, said = np.full((len(nbetas), len(gammas)), np.nan), np.full((len(nbetas), len(gammas)), "", object)
+        for i in range(cells.sizes["trial"]):
+            cell = cells.isel(trial=i)
+            place = np.searchsorted(nbetas, cell.nbeta), np.searchsorted(gammas, cell.gamma)
+            verdict = str(cell.verdict.item())
+            value[place] = float(cell.llc) if verdict in {"converged", "drifting"} else np.nan
+            said[place] = f"{float(cell.llc):.3g}\n{verdict}"
+        sns.heatmap(
+            pd.DataFrame(value, [f"{nbeta:.4g}" for nbeta in nbetas], [f"{gamma:.3g}" for gamma in gammas]),
+            annot=said,
+            fmt="",
+            cmap="crest",
+            ax=axes,
+            cbar=False,
+            linewidths=1,
+            annot_kws={"fontsize": 8},
+        )
+        for place in np.argwhere(np.isnan(value)):  # seaborn leaves the words of empty cells out
+            axes.text(
+                place[1] + 0.5, place[0] + 0.5, said[tuple(place)], ha="center", va="center", fontsize=8, color="black"
+            )
+        axes.set_facecolor("0.85")
+        row = int(np.abs(nbetas - calibration.attrs["chosen_nbeta"]).argmin())
+        column = int(np.abs(gammas - calibration.attrs["chosen_gamma"]).argmin())
+        axes.add_patch(mpl.patches.Rectangle((column, row), 1, 1, fill=False, edgecolor="black", linewidth=2.5))
+        axes.set(xlabel="γ (tighter prior →)", ylabel="nβ", title=f"{point}: λ̂ and verdict")
+    return figure
+
+
+def calibration_traces(calibration: xr.Dataset) -> Figure:
+    """Traces of every chain at the choice, and at half and twice the step size; a panel a checkpoint and setting."""
+    stage = calibration.stage.values
+    chosen = (stage == "grid") & np.isclose(calibration.nbeta, calibration.attrs["chosen_nbeta"])
+    chosen &= np.isclose(calibration.gamma, calibration.attrs["chosen_gamma"])
+    trials = np.flatnonzero(chosen | (stage == "step_size x 0.5") | (stage == "step_size x 2"))
+    trials = sorted(trials, key=lambda trial: (str(calibration.point.values[trial]), str(stage[trial])))
+    figure, panels = _figure(len(trials), width=10.5, height=2.5 * -(-len(trials) // 3), columns=3)
+    for axes, trial in zip(panels, trials, strict=True):
+        shown = calibration.isel(trial=trial)
+        for chain in shown.llc_trace:
+            axes.plot(shown.draw, chain, linewidth=0.7)
+        said = "chosen" if stage[trial] == "grid" else str(stage[trial]).replace("_", " ")
+        axes.set(xlabel="draw", ylabel="nβ ΔL")
+        axes.set_title(f"{shown.point.item()}\n{said}: {shown.verdict.item()}", fontsize=9)
     return figure
 
 
@@ -283,13 +346,18 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return np.convolve(padded, np.ones(width) / width, mode="valid")
 
 
-def _figure(panels: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def _figure(panels: int, *, width: float, height: float, columns: int | None = None) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, in rows of `columns` (all in one row by default), and their axes."""
+    columns = min(columns or panels, panels)
+    rows = -(-panels // columns)
     with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, panels, squeeze=False)[0]
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in axes:
         sns.despine(ax=panel)
-    return figure, list(axes)
+    for unused in axes[panels:]:
+        unused.set_axis_off()
+    return figure, list(axes[:panels])
 
 
 def _explain_diversity(figure: Figure, axes: Axes, colours: dict, extra: list) -> None:
@@ -324,7 +392,7 @@ def _marker(marker: str, face, label: str, *, size: float = 6, edge="black"):
 
 def _verdict_handle(axes: Axes, verdict: str):
     face = "grey" if verdict == "converged" else "white"
-    return _marker(_VERDICT_MARKERS[verdict], face, verdict, edge="grey")
+    return _marker(_VERDICT_MARKERS[verdict], face, "no verdict" if verdict == "none" else verdict, edge="grey")
 
 
 def _handle(axes: Axes, label: str):

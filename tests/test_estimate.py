@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +8,7 @@ from wells import CURVATURES, GAMMA, NBETA, Well, data, diagonal_well, exact_llc
 
 import llc
 from llc.complexity import diagnostics
+from llc.complexity.peers import devinterp_sgld
 from llc.errors import EstimateFailed, InvalidInput
 from llc.randomness import generator
 from llc.sampling import SAMPLERS, Target, run_chains
@@ -57,7 +56,7 @@ def test_the_intervals_cover():
     """Of 40 short runs on the well, the 90 % interval holds the exact value in at least 31 (less has P < 0.005)."""
     held = 0
     target = Target(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, batch_size=8)
-    settings = SAMPLERS["kinetic"].default_settings(NBETA * 10, GAMMA)
+    settings = SAMPLERS["kinetic"].default_settings(NBETA * 10, GAMMA, 120)
     for seed in range(40):
         chains = run_chains(target, SAMPLERS["kinetic"], settings, chains=4, warmup=60, draws=120, key=(seed,))
         found = diagnostics.summarise(NBETA * chains.difference[:, 60:])
@@ -102,27 +101,19 @@ def squared_errors(model, batch):
     return (model(batch[0]).squeeze(-1) - batch[1]) ** 2
 
 
-def devinterp_chain(model, batch, *, steps, step_size, nbeta, gamma, noise, indices):
-    """devinterp's own SGLD optimiser in the loop its users write; full-data loss differences, one a step."""
-    import copy
+def devinterp_differences(model, batch, indices, **settings):
+    """Loss differences of devinterp's chain, paired with the same samples' losses at w*."""
+    kept = []
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from devinterp.optim import SGMCMC
-    sampled = copy.deepcopy(model)
-    optimiser = SGMCMC.sgld(sampled.parameters(), lr=step_size, nbeta=nbeta, localization=gamma)
+    def remembered():
+        for chosen in indices:
+            kept.append(chosen)
+            yield chosen
+
+    trace = devinterp_sgld(model, squared_errors, batch, batches=remembered(), **settings)
     with torch.no_grad():
         initial = squared_errors(model, batch)
-    trace = []
-    for _ in range(steps):
-        chosen = next(indices)
-        part = (batch[0][chosen], batch[1][chosen])
-        optimiser.zero_grad()
-        losses = squared_errors(sampled, part)
-        trace.append(float((losses.detach() - initial[chosen]).mean()))
-        losses.mean().backward()
-        optimiser.step(noise_generator=noise)
-    return np.array(trace)
+    return trace - np.array([float(initial[chosen].mean()) for chosen in kept])
 
 
 def test_sgld_is_devinterps_step_by_step():
@@ -136,7 +127,7 @@ def test_sgld_is_devinterps_step_by_step():
     key = (3,)
     ours = run_chains(target, SAMPLERS["sgld"], {"step_size": 1e-3}, chains=1, warmup=0, draws=200, key=key)
     stream = target.minibatches(generator(*key, "minibatches", 0))
-    theirs = devinterp_chain(
+    theirs = devinterp_differences(
         model,
         batch,
         steps=200,
@@ -171,7 +162,7 @@ def test_sgld_agrees_with_devinterp_on_a_network():
 
     traces = nbeta * np.stack(
         [
-            devinterp_chain(
+            devinterp_differences(
                 model,
                 batch,
                 steps=warmup + draws,
@@ -407,7 +398,7 @@ def test_a_step_above_the_stability_limit_is_not_converged():
 
 def test_large_heat_is_named():
     model, loss, slopes = noisy_well()
-    tree = llc.estimate_llc(model, loss, slopes, nbeta=NBETA, gamma=GAMMA, batch_size=2, draws=1000)
+    tree = llc.estimate_llc(model, loss, slopes, nbeta=NBETA, gamma=GAMMA, batch_size=2, draws=1000, step_size=0.05)
     assert str(tree.verdict.values) == "step-size-biased"
 
 

@@ -4,8 +4,8 @@ import torch
 import xarray as xr
 
 from llc import plots
-from llc.complexity import validation
-from llc.complexity.learning_coefficient import deep_linear
+from llc.complexity import known_cases, peers, validation
+from llc.complexity.learning_coefficient import deep_linear, two_layer_local
 from llc.errors import InvalidInput
 from llc.models.deep_linear import DeepLinear
 from llc.randomness import generator
@@ -24,12 +24,24 @@ def test_true_points_lie_on_the_lowest_stratum(widths, rank):
     torch.testing.assert_close(model(x), x @ product.T)
 
 
-@pytest.mark.parametrize("name", ["quick", "full"])
-def test_suites_hold_what_they_say(name):
-    cases = validation.suite(name)
+def test_strata_have_the_ranks_they_say():
+    for case in known_cases.suite("full"):
+        if case.kind == "two-layer stratum":
+            model, _, _ = case.build(*case.arguments)
+            (m, h, n), (a, b, r), _, _ = case.arguments
+            first, second = model.weights
+            found = [int(torch.linalg.matrix_rank(matrix, atol=1e-4)) for matrix in (first, second, second @ first)]
+            assert found == [a, b, r]
+            assert two_layer_local(m, h, n, rank_in=a, rank_out=b, rank=r).value == case.exact
+            assert case.exact > deep_linear((m, h, n), r).value
+
+
+@pytest.mark.parametrize(("name", "least"), [("quick", 8), ("full", 100)])
+def test_suites_hold_what_they_say(name, least):
+    cases = known_cases.suite(name)
     assert len({case.name for case in cases}) == len(cases)
     networks = [case for case in cases if case.kind.startswith("deep linear")]
-    assert len(networks) == {"quick": 12, "full": 100}[name]
+    assert len(networks) >= least
     for case in networks:
         widths, rank, _, _ = case.arguments
         assert deep_linear(widths, rank) == (case.exact, case.multiplicity)
@@ -42,27 +54,67 @@ def test_suites_hold_what_they_say(name):
 
 
 def test_every_true_point_is_a_minimum():
-    for case in validation.suite("quick"):
+    for case in known_cases.suite("quick"):
         model, loss, data = case.build(*case.arguments)
         gradients = torch.autograd.grad(loss(model, data).mean(), list(model.parameters()))
-        assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-4, case.name
+        assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-3, case.name
 
 
-def test_a_small_network_comes_out_right():
-    """A deep linear network within four standard errors of its exact value and within a tenth."""
-    case = validation.Case(
+def small_case(kind: str = "deep linear") -> known_cases.Case:
+    return known_cases.Case(
         name="3-2-3, rank 1",
-        kind="deep linear",
-        build=validation.deep_linear_case,
+        kind=kind,
+        build=known_cases.deep_linear,
         arguments=((3, 2, 3), 1, 256, 0),
         exact=float(deep_linear((3, 2, 3), 1).value),
         multiplicity=1,
         parameters=12,
         settings={"nbeta": 1e5, "gamma": 30.0, "draws": 800, "batch_size": 256},
     )
-    row = validation._validate_case(case, "kinetic", 0, lambda *_: None)
+
+
+def test_a_small_network_comes_out_right():
+    """A deep linear network within four standard errors of its exact value and within a tenth."""
+    case = small_case()
+    (row,) = validation._validate_case(case, ["kinetic"], 0, None)
     assert abs(row["llc"] - case.exact) < 4 * row["llc_se"]
     assert abs(row["llc"] / case.exact - 1) < 0.1
+
+
+def test_others_get_the_same_number_of_gradients(tmp_path):
+    case = small_case()
+    rows = validation._validate_case(case, ["kinetic", "sgld", "devinterp"], 0, tmp_path)
+    gradients = [row["gradients"] for row in rows]
+    assert max(gradients) / min(gradients) < 1.1
+    assert rows[2]["verdict"] == "none"
+    assert 0.5 < rows[2]["llc"] / case.exact < 2
+    # Finished methods are kept: the same call again reads them, timings and all.
+    assert validation._validate_case(case, ["kinetic", "sgld", "devinterp"], 0, tmp_path) == rows
+
+
+def test_devinterps_estimate_is_its_own():
+    """Mean of all draws, burn-in and all, above the loss at w*, and the spread of the chains' means for an error."""
+    model, loss, data = known_cases.polynomial("well", [1.0, 4.0])
+    found = peers.devinterp_estimate(
+        model, loss, data, gradients=400, chains=2, step_size=0.05, nbeta=10.0, gamma=1.0, batch_size=8, key=("peer",)
+    )
+    traces = [
+        peers.devinterp_sgld(
+            model,
+            loss,
+            data,
+            steps=200,
+            step_size=0.05,
+            nbeta=10.0,
+            gamma=1.0,
+            batches=iter([torch.arange(8)] * 200),
+            noise=generator("peer", "noise", chain),
+        )
+        for chain in range(2)
+    ]
+    means = 10.0 * np.mean(traces, axis=1)
+    assert found["llc"] == pytest.approx(means.mean())
+    assert found["llc_se"] == pytest.approx(abs(means[0] - means[1]) / 2)
 
 
 def fake_result() -> xr.Dataset:
@@ -84,23 +136,24 @@ def fake_result() -> xr.Dataset:
             (8.0, 5.0, "drifting"),
         ]
     ]
-    cases = [validation.Case(str(exact), "kind", lambda: None, (), exact, 1, 3, {}) for exact in (1.0, 2.0, 4.0, 8.0)]
-    return validation._label(cases, rows)
+    cases = [known_cases.Case(str(exact), "kind", lambda: None, (), exact, 1, 3, {}) for exact in (1.0, 2.0, 4.0, 8.0)]
+    return validation.label(cases, ["kinetic"], [[row] for row in rows])
 
 
 def test_scores_by_hand():
-    found = validation.scores(fake_result())
+    found = validation.scores(fake_result().isel(method=0))
     assert found["median_error"] == pytest.approx(0.1)
     assert found["worst_error"] == pytest.approx(0.2)
     assert found["coverage"] == pytest.approx(2 / 3)
     assert found["unconverged"] == pytest.approx(0.25)
     assert found["order_preservation"] == 1.0
+    assert found["false_successes"] == pytest.approx(1 / 3)
 
 
 def test_the_report_and_the_figure():
     said = validation.format_validation(fake_result())
     assert "drifting" in said
-    assert "25 % were not called converged" in said
+    assert "kinetic, all                             4   25.0%   10.0%" in said
     axes = plots.validation(fake_result()).axes[0]
     assert len([line for line in axes.lines if line.get_marker() in {"o", "^"}]) == 4
     assert np.isclose(axes.get_xlim()[0], 0.7)
@@ -108,4 +161,15 @@ def test_the_report_and_the_figure():
 
 def test_an_unknown_suite_is_named():
     with pytest.raises(InvalidInput, match=r"unknown suite quik; did you mean quick\?"):
-        validation.suite("quik")
+        known_cases.suite("quik")
+
+
+@pytest.mark.parametrize("methods", [["devinterp", "kinetic"], ["kinetic", "kinetic"], []])
+def test_a_sampler_comes_first_and_each_method_once(methods):
+    with pytest.raises(InvalidInput, match="a sampler first, and each method once"):
+        validation.validate("quick", methods=methods)
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(InvalidInput, match=r"unknown method sgdl; did you mean sgld\?"):
+        validation.validate("quick", methods=["kinetic", "sgdl"])

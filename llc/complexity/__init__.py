@@ -1,16 +1,34 @@
 """Complexity: the LLC estimate of a model, its diagnostics and verdict, estimates over training, exact values."""
 
+from llc.complexity.calibration import Calibration, Point, calibrate
+from llc.complexity.calibration_labels import calibration_dataset, format_calibration
 from llc.complexity.estimate import estimate_llc
-from llc.complexity.over_training import LLCConfig, choose_steps, estimate_llc_over_training
-from llc.complexity.validation import format_validation, scores, suite, validate
+from llc.complexity.known_cases import suite
+from llc.complexity.over_training import (
+    LLCConfig,
+    calibrate_experiment,
+    choose_steps,
+    estimate_llc_over_training,
+    settings_from,
+)
+from llc.complexity.settings import SamplingConfig
+from llc.complexity.validation import format_validation, scores, validate
 
 __all__ = [
+    "Calibration",
     "LLCConfig",
+    "Point",
+    "SamplingConfig",
+    "calibrate",
+    "calibrate_experiment",
+    "calibration_dataset",
     "choose_steps",
     "estimate_llc",
     "estimate_llc_over_training",
+    "format_calibration",
     "format_validation",
     "scores",
+    "settings_from",
     "suite",
     "validate",
 ]

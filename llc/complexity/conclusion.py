@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from llc.complexity import diagnostics
-from llc.complexity.verdict import Evidence, judge
+from llc.complexity.verdict import RHAT_LIMIT, Evidence, judge
 from llc.sampling import Chains
 
 
@@ -27,9 +27,11 @@ class Estimate:
     prior_share: float
     llc_variance: float
     step_excess: float
+    step_over_limit: float
     acceptance: float
     gradients: int
     warmup: int
+    by_position: list[diagnostics.Summary] | None
     chains: Chains
     settings: dict[str, float | int | str] = field(default_factory=dict)
 
@@ -41,6 +43,7 @@ def conclude(
     settings: dict,
     loss_init: float,
     find_warmup: bool,
+    max_rhat: float | None = None,
     reference_losses: Mapping[str, float] | None = None,
 ) -> Estimate:
     """λ̂, error and verdict from the draws after warm-up of the chains that survived.
@@ -57,7 +60,7 @@ def conclude(
     else:
         if find_warmup:
             warmup = min(warmup, diagnostics.detect_warmup(nbeta * traces.difference[kept]))
-        found = diagnostics.summarise(nbeta * traces.difference[kept, warmup:])
+        found = diagnostics.summarise(nbeta * traces.difference[kept, warmup:], traces.superchain[kept])
     raw = found.llc
     with warnings.catch_warnings():  # means over nothing, where every chain was lost
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -75,9 +78,10 @@ def conclude(
         prior_over_curvature=gamma / settings["curvature"] if settings["curvature"] else math.inf if gamma else 0.0,
         variance_ratio=variance / raw if raw else math.nan,
         step_excess=excess / abs(raw) if raw else math.nan,
-        step_over_limit=settings["step_size"] / kernel.stability_limit(settings["curvature"], gamma),
+        step_over_limit=_step_over_limit(kernel, settings, traces),
         loss_sampled=loss_init + raw / nbeta,
         reference_losses=dict(reference_losses or {}),
+        max_rhat=max_rhat or RHAT_LIMIT,
     )
     verdict, reason = judge(evidence)
     if traces.cuts:
@@ -94,9 +98,11 @@ def conclude(
         prior_share=evidence.prior_share,
         llc_variance=variance,
         step_excess=excess,
+        step_over_limit=evidence.step_over_limit,
         acceptance=acceptance,
         gradients=traces.gradients,
         warmup=warmup,
+        by_position=_by_position(traces, nbeta, kept, warmup, excess / raw if raw else math.nan),
         chains=traces,
         settings=settings,
     )
@@ -105,7 +111,27 @@ def conclude(
 def _step_excess(kernel: ModuleType, settings: dict, traces: Chains, chain: int) -> float:
     """What one chain's step size and minibatch noise are predicted to add to λ̂."""
     return kernel.step_excess(
-        {**settings, "step_size": traces.step_size(chain, settings["step_size"])},
+        traces.settings[chain],
         square=float(np.mean(traces.gradient_square[chain])),
         noise=float(np.mean(traces.gradient_noise[chain])),
     )
+
+
+def _step_over_limit(kernel: ModuleType, settings: dict, traces: Chains) -> float:
+    """Step size over the stability limit: at w*, or where a surviving chain was, whichever is larger."""
+    at_center = min(settings["step_size"], *(ended["step_size"] for ended in traces.settings))
+    seen = [traces.step_over_limit[chain] for chain in traces.survivors]
+    return float(np.fmax.reduce([at_center / kernel.stability_limit(settings["curvature"], settings["gamma"]), *seen]))
+
+
+def _by_position(
+    traces: Chains, nbeta: float, kept: list[int], warmup: int, excess_share: float
+) -> list[diagnostics.Summary] | None:
+    """λ̂ of every position from the draws that λ̂ rests on; the predicted excess is shared in proportion."""
+    if traces.by_position is None or not kept:
+        return None
+    return [
+        diagnostics.corrected(found, excess_share * found.llc)
+        for position in range(traces.by_position.shape[2])
+        for found in [diagnostics.summarise(nbeta * traces.by_position[kept, warmup:, position])]
+    ]

@@ -23,13 +23,14 @@ class Summary:
     ess_bulk: float
     ess_tail: float
     rhat: float
+    rhat_nested: float
     drift: float
 
 
-FAILED = Summary(*[np.nan] * 8)
+FAILED = Summary(*[np.nan] * 9)
 
 
-def summarise(traces: np.ndarray) -> Summary:
+def summarise(traces: np.ndarray, superchain: np.ndarray | None = None) -> Summary:
     """Mean and error of λ̂ from traces of nβ(ℓ(w_t) − ℓ(w*)), warm-up and diverged chains already left out.
 
         λ̂ = mean over chains and draws
@@ -45,13 +46,15 @@ def summarise(traces: np.ndarray) -> Summary:
 
     Args:
         traces: (chain, draw), finite. With one chain, R̂ compares its two halves and the error is MCSE alone.
+        superchain: (chain,), the kind of start of each chain, for nested R̂ (Margossian et al. 2021, arXiv 2110.13017);
+            NaN where all are of one kind.
     """
     chains, draws = traces.shape
     mean = float(traces.mean())
     if draws < 4:  # ArviZ needs four
-        return Summary(mean, *[np.nan] * 7)
+        return Summary(mean, *[np.nan] * 8)
     if np.ptp(traces) == 0:  # chains that never moved have no R̂
-        return Summary(mean, 0.0, mean, mean, np.nan, np.nan, np.nan, 0.0)
+        return Summary(mean, 0.0, mean, mean, np.nan, np.nan, np.nan, np.nan, 0.0)
     mcse = float(array_stats.mcse(traces, method="mean"))
     half_width = float(stats.norm.ppf(0.5 + INTERVAL / 2)) * mcse
     se = mcse
@@ -67,6 +70,7 @@ def summarise(traces: np.ndarray) -> Summary:
         ess_bulk=float(array_stats.ess(traces, method="bulk")),
         ess_tail=float(array_stats.ess(traces, method="tail", prob=(0.05, 0.95))),
         rhat=float(array_stats.rhat(traces)),
+        rhat_nested=_rhat_nested(traces, superchain),
         drift=_drift(traces),
     )
 
@@ -104,6 +108,17 @@ def detect_warmup(traces: np.ndarray) -> int:
     candidates = np.unique(np.linspace(0, draws // 2, 21).astype(int))
     sizes = [float(array_stats.ess(traces[:, start:], method="mean")) for start in candidates]
     return int(candidates[int(np.nanargmax(sizes))]) if np.isfinite(sizes).any() else draws // 2
+
+
+def _rhat_nested(traces: np.ndarray, superchain: np.ndarray | None) -> float:
+    """Nested R̂ over as many chains of each kind of start as the rarer kind has."""
+    if superchain is None or len(set(superchain.tolist())) < 2:
+        return np.nan
+    kinds = sorted(set(superchain.tolist()))
+    each = min(int((superchain == kind).sum()) for kind in kinds)
+    chosen = np.concatenate([np.flatnonzero(superchain == kind)[:each] for kind in kinds])
+    ids = np.repeat(np.arange(len(kinds)), each)
+    return float(array_stats.rhat_nested(traces[chosen], superchain_ids=ids))
 
 
 def _drift(traces: np.ndarray) -> float:

@@ -16,11 +16,13 @@ SCALARS = {
     "ess_bulk": ("bulk effective sample size", "1"),
     "ess_tail": ("tail effective sample size", "1"),
     "rhat": ("rank-normalised R-hat", "1"),
+    "rhat_nested": ("nested R-hat of chains from w* and from farther out", "1"),
     "drift": ("second half of the draws minus the first, in standard errors", "1"),
     "distance": ("mean distance of the draws from w*", "1"),
     "prior_share": ("gamma E|w - w*|^2 over the number of parameters", "1"),
     "llc_variance": ("second estimate of llc, the variance of nbeta times the whole dataset's loss", "1"),
     "step_excess": ("part of llc that step size and minibatch noise are predicted to add", "1"),
+    "step_over_limit": ("largest step size relative to the stability limit where chains were", "1"),
     "acceptance": ("share of proposals accepted, for Metropolis samplers", "1"),
     "gradients": ("minibatch gradients computed", "1"),
     "warmup": ("draws of each chain that were set aside", "1"),
@@ -31,6 +33,13 @@ TRACES = {
     "llc": ("nbeta times the paired loss difference of a draw", "1"),
     "loss": ("minibatch loss of a draw", "loss"),
     "distance": ("distance of a draw from w*", "1"),
+    "full_llc": ("nbeta times the whole dataset's loss difference, at the draws where it was looked at", "1"),
+}
+BY_POSITION = {
+    "llc_position": ("estimated local learning coefficient of the loss at each position", "llc"),
+    "llc_position_se": ("standard error of llc_position", "llc_se"),
+    "llc_position_low": ("lower end of the 90 % interval of llc_position", "llc_low"),
+    "llc_position_high": ("upper end of the 90 % interval of llc_position", "llc_high"),
 }
 
 
@@ -44,7 +53,25 @@ def trace_values(estimate: Estimate) -> dict[str, np.ndarray]:
     """Its traces (chain, warmup + draws), by the names of `TRACES`."""
     chains = estimate.chains
     nbeta = float(estimate.settings["nbeta"])
-    return {"llc": nbeta * chains.difference, "loss": chains.loss, "distance": chains.distance}
+    full = np.full(chains.difference.shape, np.nan)
+    full[:, chains.probed] = nbeta * chains.full_difference
+    return {"llc": nbeta * chains.difference, "loss": chains.loss, "distance": chains.distance, "full_llc": full}
+
+
+def position_values(estimate: Estimate) -> dict[str, np.ndarray]:
+    """λ̂ by position (K,), by the names of `BY_POSITION`; empty where the loss has no positions."""
+    found = estimate.by_position or []
+    return {name: np.array([getattr(one, what) for one in found]) for name, (_, what) in BY_POSITION.items() if found}
+
+
+def described_position(name: str) -> dict[str, str]:
+    """`long_name` and `units` of a variable in `BY_POSITION`."""
+    return {"long_name": BY_POSITION[name][0], "units": "1"}
+
+
+def position_coord(positions: int) -> tuple:
+    """k = 1…K."""
+    return ("position", np.arange(1, positions + 1), {"long_name": "position k", "units": "1"})
 
 
 def described(table: dict[str, tuple[str, str]], name: str) -> dict[str, str]:
@@ -56,18 +83,22 @@ def estimate_tree(estimate: Estimate) -> xr.DataTree:
     """The labelled, ArviZ-shaped form of an estimate."""
     chains = estimate.chains
     scalars: dict = {name: ((), value, described(SCALARS, name)) for name, value in scalar_values(estimate).items()}
+    coords = {}
+    for name, values in position_values(estimate).items():
+        scalars[name] = ("position", values, described_position(name))
+        coords = {"position": position_coord(len(values))}
     groups = {"": slice(estimate.warmup, None), "warmup_": slice(0, estimate.warmup)}
-    tree: dict[str, xr.Dataset] = {"/": xr.Dataset(scalars, attrs=estimate.settings)}
+    tree: dict[str, xr.Dataset] = {"/": xr.Dataset(scalars, coords, attrs=estimate.settings)}
     for prefix, draws in groups.items():
         traces: dict = {
             name: (("chain", "draw"), trace[chains.survivors, draws], described(TRACES, name))
             for name, trace in trace_values(estimate).items()
         }
-        coords = {
+        places = {
             "chain": ("chain", chains.survivors, {"long_name": "chain", "units": "1"}),
             "draw": ("draw", np.arange(chains.steps)[draws] - draws.start, {"long_name": "draw", "units": "1"}),
         }
-        everything = xr.Dataset(traces, coords)
+        everything = xr.Dataset(traces, places)
         tree[f"{prefix}posterior"] = everything[["llc"]]
         tree[f"{prefix}sample_stats"] = everything.drop_vars("llc")
     return xr.DataTree.from_dict(tree)

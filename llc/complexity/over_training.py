@@ -9,62 +9,50 @@ from typing import Literal
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from llc import behaviour, models, predictors, store
+from llc.complexity.calibration import NBETA_FACTORS, RADII, Calibration, Point, calibrate, choose_radius
+from llc.complexity.calibration_labels import calibration_dataset
 from llc.complexity.conclusion import Estimate
-from llc.complexity.estimate import default_gamma, estimate_numbers
-from llc.complexity.labels import SCALARS, TRACES, described, scalar_values, trace_values
-from llc.config import Config
-from llc.errors import EstimateFailed, InvalidInput, StoreError, did_you_mean
+from llc.complexity.labels import (
+    SCALARS,
+    TRACES,
+    described,
+    described_position,
+    position_coord,
+    position_values,
+    scalar_values,
+    trace_values,
+)
+from llc.complexity.measure import estimate_numbers
+from llc.complexity.settings import SamplingConfig, choose_batch_size, choose_gamma
+from llc.errors import EstimateFailed, InvalidInput, StoreError
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
-from llc.sampling import LEAST_DRAWS, SAMPLERS, Loss, needs_full_batch, sampler_named
+from llc.sampling import Loss, needs_full_batch, sampler_named
 from llc.training import RunConfig, load_model
 
 
-class LLCConfig(Config):
-    """How λ̂ is estimated over training; None stands for a choice made from the data, and recorded.
+class LLCConfig(SamplingConfig):
+    """How λ̂ is estimated over training: `SamplingConfig`, and what is the same at every checkpoint besides.
 
     Args:
-        sampler: see `llc.sampling`.
-        chains, draws: per checkpoint. warmup: draws made before those, kept apart; None to find the end of burn-in in
-            twice `draws`.
         num_samples: n, sequences of q_M in the sampling dataset of each run.
-        batch_size: sequences a draw; None for 256, or n where that is smaller or the sampler needs full batches.
-        control_variates: see `llc.sampling.Target`.
-        nbeta: nβ; None for n / log n.
-        gamma: γ; None for 9 P/‖w‖², geometric mean over the runs' last checkpoints, one value for all.
-        step_size: of the sampler; None for a choice from the curvature at each checkpoint.
         loss: `mse`, squared error averaged over positions and sequences, or `nll`, K/(2σ²) times that.
+        positions: also tell λ̂ apart by position, from the same draws.
         seed: of the chains.
     """
 
-    sampler: str = "kinetic"
-    chains: int = Field(4, ge=1)
-    draws: int = Field(200, ge=LEAST_DRAWS)
-    warmup: int | None = Field(None, ge=0)
     num_samples: int = Field(4096, ge=2)
-    batch_size: int | None = Field(None, ge=1)
-    control_variates: bool = False
-    nbeta: float | None = Field(None, gt=0, allow_inf_nan=False)
-    gamma: float | None = Field(None, ge=0, allow_inf_nan=False)
-    step_size: float | None = Field(None, gt=0, allow_inf_nan=False)
     loss: Literal["mse", "nll"] = "mse"
+    positions: bool = False
     seed: int = 0
 
-    @field_validator("sampler")
-    @classmethod
-    def _known_sampler(cls, value: str) -> str:
-        if value not in SAMPLERS:
-            raise ValueError(did_you_mean(value, SAMPLERS))
-        return value
-
-    @field_validator("batch_size")
-    @classmethod
-    def _fits(cls, value: int | None, info) -> int | None:
-        if value is not None and value > info.data.get("num_samples", value):
-            raise ValueError(f"expected at most num_samples = {info.data['num_samples']}")
-        return value
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.batch_size is not None and self.batch_size > self.num_samples:
+            raise ValueError(f"batch_size = {self.batch_size} given, expected at most num_samples = {self.num_samples}")
+        return self
 
 
 def estimate_llc_over_training(
@@ -166,15 +154,86 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
 
 def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     """The config with nβ and γ chosen, so that every checkpoint of a study has the same target."""
-    choices: dict[str, float | int] = {}
-    if config.batch_size is None:
-        full = needs_full_batch(sampler_named(config.sampler))
-        choices["batch_size"] = config.num_samples if full else min(256, config.num_samples)
-    if config.nbeta is None:
-        choices["nbeta"] = config.num_samples / math.log(config.num_samples)
+    full_batch = needs_full_batch(sampler_named(config.sampler))
+    chosen: dict = {
+        "nbeta": config.num_samples / math.log(config.num_samples) if config.nbeta is None else config.nbeta,
+        "batch_size": choose_batch_size(config, config.num_samples, full_batch),
+    }
+    config = config.model_copy(update=chosen)
     if config.gamma is None:
-        choices["gamma"] = default_gamma(load_model(run, run.steps[-1]) for run in runs)
-    return config.override(choices)
+        if config.radius is None:
+            pilots = _evenly(runs, 2)
+            points = [study_point(run, run.steps[-1], config) for run in pilots]
+            radius = choose_radius(points, config, key=(config.seed, "pilot"))
+            config = config.model_copy(update={"radius": radius})
+        gamma = choose_gamma((load_model(run, run.steps[-1]) for run in runs), config)
+        config = config.model_copy(update={"gamma": gamma, "radius": None})
+    return config
+
+
+def _evenly(items: list, number: int) -> list:
+    """At most `number` of them, the first and the last among them."""
+    places = np.linspace(0, len(items) - 1, min(number, len(items))).round().astype(int)
+    return [items[place] for place in places]
+
+
+def study_point(run: store.Run, step: int, config: LLCConfig) -> Point:
+    """A checkpoint with the loss, data and know-nothing losses that the study estimates it with."""
+    of_run = RunConfig.from_table(run.config)
+    loss = run_loss(of_run, config)
+    data = of_run.task.sample(config.num_samples, stream="llc")
+    name = f"{run.name} step {step}"
+    return Point(name, load_model(run, step), loss, data, know_nothing_losses(of_run, loss, data))
+
+
+def calibrate_experiment(
+    experiment: store.Experiment,
+    *,
+    steps: str | Sequence[int] = "last",
+    points: int = 3,
+    radii: Sequence[float] = RADII,
+    nbeta_factors: Sequence[float] = NBETA_FACTORS,
+    report: Report = quiet,
+    **settings,
+) -> tuple[Calibration, xr.Dataset]:
+    """Choose nβ, γ and the step size of a study on a few of its checkpoints; see `calibrate`.
+
+    Writes `calibration.nc` (every trial, with traces) and `calibration.toml` (what `settings_from` reads).
+
+    Args:
+        steps: as for `estimate_llc_over_training`. points: how many checkpoints to use, spread over runs and steps.
+        settings: the fields of `LLCConfig` that are not to be chosen.
+    Raises:
+        InvalidInput: a setting that does not fit. StoreError: nothing is trained yet.
+        EstimateFailed: no setting will do; the reasons are given.
+    """
+    if points < 1:
+        raise InvalidInput(f"points = {points} given, expected a whole number from 1 up")
+    config = LLCConfig(**settings)
+    runs = [run for run in experiment.runs if run.steps]
+    if not runs:
+        raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
+    places = _evenly([(run, step) for run in runs for step in choose_steps(steps, run)], points)
+    chosen = [study_point(run, step, config) for run, step in places]
+    key = (config.seed, "calibrate")
+    found = calibrate(chosen, config, radii=radii, nbeta_factors=nbeta_factors, key=key, report=report)
+    dataset = calibration_dataset(found)
+    with store.folder_lock(experiment.path):
+        about = {**experiment.config, "llc": found.settings.to_table()}
+        written = store.write_dataset(experiment.path / "calibration.nc", dataset, about)
+        store.write_table(experiment.path / "calibration.toml", found.settings.to_table())
+    return found, written
+
+
+def settings_from(path: Path) -> dict:
+    """The fields of `LLCConfig` in a settings file, such as `calibration.toml` or an `llc.toml`.
+
+    Raises:
+        StoreError: there is no such file, or it cannot be read. InvalidInput: a key or value that does not fit.
+    """
+    if not path.is_file():
+        raise StoreError(f"no settings file {path}; llc calibrate makes one")
+    return LLCConfig.from_table(store.read_table(path)).model_dump(exclude_unset=True)
 
 
 def result_path(run: store.Run, step: int, config: LLCConfig) -> Path:
@@ -182,11 +241,11 @@ def result_path(run: store.Run, step: int, config: LLCConfig) -> Path:
     return run.path / "llc" / store.table_hash(config.to_table()) / f"{step:06d}.nc"
 
 
-def run_loss(config: RunConfig, loss: str) -> Loss:
-    """The per-sequence loss that a study asks for by name."""
-    if loss == "nll":
-        return behaviour.negative_log_likelihoods(config.task.noise_variance)
-    return behaviour.sequence_losses
+def run_loss(run: RunConfig, config: LLCConfig) -> Loss:
+    """The loss that a study asks for by name, per sequence or per sequence and position."""
+    if config.loss == "nll":
+        return behaviour.negative_log_likelihoods(run.task.noise_variance, by_position=config.positions)
+    return behaviour.position_losses if config.positions else behaviour.sequence_losses
 
 
 class _Zero(torch.nn.Module):
@@ -209,23 +268,13 @@ def know_nothing_losses(config: RunConfig, loss: Loss, data: behaviour.Batch) ->
 def _estimate_unit(path: Path, step: int, table: dict, report: Report) -> None:
     """Estimate one checkpoint of one run and save the result beside it."""
     config, run = LLCConfig.from_table(table), store.Run(path)
-    of_run = RunConfig.from_table(run.config)
-    loss = run_loss(of_run, config.loss)
-    data = of_run.task.sample(config.num_samples, stream="llc")
+    of_run, point = RunConfig.from_table(run.config), study_point(run, step, config)
     estimate = estimate_numbers(
-        load_model(run, step),
-        loss,
-        data,
-        nbeta=config.nbeta,
-        gamma=config.gamma,
-        sampler=config.sampler,
-        step_size=config.step_size,
-        chains=config.chains,
-        draws=config.draws,
-        warmup=config.warmup,
-        batch_size=config.batch_size,
-        control_variates=config.control_variates,
-        reference_losses=know_nothing_losses(of_run, loss, data),
+        point.model,
+        point.loss,
+        point.data,
+        config,
+        reference_losses=point.reference_losses,
         key=(config.seed, "llc", of_run.task.num_tasks, of_run.seed, step),
     )
     store.write_dataset(result_path(run, step, config), _label(estimate, of_run, step), {**run.config, "llc": table})
@@ -247,6 +296,9 @@ def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:
     for name in sorted({"step_size", "friction", "leapfrog_steps", "curvature"} & set(estimate.settings)):
         about = {"long_name": f"{name.replace('_', ' ')} used at this checkpoint", "units": "1"}
         data[name] = (place, np.full((1, 1, 1), float(estimate.settings[name])), about)
+    for name, values in position_values(estimate).items():
+        data[name] = ((*place, "position"), values[None, None, None], described_position(name))
+        coords["position"] = position_coord(len(values))
     for name, trace in trace_values(estimate).items():
         data[f"{name}_trace"] = ((*place, "chain", "draw"), trace[None, None, None], described(TRACES, name))
     return xr.Dataset(data, coords)

@@ -1,258 +1,128 @@
-"""Cases with known learning coefficients, and what the estimator makes of them."""
+"""What the estimator, and others, make of problems with known learning coefficients."""
 
-import itertools
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-import torch
 import xarray as xr
-from torch import Tensor, nn
 
-from llc.complexity import learning_coefficient
-from llc.complexity.estimate import estimate_numbers
+from llc import store
+from llc.complexity.known_cases import Case, suite
+from llc.complexity.measure import estimate_numbers
+from llc.complexity.peers import devinterp_estimate
+from llc.complexity.settings import SamplingConfig, choose_batch_size
 from llc.errors import InvalidInput, did_you_mean
-from llc.models.deep_linear import DeepLinear
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
-from llc.randomness import generator
+from llc.sampling import SAMPLERS, largest_curvature, sgld
+from llc.sampling.target import Target
 
-
-@dataclass(frozen=True)
-class Case:
-    """One problem with its answer, small enough to send to a worker.
-
-    Attributes:
-        name: says all that determines it. kind: groups cases in the report.
-        build: makes (model, loss, data) when called with no arguments but `arguments`.
-        exact: what λ̂ should come out at. settings: of `estimate_numbers`.
-    """
-
-    name: str
-    kind: str
-    build: Callable[..., tuple[nn.Module, Callable, tuple[Tensor, ...]]]
-    arguments: tuple
-    exact: float
-    multiplicity: int
-    parameters: int
-    settings: dict[str, Any]
-
-
-class Polynomial(nn.Module):
-    """K(w) = Σ_i c_i w_i² or Π_i w_i^{2k_i}, as a loss that is the same for every sample."""
-
-    numbers: Tensor
-
-    def __init__(self, kind: str, numbers: Sequence[float]) -> None:
-        super().__init__()
-        self.kind = kind
-        self.register_buffer("numbers", torch.tensor(numbers))
-        self.weight = nn.Parameter(torch.zeros(len(numbers)))
-
-    def forward(self) -> Tensor:
-        """K(w), a scalar."""
-        squares = self.weight.square()
-        if self.kind == "well":
-            return (self.numbers * squares).sum() / 2
-        return (squares**self.numbers).prod()
-
-
-def polynomial_case(kind: str, numbers: Sequence[float]):
-    """A model that is its own loss, the same for each of eight samples."""
-
-    def loss(model: Polynomial, batch: tuple[Tensor]) -> Tensor:
-        return model().expand(len(batch[0]))
-
-    return Polynomial(kind, numbers), loss, (torch.zeros(8),)
-
-
-def deep_linear_case(widths: Sequence[int], rank: int, samples: int, seed: int):
-    """A deep linear network that is its own teacher: x ~ U(−10, 10), no noise, squared error averaged over outputs."""
-    draw = generator("deep linear", seed)
-    model = DeepLinear(widths)
-    model.set_to_rank(rank, draw)
-    x = 20 * torch.rand(samples, widths[0], generator=draw) - 10
-    with torch.no_grad():
-        y = model(x)
-    return model, mean_squared_errors, (x, y)
-
-
-def mean_squared_errors(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """(B,): squared error averaged over outputs."""
-    x, y = batch
-    return (model(x) - y).square().mean(-1)
-
-
-def regression_case(dim: int, samples: int, seed: int):
-    """Ordinary linear regression with unit noise at its least-squares solution, loss half the squared error."""
-    draw = generator("regression", seed)
-    x = torch.randn(samples, dim, generator=draw)
-    y = x @ torch.randn(dim, 1, generator=draw) + torch.randn(samples, 1, generator=draw)
-    model = nn.Linear(dim, 1, bias=False)
-    with torch.no_grad():
-        model.weight.copy_(torch.linalg.lstsq(x.double(), y.double()).solution.T)
-    return model, half_squared_errors, (x, y)
-
-
-def half_squared_errors(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """(B,): half the squared error."""
-    x, y = batch
-    return (model(x) - y).square().sum(-1) / 2
-
-
-# Where the asymptotics of λ are nearly reached: the prior is about as wide as the weights, so that products of many
-# small factors still count, and directions that the data hold are far narrower.
-_NBETA, _GAMMA = 1e5, 3.0
-
-
-def suite(name: str) -> list[Case]:
-    """The cases of a suite, `quick` or `full`.
-
-    Raises:
-        InvalidInput: there is none of that name.
-    """
-    sizes = {"quick": (12, 200, 600), "full": (100, 500, 2000)}
-    if name not in sizes:
-        raise InvalidInput(f"unknown suite {name}; {did_you_mean(name, sizes)}")
-    networks, least, most = sizes[name]
-    return [
-        *(_well(seed) for seed in range(networks // 4)),
-        *(_crossing(half_exponents) for half_exponents in ([1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0])),
-        *(_regression(dim) for dim in (5, 20, 50)),
-        *(_deep_linear(seed, least, most) for seed in range(networks)),
-    ]
-
-
-def _well(seed: int) -> Case:
-    draw = np.random.default_rng(seed)
-    curvatures = (10.0 ** draw.uniform(-3, 1, size=20)).tolist()
-    exact = learning_coefficient.gaussian_well(curvatures, nbeta=500.0, gamma=1.0)
-    return Case(
-        name=f"Gaussian well {seed}",
-        kind="Gaussian well",
-        build=polynomial_case,
-        arguments=("well", curvatures),
-        exact=exact,
-        multiplicity=1,
-        parameters=20,
-        settings={"nbeta": 500.0, "gamma": 1.0, "draws": 1000},
-    )
-
-
-def _crossing(half_exponents: list[float]) -> Case:
-    exact = learning_coefficient.normal_crossing([int(k) for k in half_exponents])
-    return Case(
-        name=f"normal crossing {'·'.join(f'w^{2 * k:g}' for k in half_exponents)}",
-        kind="normal crossing",
-        build=polynomial_case,
-        arguments=("crossing", half_exponents),
-        exact=float(exact.value),
-        multiplicity=exact.multiplicity,
-        parameters=len(half_exponents),
-        settings={"nbeta": _NBETA, "gamma": 1.0, "draws": 2000},
-    )
-
-
-def _regression(dim: int) -> Case:
-    return Case(
-        name=f"linear regression {dim}",
-        kind="regular regression",
-        build=regression_case,
-        arguments=(dim, 2000, dim),
-        exact=float(learning_coefficient.regular(dim).value),
-        multiplicity=1,
-        parameters=dim,
-        settings={"gamma": 1.0, "draws": 1000, "batch_size": 500},
-    )
-
-
-def _deep_linear(seed: int, least: int, most: int) -> Case:
-    """Two to six layers of random widths, between `least` and `most` parameters, of random rank from 0 up."""
-    draw = np.random.default_rng([7, seed])
-    while True:
-        layers = int(draw.integers(2, 7))
-        typical = (draw.uniform(least, most) / layers) ** 0.5
-        widths = [max(2, int(typical * draw.uniform(0.6, 1.4))) for _ in range(layers + 1)]
-        parameters = sum(a * b for a, b in itertools.pairwise(widths))
-        if least <= parameters <= most:
-            break
-    rank = int(draw.integers(0, min(widths) + 1))
-    exact = learning_coefficient.deep_linear(widths, rank)
-    return Case(
-        name=f"deep linear {'-'.join(map(str, widths))}, rank {rank}",
-        kind=f"deep linear, {layers} layers",
-        build=deep_linear_case,
-        arguments=(tuple(widths), rank, 512, seed),
-        exact=float(exact.value),
-        multiplicity=exact.multiplicity,
-        parameters=parameters,
-        settings={"nbeta": _NBETA, "gamma": _GAMMA, "draws": 1500, "batch_size": 512},
-    )
+# A method with no verdicts of its own; the others are samplers of this package.
+DEVINTERP = "devinterp"
+_CHAINS = 4
 
 
 def validate(
-    name: str = "quick", *, sampler: str = "kinetic", jobs: int | None = None, seed: int = 0, report: Report = quiet
+    name: str = "quick",
+    *,
+    methods: Sequence[str] = ("kinetic", "sgld", DEVINTERP),
+    jobs: int | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+    report: Report = quiet,
 ) -> xr.Dataset:
-    """Run the estimator on a suite with known answers.
+    """Run the estimator on a suite with known answers, and others at the same number of gradients.
 
     Args:
         name: `quick` or `full`.
-        sampler: see `llc.sampling`.
+        methods: samplers of `llc.sampling`, and `devinterp` for its SGLD with its own estimator. All of them get the
+            gradients that the first one takes.
         jobs: worker processes; by default one a core. seed: of the chains.
+        folder: keeps what is finished as it comes; calling again goes on from there.
     Returns:
-        By `case`: `exact`, `llc`, `llc_se`, `llc_low`, `llc_high`, `verdict`, `reason`, `gradients`, `seconds`,
-        `kind`, `multiplicity`, `parameters`.
+        By `case`: `exact`, `kind`, `multiplicity`, `parameters`; by (`case`, `method`): `llc`, `llc_se`, `llc_low`,
+        `llc_high`, `verdict`, `reason`, `gradients`, `seconds`.
+    Raises:
+        InvalidInput: an unknown suite or method.
     """
+    for method in methods:
+        if method not in {*SAMPLERS, DEVINTERP}:
+            raise InvalidInput(f"unknown method {method}; {did_you_mean(method, [*SAMPLERS, DEVINTERP])}")
+    if not methods or methods[0] == DEVINTERP or len(set(methods)) < len(methods):
+        raise InvalidInput(f"methods = {list(methods)} given, expected a sampler first, and each method once")
     cases = suite(name)
-    units = [(case, sampler, seed) for case in cases]
-    rows: dict[int, dict] = {}
+    # The longest first, so that the workers end together.
+    order = sorted(range(len(cases)), key=lambda i: -cases[i].parameters)
+    units = [(cases[i], tuple(methods), seed, folder) for i in order]
+    rows: dict[int, list[dict]] = {}
     failures = []
     for outcome in run_units(_validate_case, units, jobs=jobs or default_jobs(len(units)), report=report):
         if outcome.error:
             failures.append(outcome.error)
         else:
-            rows[outcome.index] = outcome.result
-            report("cases", len(rows), len(cases), cases[outcome.index].name)
+            rows[order[outcome.index]] = outcome.result
+            report("cases", len(rows), len(cases), cases[order[outcome.index]].name)
     raise_failures(failures, f"{len(failures)} of {len(cases)} cases could not be run", InvalidInput)
-    return _label([cases[i] for i in sorted(rows)], [rows[i] for i in sorted(rows)])
+    return label([cases[i] for i in sorted(rows)], methods, [rows[i] for i in sorted(rows)])
 
 
-def _validate_case(case: Case, sampler: str, seed: int, _report: Report) -> dict:
-    started = time.perf_counter()
-    estimate = estimate_numbers(
-        *case.build(*case.arguments),
-        **{
-            "nbeta": None,
-            "gamma": None,
-            "step_size": None,
-            "chains": 4,
-            "warmup": None,
-            "batch_size": None,
-            "control_variates": False,
-            **case.settings,
-        },
-        sampler=sampler,
-        key=(seed, "validate", case.name),
+def _validate_case(
+    case: Case, methods: Sequence[str], seed: int, folder: Path | None, _report: Report = quiet
+) -> list[dict]:
+    """What each method makes of one case."""
+    rows: list[dict] = []
+    for method in methods:
+        told = {"case": case.name, "settings": case.settings, "first": methods[0], "method": method, "seed": seed}
+        kept = None if folder is None else folder / f"{store.table_hash(told)}.toml"
+        if kept is not None and kept.exists():
+            rows.append(store.read_table(kept)["row"])
+            continue
+        started = time.perf_counter()
+        found = _peer(case, rows[0]["gradients"], seed) if method == DEVINTERP else _own(case, method, seed)
+        row = {name: value if isinstance(value, str) else float(value) for name, value in found.items()}
+        rows.append({**row, "seconds": time.perf_counter() - started})
+        if kept is not None:
+            store.write_table(kept, {**told, "row": rows[-1]})
+    return rows
+
+
+def _own(case: Case, sampler: str, seed: int) -> dict:
+    config = SamplingConfig(sampler=sampler, chains=_CHAINS, **case.settings)
+    estimate = estimate_numbers(*case.build(*case.arguments), config, key=(seed, "validate", case.name))
+    row = {name: getattr(estimate.summary, name) for name in ("llc", "llc_se", "llc_low", "llc_high")}
+    return row | {name: getattr(estimate, name) for name in ("verdict", "reason", "gradients")}
+
+
+def _peer(case: Case, gradients: float, seed: int) -> dict:
+    """devinterp with the same target, at the step size that this package's SGLD would begin with."""
+    model, loss, data = case.build(*case.arguments)
+    config = SamplingConfig(**case.settings)
+    n = len(data[0])
+    nbeta, gamma = config.nbeta or n / math.log(n), config.gamma or 0.0
+    batch_size = choose_batch_size(config, n, full_batch=False)
+    target = Target(model, loss, data, nbeta=nbeta, gamma=gamma, batch_size=batch_size)
+    return devinterp_estimate(
+        model,
+        loss,
+        data,
+        gradients=int(gradients),
+        chains=_CHAINS,
+        step_size=sgld.default_settings(largest_curvature(target), gamma, config.draws)["step_size"],
+        nbeta=nbeta,
+        gamma=gamma,
+        batch_size=batch_size,
+        key=(seed, "validate", case.name, DEVINTERP),
     )
-    found = estimate.summary
-    return {
-        "llc": found.llc,
-        "llc_se": found.llc_se,
-        "llc_low": found.llc_low,
-        "llc_high": found.llc_high,
-        "verdict": estimate.verdict,
-        "reason": estimate.reason,
-        "gradients": estimate.gradients,
-        "seconds": time.perf_counter() - started,
-    }
 
 
-_COLUMNS = {
+_CASE_COLUMNS = {
     "kind": "kind of problem",
     "exact": "exact learning coefficient (at finite nbeta and gamma for Gaussian wells)",
     "multiplicity": "its multiplicity",
     "parameters": "number of parameters",
+}
+_COLUMNS = {
     "llc": "estimated learning coefficient",
     "llc_se": "standard error of llc",
     "llc_low": "lower end of the 90 % interval of llc",
@@ -264,59 +134,92 @@ _COLUMNS = {
 }
 
 
-def _label(cases: list[Case], rows: list[dict]) -> xr.Dataset:
-    values = {
-        name: [row[name] if name in row else getattr(case, name) for case, row in zip(cases, rows, strict=True)]
-        for name in _COLUMNS
+def label(cases: Sequence[Case], methods: Sequence[str], rows: Sequence[Sequence[dict]]) -> xr.Dataset:
+    """The dataset that `validate` returns, from one row a case and method."""
+    data: dict = {
+        name: ("case", [getattr(case, name) for case in cases], {"long_name": said, "units": "1"})
+        for name, said in _CASE_COLUMNS.items()
     }
-    data = {
-        name: ("case", values[name], {"long_name": said, "units": "s" if name == "seconds" else "1"})
-        for name, said in _COLUMNS.items()
+    for name, said in _COLUMNS.items():
+        values = [[row[name] for row in of_case] for of_case in rows]
+        data[name] = (("case", "method"), values, {"long_name": said, "units": "s" if name == "seconds" else "1"})
+    coords = {
+        "case": ("case", [case.name for case in cases], {"long_name": "case", "units": "1"}),
+        "method": ("method", list(methods), {"long_name": "method", "units": "1"}),
     }
-    return xr.Dataset(data, {"case": ("case", [case.name for case in cases], {"long_name": "case", "units": "1"})})
+    return xr.Dataset(data, coords)
 
 
 def scores(result: xr.Dataset) -> dict[str, float]:
-    """What a validation adds up to.
+    """What one method's results add up to.
 
+    Args:
+        result: what `validate` returns, with one method selected.
     Returns:
-        `median_error`, `p95_error`, `worst_error`: relative, over estimates whose verdict is `converged`;
-        `order_preservation`: the share of pairs with different exact values that converged estimates put in order;
+        `median_error`, `p95_error`, `worst_error`: relative, over estimates that are called `converged` (all that are
+        finite, for a method without verdicts);
+        `order_preservation`: the share of pairs with different exact values that these put in order;
         `coverage`: the share of their 90 % intervals that hold the exact value;
-        `unconverged`: the share of cases with another verdict.
+        `unconverged`: the share of cases that count as failures, having another verdict or no number;
+        `false_successes`: the share of `converged` that are more than 15 % off with an interval that misses.
     """
-    good = result.where(result.verdict == "converged", drop=True)
+    good = result.where(np.isin(result.verdict, ["converged", "none"]) & np.isfinite(result.llc), drop=True)
     exact, found = good.exact.values.astype(float), good.llc.values.astype(float)
+    if not len(exact):
+        return {"cases": float(result.sizes["case"]), "unconverged": 1.0}
     error = np.abs(found / exact - 1)
     above = np.subtract.outer(exact, exact) > 1e-9
-    inside = (good.llc_low <= good.exact) & (good.exact <= good.llc_high)
+    inside = ((good.llc_low <= good.exact) & (good.exact <= good.llc_high)).values
     return {
         "cases": float(result.sizes["case"]),
         "median_error": float(np.median(error)),
         "p95_error": float(np.quantile(error, 0.95)),
         "worst_error": float(error.max()),
-        "order_preservation": float((np.subtract.outer(found, found) > 0)[above].mean()),
+        "order_preservation": float((np.subtract.outer(found, found) > 0)[above].mean()) if above.any() else np.nan,
         "coverage": float(inside.mean()),
         "unconverged": 1 - good.sizes["case"] / result.sizes["case"],
+        "false_successes": float(((error > 0.15) & ~inside).mean()),
     }
 
 
 def format_validation(result: xr.Dataset) -> str:
-    """The result as text: a line a case, then what it adds up to."""
-    lines = [f"{'case':42s} {'exact':>8s} {'estimate':>17s} {'interval':>19s} {'error':>7s} {'gradients':>9s}  verdict"]
+    """The result as text: a line a case for the first method, what that adds up to by kind, and the methods' scores."""
+    first = result.isel(method=0)
+    lines = [f"{'case':58s} {'exact':>8s} {'estimate':>17s} {'interval':>19s} {'error':>7s} {'gradients':>9s}  verdict"]
     for i in range(result.sizes["case"]):
-        row = result.isel(case=i)
+        row = first.isel(case=i)
         exact, found = float(row.exact), float(row.llc)
         lines.append(
-            f"{str(row.case.item())[:42]:42s} {exact:8.2f} {found:9.2f} ± {float(row.llc_se):5.2f} "
+            f"{str(row.case.item())[:58]:58s} {exact:8.2f} {found:9.2f} ± {float(row.llc_se):5.2f} "
             f"{float(row.llc_low):9.2f} {float(row.llc_high):9.2f} {100 * (found / exact - 1):+6.1f}% "
             f"{int(row.gradients):9d}  {row.verdict.item()}"
         )
-    total = scores(result)
+    lines += ["", _SCORES_HEADER]
+    for kind in dict.fromkeys(first.kind.values.tolist()):
+        lines.append(_score_line(f"{first.method.item()}, {kind}", first.where(first.kind == kind, drop=True)))
+    for method in result.method.values:
+        lines.append(_score_line(f"{method}, all", result.sel(method=method)))
     lines.append(
-        f"Of {total['cases']:.0f} cases {100 * total['unconverged']:.0f} % were not called converged. Of the others: "
-        f"median error {100 * total['median_error']:.1f} %, 95th percentile {100 * total['p95_error']:.1f} %, worst "
-        f"{100 * total['worst_error']:.1f} %; pairs in order {total['order_preservation']:.3f}; 90 % intervals cover "
-        f"{100 * total['coverage']:.0f} %."
+        "Errors, order and coverage are over estimates called converged; failed counts the others. "
+        "devinterp gives no verdict: all its finite numbers count."
     )
     return "\n".join(lines)
+
+
+_SCORES_HEADER = (
+    f"{'method and kind':36s} {'cases':>5s} {'failed':>7s} {'median':>7s} {'95 %':>7s} {'worst':>8s} "
+    f"{'in order':>8s} {'covered':>7s}  {'gradients':>9s} {'seconds':>7s}"
+)
+
+
+def _score_line(name: str, result: xr.Dataset) -> str:
+    total = scores(result)
+
+    def share(key: str, width: int) -> str:
+        return f"{100 * total[key]:.1f}%".rjust(width) if key in total else "–".rjust(width)
+
+    return (
+        f"{name:36s} {total['cases']:5.0f} {share('unconverged', 7)} {share('median_error', 7)} "
+        f"{share('p95_error', 7)} {share('worst_error', 8)} {total.get('order_preservation', np.nan):8.3f} "
+        f"{share('coverage', 7)}  {int(result.gradients.sum()):9d} {float(result.seconds.sum()):7.0f}"
+    )

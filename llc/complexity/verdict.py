@@ -41,8 +41,9 @@ class Evidence:
         variance_ratio: Var(nβL_n)/λ̂. In a Gaussian well with x_i = nβh_i/(nβh_i + γ) it is Σx_i²/Σx_i = 1 + the
             elasticity d log λ̂/d log γ: near 1 where λ̂ is a plateau in γ, near 0 where it only measures the prior.
         step_excess: predicted excess of λ̂, as a share of it.
-        step_over_limit: step size over the stability limit at w*.
+        step_over_limit: step size over the stability limit, the largest seen at w* and at draws.
         loss_sampled: E[L]. reference_losses: losses of predictors that know nothing, by name.
+        max_rhat: R̂ and nested R̂ above which chains disagree.
     """
 
     summary: Summary
@@ -55,6 +56,7 @@ class Evidence:
     step_over_limit: float
     loss_sampled: float
     reference_losses: dict[str, float] = field(default_factory=dict)
+    max_rhat: float = RHAT_LIMIT
 
 
 def judge(evidence: Evidence) -> tuple[str, str]:
@@ -128,14 +130,16 @@ def _drifting(evidence: Evidence) -> str:
         return "too few draws to tell a plateau from a trend; run longer"
     if abs(found.drift) > DRIFT_LIMIT:
         return f"still moving by {found.drift:+.1f} standard errors between halves; run longer"
-    if found.rhat > RHAT_LIMIT:
-        return f"R-hat {found.rhat:.2f}: the chains do not agree; run longer"
+    if found.rhat > evidence.max_rhat:
+        return f"R-hat {found.rhat:.3f}: the chains do not agree; run longer"
+    if found.rhat_nested > evidence.max_rhat:
+        return f"nested R-hat {found.rhat_nested:.3f}: chains from w* and from farther out do not agree; run longer"
     return ""
 
 
 def _step_size_biased(evidence: Evidence) -> str:
     if evidence.step_over_limit >= 1:
-        return f"the step size is {evidence.step_over_limit:.2f} times the stability limit at w*; use a smaller one"
+        return f"the step size is {evidence.step_over_limit:.2f} times the stability limit; use a smaller one"
     if np.isfinite(evidence.step_excess) and evidence.step_excess > EXCESS_LIMIT:
         return (
             f"step size and minibatch noise raise llc by about {100 * evidence.step_excess:.0f} %; use a smaller step "

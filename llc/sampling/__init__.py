@@ -2,10 +2,11 @@
 
 from llc.sampling import hmc, kinetic, mala, rmsprop_sgld, sgld
 from llc.sampling.curvature import largest_curvature
-from llc.sampling.engine import LEAST_DRAWS, SAMPLERS, Chains, needs_full_batch, run_chains, sampler_named
-from llc.sampling.target import Data, Evaluation, Loss, Minibatch, Target
+from llc.sampling.engine import HOT, LEAST_DRAWS, SAMPLERS, Chains, needs_full_batch, run_chains, sampler_named
+from llc.sampling.target import Data, Evaluation, Loss, Minibatch, Target, moving_parameters
 
 __all__ = [
+    "HOT",
     "LEAST_DRAWS",
     "SAMPLERS",
     "Chains",
@@ -18,6 +19,7 @@ __all__ = [
     "kinetic",
     "largest_curvature",
     "mala",
+    "moving_parameters",
     "needs_full_batch",
     "rmsprop_sgld",
     "run_chains",

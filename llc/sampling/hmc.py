@@ -77,7 +77,7 @@ def stability_limit(curvature: float, gamma: float) -> float:
     return 2 / math.sqrt(curvature + gamma) if curvature + gamma > 0 else 1.0
 
 
-def default_settings(curvature: float, gamma: float) -> dict[str, float]:
+def default_settings(curvature: float, gamma: float, draws: int) -> dict[str, float]:
     """h at a fifth of the stability limit, a small energy error; ten leapfrog steps on average."""
     return {"step_size": stability_limit(curvature, gamma) / 5, "leapfrog_steps": 10.0}
 

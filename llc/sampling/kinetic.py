@@ -9,6 +9,9 @@ from torch import Tensor
 
 from llc.sampling.target import Evaluation
 
+# The share of λ̂ that minibatch noise may add before friction is raised.
+HEAT_SHARE = 0.1
+
 
 class State(NamedTuple):
     """A chain's position w and velocity v, each (P,)."""
@@ -74,15 +77,39 @@ def stability_limit(curvature: float, gamma: float) -> float:
     return 2 / math.sqrt(curvature + gamma) if curvature + gamma > 0 else 1.0
 
 
-def default_settings(curvature: float, gamma: float) -> dict[str, float]:
-    """h = 1/√(nβ h_max + γ), half the stability limit; α = 5√γ.
+def default_settings(curvature: float, gamma: float, draws: int) -> dict[str, float]:
+    """h at two fifths of the stability limit, 0.8/√(nβ h_max + γ); α = max(10√γ, 30/(h·draws)), at most 1/(2h).
 
-    The heat that minibatch noise adds is proportional to h/α, and directions that only γ holds relax in α/γ: five
-    times the friction that would be critical for them halves the heat of α = 2√γ and more, at a few times the steps.
+    In a quadratic well any stable h would do. Wells that steepen as a chain moves out heat chains that come near the
+    limit, hence the distance. Directions that only γ holds relax in a time α/γ, which asks for α = 2√γ; the others
+    forget their energy in 1/α, of which the draws should hold some thirty; minibatches too ask for a large α.
 
     Args:
-        curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian at w*.
-        gamma: γ. With γ = 0 the friction is a tenth of 1/h.
+        curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian.
+        gamma: γ. draws: how many the chain is to make.
     """
-    step_size = stability_limit(curvature, gamma) / 2
-    return {"step_size": step_size, "friction": 5 * math.sqrt(gamma) if gamma else 0.1 / step_size}
+    step_size = 0.4 * stability_limit(curvature, gamma)
+    return {"step_size": step_size, "friction": _least_friction(step_size, gamma, draws)}
+
+
+def adapted(settings: dict[str, float], *, noise: float, llc: float, gamma: float, draws: int) -> dict[str, float]:
+    """α raised, up to 1/(2h), until minibatch noise adds no more than a tenth to λ̂ (see `step_excess`).
+
+    The position's distribution does not depend on α otherwise, so that chains may choose it in warm-up.
+
+    Args:
+        noise: tr C where the chain is. llc: λ̂ so far. gamma: γ. draws: how many the chain is to make.
+    """
+    step_size = settings["step_size"]
+    least = _least_friction(step_size, gamma, draws)
+    wanted = step_size * noise / (4 * HEAT_SHARE * llc) if llc > 0 else least
+    return {"step_size": step_size, "friction": min(max(least, wanted), 0.5 / step_size)}
+
+
+def exploring(settings: dict[str, float], gamma: float) -> dict[str, float]:
+    """α = 2√γ, with which directions that only γ holds are crossed soonest."""
+    return {**settings, "friction": min(2 * math.sqrt(gamma), settings["friction"])}
+
+
+def _least_friction(step_size: float, gamma: float, draws: int) -> float:
+    return min(max(10 * math.sqrt(gamma), 30 / (step_size * draws)), 0.5 / step_size)

@@ -85,6 +85,6 @@ def stability_limit(curvature: float, gamma: float) -> float:
     return DAMPING * 4 / (curvature + gamma) if curvature + gamma > 0 else 1.0
 
 
-def default_settings(curvature: float, gamma: float) -> dict[str, float]:
+def default_settings(curvature: float, gamma: float, draws: int) -> dict[str, float]:
     """ε at half the guaranteed stability limit."""
     return {"step_size": stability_limit(curvature, gamma) / 2}

@@ -65,11 +65,11 @@ def stability_limit(curvature: float, gamma: float) -> float:
     return 4 / (curvature + gamma) if curvature + gamma > 0 else 1.0
 
 
-def default_settings(curvature: float, gamma: float) -> dict[str, float]:
+def default_settings(curvature: float, gamma: float, draws: int) -> dict[str, float]:
     """ε = 1/(nβ h_max + γ), a quarter of the stability limit: at most a third too wide in the stiffest direction.
 
     Args:
         curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian at w*.
-        gamma: γ.
+        gamma: γ. draws: how many the chain is to make, not needed here.
     """
     return {"step_size": stability_limit(curvature, gamma) / 4}

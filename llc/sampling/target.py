@@ -1,18 +1,19 @@
 """What is sampled: the localised tempered posterior around a trained model, and its gradient."""
 
 import copy
+import fnmatch
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, did_you_mean
 
 Loss = Callable[[nn.Module, Any], Tensor]
-"""`loss(model, batch) -> per-sample losses (B,)`."""
+"""`loss(model, batch) -> per-sample losses (B,)`, or (B, K): one a position, of which the mean is sampled."""
 
 Data = Sequence[Tensor] | Dataset
 
@@ -43,12 +44,15 @@ class Evaluation(NamedTuple):
         loss: L_B(w).
         gradient: ∇Û(w) = nβ(∇L_B(w) + c) + γ(w − w*), shape (P,).
         potential: Û(w) − Û(w*) = nβ·difference + γ/2 ‖w − w*‖².
+        by_position: the paired difference of each position, (K,), for losses that have positions; without control
+            variates, which are kept for the mean only.
     """
 
     difference: float
     loss: float
     gradient: Tensor
     potential: float = math.nan
+    by_position: Tensor | None = None
 
 
 class Target:
@@ -59,21 +63,25 @@ class Target:
 
     Args:
         model: any `nn.Module`; its current weights are w*.
-        loss: `loss(model, batch) -> (B,)`, one loss a sample.
+        loss: `loss(model, batch) -> (B,)`, one loss a sample, or (B, K), one a position.
         data: a tuple of tensors with one first dimension n, or a map-style dataset.
-        nbeta: nβ > 0, multiplies the mean loss.
+        nbeta: nβ > 0, multiplies the mean loss; 0 samples the prior alone, as a control.
         gamma: γ ≥ 0.
         batch_size: samples looked at together, both for the baseline here and by the chains.
         control_variates: take minibatches from a fixed partition and correct each one's gradient and loss by what it
             got wrong at w* (Baker et al. 2019). That leaves both unbiased; it takes most of the minibatch noise away
             where chains stay near w*, and adds some where they go far. Keeps n/B gradients at w*.
+        parameters: shell-style patterns of the names of the parameters that move (`blocks.0.*`); the others stay at
+            w*, for the refined LLC (Wang et al. 2024, arXiv 2410.02984). None for all that require a gradient.
 
     Attributes:
-        center: w*, (P,). baseline: ℓ_i(w*) for all i, (n,), float64.
+        center: w*, (P,). baseline: ℓ_i(w*) for all i, (n,), float64. positions: K, or None.
+        gradients: minibatch gradients computed so far, whatever for.
 
     Raises:
         InvalidInput: data that is empty or shorter than a batch, weights that are not finite float32 or float64, a
-            loss that does not return one finite number a sample, or a value out of range.
+            pattern that matches no parameter, a loss that does not return one finite number a sample (and position),
+            or a value out of range.
     """
 
     def __init__(
@@ -86,10 +94,12 @@ class Target:
         gamma: float,
         batch_size: int,
         control_variates: bool = False,
+        parameters: Sequence[str] | None = None,
     ) -> None:
         self.data = check_data(data)
         self.num_samples = data_length(self.data)
-        check_positive("nbeta", nbeta, f"; for n = {self.num_samples} sequences the usual choice is n/log n")
+        hint = f"; for n = {self.num_samples} sequences the usual choice is n/log n"
+        check_positive("nbeta", nbeta, hint, or_zero=True)
         check_positive("gamma", gamma, " (0 switches localisation off)", or_zero=True)
         if not 1 <= batch_size <= self.num_samples:
             raise InvalidInput(
@@ -98,12 +108,22 @@ class Target:
         self.nbeta, self.gamma, self.batch_size = float(nbeta), float(gamma), batch_size
         self.loss = loss
         self.model = copy.deepcopy(model).eval()
-        self._parameters = _trainable(self.model)
+        self._parameters = list(moving_parameters(self.model, parameters).values())
+        _check_weights(self.model, self._parameters)
+        for fixed in set(self.model.parameters()) - set(self._parameters):
+            fixed.requires_grad_(False)
         self.center = torch.cat([parameter.detach().flatten() for parameter in self._parameters])
         self._position = self.center.clone()
         _make_views(self._parameters, self._position)
         self.device = self.center.device
-        self.baseline = self.losses(self.center)
+        self.positions: int | None = None
+        self.gradients = 0
+        self._everything = torch.arange(self.num_samples)
+        by_position = self._losses_by_position(self.center)
+        self.baseline = _over_positions(by_position)
+        if by_position.ndim == 2:
+            self.positions = by_position.shape[1]
+            self.baseline_by_position = by_position
         if not bool(self.baseline.isfinite().all()):
             bad = int((~self.baseline.isfinite()).sum())
             raise InvalidInput(f"the loss at w* is not finite for {bad} of {self.num_samples} samples")
@@ -121,13 +141,21 @@ class Target:
         """P."""
         return len(self.center)
 
-    @torch.no_grad()
+    def at_nbeta(self, nbeta: float) -> Self:
+        """The same target at another temperature. It shares the model, so the two must not be used at the same time."""
+        other = copy.copy(self)
+        other.nbeta = nbeta
+        return other
+
     def losses(self, position: Tensor) -> Tensor:
-        """ℓ_i(w) for all n samples, float64, (n,)."""
+        """ℓ_i(w) for all n samples, averaged over positions if there are any, float64, (n,)."""
+        return _over_positions(self._losses_by_position(position))
+
+    @torch.no_grad()
+    def _losses_by_position(self, position: Tensor) -> Tensor:
+        """(n,), or (n, K), float64."""
         self._position.copy_(position)
-        everything = torch.arange(self.num_samples)
-        parts = [self._batch_losses(indices).double() for indices in everything.split(self.batch_size)]
-        return torch.cat(parts)
+        return torch.cat([self._batch_losses(indices).double() for indices in self._everything.split(self.batch_size)])
 
     def potential(self, position: Tensor) -> float:
         """U(w) − U(w*) on the whole dataset."""
@@ -146,7 +174,7 @@ class Target:
                 for cell in torch.randperm(len(self._partition), generator=draw).tolist():
                     yield self._partition[cell]
             elif size == n:
-                yield Minibatch(torch.arange(n), 1 / n)
+                yield Minibatch(self._everything, 1 / n)
             else:
                 order = torch.randperm(n, generator=draw)
                 for indices in order[: n - n % size].split(size):
@@ -154,21 +182,29 @@ class Target:
 
     def evaluate(self, position: Tensor, minibatch: Minibatch) -> Evaluation:
         """Paired loss difference, loss and ∇Û at `position`, from one minibatch."""
-        losses, gradient = self._losses_and_gradient(position, minibatch)
+        every, gradient = self._losses_and_gradient(position, minibatch)
+        losses = _over_positions(every)
         gradient.mul_(self.nbeta)
         displacement = position - self.center
-        baseline = self.baseline[minibatch.indices.to(self.baseline.device)]
-        difference = float((losses - baseline).sum()) * minibatch.scale
+        difference = float((losses - self._at(self.baseline, minibatch)).sum()) * minibatch.scale
         if minibatch.correction is not None:
             gradient.add_(minibatch.correction, alpha=self.nbeta)
             difference += float(minibatch.correction @ displacement)
         gradient.add_(displacement, alpha=self.gamma)
-        potential = self.nbeta * difference + self.gamma / 2 * float(displacement.double().square().sum())
-        return Evaluation(difference, float(losses.sum()) * minibatch.scale, gradient, potential)
+        potential = self.nbeta * difference + self.gamma / 2 * float(displacement.square().sum())
+        by_position = None
+        if self.positions is not None:
+            by_position = (every - self._at(self.baseline_by_position, minibatch)).sum(0) * minibatch.scale
+        return Evaluation(difference, float(losses.sum()) * minibatch.scale, gradient, potential, by_position)
+
+    def _at(self, baseline: Tensor, minibatch: Minibatch) -> Tensor:
+        """The rows of a baseline that belong to a minibatch."""
+        return baseline if minibatch.indices is self._everything else baseline[minibatch.indices.to(baseline.device)]
 
     def _losses_and_gradient(self, position: Tensor, minibatch: Minibatch) -> tuple[Tensor, Tensor]:
-        """ℓ_i(w) of a minibatch, float64, and ∇L_B(w)."""
+        """ℓ_i(w) of a minibatch, (B,) or (B, K), float64, and ∇L_B(w)."""
         self._position.copy_(position)
+        self.gradients += 1
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
             losses = self._batch_losses(minibatch.indices)
             if not losses.requires_grad:
@@ -176,7 +212,8 @@ class Target:
                     "loss(model, batch) does not depend on the weights of the model it is given; use that model, not "
                     "another, and do not detach the losses"
                 )
-            gradients = torch.autograd.grad(losses.sum() * minibatch.scale, self._parameters, allow_unused=True)
+            total = losses.sum() * (minibatch.scale / (self.positions or 1))
+            gradients = torch.autograd.grad(total, self._parameters, allow_unused=True)
         flat = [
             torch.zeros_like(parameter).flatten() if part is None else part.flatten()
             for part, parameter in zip(gradients, self._parameters, strict=True)
@@ -195,11 +232,12 @@ class Target:
 
     def _batch_losses(self, indices: Tensor) -> Tensor:
         losses = self.loss(self.model, self._batch(indices))
-        if not isinstance(losses, Tensor) or losses.shape != (len(indices),):
+        if not isinstance(losses, Tensor) or losses.ndim not in {1, 2} or len(losses) != len(indices):
             given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise InvalidInput(
                 f"loss(model, batch) returned {given}, expected one loss for each of the {len(indices)} samples, "
-                f"shape ({len(indices)},); leave out the mean over the batch"
+                f"shape ({len(indices)},), or one a position, shape ({len(indices)}, K); leave out the mean over the "
+                "batch"
             )
         return losses
 
@@ -207,6 +245,8 @@ class Target:
         if isinstance(self.data, Dataset):
             batch = default_collate([self.data[i] for i in indices.tolist()])
             return _to(batch, self.device)
+        if indices is self._everything:
+            return tuple(tensor.to(self.device) for tensor in self.data)
         return tuple(tensor[indices.to(tensor.device)].to(self.device) for tensor in self.data)
 
 
@@ -239,22 +279,43 @@ def data_length(data: tuple[Tensor, ...] | Dataset) -> int:
     return len(data) if isinstance(data, Dataset) else len(data[0])  # type: ignore[arg-type]
 
 
-def _trainable(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters that move, after checking that they can."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
+def moving_parameters(model: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Parameter]:
+    """Parameters that require a gradient and, where patterns are given, whose name matches one, by name.
+
+    Raises:
+        InvalidInput: there are none, or a pattern matches none; the names there are are shown.
+    """
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if not trainable:
         raise InvalidInput("the model has no parameters that require a gradient")
-    kinds = {parameter.dtype for parameter in parameters}
-    if len(kinds) > 1 and kinds <= {torch.float32, torch.float64}:
-        raise InvalidInput("the model mixes float32 and float64 parameters; call model.float() or model.double() first")
+    if patterns is None:
+        return trainable
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    for pattern in patterns or [""]:
+        if not fnmatch.filter(trainable, pattern):
+            raise InvalidInput(f"no parameter matches {pattern!r}; {did_you_mean(pattern, trainable)}")
+    return {
+        name: parameter
+        for name, parameter in trainable.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
+def _check_weights(model: nn.Module, moving: list[nn.Parameter]) -> None:
+    """Every weight finite, and those that move of one floating type that can be sampled."""
+    ids = {id(parameter) for parameter in moving}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if parameter.dtype not in {torch.float32, torch.float64}:
+        if id(parameter) in ids and parameter.dtype not in {torch.float32, torch.float64}:
             raise InvalidInput(f"parameter {name} is {parameter.dtype}, expected float32; call model.float() first")
         if not bool(parameter.isfinite().all()):
             raise InvalidInput(f"parameter {name} has values that are not finite; choose an earlier checkpoint")
-    return parameters
+    if len({parameter.dtype for parameter in moving}) > 1:
+        raise InvalidInput("the model mixes float32 and float64 parameters; call model.float() or model.double() first")
+
+
+def _over_positions(losses: Tensor) -> Tensor:
+    """(n,) from (n,) or (n, K)."""
+    return losses if losses.ndim == 1 else losses.mean(1)
 
 
 def _make_views(parameters: list[nn.Parameter], flat: Tensor) -> None:

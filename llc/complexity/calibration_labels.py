@@ -1,0 +1,90 @@
+"""A calibration as a labelled dataset and as the table that `llc calibrate` prints."""
+
+import numpy as np
+import xarray as xr
+
+from llc.complexity.calibration import Calibration, Trial
+
+_COLUMNS = {
+    "stage": "what the trial was for",
+    "point": "checkpoint",
+    "nbeta": "nbeta",
+    "gamma": "gamma",
+    "radius": "radius of the prior alone, relative to |w*|",
+    "step_size": "step size to begin with",
+    "llc": "estimated local learning coefficient",
+    "llc_se": "standard error of llc",
+    "rhat": "rank-normalised R-hat",
+    "prior_share": "gamma E|w - w*|^2 over the number of parameters",
+    "step_excess": "part of llc that step size and minibatch noise are predicted to add",
+    "gradients": "minibatch gradients computed",
+    "verdict": "what the estimate is worth",
+    "reason": "why",
+}
+
+
+def calibration_dataset(found: Calibration) -> xr.Dataset:
+    """By `trial`: settings, λ̂, verdict and reason; by (trial, chain, draw) the traces; by `checkpoint` the control."""
+    rows = [_row(trial) for trial in found.trials]
+    data: dict = {
+        name: ("trial", [row[name] for row in rows], {"long_name": said, "units": "1"})
+        for name, said in _COLUMNS.items()
+    }
+    traces = [trial.estimate.chains.difference * row["nbeta"] for trial, row in zip(found.trials, rows, strict=True)]
+    data["llc_trace"] = (
+        ("trial", "chain", "draw"),
+        np.stack(traces),
+        {"long_name": "nbeta times the paired loss difference of a draw, warm-up first", "units": "1"},
+    )
+    data["llc_control"] = (
+        "checkpoint",
+        list(found.controls.values()),
+        {"long_name": "what llc would be if the prior alone held the chains (nbeta = 0)", "units": "1"},
+    )
+    chains, draws = traces[0].shape
+    coords = {
+        "trial": ("trial", np.arange(len(rows)), {"long_name": "trial", "units": "1"}),
+        "chain": ("chain", np.arange(chains), {"long_name": "chain", "units": "1"}),
+        "draw": ("draw", np.arange(draws), {"long_name": "draw", "units": "1"}),
+        "checkpoint": ("checkpoint", list(found.controls), {"long_name": "checkpoint", "units": "1"}),
+    }
+    chosen = {name: float(getattr(found.settings, name)) for name in ("nbeta", "gamma", "step_size")}
+    return xr.Dataset(data, coords, {"reason": found.reason, **{f"chosen_{k}": v for k, v in chosen.items()}})
+
+
+def format_calibration(found: Calibration) -> str:
+    """The grid with a reason for every cell that was not chosen, what λ̂ does at ×½ and ×2, and the choice."""
+    settings = found.settings
+    lines = ["Grid (every checkpoint, short chains):"]
+    cells = dict.fromkeys((row["nbeta"], row["gamma"], row["radius"]) for row in _rows(found, "grid"))
+    for nbeta, gamma, radius in cells:
+        made = [row for row in _rows(found, "grid") if (row["nbeta"], row["gamma"]) == (nbeta, gamma)]
+        values = ", ".join(f"{row['llc']:.1f} ± {row['llc_se']:.1f}" for row in made)
+        why = found.rejected.get((nbeta, gamma), "chosen")
+        lines.append(f"  nbeta {nbeta:<8.4g} gamma {gamma:<8.3g} radius {radius:<6.3g} llc {values:36s}  {why}")
+    lines.append("Sensitivity around the choice:")
+    for stage in dict.fromkeys(trial.stage for trial in found.trials if trial.stage != "grid"):
+        for row in _rows(found, stage):
+            lines.append(
+                f"  {stage.replace('_', ' '):18s} {row['point']:28s} llc {row['llc']:.1f} ± {row['llc_se']:.1f}  "
+                f"{row['verdict']}"
+            )
+    lines.append("Control, nbeta = 0 (what the prior alone would give):")
+    lines += [f"  {name:28s} {value:.4g}" for name, value in found.controls.items()]
+    lines.append(
+        f"Chosen: nbeta {settings.nbeta:.4g}, gamma {settings.gamma:.3g}, step size {settings.step_size:.3g}: "
+        f"{found.reason}."
+    )
+    return "\n".join(lines)
+
+
+def _rows(found: Calibration, stage: str) -> list[dict]:
+    return [_row(trial) for trial in found.trials if trial.stage == stage]
+
+
+def _row(trial: Trial) -> dict:
+    estimate = trial.estimate
+    numbers = {name: getattr(estimate.summary, name) for name in ("llc", "llc_se", "rhat")}
+    said = {name: getattr(estimate, name) for name in ("prior_share", "step_excess", "gradients", "verdict", "reason")}
+    given = {name: float(estimate.settings[name]) for name in ("nbeta", "gamma", "step_size")}
+    return {"stage": trial.stage, "point": trial.point, "radius": trial.radius, **given, **numbers, **said}

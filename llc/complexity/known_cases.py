@@ -1,0 +1,254 @@
+"""Problems whose learning coefficients are known exactly: what `llc validate` holds the estimator against."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llc.complexity import learning_coefficient
+from llc.errors import InvalidInput, did_you_mean
+from llc.models.deep_linear import DeepLinear
+from llc.randomness import generator
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem with its answer, small enough to send to a worker.
+
+    Attributes:
+        name: says all that determines it. kind: groups cases in the report.
+        build: makes (model, loss, data) when called with `arguments`.
+        exact: what λ̂ should come out at. settings: fields of `SamplingConfig`.
+    """
+
+    name: str
+    kind: str
+    build: Callable[..., tuple[nn.Module, Callable, tuple[Tensor, ...]]]
+    arguments: tuple
+    exact: float
+    multiplicity: int
+    parameters: int
+    settings: dict[str, Any]
+
+
+# Where the asymptotics of λ are nearly reached: the prior is about as wide as the weights, so that products of many
+# small factors still count, and directions that the data hold are far narrower.
+_NBETA, _GAMMA = 1e4, 2.0
+# Draws of four chains, of the classes of about 500 (quick suite), 1,000 and 10,000 parameters.
+_SMALL, _MIDDLE, _LARGE = (200, 600, 1500), (700, 1400, 3000), (8000, 12000, 2500)
+
+
+def suite(name: str) -> list[Case]:
+    """The cases of a suite, `quick` or `full`.
+
+    Raises:
+        InvalidInput: there is none of that name.
+    """
+    if name == "quick":
+        return [
+            *(_well(seed) for seed in range(3)),
+            *(_crossing(half_exponents) for half_exponents in ([1], [2], [1, 1])),
+            *(_regression(dim) for dim in (5, 50)),
+            *(_stratum(shape, 1500) for shape in _STRATA[:2]),
+            *(_deep_linear(seed, *_SMALL) for seed in range(8)),
+        ]
+    if name == "full":
+        return [
+            *(_well(seed) for seed in range(10)),
+            *(_crossing(half_exponents) for half_exponents in ([1], [2], [3], [1, 0], [1, 1], [1, 2], [1, 1, 1])),
+            *(_regression(dim) for dim in (2, 5, 10, 20, 50, 100)),
+            *(_stratum(shape, 3000) for shape in _STRATA),
+            *(_deep_linear(seed, *_MIDDLE) for seed in range(90)),
+            *(_deep_linear(seed, *_LARGE) for seed in range(90, 102)),
+        ]
+    raise InvalidInput(f"unknown suite {name}; {did_you_mean(name, ('quick', 'full'))}")
+
+
+class Polynomial(nn.Module):
+    """K(w) = ½ Σ_i c_i w_i² or Π_i w_i^{2k_i}, as a loss that is the same for every sample."""
+
+    numbers: Tensor
+
+    def __init__(self, kind: str, numbers: Sequence[float]) -> None:
+        super().__init__()
+        self.kind = kind
+        self.register_buffer("numbers", torch.tensor([float(number) for number in numbers]))
+        self.weight = nn.Parameter(torch.zeros(len(numbers)))
+
+    def forward(self) -> Tensor:
+        """K(w), a scalar."""
+        squares = self.weight.square()
+        if self.kind == "well":
+            return (self.numbers * squares).sum() / 2
+        return (squares**self.numbers).prod()
+
+
+def polynomial(kind: str, numbers: Sequence[float]):
+    """A model that is its own loss, the same for each of eight samples."""
+
+    def loss(model: Polynomial, batch: tuple[Tensor]) -> Tensor:
+        return model().expand(len(batch[0]))
+
+    return Polynomial(kind, numbers), loss, (torch.zeros(8),)
+
+
+def deep_linear(widths: Sequence[int], rank: int, samples: int, seed: int):
+    """A deep linear network that is its own teacher: x ~ U(−10, 10), no noise, squared error averaged over outputs."""
+    draw = generator("deep linear", seed)
+    model = DeepLinear(widths)
+    model.set_to_rank(rank, draw)
+    return _own_teacher(model, widths[0], samples, draw)
+
+
+def two_layer_stratum(widths: Sequence[int], ranks: Sequence[int], samples: int, seed: int):
+    """A two-layer linear network whose factors have ranks a and b and whose product has rank r, its own teacher.
+
+    The hidden directions are shared by both factors (r), used by the first alone (a − r), by the second alone (b − r),
+    or by neither.
+
+    Args:
+        widths: M, H, N. ranks: a, b, r.
+    """
+    inputs, hidden, outputs = widths
+    rank_in, rank_out, rank = ranks
+    draw = generator("stratum", seed)
+
+    def basis(dim: int, number: int) -> Tensor:
+        return torch.linalg.qr(torch.randn(dim, max(1, number), generator=draw))[0][:, :number]
+
+    def sizes(number: int) -> Tensor:
+        return 0.5 + torch.rand(number, generator=draw)
+
+    between = torch.linalg.qr(torch.randn(hidden, hidden, generator=draw))[0]
+    first = between[:, :rank_in]
+    second = torch.cat([between[:, :rank], between[:, rank_in : rank_in + rank_out - rank]], 1)
+    model = DeepLinear([inputs, hidden, outputs])
+    with torch.no_grad():
+        model.weights[0].copy_(first * sizes(rank_in) @ basis(inputs, rank_in).T)
+        model.weights[1].copy_(basis(outputs, rank_out) * sizes(rank_out) @ second.T)
+    return _own_teacher(model, inputs, samples, draw)
+
+
+def _own_teacher(model: DeepLinear, inputs: int, samples: int, draw: torch.Generator):
+    x = 20 * torch.rand(samples, inputs, generator=draw) - 10
+    with torch.no_grad():
+        y = model(x)
+    return model, mean_squared_errors, (x, y)
+
+
+def mean_squared_errors(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """(B,): squared error averaged over outputs."""
+    x, y = batch
+    return (model(x) - y).square().mean(-1)
+
+
+def regression(dim: int, samples: int, seed: int):
+    """Ordinary linear regression with unit noise at its least-squares solution, loss half the squared error."""
+    draw = generator("regression", seed)
+    x = torch.randn(samples, dim, generator=draw)
+    y = x @ torch.randn(dim, 1, generator=draw) + torch.randn(samples, 1, generator=draw)
+    model = nn.Linear(dim, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.linalg.lstsq(x.double(), y.double()).solution.T)
+    return model, half_squared_errors, (x, y)
+
+
+def half_squared_errors(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """(B,): half the squared error."""
+    x, y = batch
+    return (model(x) - y).square().sum(-1) / 2
+
+
+def _well(seed: int) -> Case:
+    draw = np.random.default_rng(seed)
+    curvatures = (10.0 ** draw.uniform(-3, 1, size=20)).tolist()
+    exact = learning_coefficient.gaussian_well(curvatures, nbeta=500.0, gamma=1.0)
+    settings = {"nbeta": 500.0, "gamma": 1.0, "draws": 1000}
+    return Case(f"Gaussian well {seed}", "Gaussian well", polynomial, ("well", curvatures), exact, 1, 20, settings)
+
+
+def _crossing(half_exponents: list[int]) -> Case:
+    exact = learning_coefficient.normal_crossing(half_exponents)
+    return Case(
+        name=f"normal crossing {'·'.join(f'w^{2 * k}' for k in half_exponents)}",
+        kind="normal crossing",
+        build=polynomial,
+        arguments=("crossing", half_exponents),
+        exact=float(exact.value),
+        multiplicity=exact.multiplicity,
+        parameters=len(half_exponents),
+        settings={"nbeta": 1e5, "gamma": 1.0, "draws": 4000},
+    )
+
+
+def _regression(dim: int) -> Case:
+    exact = learning_coefficient.regular(dim)
+    return Case(
+        name=f"linear regression {dim}",
+        kind="regular regression",
+        build=regression,
+        arguments=(dim, 2000, dim),
+        exact=float(exact.value),
+        multiplicity=exact.multiplicity,
+        parameters=dim,
+        settings={"gamma": 1.0, "draws": 1000, "batch_size": 500},
+    )
+
+
+# M → H → N with factor ranks a, b and product rank r, most of them off the lowest stratum.
+_STRATA = (
+    (10, 10, 10, 5, 3, 2),
+    (12, 8, 10, 6, 4, 3),
+    (15, 12, 9, 4, 4, 0),
+    (8, 20, 8, 6, 8, 4),
+    (20, 15, 20, 10, 8, 5),
+    (25, 10, 15, 8, 6, 5),
+    (16, 16, 16, 16, 6, 6),
+    (20, 25, 10, 9, 9, 3),
+    (30, 12, 12, 7, 5, 2),
+    (10, 30, 25, 5, 10, 5),
+)
+
+
+def _stratum(shape: Sequence[int], draws: int) -> Case:
+    inputs, hidden, outputs, rank_in, rank_out, rank = shape
+    exact = learning_coefficient.two_layer_local(inputs, hidden, outputs, rank_in=rank_in, rank_out=rank_out, rank=rank)
+    return Case(
+        name=f"two layers {inputs}-{hidden}-{outputs}, ranks {rank_in} and {rank_out}, product {rank}",
+        kind="two-layer stratum",
+        build=two_layer_stratum,
+        arguments=((inputs, hidden, outputs), (rank_in, rank_out, rank), 128, 0),
+        exact=float(exact.value),
+        multiplicity=exact.multiplicity,
+        parameters=hidden * (inputs + outputs),
+        settings={"nbeta": _NBETA, "gamma": _GAMMA, "batch_size": 128, "draws": draws},
+    )
+
+
+def _deep_linear(seed: int, least: int, most: int, draws: int) -> Case:
+    """Two to six layers of random widths, between `least` and `most` parameters, of random rank from 0 up."""
+    draw = np.random.default_rng([7, seed])
+    while True:
+        layers = int(draw.integers(2, 7))
+        typical = (draw.uniform(least, most) / layers) ** 0.5
+        widths = [max(2, int(typical * draw.uniform(0.6, 1.4))) for _ in range(layers + 1)]
+        parameters = sum(a * b for a, b in itertools.pairwise(widths))
+        if least <= parameters <= most:
+            break
+    rank = int(draw.integers(0, min(widths) + 1))
+    samples = max(128, 4 * max(widths))
+    exact = learning_coefficient.deep_linear(widths, rank)
+    return Case(
+        name=f"deep linear {'-'.join(map(str, widths))}, rank {rank}",
+        kind=f"deep linear, {layers} layers",
+        build=deep_linear,
+        arguments=(tuple(widths), rank, samples, seed),
+        exact=float(exact.value),
+        multiplicity=exact.multiplicity,
+        parameters=parameters,
+        settings={"nbeta": _NBETA, "gamma": _GAMMA, "batch_size": samples, "draws": draws},
+    )

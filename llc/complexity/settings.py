@@ -1,0 +1,85 @@
+"""How one estimate is made: the settings that one model and a whole study have in common."""
+
+import math
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, model_validator
+from torch import nn
+
+from llc.config import Config
+from llc.errors import InvalidInput, did_you_mean
+from llc.sampling import LEAST_DRAWS, SAMPLERS, moving_parameters
+
+# Where the prior alone would leave chains, in units of ‖w*‖, unless the user says otherwise.
+DEFAULT_RADIUS = 1 / 3
+
+
+def _known_sampler(value: object) -> object:
+    if isinstance(value, str) and value not in SAMPLERS:
+        raise ValueError(did_you_mean(value, SAMPLERS))
+    return value
+
+
+class SamplingConfig(Config):
+    """How λ̂ is estimated at one w*; None stands for a choice made from the model and data, and recorded.
+
+    Args:
+        sampler: see `llc.sampling`.
+        chains, draws: how many, and how many each keeps. warmup: draws made before those, kept apart; None to find
+            the end of burn-in in twice `draws`.
+        batch_size: samples a draw; None for 256, or n where that is smaller or the sampler needs full batches.
+        control_variates, parameters: see `llc.sampling.Target`.
+        nbeta: nβ; None for n / log n.
+        gamma: γ. radius: the same as √(P/γ)/‖w*‖; None of both for a radius of a third, γ = 9 P/‖w*‖².
+        step_size: h or ε; None for a choice that follows the curvature.
+        full_loss_every: look at the whole dataset's loss at every k-th draw; None for a few looks.
+        max_rhat: R̂ and nested R̂ above which chains disagree; None for 1.05. Asking for one takes two chains.
+    """
+
+    sampler: Annotated[str, BeforeValidator(_known_sampler)] = "kinetic"
+    chains: int = Field(4, ge=1)
+    draws: int = Field(200, ge=LEAST_DRAWS)
+    warmup: int | None = Field(None, ge=0)
+    batch_size: int | None = Field(None, ge=1)
+    control_variates: bool = False
+    parameters: list[str] | None = None
+    nbeta: float | None = Field(None, gt=0)
+    gamma: float | None = Field(None, ge=0)
+    radius: float | None = Field(None, gt=0)
+    step_size: float | None = Field(None, gt=0)
+    full_loss_every: int | None = Field(None, ge=1)
+    max_rhat: float | None = Field(None, gt=1)
+
+    @model_validator(mode="after")
+    def _fit_together(self):
+        if self.gamma is not None and self.radius is not None:
+            raise ValueError(f"gamma = {self.gamma} and radius = {self.radius} given; they are one setting, give one")
+        if self.max_rhat is not None and self.chains < 2:
+            raise ValueError(f"R-hat compares chains: max_rhat = {self.max_rhat} given with chains = {self.chains}, "
+                             "expected at least 2 chains")  # fmt: skip
+        return self
+
+
+def choose_gamma(models: Iterable[nn.Module], config: SamplingConfig) -> float:
+    """γ as it was given, or from the radius: P/(radius·‖w*‖)², geometric mean over models.
+
+    Only parameters that move count. One value has to serve every checkpoint that is compared, for λ̂ depends on γ.
+    """
+    if config.gamma is not None:
+        return config.gamma
+    radius = config.radius or DEFAULT_RADIUS
+    logs = []
+    for model in models:
+        weights = [p.detach().double() for p in moving_parameters(model, config.parameters).values()]
+        square = sum(float(w.square().sum()) for w in weights)
+        if 0 < square < math.inf:
+            logs.append(math.log(sum(w.numel() for w in weights) / (radius**2 * square)))
+    return float(f"{math.exp(sum(logs) / len(logs)):.3g}") if logs else 1.0
+
+
+def choose_batch_size(config: SamplingConfig, num_samples: int, full_batch: bool) -> int:
+    """Samples a draw."""
+    if config.batch_size is not None and config.batch_size > num_samples:
+        raise InvalidInput(f"batch_size = {config.batch_size} given, expected at most n = {num_samples}")
+    return config.batch_size or (num_samples if full_batch else min(256, num_samples))
