@@ -6,9 +6,11 @@ import numpy as np
 import xarray as xr
 from cost_estimates import ERROR, SPREAD
 from cost_report import SIDES, cheapest
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 COLOURS = dict(zip(SIDES, ("#0072b2", "#d55e00"), strict=True))
 # What is drawn, what it is called, and its line.
@@ -40,7 +42,7 @@ def draw(result: xr.Dataset) -> Figure:
     middle.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     _bars(right, {name: (best[key], style) for key, (name, style) in SHOWN.items()})
     handles, labels = _legend()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(
         f"What it takes to know λ̂ within {100 * ERROR:g} % with a standard error of {100 * SPREAD:g} %: "
         f"{result.num_parameters:,} parameters, n = {result.num_samples:,}, batches of {result.batch_size}"
@@ -69,21 +71,25 @@ def _bars(axes: Axes, rows: dict[str, tuple[xr.Dataset, object]]) -> None:
         said = f" {cost:,.0f}  ({row.setting.item()})" if np.isfinite(cost) else "never"
         axes.barh(place, cost if np.isfinite(cost) else 0, color=COLOURS[row.side.item()])
         axes.text(max(110, cost) if np.isfinite(cost) else 110, place, said, va="center", fontsize=8)
-    axes.set(xscale="log", xlim=(100, 3e6), title="Gradients until both are good enough")
+    axes.set(xscale="log", xlim=(100, 3e6), xlabel="minibatch gradients", title="Gradients until good enough")
     axes.set_yticks(range(len(rows)), [name.replace(", ", ",\n", 1) for name in rows], fontsize=8)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend() -> tuple[list[Line2D], list[str]]:
-    """One entry a curve, and one for the dots."""
-    entries = []
+def _legend() -> tuple[list[Artist], list[str]]:
+    """One entry a curve, one for the dots, one for the bands."""
+    entries: list[tuple[Artist, str]] = []
     for key, (name, style) in SHOWN.items():
         if style is not None:
             colour = next(colour for side, colour in COLOURS.items() if key.startswith(side))
             entries.append((Line2D([], [], color=colour, linestyle=style, linewidth=2), name))
-    entries.append(
-        (Line2D([], [], color="0.3", marker="o", linestyle=""), "good enough from here on (faint: extrapolated)")
-    )
+    entries += [
+        (
+            Line2D([], [], color="0.3", marker="o", linestyle=""),
+            "both good enough from here on, as far as these chains tell (faint: extrapolated)",
+        ),
+        (Patch(color="0.9"), "good enough"),
+    ]
     handles, labels = zip(*entries, strict=True)
     return list(handles), list(labels)

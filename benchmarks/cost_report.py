@@ -126,18 +126,18 @@ def as_dataset(findings: Findings, problem: Problem, *, trained: str) -> xr.Data
 
 
 def cheapest(result: xr.Dataset) -> dict[str, xr.Dataset]:
-    """Of each side's kinds of estimate, the settings that need the fewest gradients."""
+    """Of each side's kinds of estimate, the settings that need the fewest gradients; where none will do, those of
+    the kind next to it."""
+    kinds: dict[str, list[xr.Dataset]] = {}
+    for row in _each(result, "estimator"):
+        kinds.setdefault(f"{row.side.item()}, {row['name'].item()}", []).append(row)
     found: dict[str, xr.Dataset] = {}
-    for row in (result.isel(estimator=i) for i in range(result.sizes["estimator"])):
-        key = f"{row.side.item()}, {row['name'].item()}"
-        if key not in found or _rank(row) < _rank(found[key]):
-            found[key] = row
-    return found
-
-
-def _rank(row: xr.Dataset) -> tuple[float, float]:
-    """Cheap first; where none is ever good enough, the one whose mean is soonest near the reference."""
-    return float(row.cost), float(abs(row.error).mean())
+    for kind, rows in reversed(kinds.items()):
+        best = min(rows, key=lambda row: float(row.cost))
+        if found and not np.isfinite(best.cost):
+            best = next((row for row in rows if row.setting == next(reversed(found.values())).setting), best)
+        found[kind] = best
+    return {kind: found[kind] for kind in kinds}
 
 
 def as_text(result: xr.Dataset) -> str:

@@ -172,7 +172,7 @@ def calibration_heat(calibration: xr.Dataset) -> Figure:
         value, said = np.full((len(nbetas), len(gammas)), np.nan), np.full((len(nbetas), len(gammas)), "", object)
         for i in range(cells.sizes["trial"]):
             cell = cells.isel(trial=i)
-            place = np.searchsorted(nbetas, cell.nbeta), np.searchsorted(gammas, cell.gamma)
+            place = (int(np.searchsorted(nbetas, cell.nbeta)), int(np.searchsorted(gammas, cell.gamma)))
             verdict = str(cell.verdict.item())
             value[place] = float(cell.llc) if verdict in {"converged", "drifting"} else np.nan
             said[place] = f"{float(cell.llc):.3g}\n{verdict}"
@@ -186,14 +186,14 @@ def calibration_heat(calibration: xr.Dataset) -> Figure:
             linewidths=1,
             annot_kws={"fontsize": 8},
         )
-        for place in np.argwhere(np.isnan(value)):  # seaborn leaves the words of empty cells out
-            axes.text(
-                place[1] + 0.5, place[0] + 0.5, said[tuple(place)], ha="center", va="center", fontsize=8, color="black"
-            )
+        for row, column in np.argwhere(np.isnan(value)):  # seaborn leaves the words of empty cells out
+            axes.text(column + 0.5, row + 0.5, said[row, column], ha="center", va="center", fontsize=8)
         axes.set_facecolor("0.85")
-        row = int(np.abs(nbetas - calibration.attrs["chosen_nbeta"]).argmin())
-        column = int(np.abs(gammas - calibration.attrs["chosen_gamma"]).argmin())
-        axes.add_patch(mpl.patches.Rectangle((column, row), 1, 1, fill=False, edgecolor="black", linewidth=2.5))
+        corner = (
+            int(np.abs(gammas - calibration.attrs["chosen_gamma"]).argmin()),
+            int(np.abs(nbetas - calibration.attrs["chosen_nbeta"]).argmin()),
+        )
+        axes.add_patch(mpl.patches.Rectangle(corner, 1, 1, fill=False, edgecolor="black", linewidth=2.5))
         axes.set(xlabel="γ (tighter prior →)", ylabel="nβ", title=f"{point}: λ̂ and verdict")
     return figure
 
@@ -203,8 +203,11 @@ def calibration_traces(calibration: xr.Dataset) -> Figure:
     stage = calibration.stage.values
     chosen = (stage == "grid") & np.isclose(calibration.nbeta, calibration.attrs["chosen_nbeta"])
     chosen &= np.isclose(calibration.gamma, calibration.attrs["chosen_gamma"])
-    trials = np.flatnonzero(chosen | (stage == "step_size x 0.5") | (stage == "step_size x 2"))
-    trials = sorted(trials, key=lambda trial: (str(calibration.point.values[trial]), str(stage[trial])))
+    shown_stages = chosen | (stage == "step_size x 0.5") | (stage == "step_size x 2")
+    trials = sorted(
+        np.flatnonzero(shown_stages).tolist(),
+        key=lambda trial: (str(calibration.point.values[trial]), str(stage[trial])),
+    )
     figure, panels = _figure(len(trials), width=10.5, height=2.5 * -(-len(trials) // 3), columns=3)
     for axes, trial in zip(panels, trials, strict=True):
         shown = calibration.isel(trial=trial)

@@ -30,7 +30,7 @@ def small_config(**settings) -> ExperimentConfig:
     )
 
 
-SMALL_LLC = {"num_samples": 64, "batch_size": 16, "warmup": 10, "draws": 30, "chains": 2, "jobs": 1}
+SMALL_LLC = {"radius": 0.3, "num_samples": 64, "batch_size": 16, "warmup": 10, "draws": 30, "chains": 2, "jobs": 1}
 
 
 @pytest.fixture(scope="session")

@@ -193,6 +193,17 @@ def test_the_tree_is_what_arviz_expects():
     assert float(table.loc["llc", "r_hat"]) == pytest.approx(float(tree.rhat))
 
 
+def test_arviz_draws_traces_and_ranks():
+    import arviz_plots
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=60)
+    for draw in (arviz_plots.plot_trace, arviz_plots.plot_rank):
+        shown = draw(tree, backend="matplotlib")
+        assert shown.viz["figure"] is not None
+
+
 def test_the_tree_survives_a_file(tmp_path):
     tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=20)
     tree.to_netcdf(tmp_path / "tree.nc")
@@ -407,3 +418,101 @@ def test_gamma_zero_on_a_flat_direction_never_looks_converged_wrongly():
     tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=0.0, draws=2000)
     if str(tree.verdict.values) == "converged":
         assert abs(float(tree.llc) - 2.0) < 4 * float(tree.llc_se)
+
+
+class TwoWells(nn.Module):
+    """Position k of K has the loss ½ h_k w_k²: λ̂ of each is known."""
+
+    def __init__(self, curvatures):
+        super().__init__()
+        self.register_buffer("curvatures", torch.tensor(curvatures, dtype=torch.float64))
+        self.first = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        self.second = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    def forward(self):
+        return 0.5 * self.curvatures * torch.cat([self.first, self.second]).square()
+
+
+def by_position(model, batch):
+    return model().expand(len(batch[0]), 2)
+
+
+def test_the_estimate_by_position_comes_from_the_same_draws():
+    """Their mean is λ̂, and each is within four of its standard errors of nβ h_k Var(w_k)/2."""
+    curvatures = [4.0, 0.5]
+    tree = llc.estimate_llc(TwoWells(curvatures), by_position, data(), nbeta=NBETA, gamma=GAMMA, draws=3000)
+    assert tree.llc_position.dims == ("position",)
+    assert tree.position.values.tolist() == [1, 2]
+    assert float(tree.llc_position.mean()) == pytest.approx(float(tree.llc), rel=1e-6)
+    # The mean over positions is what is sampled: its Hessian is h_k/2.
+    exact = np.array([0.5 * NBETA * h / (NBETA * h / 2 + GAMMA) for h in curvatures])
+    assert (np.abs(tree.llc_position.values - exact) < 4 * tree.llc_position_se.values).all()
+    assert (tree.llc_position_se.values < 0.1).all()
+
+
+def test_only_parameters_that_match_move():
+    """With the first weight held, the second's half of λ̂ is left."""
+    settings = {"nbeta": NBETA, "gamma": GAMMA, "draws": 2000}
+    tree = llc.estimate_llc(TwoWells([4.0, 0.5]), by_position, data(), parameters=["sec*"], **settings)
+    exact = 0.25 * NBETA * 0.5 / (NBETA * 0.5 / 2 + GAMMA)
+    assert tree.attrs["num_parameters"] == 1
+    assert float(tree.llc_position[0]) == 0
+    assert abs(float(tree.llc) - exact) < 4 * float(tree.llc_se)
+    with pytest.raises(InvalidInput, match=r"no parameter matches 'third\*'; known: first, second"):
+        llc.estimate_llc(TwoWells([4.0, 0.5]), by_position, data(), parameters=["third*"], **settings)
+
+
+def test_the_whole_datasets_loss_is_looked_at_when_asked():
+    model, batch = network()
+    tree = llc.estimate_llc(
+        model, squared_errors, batch, nbeta=40.0, gamma=5.0, batch_size=32, draws=60, full_loss_every=20
+    )
+    seen = tree["sample_stats"].full_llc
+    warm = int(tree.warmup)
+    assert seen.notnull().any("chain").values.nonzero()[0].tolist() == [60 - warm + place for place in (19, 39, 59)]
+    with pytest.raises(InvalidInput, match="every 61 draws asked for, expected 1 to draws = 60"):
+        llc.estimate_llc(model, squared_errors, batch, gamma=5.0, draws=60, full_loss_every=61)
+
+
+def test_chains_that_have_not_met_are_told_by_nested_rhat():
+    """Two kinds of start, each kind's chains alike: R̂ of all chains is large, and so is nested R̂."""
+    draw = np.random.default_rng(0)
+    kinds = np.array([0, 0, 1, 1])
+    apart = draw.normal(size=(4, 200)) + 2.0 * kinds[:, None]
+    found = diagnostics.summarise(apart, kinds)
+    assert found.rhat_nested > 1.3
+    met = diagnostics.summarise(draw.normal(size=(4, 200)), kinds)
+    assert met.rhat_nested < 1.02
+    # One kind of start has no nested R̂; of three chains and one, one of each kind is compared.
+    assert np.isnan(diagnostics.summarise(apart, np.zeros(4, int)).rhat_nested)
+    assert diagnostics.summarise(apart, np.array([0, 0, 0, 1])).rhat_nested > 1.3
+
+
+def test_the_second_kind_of_start_is_farther_out():
+    target = Target(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, batch_size=8)
+    kernel = SAMPLERS["kinetic"]
+    settings, hot = kernel.default_settings(NBETA * 10, GAMMA, 100), kernel.default_settings(NBETA, GAMMA, 100)
+    found = run_chains(target, kernel, settings, chains=5, warmup=100, draws=100, key=(0,), hot_settings=hot)
+    assert found.superchain.tolist() == [0, 0, 0, 1, 1]
+    assert (found.distance[:3, 0] == 0).all()
+    assert found.distance[3, 0] == found.distance[4, 0] > 0.3
+    # Without a warm-up to cool down in, every chain starts at w*.
+    cold = run_chains(target, kernel, settings, chains=2, warmup=0, draws=10, key=(0,), hot_settings=hot)
+    assert cold.superchain.tolist() == [0, 0]
+
+
+def test_a_well_that_steepens_has_its_step_cut():
+    """K = h w⁴/4: at w* the curvature is nothing, so that the first step size is far too long; λ = ¼ comes out."""
+
+    class Quartic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+        def forward(self):
+            return self.weight.square().square().sum() / 4
+
+    tree = llc.estimate_llc(Quartic(), well_loss, data(), nbeta=1e6, gamma=1.0, draws=6000)
+    assert "diverged" not in str(tree.verdict.values)
+    assert abs(float(tree.llc) - 0.25) < 4 * float(tree.llc_se)
+    assert float(tree.step_over_limit) < 0.7

@@ -8,8 +8,9 @@ from scipy import stats
 
 # Probability that the interval (low, high) is meant to hold.
 INTERVAL = 0.90
-# Standard error of a predicted excess, as a share of it.
-EXCESS_ERROR = 0.3
+# Standard error of a predicted excess, as a share of it, to which the excess's own share of λ̂ is added: the prediction
+# is of first order, and what it leaves out is of the size of its square.
+EXCESS_ERROR = 0.1
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,14 @@ def summarise(traces: np.ndarray, superchain: np.ndarray | None = None) -> Summa
 
 
 def corrected(summary: Summary, excess: float) -> Summary:
-    """λ̂ with a predicted excess taken off, and with the prediction's own uncertainty in its error and interval.
+    """λ̂ with a predicted excess e taken off, and with the prediction's own uncertainty in its error and interval.
 
-    The prediction is of first order; its standard error is taken to be `EXCESS_ERROR` of it.
+    The prediction is of first order; its standard error is taken to be e(1/10 + e/λ̂).
     """
     if not np.isfinite(excess) or excess == 0:
         return summary
-    llc, error = summary.llc - excess, EXCESS_ERROR * excess
+    llc = summary.llc - excess
+    error = abs(excess) * (EXCESS_ERROR + min(1.0, abs(excess / llc)) if llc else 1.0)
     reach = float(stats.norm.ppf(0.5 + INTERVAL / 2)) * error
     return replace(
         summary,

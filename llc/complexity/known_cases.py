@@ -199,19 +199,21 @@ def _regression(dim: int) -> Case:
     )
 
 
-# M → H → N with factor ranks a, b and product rank r, most of them off the lowest stratum.
+# M → H → N with factor ranks a, b and product rank r, where λ(w*) is larger than on the lowest stratum.
 _STRATA = (
-    (10, 10, 10, 5, 3, 2),
-    (12, 8, 10, 6, 4, 3),
-    (15, 12, 9, 4, 4, 0),
-    (8, 20, 8, 6, 8, 4),
-    (20, 15, 20, 10, 8, 5),
-    (25, 10, 15, 8, 6, 5),
-    (16, 16, 16, 16, 6, 6),
-    (20, 25, 10, 9, 9, 3),
-    (30, 12, 12, 7, 5, 2),
-    (10, 30, 25, 5, 10, 5),
+    (22, 13, 6, 9, 5, 1),
+    (7, 8, 30, 3, 6, 2),
+    (19, 12, 14, 6, 11, 5),
+    (13, 8, 29, 1, 2, 0),
+    (11, 11, 23, 5, 6, 1),
+    (27, 13, 11, 6, 8, 5),
+    (6, 15, 29, 5, 8, 2),
+    (24, 15, 13, 3, 10, 2),
+    (27, 20, 19, 12, 16, 8),
+    (18, 11, 10, 8, 5, 2),
 )
+# Where chains would go to a lower stratum if the prior let them: a prior much tighter than the weights.
+_LOCAL_NBETA, _LOCAL_GAMMA = 1e6, 50.0
 
 
 def _stratum(shape: Sequence[int], draws: int) -> Case:
@@ -225,7 +227,7 @@ def _stratum(shape: Sequence[int], draws: int) -> Case:
         exact=float(exact.value),
         multiplicity=exact.multiplicity,
         parameters=hidden * (inputs + outputs),
-        settings={"nbeta": _NBETA, "gamma": _GAMMA, "batch_size": 128, "draws": draws},
+        settings={"nbeta": _LOCAL_NBETA, "gamma": _LOCAL_GAMMA, "batch_size": 128, "draws": draws},
     )
 
 
