@@ -271,11 +271,11 @@ def plot(folder: Path, figures: tuple[str, ...]) -> None:
 @main.command()
 @click.option("--suite", default="quick", show_default=True, help="quick (minutes) or full (hours).")
 @click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
-@click.option("--against", default="sgld,devinterp", show_default=True, help="Others, or an empty string for none.")
+@click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and devinterp where installed]")
 @click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
-def validate(suite: str, sampler: str, against: str, out: Path, seed: int, jobs: int | None) -> None:
+def validate(suite: str, sampler: str, against: str | None, out: Path, seed: int, jobs: int | None) -> None:
     """Hold the estimator against exact learning coefficients on this machine.
 
     Gaussian wells, normal crossings, regular regression, two-layer networks off the lowest stratum and deep linear
@@ -287,8 +287,12 @@ def validate(suite: str, sampler: str, against: str, out: Path, seed: int, jobs:
       llc validate --suite quick
       llc validate --suite full --against ""
     """
+    from importlib.util import find_spec
+
     from llc import complexity, plots, store
 
+    if against is None:
+        against = "sgld,devinterp" if find_spec("devinterp") else "sgld"
     others = [method.strip() for method in against.split(",") if method.strip() not in {"", sampler}]
     name = f"validate_{suite}_{sampler}"
     unfinished = out / f"{name}.unfinished"

@@ -15,7 +15,20 @@ from cli import main
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ["train", "estimate-llc", "pca", "show", "plot", "validate", "demo"]
-SMALL_LLC = ["--num-samples", "64", "--batch-size", "16", "--warmup", "10", "--draws", "30", "--chains", "2"]
+SMALL_LLC = [
+    "--radius",
+    "0.3",
+    "--num-samples",
+    "64",
+    "--batch-size",
+    "16",
+    "--warmup",
+    "10",
+    "--draws",
+    "30",
+    "--chains",
+    "2",
+]
 
 
 def run(*arguments, code=0):
@@ -150,6 +163,10 @@ ESTIMATES = {
     "no such steps": (["--steps", "early"], 2, "steps = 'early' given"),
     "zero nbeta": (["--nbeta", "0"], 2, "nbeta = 0.0 given"),
     "negative gamma": (["--gamma=-3"], 2, "gamma = -3.0 given"),
+    "gamma twice": (["--gamma", "3", "--radius", "0.3"], 2, "gamma = 3.0 and radius = 0.3 given; they are one setting"),
+    "a pattern that matches nothing": (["--parameters", "block.*"], 2, "no parameter matches 'block.*'"),
+    "R-hat of one chain": (["--max-rhat", "1.1", "--chains", "1"], 2, "expected at least 2 chains"),
+    "no settings file": (["--settings", "none.toml"], 1, "no settings file none.toml; llc calibrate makes one"),
     "a word for gamma": (["--gamma", "big"], 2, "'big' given, expected a number or auto"),
     "unknown sampler": (["--sampler", "hmcc"], 2, "sampler = 'hmcc' given"),
 }

@@ -253,7 +253,7 @@ def test_a_diverged_chain_is_named_and_left_out():
 
 
 def test_all_chains_diverged_is_a_failure_not_a_number():
-    with pytest.raises(EstimateFailed, match="4 of 4 chains diverged"):
+    with pytest.raises(EstimateFailed, match="4 of 4 chains diverged"), pytest.warns(UserWarning, match="stable"):
         llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, sampler="sgld", step_size=1.0)
 
 
@@ -401,7 +401,7 @@ def test_draws_no_better_than_knowing_nothing_are_delocalised():
 
 def test_a_step_above_the_stability_limit_is_not_converged():
     limit = SAMPLERS["kinetic"].stability_limit(NBETA * 10, GAMMA)
-    with pytest.raises(EstimateFailed):
+    with pytest.raises(EstimateFailed), pytest.warns(UserWarning, match=r"is 1.05 times what is stable"):
         llc.estimate_llc(
             diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=2000, step_size=1.05 * limit
         )

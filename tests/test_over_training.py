@@ -49,15 +49,7 @@ def test_an_estimate_is_what_the_single_call_gives(finished):
             llc.load_model(run, 60),
             llc.behaviour.sequence_losses,
             task.sample(64, stream="llc"),
-            nbeta=64 / np.log(64),
-            gamma=settings.gamma,
-            sampler="kinetic",
-            step_size=None,
-            chains=2,
-            draws=30,
-            warmup=10,
-            batch_size=16,
-            control_variates=False,
+            settings,
             key=(0, "llc", 4, 0, 60),
         )
     stored = finished.llc.sel(num_tasks=4, seed=0, step=60)
@@ -142,11 +134,11 @@ def test_a_damaged_checkpoint_is_named_and_the_others_are_kept(own):
 
 
 def test_one_gamma_serves_all_checkpoints(finished):
-    """γ = 9P/‖w‖², geometric mean over the runs' last checkpoints, to the three digits it is written with."""
+    """γ = P/(radius·‖w‖)², geometric mean over the runs' last checkpoints, to the three digits it is written with."""
     logs = []
     for run in finished.runs:
         flat = torch.cat([value.double().flatten() for value in run.weights(60).values()])
-        logs.append(np.log(9 * len(flat) / float(flat.square().sum())))
+        logs.append(np.log(len(flat) / 0.3**2 / float(flat.square().sum())))
     stored = llc.store.read_table(finished.path / "llc.toml")
     assert stored["gamma"] == pytest.approx(np.exp(np.mean(logs)), rel=6e-3)
     assert stored["nbeta"] == pytest.approx(64 / np.log(64))
@@ -155,8 +147,10 @@ def test_one_gamma_serves_all_checkpoints(finished):
 def test_nll_is_the_scaled_loss(finished):
     run = llc.training.RunConfig.from_table(finished.run(4).config)
     model, batch = llc.load_model(finished.run(4), 60), run.task.sample(5)
-    plain = over_training.run_loss(run, "mse")(model, batch)
-    scaled = over_training.run_loss(run, "nll")(model, batch)
+    plain = over_training.run_loss(run, over_training.LLCConfig())(model, batch)
+    scaled = over_training.run_loss(run, over_training.LLCConfig(loss="nll"))(model, batch)
+    by_position = over_training.run_loss(run, over_training.LLCConfig(loss="nll", positions=True))(model, batch)
+    torch.testing.assert_close(by_position.mean(1), scaled)
     torch.testing.assert_close(scaled, plain * 3 / (2 * 0.125))
 
 
@@ -217,3 +211,14 @@ def test_bad_settings_are_named_and_nothing_is_lost(finished, settings, said):
         llc.estimate_llc_over_training(finished, **settings)
     assert said in str(error.value)
     assert sorted(finished.path.rglob("*")) == before
+
+
+def test_positions_and_patterns_over_training(own):
+    """λ̂ by position averages to λ̂, with only the named parameters moving."""
+    found = llc.estimate_llc_over_training(
+        own, steps="last", positions=True, parameters=["blocks.*"], overwrite=True, **SMALL_LLC
+    )
+    assert found.llc_position.dims == ("num_tasks", "seed", "step", "position")
+    np.testing.assert_allclose(found.llc_position.mean("position"), found.llc, rtol=1e-6)
+    with pytest.raises(InvalidInput, match=r"no parameter matches 'block\.\*'"):
+        llc.estimate_llc_over_training(own, steps="last", parameters=["block.*"], overwrite=True, **SMALL_LLC)

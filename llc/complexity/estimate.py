@@ -1,5 +1,6 @@
 """The local learning coefficient of one model: λ̂ with its error, its traces and a verdict."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import xarray as xr
@@ -102,6 +103,12 @@ def estimate_llc(
     estimate = estimate_numbers(
         model, loss, data, config, reference_losses=reference_losses, key=(seed, "llc"), report=report
     )
+    if step_size is not None and estimate.step_over_limit >= 1:
+        warnings.warn(
+            f"step_size = {step_size:.3g} is {estimate.step_over_limit:.2f} times what is stable; leave it out for one "
+            "that follows the curvature",
+            stacklevel=2,
+        )
     if len(estimate.chains.diverged) == chains:
         raise EstimateFailed(f"no estimate: {estimate.reason}")
     return estimate_tree(estimate)

@@ -221,7 +221,9 @@ def calibrate_experiment(
     with store.folder_lock(experiment.path):
         about = {**experiment.config, "llc": found.settings.to_table()}
         written = store.write_dataset(experiment.path / "calibration.nc", dataset, about)
-        store.write_table(experiment.path / "calibration.toml", found.settings.to_table())
+        # The trials were short; how long to run is for the estimates to say.
+        chosen_table = {name: value for name, value in found.settings.to_table().items() if name != "draws"}
+        store.write_table(experiment.path / "calibration.toml", chosen_table)
     return found, written
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,10 @@ def validate(
     for method in methods:
         if method not in {*SAMPLERS, DEVINTERP}:
             raise InvalidInput(f"unknown method {method}; {did_you_mean(method, [*SAMPLERS, DEVINTERP])}")
+    if DEVINTERP in methods and not find_spec("devinterp"):
+        raise InvalidInput(
+            "devinterp is not installed; pip install 'local-learning-coefficient[peers]', or leave it out"
+        )
     if not methods or methods[0] == DEVINTERP or len(set(methods)) < len(methods):
         raise InvalidInput(f"methods = {list(methods)} given, expected a sampler first, and each method once")
     cases = suite(name)
