@@ -25,6 +25,7 @@ class Estimate:
     loss_sampled: float
     distance: float
     prior_share: float
+    explored: float
     llc_variance: float
     step_excess: float
     step_over_limit: float
@@ -77,6 +78,7 @@ def conclude(
         prior_share=gamma * squared_distance / parameters,
         prior_over_curvature=gamma / settings["curvature"] if settings["curvature"] else math.inf if gamma else 0.0,
         variance_ratio=variance / raw if raw else math.nan,
+        explored=_explored(traces, gamma, parameters, warmup),
         step_excess=excess / abs(raw) if raw else math.nan,
         step_over_limit=_step_over_limit(kernel, settings, traces),
         loss_sampled=loss_init + raw / nbeta,
@@ -96,6 +98,7 @@ def conclude(
         loss_sampled=evidence.loss_sampled,
         distance=distance,
         prior_share=evidence.prior_share,
+        explored=evidence.explored,
         llc_variance=variance,
         step_excess=excess,
         step_over_limit=evidence.step_over_limit,
@@ -115,6 +118,17 @@ def _step_excess(kernel: ModuleType, settings: dict, traces: Chains, chain: int)
         square=float(np.mean(traces.gradient_square[chain])),
         noise=float(np.mean(traces.gradient_noise[chain])),
     )
+
+
+def _explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> float:
+    """γE‖w − w*‖²/(P − nβE[(w − w*)·∇L]), the larger of the kinds of start; NaN where the prior holds under a tenth."""
+    found = []
+    for kind in np.unique(traces.superchain[traces.survivors]):
+        chains = [chain for chain in traces.survivors if traces.superchain[chain] == kind]
+        prior = gamma * float(np.mean(np.square(traces.distance[chains, warmup:])))
+        left = parameters - (float(np.mean(traces.virial[chains, warmup:])) - prior)
+        found.append(prior / left if left > 0.1 * parameters else math.nan)
+    return float(np.fmax.reduce(found)) if found else math.nan
 
 
 def _step_over_limit(kernel: ModuleType, settings: dict, traces: Chains) -> float:

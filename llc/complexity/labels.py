@@ -20,6 +20,7 @@ SCALARS = {
     "drift": ("second half of the draws minus the first, in standard errors", "1"),
     "distance": ("mean distance of the draws from w*", "1"),
     "prior_share": ("gamma E|w - w*|^2 over the number of parameters", "1"),
+    "explored": ("share of the way that the prior lets chains go that they have gone", "1"),
     "llc_variance": ("second estimate of llc, the variance of nbeta times the whole dataset's loss", "1"),
     "step_excess": ("part of llc that step size and minibatch noise are predicted to add", "1"),
     "step_over_limit": ("largest step size relative to the stability limit where chains were", "1"),

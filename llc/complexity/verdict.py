@@ -15,6 +15,8 @@ DRIFT_LIMIT = 3.0
 PRIOR_LIMIT = 0.9
 # … λ̂ within this of proportional to 1/γ (d log λ̂/d log γ below −0.9).
 ELASTICITY_LIMIT = 0.9
+# Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds.
+EXPLORED_LIMIT = 0.25
 # The excess of λ̂ from step size and minibatch noise, as a share of it, that is still called converged.
 EXCESS_LIMIT = 0.25
 
@@ -40,6 +42,9 @@ class Evidence:
         prior_over_curvature: γ/(nβ h_max).
         variance_ratio: Var(nβL_n)/λ̂. In a Gaussian well with x_i = nβh_i/(nβh_i + γ) it is Σx_i²/Σx_i = 1 + the
             elasticity d log λ̂/d log γ: near 1 where λ̂ is a plateau in γ, near 0 where it only measures the prior.
+        explored: γE‖w − w*‖²/(P − nβE[(w − w*)·∇L]), the larger of the kinds of start. Integration by parts makes it 1
+            in any posterior once chains have been everywhere; near 0 they have not left the neighbourhood of w* in
+            the directions that only the prior holds. NaN where it holds next to none.
         step_excess: predicted excess of λ̂, as a share of it.
         step_over_limit: step size over the stability limit, the largest seen at w* and at draws.
         loss_sampled: E[L]. reference_losses: losses of predictors that know nothing, by name.
@@ -52,6 +57,7 @@ class Evidence:
     prior_share: float
     prior_over_curvature: float
     variance_ratio: float
+    explored: float
     step_excess: float
     step_over_limit: float
     loss_sampled: float
@@ -128,13 +134,17 @@ def _drifting(evidence: Evidence) -> str:
         return "the chains never moved: the step size is too small, or the prior too tight, to change a weight"
     if not np.isfinite([found.llc_se, found.rhat, found.drift]).all():
         return "too few draws to tell a plateau from a trend; run longer"
-    if abs(found.drift) > DRIFT_LIMIT:
-        return f"still moving by {found.drift:+.1f} standard errors between halves; run longer"
-    if found.rhat > evidence.max_rhat:
-        return f"R-hat {found.rhat:.3f}: the chains do not agree; run longer"
-    if found.rhat_nested > evidence.max_rhat:
-        return f"nested R-hat {found.rhat_nested:.3f}: chains from w* and from farther out do not agree; run longer"
-    return ""
+    trouble = {
+        f"still moving by {found.drift:+.1f} standard errors between halves": abs(found.drift) > DRIFT_LIMIT,
+        f"R-hat {found.rhat:.3f}: the chains do not agree": found.rhat > evidence.max_rhat,
+        f"nested R-hat {found.rhat_nested:.3f}: chains from w* and from farther out do not agree": (
+            found.rhat_nested > evidence.max_rhat
+        ),
+        f"chains have gone {100 * evidence.explored:.0f} % of the way that the prior lets them go": (
+            evidence.explored < EXPLORED_LIMIT
+        ),
+    }
+    return next((f"{said}; run longer" for said, is_so in trouble.items() if is_so), "")
 
 
 def _step_size_biased(evidence: Evidence) -> str:

@@ -56,7 +56,7 @@ class Chain:
 
     Attributes:
         settings: the keyword arguments of the sampler's `update`, its own copy, as they are at the end.
-        traces: paired difference, loss, distance from w*, acceptance, (4, steps).
+        traces: paired difference, loss, distance from w*, (w − w*)·∇Û, acceptance, (5, steps).
         by_position: paired differences of every position, (steps, K), or None.
         full, noise, square: at the probed steps, see `llc.sampling.Chains`.
         step_over_limit: the largest step size relative to the stability limit where the chain was after warm-up.
@@ -86,11 +86,12 @@ class Chain:
         self._look_minibatches = self.target.minibatches(looks)
         self._direction = random_direction(self.target, looks)
         self._default_step = self.settings["step_size"]
-        self.traces = np.full((4, self.plan.steps), np.nan)
+        self.traces = np.full((5, self.plan.steps), np.nan)
         if self.target.positions is not None:
             self.by_position = np.full((self.plan.steps, self.target.positions), np.nan)
         self.full, self.noise, self.square = np.full((3, len(self.plan.probed)), np.nan)
         self.position = self.start
+        self._allowance = 0.0
 
     def go(self, tell: Callable[[int], None]) -> None:
         """Run to the end, or to where the chain diverges."""
@@ -98,6 +99,8 @@ class Chain:
         between = max(_LEAST_BETWEEN_LOOKS, plan.steps // _LOOKS)
         places = {step: place for place, step in enumerate(plan.probed)}
         state, step, escapes = self.sampler.init(self.start), 0, 0
+        if plan.warmup:  # a hot start may take its warm-up to cool down
+            self._allowance = 2 * max(0.0, self.target.potential(self.start))
         saved = [(step, state)]
         while step < plan.steps:
             if step == plan.warmup and hasattr(self.sampler, "freeze"):
@@ -108,7 +111,7 @@ class Chain:
             position = state.position
             state, seen = self.sampler.update(state, self._on(minibatch), self._random, **self.settings)
             row = self._row(position, seen, state)
-            if not np.isfinite(row[:3]).all() or (plan.adapt and self._ran_away(position, seen, step)):
+            if not np.isfinite(row[:4]).all() or (plan.adapt and self._ran_away(position, seen, step)):
                 if not plan.adapt or escapes == _MOST_ESCAPES:
                     self.diverged = step
                     self.traces[:, step:] = np.nan
@@ -135,9 +138,10 @@ class Chain:
     def _on(self, minibatch: Minibatch) -> Callable[[Tensor], Evaluation]:
         return lambda position: self.target.evaluate(position, minibatch)
 
-    def _row(self, position: Tensor, seen: Evaluation, state: Any) -> tuple[float, float, float, float]:
-        distance = float((position - self.target.center).norm())
-        return seen.difference, seen.loss, distance, getattr(state, "accepted", math.nan)
+    def _row(self, position: Tensor, seen: Evaluation, state: Any) -> tuple[float, ...]:
+        away = position - self.target.center
+        virial = float(away @ seen.gradient)
+        return seen.difference, seen.loss, float(away.norm()), virial, getattr(state, "accepted", math.nan)
 
     def _look(self, state: Any, step: int) -> None:
         """Measure the curvature and the gradient's noise where the chain is, and choose settings that suit them."""
@@ -177,8 +181,8 @@ class Chain:
         """
         half = self.target.num_parameters / 2
         limit = 3 * half + 20 * math.sqrt(half) + 50
-        if step < self.plan.warmup and np.isfinite(self.traces[0, 0]):
-            limit += 2 * self.target.nbeta * max(0.0, float(self.traces[0, 0]))
+        if step < self.plan.warmup:
+            limit += self._allowance
         if seen.potential <= limit:
             return False
         if self.target.batch_size == self.target.num_samples:

@@ -36,7 +36,7 @@ class Chains:
 
     Attributes:
         difference: paired L_B(w_t) − L_B(w*), (chain, warmup + draws); NaN from where a chain diverged.
-        loss: L_B(w_t), likewise. distance: ‖w_t − w*‖, likewise.
+        loss: L_B(w_t), likewise. distance: ‖w_t − w*‖, likewise. virial: (w_t − w*)·∇Û(w_t), likewise.
         acceptance: whether a Metropolis sampler moved, likewise; NaN for the others.
         by_position: paired differences of every position, (chain, warmup + draws, K), or None.
         warmup: how many of the draws are warm-up.
@@ -55,6 +55,7 @@ class Chains:
     difference: np.ndarray
     loss: np.ndarray
     distance: np.ndarray
+    virial: np.ndarray
     acceptance: np.ndarray
     by_position: np.ndarray | None
     warmup: int
@@ -156,12 +157,13 @@ def run_chains(
         run = Chain(target, sampler, settings, plan, start, (*key, chain))
         run.go(partial(_tell, report, chain, chains, steps))
         runs.append(run)
-    difference, loss, distance, acceptance = np.stack([run.traces for run in runs], axis=1)
+    difference, loss, distance, virial, acceptance = np.stack([run.traces for run in runs], axis=1)
     by_position = [run.by_position for run in runs if run.by_position is not None]
     return Chains(
         difference=difference,
         loss=loss,
         distance=distance,
+        virial=virial,
         acceptance=acceptance,
         by_position=np.stack(by_position) if by_position else None,
         warmup=warmup,
