@@ -12,6 +12,9 @@ from llc.complexity import diagnostics
 from llc.complexity.verdict import RHAT_LIMIT, Evidence, judge
 from llc.sampling import Chains
 
+# Shares of the way gone that differ by less say nothing about the rest of it.
+_LEAST_LEVER = 0.1
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -70,7 +73,9 @@ def conclude(
         excess = float(np.mean([_step_excess(kernel, settings, traces, chain) for chain in kept]))
         acceptance = float(np.mean(traces.acceptance[kept, warmup:]))
         distance = float(np.mean(traces.distance[kept, warmup:]))
+    explored = _explored(traces, gamma, parameters, warmup)
     found = diagnostics.corrected(found, excess)
+    found = diagnostics.widened(found, _unexplored_error(traces, nbeta, explored, warmup))
     evidence = Evidence(
         summary=found,
         chains=len(traces.difference),
@@ -78,7 +83,7 @@ def conclude(
         prior_share=gamma * squared_distance / parameters,
         prior_over_curvature=gamma / settings["curvature"] if settings["curvature"] else math.inf if gamma else 0.0,
         variance_ratio=variance / raw if raw else math.nan,
-        explored=_explored(traces, gamma, parameters, warmup),
+        explored=float(np.fmax.reduce([*explored.values(), math.nan])),
         step_excess=excess / abs(raw) if raw else math.nan,
         step_over_limit=_step_over_limit(kernel, settings, traces),
         loss_sampled=loss_init + raw / nbeta,
@@ -120,15 +125,33 @@ def _step_excess(kernel: ModuleType, settings: dict, traces: Chains, chain: int)
     )
 
 
-def _explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> float:
-    """γE‖w − w*‖²/(P − nβE[(w − w*)·∇L]), the larger of the kinds of start; NaN where the prior holds under a tenth."""
-    found = []
+def _explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> dict[int, float]:
+    """γE‖w − w*‖²/(P − nβE[(w − w*)·∇L]) by kind of start; NaN where the prior holds under a tenth."""
+    found = {}
     for kind in np.unique(traces.superchain[traces.survivors]):
-        chains = [chain for chain in traces.survivors if traces.superchain[chain] == kind]
+        chains = _of_kind(traces, kind)
         prior = gamma * float(np.mean(np.square(traces.distance[chains, warmup:])))
         left = parameters - (float(np.mean(traces.virial[chains, warmup:])) - prior)
-        found.append(prior / left if left > 0.1 * parameters else math.nan)
-    return float(np.fmax.reduce(found)) if found else math.nan
+        found[int(kind)] = prior / left if left > 0.1 * parameters else math.nan
+    return found
+
+
+def _unexplored_error(traces: Chains, nbeta: float, explored: dict[int, float], warmup: int) -> float:
+    """What λ̂ may still do while chains go the rest of their way.
+
+    The two kinds of start have gone shares e_0 and e_1 of it and give λ̂_0 and λ̂_1; on a straight line, the rest would
+    change λ̂ by (λ̂_1 − λ̂_0)/(e_1 − e_0)·(1 − e), e the larger share. That is taken for a standard error, not for a
+    correction. 0 where the shares are too near each other to tell.
+    """
+    if len(explored) < 2 or not abs(explored[1] - explored[0]) > _LEAST_LEVER:
+        return 0.0
+    means = [nbeta * float(np.mean(traces.difference[_of_kind(traces, kind), warmup:])) for kind in (0, 1)]
+    slope = (means[1] - means[0]) / (explored[1] - explored[0])
+    return abs(slope) * max(0.0, 1 - max(explored.values()))
+
+
+def _of_kind(traces: Chains, kind: int) -> list[int]:
+    return [chain for chain in traces.survivors if traces.superchain[chain] == kind]
 
 
 def _step_over_limit(kernel: ModuleType, settings: dict, traces: Chains) -> float:

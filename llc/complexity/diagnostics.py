@@ -85,13 +85,19 @@ def corrected(summary: Summary, excess: float) -> Summary:
         return summary
     llc = summary.llc - excess
     error = abs(excess) * (EXCESS_ERROR + min(1.0, abs(excess / llc)) if llc else 1.0)
+    return widened(
+        replace(summary, llc=llc, llc_low=summary.llc_low - excess, llc_high=summary.llc_high - excess), error
+    )
+
+
+def widened(summary: Summary, error: float) -> Summary:
+    """With one more independent standard error in `llc_se` and in the interval."""
     reach = float(stats.norm.ppf(0.5 + INTERVAL / 2)) * error
     return replace(
         summary,
-        llc=llc,
         llc_se=float(np.hypot(summary.llc_se, error)),
-        llc_low=llc - float(np.hypot(summary.llc - summary.llc_low, reach)),
-        llc_high=llc + float(np.hypot(summary.llc_high - summary.llc, reach)),
+        llc_low=summary.llc - float(np.hypot(summary.llc - summary.llc_low, reach)),
+        llc_high=summary.llc + float(np.hypot(summary.llc_high - summary.llc, reach)),
     )
 
 

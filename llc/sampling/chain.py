@@ -19,7 +19,7 @@ from llc.sampling.target import Evaluation, Minibatch, Target
 # A chain is taken back this many draws, at least, when it ran away and its step size is cut.
 _REWIND = 25
 # A chain that runs away more often than this has diverged.
-_MOST_ESCAPES = 8
+_MOST_ESCAPES = 16
 # A chain looks at the curvature where it is about this many times, but not more often than every so many steps: …
 _LOOKS, _LEAST_BETWEEN_LOOKS = 16, 50
 # … each look takes twice as many gradients, starting from the direction found last.
