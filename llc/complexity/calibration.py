@@ -107,8 +107,8 @@ def calibrate(
     """Choose one nβ, γ and step size that suit every point.
 
     1. A grid over nβ and γ. A cell is rejected if the verdict at any point says so; short chains may still drift.
-       Among those left the nβ nearest to n/log n is taken, then the largest radius: the least that localisation
-       changes of the loss landscape, and the least nβ-dependence by the theory's own choice of nβ (Watanabe 2013).
+       Among those left the nβ nearest to n/log n is taken (the theory's own choice, Watanabe 2013), then a cell whose
+       short chains converged before one whose chains drift, then the largest radius: the loosest localisation.
     2. The step size: the smallest with which the chains of any point ended, so that one value suits all.
     3. λ̂ again with the step size, γ and nβ at half and at twice the choice.
     4. nβ = 0: chains held by the prior alone. What the loss would be there is a ceiling that λ̂ has to stay clear of.
@@ -150,12 +150,19 @@ def calibrate(
     if not left:
         reasons = "; ".join(f"nbeta {nbeta:.4g}, gamma {gamma:.3g}: {why}" for (nbeta, gamma), why in rejected.items())
         raise EstimateFailed(f"no setting of the grid will do ({reasons})")
-    nbeta, radius = min(left, key=lambda cell: (abs(math.log(cell[0] / usual)), -cell[1]))
+
+    def drifts(cell: tuple[float, float]) -> bool:
+        return any(estimate.verdict == "drifting" for estimate in cells[cell])
+
+    nbeta, radius = min(left, key=lambda cell: (abs(math.log(cell[0] / usual)), drifts(cell), -cell[1]))
     gamma = gammas[radius]
     for other in left:
-        if other != (nbeta, radius):
-            nearer = "nbeta is farther from n/log n" if other[0] != nbeta else "the prior is tighter than it need be"
-            rejected[other[0], gammas[other[1]]] = f"would do, but {nearer}"
+        if other[0] != nbeta:
+            rejected[other[0], gammas[other[1]]] = "would do, but nbeta is farther from n/log n"
+        elif other[1] > radius:
+            rejected[other[0], gammas[other[1]]] = "drifting: would take longer chains"
+        elif other[1] < radius:
+            rejected[other[0], gammas[other[1]]] = "would do, but the prior is tighter than it need be"
     step_size = _common_step(cells[nbeta, radius])
     chosen = {"nbeta": nbeta, "gamma": gamma, "step_size": step_size}
     for name, value in chosen.items():
@@ -168,9 +175,10 @@ def calibrate(
         for point, estimate in zip(points, cells[nbeta, radius], strict=True)
         if not estimate.summary.llc < _CONTROL_LIMIT * controls[point.name]
     ]
+    why = "no point rejects" if drifts((nbeta, radius)) else "converges at every point"
     reason = (
-        f"nbeta {nbeta:.4g} is {nbeta / usual:.3g} n/log n; gamma {gamma:.3g} is the loosest prior that no point "
-        f"rejects; step size {step_size:.3g} is stable at all {len(points)} points"
+        f"nbeta {nbeta:.4g} is {nbeta / usual:.3g} n/log n; gamma {gamma:.3g} is the loosest prior that {why}; step size "
+        f"{step_size:.3g} is stable at all {len(points)} points"
     )
     if too_close:
         reason += f"; beware: at {', '.join(too_close)} llc is within a fifth of what the prior alone would give"
