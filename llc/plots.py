@@ -134,14 +134,14 @@ def trajectories(pca: xr.Dataset) -> Figure:
 
 def validation(result: xr.Dataset) -> Figure:
     """Estimates against exact learning coefficients, with 90 % intervals, by kind of problem; a panel a method."""
-    methods = [str(method) for method in result.method.values]
+    methods = [str(method) for method in result.estimator.values]
     figure, panels = _figure(len(methods), width=5.2 * len(methods) + 2, height=5.2)
     kinds = list(dict.fromkeys(str(kind) for kind in result.kind.values))
     colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
     reach = [0.7 * float(result.exact.min()), 1.4 * float(result.exact.max())]
     for axes, method in zip(panels, methods, strict=True):
         axes.plot(reach, reach, color="black", linewidth=0.8, linestyle="--")
-        of_method = result.isel(method=methods.index(method))
+        of_method = result.sel(estimator=method)
         for case in (of_method.isel(case=i) for i in range(result.sizes["case"])):
             _estimate_point(axes, float(case.exact), case, colours[str(case.kind.item())])
         axes.set(

@@ -177,8 +177,8 @@ def calibrate(
     ]
     why = "no point rejects" if drifts((nbeta, radius)) else "converges at every point"
     reason = (
-        f"nbeta {nbeta:.4g} is {nbeta / usual:.3g} n/log n; gamma {gamma:.3g} is the loosest prior that {why}; step size "
-        f"{step_size:.3g} is stable at all {len(points)} points"
+        f"nbeta {nbeta:.4g} is {nbeta / usual:.3g} n/log n; gamma {gamma:.3g} is the loosest prior that {why}; "
+        f"step size {step_size:.3g} is stable at all {len(points)} points"
     )
     if too_close:
         reason += f"; beware: at {', '.join(too_close)} llc is within a fifth of what the prior alone would give"

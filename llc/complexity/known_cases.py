@@ -39,7 +39,10 @@ class Case:
 # small factors still count, and directions that the data hold are far narrower.
 _NBETA, _GAMMA = 1e4, 2.0
 # Draws of four chains, of the classes of about 500 (quick suite), 1,000 and 10,000 parameters.
-_SMALL, _MIDDLE, _LARGE = (200, 600, 1500), (700, 1400, 4000), (8000, 12000, 4000)
+_SMALL, _MIDDLE, _LARGE = (200, 600, 1200), (700, 1400, 4000), (8000, 12000, 4000)
+
+
+_CROSSINGS = ([1], [2], [3], [1, 0], [1, 1], [1, 2], [1, 1, 1])
 
 
 def suite(name: str) -> list[Case]:
@@ -50,16 +53,16 @@ def suite(name: str) -> list[Case]:
     """
     if name == "quick":
         return [
-            *(_well(seed) for seed in range(3)),
-            *(_crossing(half_exponents) for half_exponents in ([1], [2], [1, 1])),
+            *(_well(seed) for seed in range(2)),
+            *(_crossing(half_exponents, 1500) for half_exponents in ([1], [2], [1, 1])),
             *(_regression(dim) for dim in (5, 50)),
-            *(_stratum(shape, 1500) for shape in _STRATA[:2]),
-            *(_deep_linear(seed, *_SMALL) for seed in range(8)),
+            *(_stratum(shape, 1200) for shape in _STRATA[:2]),
+            *(_deep_linear(seed, *_SMALL) for seed in range(7)),
         ]
     if name == "full":
         return [
             *(_well(seed) for seed in range(10)),
-            *(_crossing(half_exponents) for half_exponents in ([1], [2], [3], [1, 0], [1, 1], [1, 2], [1, 1, 1])),
+            *(_crossing(half_exponents, 4000) for half_exponents in _CROSSINGS),
             *(_regression(dim) for dim in (2, 5, 10, 20, 50, 100)),
             *(_stratum(shape, 3000) for shape in _STRATA),
             *(_deep_linear(seed, *_MIDDLE) for seed in range(90)),
@@ -171,7 +174,7 @@ def _well(seed: int) -> Case:
     return Case(f"Gaussian well {seed}", "Gaussian well", polynomial, ("well", curvatures), exact, 1, 20, settings)
 
 
-def _crossing(half_exponents: list[int]) -> Case:
+def _crossing(half_exponents: list[int], draws: int) -> Case:
     exact = learning_coefficient.normal_crossing(half_exponents)
     return Case(
         name=f"normal crossing {'·'.join(f'w^{2 * k}' for k in half_exponents)}",
@@ -181,7 +184,7 @@ def _crossing(half_exponents: list[int]) -> Case:
         exact=float(exact.value),
         multiplicity=exact.multiplicity,
         parameters=len(half_exponents),
-        settings={"nbeta": 1e5, "gamma": 1.0, "draws": 4000},
+        settings={"nbeta": 1e5, "gamma": 1.0, "draws": draws},
     )
 
 

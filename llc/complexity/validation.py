@@ -42,7 +42,7 @@ def validate(
         jobs: worker processes; by default one a core. seed: of the chains.
         folder: keeps what is finished as it comes; calling again goes on from there.
     Returns:
-        By `case`: `exact`, `kind`, `multiplicity`, `parameters`; by (`case`, `method`): `llc`, `llc_se`, `llc_low`,
+        By `case`: `exact`, `kind`, `multiplicity`, `parameters`; by (`case`, `estimator`): `llc`, `llc_se`, `llc_low`,
         `llc_high`, `verdict`, `reason`, `gradients`, `seconds`.
     Raises:
         InvalidInput: an unknown suite or method.
@@ -147,10 +147,10 @@ def label(cases: Sequence[Case], methods: Sequence[str], rows: Sequence[Sequence
     }
     for name, said in _COLUMNS.items():
         values = [[row[name] for row in of_case] for of_case in rows]
-        data[name] = (("case", "method"), values, {"long_name": said, "units": "s" if name == "seconds" else "1"})
+        data[name] = (("case", "estimator"), values, {"long_name": said, "units": "s" if name == "seconds" else "1"})
     coords = {
         "case": ("case", [case.name for case in cases], {"long_name": "case", "units": "1"}),
-        "method": ("method", list(methods), {"long_name": "method", "units": "1"}),
+        "estimator": ("estimator", list(methods), {"long_name": "sampler, or devinterp", "units": "1"}),
     }
     return xr.Dataset(data, coords)
 
@@ -159,7 +159,7 @@ def scores(result: xr.Dataset) -> dict[str, float]:
     """What one method's results add up to.
 
     Args:
-        result: what `validate` returns, with one method selected.
+        result: what `validate` returns, with one estimator selected.
     Returns:
         `median_error`, `p95_error`, `worst_error`: relative, over estimates that are called `converged` (all that are
         finite, for a method without verdicts);
@@ -189,7 +189,7 @@ def scores(result: xr.Dataset) -> dict[str, float]:
 
 def format_validation(result: xr.Dataset) -> str:
     """The result as text: a line a case for the first method, what that adds up to by kind, and the methods' scores."""
-    first = result.isel(method=0)
+    first = result.isel(estimator=0)
     lines = [f"{'case':58s} {'exact':>8s} {'estimate':>17s} {'interval':>19s} {'error':>7s} {'gradients':>9s}  verdict"]
     for i in range(result.sizes["case"]):
         row = first.isel(case=i)
@@ -201,9 +201,9 @@ def format_validation(result: xr.Dataset) -> str:
         )
     lines += ["", _SCORES_HEADER]
     for kind in dict.fromkeys(first.kind.values.tolist()):
-        lines.append(_score_line(f"{first.method.item()}, {kind}", first.where(first.kind == kind, drop=True)))
-    for method in result.method.values:
-        lines.append(_score_line(f"{method}, all", result.sel(method=method)))
+        lines.append(_score_line(f"{first.estimator.item()}, {kind}", first.where(first.kind == kind, drop=True)))
+    for estimator in result.estimator.values:
+        lines.append(_score_line(f"{estimator}, all", result.sel(estimator=estimator)))
     lines.append(
         "Errors, order and coverage are over estimates called converged; failed counts the others. "
         "devinterp gives no verdict: all its finite numbers count."
