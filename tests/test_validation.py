@@ -153,7 +153,8 @@ def test_scores_by_hand():
 def test_every_method_has_its_own_score():
     """Two methods, the second ten times worse: a line each, and a panel each."""
     first = fake_result()
-    second = first.assign(llc=first.llc * 10).assign_coords(estimator=["sgld"])
+    tenfold = {name: first[name] * 10 for name in ("llc", "llc_low", "llc_high")}
+    second = first.assign(tenfold).assign_coords(estimator=["sgld"])
     both = xr.concat([first, second], "estimator", data_vars="minimal")
     said = [line for line in validation.format_validation(both).splitlines() if ", all" in line]
     assert "10.0%" in said[0]
