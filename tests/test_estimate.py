@@ -440,7 +440,7 @@ def by_position(model, batch):
 def test_the_estimate_by_position_comes_from_the_same_draws():
     """Their mean is λ̂, and each is within four of its standard errors of nβ h_k Var(w_k)/2."""
     curvatures = [4.0, 0.5]
-    tree = llc.estimate_llc(TwoWells(curvatures), by_position, data(), nbeta=NBETA, gamma=GAMMA, draws=3000)
+    tree = llc.estimate_llc(TwoWells(curvatures), by_position, data(), nbeta=NBETA, gamma=GAMMA, draws=2000)
     assert tree.llc_position.dims == ("position",)
     assert tree.position.values.tolist() == [1, 2]
     assert float(tree.llc_position.mean()) == pytest.approx(float(tree.llc), rel=1e-6)
@@ -512,7 +512,7 @@ def test_a_well_that_steepens_has_its_step_cut():
         def forward(self):
             return self.weight.square().square().sum() / 4
 
-    tree = llc.estimate_llc(Quartic(), well_loss, data(), nbeta=1e6, gamma=1.0, draws=6000)
+    tree = llc.estimate_llc(Quartic(), well_loss, data(), nbeta=1e6, gamma=1.0, draws=2500)
     assert "diverged" not in str(tree.verdict.values)
     assert abs(float(tree.llc) - 0.25) < 4 * float(tree.llc_se)
     assert float(tree.step_over_limit) < 0.7
