@@ -516,3 +516,16 @@ def test_a_well_that_steepens_has_its_step_cut():
     assert "diverged" not in str(tree.verdict.values)
     assert abs(float(tree.llc) - 0.25) < 4 * float(tree.llc_se)
     assert float(tree.step_over_limit) < 0.7
+
+
+def test_how_far_chains_have_gone_is_gauged():
+    """Short chains on flat directions have gone next to nothing of the way, whatever R̂ says; long ones all of it."""
+    flat = Well(torch.diag(torch.tensor([1e4, 1e4, 0.0, 0.0, 0.0, 0.0])))
+    short = llc.estimate_llc(flat, well_loss, data(), nbeta=NBETA, gamma=0.1, draws=40)
+    assert float(short.explored) < 0.25
+    assert str(short.verdict.values) == "drifting"
+    # Nothing is left for the prior in a regular model, and so there is nothing to gauge.
+    steep = Well(100 * torch.eye(5))
+    assert np.isnan(float(llc.estimate_llc(steep, well_loss, data(), nbeta=NBETA, gamma=0.1, draws=100).explored))
+    even = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=1.0, gamma=GAMMA, draws=1500)
+    assert abs(float(even.explored) - 1) < 0.25

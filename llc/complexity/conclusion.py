@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 import numpy as np
+from arviz_stats.base import array_stats
 
 from llc.complexity import diagnostics
 from llc.complexity.verdict import RHAT_LIMIT, Evidence, judge
@@ -126,13 +127,18 @@ def _step_excess(kernel: ModuleType, settings: dict, traces: Chains, chain: int)
 
 
 def _explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> dict[int, float]:
-    """γE‖w − w*‖²/(P − nβE[(w − w*)·∇L]) by kind of start; NaN where the prior holds under a tenth."""
+    """γE‖w − w*‖²/(P − nβE[(w − w*)·∇L]) by kind of start; NaN where the prior may hold under a tenth of P.
+
+    The mean of (w − w*)·∇U has an error too: with few parameters or draws, three of them are allowed for.
+    """
     found = {}
     for kind in np.unique(traces.superchain[traces.survivors]):
         chains = _of_kind(traces, kind)
         prior = gamma * float(np.mean(np.square(traces.distance[chains, warmup:])))
-        left = parameters - (float(np.mean(traces.virial[chains, warmup:])) - prior)
-        found[int(kind)] = prior / left if left > 0.1 * parameters else math.nan
+        virial = traces.virial[chains, warmup:]
+        left = parameters - (float(np.mean(virial)) - prior)
+        certain = 0.1 * parameters + 3 * float(array_stats.mcse(virial, method="mean"))
+        found[int(kind)] = prior / left if left > certain else math.nan
     return found
 
 
