@@ -18,7 +18,7 @@ import llc
 from llc import store
 from llc.complexity import presets
 from llc.complexity.measure import estimate_numbers
-from llc.complexity.over_training import LLCConfig, study_point
+from llc.complexity.study import LLCConfig, study_point
 from llc.parallel import available_cores, quiet, run_units
 
 HERE = Path(__file__).resolve().parent

@@ -1,6 +1,7 @@
 """What every config shares: frozen, strict about keys and types, and one clear sentence when something is wrong."""
 
 import math
+import numbers
 import tomllib
 from typing import Annotated, Any, Self, cast, get_args
 
@@ -27,7 +28,7 @@ class Config(BaseModel):
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**values)
+            super().__init__(**{name: _plain(value) for name, value in values.items()})
         except ValidationError as error:
             raise InvalidConfig(_innermost(error), type(self)) from None
 
@@ -104,6 +105,17 @@ def all_keys(config: type[BaseModel], prefix: str = "") -> list[str]:
         if not nested:
             keys.append(prefix + name)
     return keys
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of other libraries, such as NumPy's, as Python's own: strict types would refuse them."""
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(one) for one in value)
+    if type(value) in (bool, int, float):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def _without_none(table: Table) -> Table:

@@ -1,6 +1,7 @@
 """Named random streams: the library never touches a global generator."""
 
 import hashlib
+import numbers
 
 import torch
 
@@ -12,6 +13,7 @@ def generator(*key: object) -> torch.Generator:
     overlap by accident (seeds 0, 1, 2… added to one another would) and do not depend on how work is split over
     processes or devices. Numbers are always drawn on the CPU and moved, so that devices agree too.
     """
+    key = tuple(int(part) if isinstance(part, numbers.Integral) else part for part in key)  # NumPy's print otherwise
     digest = hashlib.sha256(repr(key).encode()).digest()
     # torch takes seeds below 2^63
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -310,6 +310,15 @@ def test_gradients_are_taken_even_where_the_caller_has_switched_them_off():
     assert float(tree.llc_raw) > 0
 
 
+def test_numbers_of_numpy_are_numbers():
+    plain = {"nbeta": 40.0, "gamma": 5.0, "chains": 2, "draws": 20, "seed": 3}
+    given = {name: np.array(value)[()] for name, value in plain.items()} | {"nbeta": np.float32(40)}
+    first, second = (llc.estimate_llc(diagonal_well(), well_loss, data(), **settings) for settings in (plain, given))
+    assert first.posterior.llc.identical(second.posterior.llc)
+    with pytest.raises(InvalidInput, match="chains = 0 given"):
+        llc.estimate_llc(diagonal_well(), well_loss, data(), chains=np.int64(0))
+
+
 def test_bad_step_size_is_named():
     with pytest.raises(InvalidInput, match="step_size = -1 given"):
         llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, step_size=-1)
@@ -516,6 +525,7 @@ def test_a_well_that_steepens_has_its_step_cut():
     assert "diverged" not in str(tree.verdict.values)
     assert abs(float(tree.llc) - 0.25) < 4 * float(tree.llc_se)
     assert float(tree.step_over_limit) < 0.7
+    assert tree.attrs["step_size"] < 0.1  # as the chains ended with it: at w* it would have been 0.8
 
 
 def test_how_far_chains_have_gone_is_gauged():

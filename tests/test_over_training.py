@@ -8,7 +8,8 @@ import xarray as xr
 from conftest import SMALL_LLC
 
 import llc
-from llc.complexity import choose_steps, over_training
+from llc.complexity import choose_steps, study
+from llc.complexity.measure import estimate_numbers
 from llc.complexity.verdict import VERDICTS
 from llc.errors import EstimateFailed, InvalidInput, StoreError
 
@@ -42,10 +43,10 @@ def test_a_verdict_is_stored_whole(own):
 def test_an_estimate_is_what_the_single_call_gives(finished):
     """The same checkpoint through the public single-model function, with the recorded settings."""
     run = finished.run(4)
-    settings = over_training.LLCConfig.from_table(llc.store.read_table(finished.path / "llc.toml"))
+    settings = study.LLCConfig.from_table(llc.store.read_table(finished.path / "llc.toml"))
     task = llc.training.RunConfig.from_table(run.config).task
     with llc.parallel.torch_threads(1):  # as the workers have
-        single = over_training.estimate_numbers(
+        single = estimate_numbers(
             llc.load_model(run, 60),
             llc.behaviour.sequence_losses,
             task.sample(64, stream="llc"),
@@ -147,9 +148,9 @@ def test_one_gamma_serves_all_checkpoints(finished):
 def test_nll_is_the_scaled_loss(finished):
     run = llc.training.RunConfig.from_table(finished.run(4).config)
     model, batch = llc.load_model(finished.run(4), 60), run.task.sample(5)
-    plain = over_training.run_loss(run, over_training.LLCConfig())(model, batch)
-    scaled = over_training.run_loss(run, over_training.LLCConfig(loss="nll"))(model, batch)
-    by_position = over_training.run_loss(run, over_training.LLCConfig(loss="nll", positions=True))(model, batch)
+    plain = study.run_loss(run, study.LLCConfig())(model, batch)
+    scaled = study.run_loss(run, study.LLCConfig(loss="nll"))(model, batch)
+    by_position = study.run_loss(run, study.LLCConfig(loss="nll", positions=True))(model, batch)
     torch.testing.assert_close(by_position.mean(1), scaled)
     torch.testing.assert_close(scaled, plain * 3 / (2 * 0.125))
 

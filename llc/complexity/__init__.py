@@ -4,14 +4,10 @@ from llc.complexity.calibration import Calibration, Point, calibrate
 from llc.complexity.calibration_labels import calibration_dataset, format_calibration
 from llc.complexity.estimate import estimate_llc
 from llc.complexity.known_cases import suite
-from llc.complexity.over_training import (
-    LLCConfig,
-    calibrate_experiment,
-    choose_steps,
-    estimate_llc_over_training,
-    settings_from,
-)
+from llc.complexity.over_training import estimate_llc_over_training
 from llc.complexity.settings import SamplingConfig
+from llc.complexity.study import LLCConfig, choose_steps, settings_from
+from llc.complexity.study_calibration import calibrate_experiment
 from llc.complexity.validation import format_validation, scores, validate
 
 __all__ = [

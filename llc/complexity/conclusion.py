@@ -162,7 +162,7 @@ def _of_kind(traces: Chains, kind: int) -> list[int]:
 
 def _step_over_limit(kernel: ModuleType, settings: dict, traces: Chains) -> float:
     """Step size over the stability limit: at w*, or where a surviving chain was, whichever is larger."""
-    at_center = min(settings["step_size"], *(ended["step_size"] for ended in traces.settings))
+    at_center = min(ended["step_size"] for ended in traces.settings)
     seen = [traces.step_over_limit[chain] for chain in traces.survivors]
     return float(np.fmax.reduce([at_center / kernel.stability_limit(settings["curvature"], settings["gamma"]), *seen]))
 

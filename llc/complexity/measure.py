@@ -1,6 +1,7 @@
 """One estimate of λ̂ at one w*, in plain numbers: target, curvature, chains, conclusion."""
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -69,7 +70,7 @@ def estimate_numbers(
         "num_samples": target.num_samples,
         "num_parameters": target.num_parameters,
         "curvature": curvature,
-        **settings,
+        **_ended_with(traces.settings),
     }
     return conclude(
         replace(traces, gradients=target.gradients),
@@ -80,6 +81,11 @@ def estimate_numbers(
         max_rhat=config.max_rhat,
         reference_losses=reference_losses,
     )
+
+
+def _ended_with(settings: list[dict[str, float]]) -> dict[str, float]:
+    """The sampler's settings at the end of warm-up and cuts: the median over chains, where they differ."""
+    return {name: statistics.median_low(of_chain[name] for of_chain in settings) for name in settings[0]}
 
 
 def _affordable_probes(target: Target, draws: int) -> int:

@@ -1,0 +1,51 @@
+"""Calibration on a few checkpoints of an experiment, and the files that come of it."""
+
+from collections.abc import Sequence
+
+import xarray as xr
+
+from llc import store
+from llc.complexity.calibration import NBETA_FACTORS, RADII, Calibration, calibrate
+from llc.complexity.calibration_labels import calibration_dataset
+from llc.complexity.study import LLCConfig, choose_steps, evenly, study_point, trained_runs
+from llc.errors import InvalidInput
+from llc.parallel import Report, quiet
+
+
+def calibrate_experiment(
+    experiment: store.Experiment,
+    *,
+    steps: str | Sequence[int] = "last",
+    points: int = 3,
+    radii: Sequence[float] = RADII,
+    nbeta_factors: Sequence[float] = NBETA_FACTORS,
+    report: Report = quiet,
+    **settings,
+) -> tuple[Calibration, xr.Dataset]:
+    """Choose nβ, γ and the step size of a study on a few of its checkpoints; see `calibrate`.
+
+    Writes `calibration.nc` (every trial, with traces) and `calibration.toml` (what `settings_from` reads).
+
+    Args:
+        steps: as for `estimate_llc_over_training`. points: how many checkpoints to use, spread over runs and steps.
+        settings: the fields of `LLCConfig` that are not to be chosen.
+    Raises:
+        InvalidInput: a setting that does not fit. StoreError: nothing is trained yet.
+        EstimateFailed: no setting will do; the reasons are given.
+    """
+    if points < 1:
+        raise InvalidInput(f"points = {points} given, expected a whole number from 1 up")
+    config = LLCConfig(**settings)
+    runs = trained_runs(experiment)
+    places = evenly([(run, step) for run in runs for step in choose_steps(steps, run)], points)
+    chosen = [study_point(run, step, config) for run, step in places]
+    key = (config.seed, "calibrate")
+    found = calibrate(chosen, config, radii=radii, nbeta_factors=nbeta_factors, key=key, report=report)
+    dataset = calibration_dataset(found)
+    with store.folder_lock(experiment.path):
+        about = {**experiment.config, "llc": found.settings.to_table()}
+        written = store.write_dataset(experiment.path / "calibration.nc", dataset, about)
+        # The trials were short; how long to run is for the estimates to say.
+        chosen_table = {name: value for name, value in found.settings.to_table().items() if name != "draws"}
+        store.write_table(experiment.path / "calibration.toml", chosen_table)
+    return found, written
