@@ -29,6 +29,10 @@ _VERDICT_MARKERS = {
     "step-size-biased": "h",
     "none": "P",
 }
+# What an estimate is drawn from.
+_ESTIMATE = ("llc", "llc_low", "llc_high")
+# Relative errors of a validation are shown up to so many per cent.
+_ERROR_SHOWN = 30
 # Checkpoints averaged to draw a trajectory; the data itself is never smoothed.
 _SMOOTHING = 5
 
@@ -133,26 +137,28 @@ def trajectories(pca: xr.Dataset) -> Figure:
 
 
 def validation(result: xr.Dataset) -> Figure:
-    """Estimates against exact learning coefficients, with 90 % intervals, by kind of problem; a panel a method."""
+    """Estimates against exact learning coefficients, and how far off they are, with 90 % intervals; a column a method.
+
+    Coloured by kind of problem. In the lower row, what is off by more than its axis shows is left out.
+    """
     methods = [str(method) for method in result.estimator.values]
-    figure, panels = _figure(len(methods), width=5.2 * len(methods) + 2, height=5.2)
-    kinds = list(dict.fromkeys(str(kind) for kind in result.kind.values))
+    number = len(methods)
+    figure, panels = _figure(2 * number, width=5.2 * number + 2, height=8.6, columns=number)
+    kinds = sorted(set(result.kind.values.tolist()), key=lambda kind: (kind.startswith("deep"), kind))
     colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
     reach = [0.7 * float(result.exact.min()), 1.4 * float(result.exact.max())]
-    for axes, method in zip(panels, methods, strict=True):
-        axes.plot(reach, reach, color="black", linewidth=0.8, linestyle="--")
+    shape = {"xscale": "log", "xlim": reach, "xlabel": "exact learning coefficient λ"}
+    for absolute, relative, method in zip(panels[:number], panels[number:], methods, strict=True):
+        absolute.plot(reach, reach, color="black", linewidth=0.8, linestyle="--")
+        relative.axhline(0, color="black", linewidth=0.8, linestyle="--")
         of_method = result.sel(estimator=method)
-        for case in (of_method.isel(case=i) for i in range(result.sizes["case"])):
-            _estimate_point(axes, float(case.exact), case, colours[str(case.kind.item())])
-        axes.set(
-            xscale="log",
-            yscale="log",
-            xlim=reach,
-            ylim=reach,
-            xlabel="exact learning coefficient λ",
-            ylabel="estimate λ̂",
-            title=f"{method}: estimates with 90 % intervals",
-        )
+        percent = of_method.assign({name: 100 * (of_method[name] / of_method.exact - 1) for name in _ESTIMATE})
+        for i in range(result.sizes["case"]):
+            for axes, cases in ((absolute, of_method), (relative, percent)):
+                case = cases.isel(case=i)
+                _estimate_point(axes, float(case.exact), case, colours[case.kind.item()])
+        absolute.set(**shape, yscale="log", ylim=reach, ylabel="estimate λ̂", title=f"{method}, with 90 % intervals")
+        relative.set(**shape, ylim=(-_ERROR_SHOWN, _ERROR_SHOWN), ylabel="λ̂/λ − 1 (%)")
     handles = [_line(colours[kind], kind) for kind in kinds]
     verdicts = sorted({str(verdict) for verdict in result.verdict.values.ravel()})
     _legend(figure, handles + [_verdict_handle(panels[0], verdict) for verdict in verdicts])

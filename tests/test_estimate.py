@@ -379,6 +379,9 @@ def test_burn_in_is_found():
     found = diagnostics.detect_warmup(climb + 0.5 * draw.normal(size=(4, 400)))
     assert 40 <= found <= 100
     assert diagnostics.detect_warmup(draw.normal(size=(4, 400))) <= 40
+    # Two chains that still come down to the other two: nothing tells where burn-in ends, and half goes.
+    falling = 50 * np.exp(-np.arange(400) / 300) * np.array([0, 0, 1, 1])[:, None]
+    assert diagnostics.detect_warmup(falling + draw.normal(size=(4, 400))) == 200
 
 
 def test_a_gamma_that_leaves_only_the_prior_is_named():
@@ -479,7 +482,7 @@ def test_the_whole_datasets_loss_is_looked_at_when_asked():
     seen = tree["sample_stats"].full_llc
     warm = int(tree.warmup)
     assert seen.notnull().any("chain").values.nonzero()[0].tolist() == [60 - warm + place for place in (19, 39, 59)]
-    with pytest.raises(InvalidInput, match="every 61 draws asked for, expected 1 to draws = 60"):
+    with pytest.raises(InvalidInput, match="every 61 draws asked for, expected every 1 to 60"):
         llc.estimate_llc(model, squared_errors, batch, gamma=5.0, draws=60, full_loss_every=61)
 
 

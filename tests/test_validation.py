@@ -89,7 +89,8 @@ def test_others_get_the_same_number_of_gradients(tmp_path):
     assert rows[2]["verdict"] == "none"
     assert 0.5 < rows[2]["llc"] / case.exact < 2
     # Finished methods are kept: the same call again reads them, timings and all.
-    assert validation._validate_case(case, ["kinetic", "sgld", "devinterp"], 0, tmp_path) == rows
+    again = validation._validate_case(case, ["kinetic", "sgld", "devinterp"], 0, tmp_path)
+    assert repr(again) == repr(rows)  # NaN is not equal to itself
 
 
 def test_devinterps_estimate_is_its_own():
@@ -159,7 +160,7 @@ def test_every_method_has_its_own_score():
     said = [line for line in validation.format_validation(both).splitlines() if ", all" in line]
     assert "10.0%" in said[0]
     assert "900.0%" in said[1]
-    assert len(plots.validation(both).axes) == 2
+    assert len(plots.validation(both).axes) == 4  # estimates and errors of two methods
 
 
 def test_the_report_and_the_figure():

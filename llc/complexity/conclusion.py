@@ -15,6 +15,9 @@ from llc.sampling import Chains
 
 # Shares of the way gone that differ by less say nothing about the rest of it.
 _LEAST_LEVER = 0.1
+# What λ̂ may still change, as a share of it, for each share of the way that is still to go. Measured on deep linear
+# networks with known λ, stopped after a half to nine tenths of the way: λ̂ is a tenth of the rest off, most often low.
+_UNEXPLORED_ERROR = 0.1
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def conclude(
         distance = float(np.mean(traces.distance[kept, warmup:]))
     explored = _explored(traces, gamma, parameters, warmup)
     found = diagnostics.corrected(found, excess)
-    found = diagnostics.widened(found, _unexplored_error(traces, nbeta, explored, warmup))
+    found = diagnostics.widened(found, _unexplored_error(traces, nbeta, found.llc, explored, warmup))
     evidence = Evidence(
         summary=found,
         chains=len(traces.difference),
@@ -142,18 +145,21 @@ def _explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> dic
     return found
 
 
-def _unexplored_error(traces: Chains, nbeta: float, explored: dict[int, float], warmup: int) -> float:
-    """What λ̂ may still do while chains go the rest of their way.
+def _unexplored_error(traces: Chains, nbeta: float, llc: float, explored: dict[int, float], warmup: int) -> float:
+    """What λ̂ may still do while chains go the rest 1 − e of their way: a standard error, not a correction.
 
-    The two kinds of start have gone shares e_0 and e_1 of it and give λ̂_0 and λ̂_1; on a straight line, the rest would
-    change λ̂ by (λ̂_1 − λ̂_0)/(e_1 − e_0)·(1 − e), e the larger share. That is taken for a standard error, not for a
-    correction. 0 where the shares are too near each other to tell.
+    A tenth of the rest, times λ̂; or more, where the two kinds of start show it: they have gone shares e_0 and e_1 and
+    give λ̂_0 and λ̂_1, and on a straight line the rest would change λ̂ by (λ̂_1 − λ̂_0)/(e_1 − e_0)·(1 − e).
     """
-    if len(explored) < 2 or not abs(explored[1] - explored[0]) > _LEAST_LEVER:
+    gone = [share for share in explored.values() if math.isfinite(share)]
+    if not gone:
         return 0.0
-    means = [nbeta * float(np.mean(traces.difference[_of_kind(traces, kind), warmup:])) for kind in (0, 1)]
-    slope = (means[1] - means[0]) / (explored[1] - explored[0])
-    return abs(slope) * max(0.0, 1 - max(explored.values()))
+    rest = max(0.0, 1 - max(gone))
+    slope = _UNEXPLORED_ERROR * abs(llc)
+    if len(gone) == 2 and abs(gone[1] - gone[0]) > _LEAST_LEVER:
+        means = [nbeta * float(np.mean(traces.difference[_of_kind(traces, kind), warmup:])) for kind in (0, 1)]
+        slope = max(slope, abs((means[1] - means[0]) / (gone[1] - gone[0])))
+    return slope * rest
 
 
 def _of_kind(traces: Chains, kind: int) -> list[int]:

@@ -11,6 +11,8 @@ INTERVAL = 0.90
 # Standard error of a predicted excess, as a share of it, to which the excess's own share of λ̂ is added: the prediction
 # is of first order, and what it leaves out is of the size of its square.
 EXCESS_ERROR = 0.1
+# Effective draws a chain below which the place of the largest effective sample is chance.
+_LEAST_EFFECTIVE = 5
 
 
 @dataclass(frozen=True)
@@ -105,17 +107,21 @@ def detect_warmup(traces: np.ndarray) -> int:
     """The number of leading draws to set aside: that which leaves the largest effective sample (Chodera 2016).
 
     Dropping too few draws leaves a trend, which makes ArviZ's ESS of the mean small; dropping too many wastes draws.
-    At most half of the draws are dropped: a trend that is longer than that is for the verdict to name.
+    At most half of the draws are dropped: a trend that is longer than that is for the verdict to name. So much goes
+    too where chains are so far apart that no choice leaves five effective draws a chain: sizes that small do not tell
+    one choice from another.
 
     Args:
         traces: (chain, draw), finite.
     """
-    draws = traces.shape[1]
+    chains, draws = traces.shape
     if draws < 40:
         return draws // 2
     candidates = np.unique(np.linspace(0, draws // 2, 21).astype(int))
     sizes = [float(array_stats.ess(traces[:, start:], method="mean")) for start in candidates]
-    return int(candidates[int(np.nanargmax(sizes))]) if np.isfinite(sizes).any() else draws // 2
+    if not np.nanmax([*sizes, 0.0]) >= _LEAST_EFFECTIVE * chains:
+        return draws // 2
+    return int(candidates[int(np.nanargmax(sizes))])
 
 
 def _rhat_nested(traces: np.ndarray, superchain: np.ndarray | None) -> float:

@@ -39,7 +39,7 @@ class Case:
 # small factors still count, and directions that the data hold are far narrower.
 _NBETA, _GAMMA = 1e4, 2.0
 # Draws of four chains, of the classes of about 500 (quick suite), 1,000 and 10,000 parameters.
-_SMALL, _MIDDLE, _LARGE = (200, 600, 1200), (700, 1400, 4000), (8000, 12000, 4000)
+_SMALL, _MIDDLE, _LARGE = (200, 600, 1200), (700, 1400, 6000), (8000, 12000, 6000)
 
 
 _CROSSINGS = ([1], [2], [3], [1, 0], [1, 1], [1, 2], [1, 1, 1])

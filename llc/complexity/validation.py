@@ -43,7 +43,7 @@ def validate(
         folder: keeps what is finished as it comes; calling again goes on from there.
     Returns:
         By `case`: `exact`, `kind`, `multiplicity`, `parameters`; by (`case`, `estimator`): `llc`, `llc_se`, `llc_low`,
-        `llc_high`, `verdict`, `reason`, `gradients`, `seconds`.
+        `llc_high`, `explored` (NaN for devinterp), `verdict`, `reason`, `gradients`, `seconds`.
     Raises:
         InvalidInput: an unknown suite or method.
     """
@@ -96,7 +96,7 @@ def _own(case: Case, sampler: str, seed: int) -> dict:
     config = SamplingConfig(sampler=sampler, chains=_CHAINS, **case.settings)
     estimate = estimate_numbers(*case.build(*case.arguments), config, key=(seed, "validate", case.name))
     row = {name: getattr(estimate.summary, name) for name in ("llc", "llc_se", "llc_low", "llc_high")}
-    return row | {name: getattr(estimate, name) for name in ("verdict", "reason", "gradients")}
+    return row | {name: getattr(estimate, name) for name in ("explored", "verdict", "reason", "gradients")}
 
 
 def _peer(case: Case, gradients: float, seed: int) -> dict:
@@ -132,6 +132,7 @@ _COLUMNS = {
     "llc_se": "standard error of llc",
     "llc_low": "lower end of the 90 % interval of llc",
     "llc_high": "upper end of the 90 % interval of llc",
+    "explored": "share of the way that the prior lets chains go that they have gone",
     "verdict": "what the estimate is worth",
     "reason": "why",
     "gradients": "gradients computed",
@@ -146,7 +147,7 @@ def label(cases: Sequence[Case], methods: Sequence[str], rows: Sequence[Sequence
         for name, said in _CASE_COLUMNS.items()
     }
     for name, said in _COLUMNS.items():
-        values = [[row[name] for row in of_case] for of_case in rows]
+        values = [[row.get(name, math.nan) for row in of_case] for of_case in rows]
         data[name] = (("case", "estimator"), values, {"long_name": said, "units": "s" if name == "seconds" else "1"})
     coords = {
         "case": ("case", [case.name for case in cases], {"long_name": "case", "units": "1"}),

@@ -140,7 +140,7 @@ def run_chains(
     steps = warmup + draws
     if probe_every is not None:
         if not 1 <= probe_every <= draws:
-            raise InvalidInput(f"every {probe_every} draws asked for, expected 1 to draws = {draws}")
+            raise InvalidInput(f"a look at every {probe_every} draws asked for, expected every 1 to {draws} (draws)")
         probed = tuple(range(warmup + probe_every - 1, steps, probe_every))
     else:
         probed = tuple(warmup + round((i + 1) * draws / probes) - 1 for i in range(probes))

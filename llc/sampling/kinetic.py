@@ -11,6 +11,9 @@ from llc.sampling.target import Evaluation
 
 # The share of λ̂ that minibatch noise may add before friction is raised.
 HEAT_SHARE = 0.1
+# How many times over a chain is to forget its energy. Fewer, and R̂ cannot tell chains that agree from chains that do
+# not; more friction than that, and chains crawl through the directions that the data leave free.
+_FORGETS = 20
 
 
 class State(NamedTuple):
@@ -78,11 +81,11 @@ def stability_limit(curvature: float, gamma: float) -> float:
 
 
 def default_settings(curvature: float, gamma: float, draws: int) -> dict[str, float]:
-    """h at two fifths of the stability limit, 0.8/√(nβ h_max + γ); α = max(10√γ, 30/(h·draws)), at most 1/(2h).
+    """h at two fifths of the stability limit, 0.8/√(nβ h_max + γ); α = max(2√γ, 20/(h·draws)), at most 1/(2h).
 
     In a quadratic well any stable h would do. Wells that steepen as a chain moves out heat chains that come near the
-    limit, hence the distance. Directions that only γ holds relax in a time α/γ, which asks for α = 2√γ; the others
-    forget their energy in 1/α, of which the draws should hold some thirty; minibatches too ask for a large α.
+    limit, hence the distance. Directions that only γ holds relax in a time α/γ, soonest at α = 2√γ; the others forget
+    their energy in 1/α, of which the draws should hold some twenty; minibatches ask for a large α (see `adapted`).
 
     Args:
         curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian.
@@ -112,4 +115,4 @@ def exploring(settings: dict[str, float], gamma: float) -> dict[str, float]:
 
 
 def _least_friction(step_size: float, gamma: float, draws: int) -> float:
-    return min(max(10 * math.sqrt(gamma), 30 / (step_size * draws)), 0.5 / step_size)
+    return min(max(2 * math.sqrt(gamma), _FORGETS / (step_size * draws)), 0.5 / step_size)

@@ -3,7 +3,7 @@
 import copy
 import fnmatch
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -96,6 +96,7 @@ class Target:
         control_variates: bool = False,
         parameters: Sequence[str] | None = None,
     ) -> None:
+        _check_model(model)
         self.data = check_data(data)
         self.num_samples = data_length(self.data)
         hint = f"; for n = {self.num_samples} sequences the usual choice is n/log n"
@@ -261,9 +262,9 @@ def check_data(data: Data) -> tuple[Tensor, ...] | Dataset:
     """Data in a form that `Target` takes, or InvalidInput."""
     if isinstance(data, Dataset):
         if not hasattr(data, "__len__") or isinstance(data, IterableDataset):
-            raise InvalidInput(f"data is a {type(data).__name__} expected a map-style dataset with a length")
+            raise InvalidInput(f"data is a {type(data).__name__}, expected a map-style dataset with a length")
     else:
-        data = (data,) if isinstance(data, Tensor) else tuple(data)
+        data = (data,) if isinstance(data, Tensor) else tuple(data) if isinstance(data, Iterable) else ()
         if not data or not all(isinstance(tensor, Tensor) and tensor.ndim for tensor in data):
             raise InvalidInput("data given is neither a tuple of tensors nor a map-style torch dataset")
         lengths = {len(tensor) for tensor in data}
@@ -285,6 +286,7 @@ def moving_parameters(model: nn.Module, patterns: Sequence[str] | None = None) -
     Raises:
         InvalidInput: there are none, or a pattern matches none; the names there are are shown.
     """
+    _check_model(model)
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise InvalidInput("the model has no parameters that require a gradient")
@@ -299,6 +301,11 @@ def moving_parameters(model: nn.Module, patterns: Sequence[str] | None = None) -
         for name, parameter in trainable.items()
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
     }
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(f"model is a {type(model).__name__}, expected a torch.nn.Module")
 
 
 def _check_weights(model: nn.Module, moving: list[nn.Parameter]) -> None:
