@@ -353,7 +353,7 @@ def test_bad_models_losses_and_data_are_named():
         Target(model, squared_errors, (batch[0], batch[1][:3]), **rest)
     with pytest.raises(InvalidInput, match=r"is torch.float16, expected float32"):
         Target(nn.Linear(3, 1).half(), squared_errors, batch, **rest)
-    with pytest.raises(InvalidInput, match="model is a function, expected a torch.nn.Module"):
+    with pytest.raises(InvalidInput, match=r"model is a function, expected a torch\.nn\.Module"):
         Target(squared_errors, squared_errors, batch, **rest)
     with pytest.raises(InvalidInput, match="neither a tuple of tensors nor a map-style torch dataset"):
         Target(model, squared_errors, 5, **rest)
