@@ -159,9 +159,10 @@ def estimate_llc(
     if file is not None:
         settings = {**settings, **_but(ctx, complexity.settings_from(file))}
     with _progress("checkpoints") as report:
-        complexity.estimate_llc_over_training(
+        estimates = complexity.estimate_llc_over_training(
             experiment, steps=steps, jobs=jobs, overwrite=overwrite, report=report, **settings
         )
+    click.echo(complexity.format_estimates(estimates) + "\n")
     _show_summary(experiment)
     _next(f"llc plot {experiment.path}")
 

@@ -14,7 +14,7 @@ import llc
 from cli import main
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["train", "estimate-llc", "pca", "show", "plot", "validate", "demo"]
+COMMANDS = ["train", "estimate-llc", "calibrate", "pca", "show", "plot", "validate", "demo"]
 SMALL_LLC = [
     "--radius",
     "0.3",
@@ -88,6 +88,8 @@ def test_estimate_pca_and_plot(own):
     done = run("estimate-llc", own.path, "--steps", "0,20,60", *SMALL_LLC)
     assert "nothing to do" in done.output
     assert "±" in done.output
+    said = str(own.llc.reason.sel(num_tasks=4, seed=0, step=20).item())
+    assert said in done.output  # every verdict with its reason
     done = run("pca", own.path, "--sequences", 8)
     assert "Variance explained by component" in done.output
     assert "figures/pca.png" in run("plot", own.path, "--figure", "pca").output

@@ -409,6 +409,7 @@ def test_draws_no_better_than_knowing_nothing_are_delocalised():
     )
     assert str(tree.verdict.values) == "delocalised"
     assert "the zero predictor, 0.01" in str(tree.reason.values)
+    assert float(tree.reference_loss.sel(reference="the zero predictor")) == 0.01
 
 
 def test_a_step_above_the_stability_limit_is_not_converged():

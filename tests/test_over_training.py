@@ -8,7 +8,7 @@ import xarray as xr
 from conftest import SMALL_LLC
 
 import llc
-from llc.complexity import choose_steps, study
+from llc.complexity import choose_steps, format_estimates, study
 from llc.complexity.measure import estimate_numbers
 from llc.complexity.verdict import VERDICTS
 from llc.errors import EstimateFailed, InvalidInput, StoreError
@@ -212,6 +212,29 @@ def test_bad_settings_are_named_and_nothing_is_lost(finished, settings, said):
         llc.estimate_llc_over_training(finished, **settings)
     assert said in str(error.value)
     assert sorted(finished.path.rglob("*")) == before
+
+
+def test_losses_of_what_knows_nothing_are_beside_the_estimate(finished):
+    known = finished.llc.reference_loss.sel(num_tasks=4, seed=0, step=60)
+    xs, ys = llc.training.RunConfig.from_table(finished.run(4).config).task.sample(64, stream="llc")
+    assert float(known.sel(reference="the zero predictor")) == pytest.approx(float(ys.square().mean()))
+    untrained = llc.behaviour.sequence_losses(llc.load_model(finished.run(4), 0), (xs, ys)).detach().mean()
+    assert float(known.sel(reference="the untrained model")) == pytest.approx(float(untrained))
+
+
+def test_a_long_list_names_only_what_needs_a_look():
+    steps = np.arange(50)
+    verdict = np.where(steps == 7, "drifting", "converged").astype(object)
+    number = (("num_tasks", "seed", "step"), np.ones((1, 1, 50)))
+    words = {"verdict": verdict, "reason": np.where(steps == 7, "no plateau", "plateau").astype(object)}
+    data = dict.fromkeys(("llc", "llc_low", "llc_high"), number)
+    data |= {name: (("num_tasks", "seed", "step"), value[None, None]) for name, value in words.items()}
+    found = xr.Dataset(data, {"num_tasks": [np.inf], "seed": [0], "step": steps})
+    lines = format_estimates(found).splitlines()
+    assert len(lines) == 3
+    assert lines[1].split() == ["inf", "0", "7", "1.00", "1.00", "1.00", "drifting:", "no", "plateau"]
+    assert lines[2] == "49 others are converged"
+    assert len(format_estimates(found.isel(step=slice(0, 20))).splitlines()) == 21
 
 
 def test_positions_and_patterns_over_training(own):

@@ -4,6 +4,7 @@ from llc.complexity.calibration import Calibration, Point, calibrate
 from llc.complexity.calibration_labels import calibration_dataset, format_calibration
 from llc.complexity.estimate import estimate_llc
 from llc.complexity.known_cases import suite
+from llc.complexity.listing import format_estimates
 from llc.complexity.over_training import estimate_llc_over_training
 from llc.complexity.settings import SamplingConfig
 from llc.complexity.study import LLCConfig, choose_steps, settings_from
@@ -22,6 +23,7 @@ __all__ = [
     "estimate_llc",
     "estimate_llc_over_training",
     "format_calibration",
+    "format_estimates",
     "format_validation",
     "scores",
     "settings_from",

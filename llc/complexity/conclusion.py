@@ -42,6 +42,7 @@ class Estimate:
     by_position: list[diagnostics.Summary] | None
     chains: Chains
     settings: dict[str, float | int | str] = field(default_factory=dict)
+    reference_losses: dict[str, float] = field(default_factory=dict)
 
 
 def conclude(
@@ -117,6 +118,7 @@ def conclude(
         by_position=_by_position(traces, nbeta, kept, warmup, excess / raw if raw else math.nan),
         chains=traces,
         settings=settings,
+        reference_losses=evidence.reference_losses,
     )
 
 

@@ -59,20 +59,23 @@ def trace_values(estimate: Estimate) -> dict[str, np.ndarray]:
     return {"llc": nbeta * chains.difference, "loss": chains.loss, "distance": chains.distance, "full_llc": full}
 
 
-def position_values(estimate: Estimate) -> dict[str, np.ndarray]:
-    """λ̂ by position (K,), by the names of `BY_POSITION`; empty where the loss has no positions."""
-    found = estimate.by_position or []
-    return {name: np.array([getattr(one, what) for one in found]) for name, (_, what) in BY_POSITION.items() if found}
+def along(estimate: Estimate) -> tuple[dict[str, tuple], dict[str, tuple]]:
+    """What an estimate has along a dim of its own, as variables and coords.
 
-
-def described_position(name: str) -> dict[str, str]:
-    """`long_name` and `units` of a variable in `BY_POSITION`."""
-    return {"long_name": BY_POSITION[name][0], "units": "1"}
-
-
-def position_coord(positions: int) -> tuple:
-    """k = 1…K."""
-    return ("position", np.arange(1, positions + 1), {"long_name": "position k", "units": "1"})
+    λ̂ by `position`, where the loss has positions, and the losses of predictors that know nothing by `reference`.
+    """
+    data: dict[str, tuple] = {}
+    coords: dict[str, tuple] = {}
+    if found := estimate.by_position:
+        for name, (long_name, what) in BY_POSITION.items():
+            values = np.array([getattr(one, what) for one in found])
+            data[name] = ("position", values, {"long_name": long_name, "units": "1"})
+        coords["position"] = ("position", np.arange(1, len(found) + 1), {"long_name": "position k", "units": "1"})
+    if known := estimate.reference_losses:
+        about = {"long_name": "mean loss of a predictor that knows nothing", "units": "loss"}
+        data["reference_loss"] = ("reference", np.array(list(known.values())), about)
+        coords["reference"] = ("reference", list(known), {"long_name": "which predictor", "units": "1"})
+    return data, coords
 
 
 def described(table: dict[str, tuple[str, str]], name: str) -> dict[str, str]:
@@ -84,12 +87,9 @@ def estimate_tree(estimate: Estimate) -> xr.DataTree:
     """The labelled, ArviZ-shaped form of an estimate."""
     chains = estimate.chains
     scalars: dict = {name: ((), value, described(SCALARS, name)) for name, value in scalar_values(estimate).items()}
-    coords = {}
-    for name, values in position_values(estimate).items():
-        scalars[name] = ("position", values, described_position(name))
-        coords = {"position": position_coord(len(values))}
+    data, coords = along(estimate)
     groups = {"": slice(estimate.warmup, None), "warmup_": slice(0, estimate.warmup)}
-    tree: dict[str, xr.Dataset] = {"/": xr.Dataset(scalars, coords, attrs=estimate.settings)}
+    tree: dict[str, xr.Dataset] = {"/": xr.Dataset(scalars | data, coords, attrs=estimate.settings)}
     for prefix, draws in groups.items():
         traces: dict = {
             name: (("chain", "draw"), trace[chains.survivors, draws], described(TRACES, name))

@@ -12,10 +12,8 @@ from llc.complexity.conclusion import Estimate
 from llc.complexity.labels import (
     SCALARS,
     TRACES,
+    along,
     described,
-    described_position,
-    position_coord,
-    position_values,
     scalar_values,
     trace_values,
 )
@@ -121,9 +119,10 @@ def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:
     for name in sorted({"step_size", "friction", "leapfrog_steps", "curvature"} & set(estimate.settings)):
         about = {"long_name": f"{name.replace('_', ' ')} at this checkpoint, the median of its chains", "units": "1"}
         data[name] = (place, np.full((1, 1, 1), float(estimate.settings[name])), about)
-    for name, values in position_values(estimate).items():
-        data[name] = ((*place, "position"), values[None, None, None], described_position(name))
-        coords["position"] = position_coord(len(values))
+    own, own_coords = along(estimate)
+    for name, (dim, values, about) in own.items():
+        data[name] = ((*place, dim), values[None, None, None], about)
+    coords |= own_coords
     for name, trace in trace_values(estimate).items():
         data[f"{name}_trace"] = ((*place, "chain", "draw"), trace[None, None, None], described(TRACES, name))
     return xr.Dataset(data, coords)
