@@ -32,10 +32,10 @@ SEQUENCES = 2**14
 REFERENCE, REFERENCE_CHAINS, REFERENCE_STEPS = Ours(friction=3, batch_size=4096), 3, 220
 # Ours: how many chains of how many steps. The first has the step and friction that `estimate_llc` starts from.
 OURS = {
-    Ours(friction=10, step=0.8): (4, 360),
-    Ours(friction=10, step=0.8, control_variates=False): (4, 300),
+    Ours(friction=2, step=0.8): (4, 360),
+    Ours(friction=2, step=0.8, control_variates=False): (4, 300),
     Ours(friction=5): (4, 320),
-    Ours(friction=2): (4, 200),
+    Ours(friction=10, step=0.8): (4, 360),
 }
 # How many seeds of `estimate_llc` itself, by draws.
 ESTIMATES = {50: 1, 100: 1}
