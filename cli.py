@@ -330,7 +330,8 @@ def demo(out: Path, jobs: int | None) -> None:
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
     click.echo(f"2/4  llc estimate-llc {out} --steps {steps} {options}")
     with _progress("checkpoints") as report:
-        complexity.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, report=report, **settings)
+        estimates = complexity.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, report=report, **settings)
+    click.echo(complexity.format_estimates(estimates))
     click.echo(f"3/4  llc pca {out}")
     with _progress("checkpoints") as report:
         development.joint_pca(experiment, report=report)
