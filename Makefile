@@ -4,6 +4,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable
+# Two tests at a time, each on one thread.
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
 export MPLBACKEND := Agg
 
 .PHONY: demo test check slow clean
@@ -12,7 +14,7 @@ demo: $(READY) ## train, estimate, analyse and draw the tiny preset into runs/de
 	$(VENV)/bin/llc demo --out runs/demo
 
 test: $(READY_DEV) ## every test but those marked slow
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 slow: $(READY_DEV) ## the tests marked slow
 	$(VENV)/bin/python -m pytest -m slow
@@ -21,7 +23,7 @@ check: $(READY_DEV) ## format, lint, types, fast tests
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
