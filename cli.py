@@ -275,8 +275,17 @@ def plot(folder: Path, figures: tuple[str, ...]) -> None:
 @click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and devinterp where installed]")
 @click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
+@click.option(
+    "--problems",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Draw of the problems: another number gives other networks, data and wells.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
-def validate(suite: str, sampler: str, against: str | None, out: Path, seed: int, jobs: int | None) -> None:
+def validate(
+    suite: str, sampler: str, against: str | None, out: Path, seed: int, problems: int, jobs: int | None
+) -> None:
     """Hold the estimator against exact learning coefficients on this machine.
 
     Gaussian wells, normal crossings, regular regression, two-layer networks off the lowest stratum and deep linear
@@ -287,6 +296,7 @@ def validate(suite: str, sampler: str, against: str | None, out: Path, seed: int
     Examples:
       llc validate --suite quick
       llc validate --suite full --against ""
+      llc validate --problems 1
     """
     from importlib.util import find_spec
 
@@ -295,13 +305,20 @@ def validate(suite: str, sampler: str, against: str | None, out: Path, seed: int
     if against is None:
         against = "sgld,devinterp" if find_spec("devinterp") else "sgld"
     others = [method.strip() for method in against.split(",") if method.strip() not in {"", sampler}]
-    name = f"validate_{suite}_{sampler}"
+    name = f"validate_{suite}_{sampler}" + (f"_problems{problems}" if problems else "")
     unfinished = out / f"{name}.unfinished"
     with _progress("cases") as report:
         result = complexity.validate(
-            suite, methods=(sampler, *others), seed=seed, jobs=jobs, folder=unfinished, report=report
+            suite,
+            methods=(sampler, *others),
+            seed=seed,
+            problems=problems,
+            jobs=jobs,
+            folder=unfinished,
+            report=report,
         )
-    store.write_dataset(out / f"{name}.nc", result, {"suite": suite, "sampler": sampler, "seed": seed})
+    settings = {"suite": suite, "sampler": sampler, "seed": seed, "problems": problems}
+    store.write_dataset(out / f"{name}.nc", result, settings)
     plots.save_figure(plots.validation(result), out / f"{name}.png")
     shutil.rmtree(unfinished, ignore_errors=True)
     click.echo(complexity.format_validation(result))

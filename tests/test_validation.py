@@ -24,8 +24,9 @@ def test_true_points_lie_on_the_lowest_stratum(widths, rank):
     torch.testing.assert_close(model(x), x @ product.T)
 
 
-def test_strata_have_the_ranks_they_say():
-    for case in known_cases.suite("full"):
+@pytest.mark.parametrize("problems", [0, 1])
+def test_strata_have_the_ranks_they_say(problems):
+    for case in known_cases.suite("full", problems):
         if case.kind == "two-layer stratum":
             model, _, _ = case.build(*case.arguments)
             (m, h, n), (a, b, r), _, _ = case.arguments
@@ -36,9 +37,9 @@ def test_strata_have_the_ranks_they_say():
             assert case.exact > deep_linear((m, h, n), r).value
 
 
-@pytest.mark.parametrize(("name", "least"), [("quick", 7), ("full", 100)])
-def test_suites_hold_what_they_say(name, least):
-    cases = known_cases.suite(name)
+@pytest.mark.parametrize(("name", "problems", "least"), [("quick", 0, 7), ("full", 0, 100), ("full", 2, 100)])
+def test_suites_hold_what_they_say(name, problems, least):
+    cases = known_cases.suite(name, problems)
     assert len({case.name for case in cases}) == len(cases)
     networks = [case for case in cases if case.kind.startswith("deep linear")]
     assert len(networks) >= least
@@ -51,6 +52,13 @@ def test_suites_hold_what_they_say(name, least):
         assert sum(parameter.numel() for parameter in model.parameters()) == case.parameters
         losses = loss(model, data)
         assert losses.shape == (len(data[0]),)
+
+
+def test_another_draw_shares_only_what_does_not_depend_on_chance():
+    first, second = ({case.name: case for case in known_cases.suite("full", problems)} for problems in (0, 1))
+    for name in set(first) & set(second):
+        same = first[name].arguments == second[name].arguments
+        assert same == (first[name].kind == "normal crossing"), name
 
 
 def test_every_true_point_is_a_minimum():
@@ -175,6 +183,8 @@ def test_the_report_and_the_figure():
 def test_an_unknown_suite_is_named():
     with pytest.raises(InvalidInput, match=r"unknown suite quik; did you mean quick\?"):
         known_cases.suite("quik")
+    with pytest.raises(InvalidInput, match="problems = -1 given"):
+        known_cases.suite("quick", problems=-1)
 
 
 @pytest.mark.parametrize("methods", [["devinterp", "kinetic"], ["kinetic", "kinetic"], []])

@@ -30,6 +30,7 @@ def validate(
     methods: Sequence[str] = ("kinetic", "sgld", DEVINTERP),
     jobs: int | None = None,
     seed: int = 0,
+    problems: int = 0,
     folder: Path | None = None,
     report: Report = quiet,
 ) -> xr.Dataset:
@@ -40,12 +41,13 @@ def validate(
         methods: samplers of `llc.sampling`, and `devinterp` for its SGLD with its own estimator. All of them get the
             gradients that the first one takes.
         jobs: worker processes; by default one a core. seed: of the chains.
+        problems: another number draws other problems of the same kinds (see `known_cases.suite`).
         folder: keeps what is finished as it comes; calling again goes on from there.
     Returns:
         By `case`: `exact`, `kind`, `multiplicity`, `parameters`; by (`case`, `estimator`): `llc`, `llc_se`, `llc_low`,
         `llc_high`, `explored` (NaN for devinterp), `verdict`, `reason`, `gradients`, `seconds`.
     Raises:
-        InvalidInput: an unknown suite or method.
+        InvalidInput: an unknown suite or method; negative `problems`.
     """
     for method in methods:
         if method not in {*SAMPLERS, DEVINTERP}:
@@ -56,7 +58,7 @@ def validate(
         )
     if not methods or methods[0] == DEVINTERP or len(set(methods)) < len(methods):
         raise InvalidInput(f"methods = {list(methods)} given, expected a sampler first, and each method once")
-    cases = suite(name)
+    cases = suite(name, problems)
     # The longest first, so that the workers end together.
     order = sorted(range(len(cases)), key=lambda i: -cases[i].parameters)
     units = [(cases[i], tuple(methods), seed, folder) for i in order]
