@@ -67,6 +67,19 @@ class TestSet:
     references: dict[str, Tensor]
 
 
+# Sequences of the probe whose predictions are kept where weights are not.
+PROBE_SEQUENCES = 512
+
+
+def probe(task: AnyTask, sequences: int = PROBE_SEQUENCES) -> Batch:
+    """The fixed inputs on which runs of a sweep are compared: sequences of the root task q_1, (B, K, D) and (B, K).
+
+    Fewer than `PROBE_SEQUENCES` are the first of those.
+    """
+    xs, ys = task.with_num_tasks(1).sample(max(sequences, PROBE_SEQUENCES), stream="probe")
+    return xs[:sequences], ys[:sequences]
+
+
 def test_sets(task: AnyTask, sequences: int) -> dict[str, TestSet]:
     """The test sets of q_M, q_∞ and q_1 that belong to a task; those of q_∞ and q_1 are the same for every M."""
     sources = {"id": task, "ood": task.with_num_tasks(None), "root": task.with_num_tasks(1)}

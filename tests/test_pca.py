@@ -4,13 +4,18 @@ from conftest import small_config
 from sklearn.decomposition import PCA
 
 import llc
+from llc import behaviour
 from llc.development import fit_pca
-from llc.development.pca import predictions, probe_sequences
+from llc.development.pca import predictions
 from llc.errors import InvalidInput
 
 
+def probe_of(run, sequences):
+    return behaviour.probe(llc.training.RunConfig.from_table(run.config).task, sequences)
+
+
 def rows_of(experiment, sequences=16):
-    probe = probe_sequences(experiment.runs[0], sequences)
+    probe = probe_of(experiment.runs[0], sequences)
     return np.concatenate([[predictions(run, step, probe) for step in run.steps] for run in experiment.runs])
 
 
@@ -40,7 +45,7 @@ def test_references_are_projected_and_not_fitted(finished):
     """The fit equals one made without them, and differs from one made with them."""
     features, pca = rows_of(finished), finished.pca
     task = llc.training.RunConfig.from_table(finished.run(4).config).task
-    probe = probe_sequences(finished.runs[0], 16)
+    probe = probe_of(finished.runs[0], 16)
     ridge = llc.predictors.ridge(*probe, noise_variance=task.noise_variance).double().numpy().reshape(1, -1)
     dmmse = llc.predictors.dmmse(*probe, tasks=task.tasks, noise_variance=task.noise_variance)
     alone = PCA(4, svd_solver="full").fit(features)
@@ -53,10 +58,26 @@ def test_references_are_projected_and_not_fitted(finished):
 
 
 def test_the_probe_is_the_root_tasks(finished):
-    xs, ys = probe_sequences(finished.runs[-1], 4000)
+    xs, ys = probe_of(finished.runs[-1], 4000)
     root = llc.training.RunConfig.from_table(finished.run(1).config).task.tasks[0]
     residual = (ys - xs @ root).double()
     assert float(residual.var()) == pytest.approx(0.125, rel=4 * (2 / 12000) ** 0.5)
+
+
+def test_a_smaller_probe_is_the_beginning_of_a_larger_one(finished):
+    few, many = probe_of(finished.runs[0], 7), probe_of(finished.runs[0], 512)
+    assert all((a == b[:7]).all() for a, b in zip(few, many, strict=True))
+
+
+def test_predictions_stand_in_for_weights_that_were_not_kept(finished, tmp_path):
+    """The same sweep with a third of its weights gives the same scores at the same steps."""
+    thinned = llc.train(small_config(**{"checkpoints.weights_every": 3}), tmp_path / "thinned", jobs=1)
+    assert len(thinned.run(4).steps) < len(finished.run(4).steps)
+    found = llc.joint_pca(thinned, sequences=16)
+    assert (found.step == finished.pca.step).all()
+    np.testing.assert_allclose(found.score, finished.pca.score, atol=1e-5)
+    with pytest.raises(InvalidInput, match=r"sequences = 513 given, but .* keeps 512 predictions in place of the"):
+        llc.joint_pca(thinned, sequences=513)
 
 
 def test_labels(finished):

@@ -9,7 +9,7 @@ import llc
 def test_the_published_settings_delocalise(tmp_path):
     """ε = 3e-4, nβ = 66.7, γ = 6.67, batch 1024 (Hoogland et al. 2024's regression transformer)."""
     config = llc.presets.hoogland().override(
-        {"training.steps": 4000, "checkpoints.every": 4000, "checkpoints.logarithmic": 2}
+        {"training.steps": 2000, "checkpoints.every": 2000, "checkpoints.logarithmic": 2}
     )
     experiment = llc.train(config, tmp_path / "hoogland", jobs=1)
     found = llc.estimate_llc_over_training(
@@ -22,10 +22,10 @@ def test_the_published_settings_delocalise(tmp_path):
         batch_size=1024,
         num_samples=2048,
         chains=2,
-        draws=300,
+        draws=250,
         warmup=300,
         jobs=1,
     ).squeeze()
-    assert float(experiment.metrics.loss_id.isel(step=-1).mean()) < 2.5
+    assert float(experiment.metrics.loss_id.isel(step=-1).mean()) < 2.8  # 4.5 at the start, the zero predictor 4.2
     assert str(found.verdict.values) == "delocalised", str(found.reason.values)
     assert float(found.loss_sampled) > 4.1

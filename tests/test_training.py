@@ -13,7 +13,7 @@ import llc
 from llc import behaviour
 from llc.errors import Interrupted, StoreError
 from llc.parallel import quiet
-from llc.training import RunConfig, TrainingDiverged, TrainingFailed, checkpoint_steps, loop, train_run
+from llc.training import RunConfig, TrainingDiverged, TrainingFailed, checkpoint_steps, loop, train_run, weight_steps
 
 # A run of a few seconds that saves its state at every checkpoint, for tests that kill it.
 _VICTIM = """
@@ -247,6 +247,47 @@ def test_a_damaged_state_is_named(tmp_path, monkeypatch):
     assert llc.Run(tmp_path / "run").finished
 
 
+def test_thinned_weights_are_the_grid_and_the_best(tmp_path, monkeypatch):
+    """Behaviour at all steps, weights at every fifth, the last and t_crit; stopped and resumed at many places."""
+    settings = {"checkpoints.every": 5, "training.learning_rate": 0.05, "training.steps": 100}
+    dense, thin = run_config(**settings), run_config(**settings, **{"checkpoints.weights_every": 5})
+    with llc.parallel.torch_threads(1):
+        train_run(tmp_path / "dense" / "run", dense)
+        for stop in (0, 1, 20, 20, 20):
+            asked = iter([False] * stop + [True])
+            monkeypatch.setattr(loop, "check_interrupt", lambda asked=asked: next(asked))
+            with pytest.raises(Interrupted):
+                train_run(tmp_path / "thin" / "run", thin)
+        monkeypatch.undo()
+        train_run(tmp_path / "thin" / "run", thin)
+    dense_run, thin_run = llc.Run(tmp_path / "dense" / "run"), llc.Run(tmp_path / "thin" / "run")
+    critical = int(thin_run.metrics.step_critical.item())
+    assert critical not in weight_steps(thin), "choose settings whose best step is off the grid"
+    assert thin_run.steps == sorted({*weight_steps(thin), critical})
+    assert thin_run.recorded_steps == dense_run.steps == checkpoint_steps(thin)
+    assert thin_run.metrics.drop_attrs().identical(dense_run.metrics.drop_attrs())
+    for step in thin_run.steps:
+        assert all(torch.equal(value, dense_run.weights(step)[name]) for name, value in thin_run.weights(step).items())
+    probe = behaviour.probe(thin.task)
+    for step in set(thin_run.recorded_steps) - set(weight_steps(thin)):
+        expected = behaviour.predict(llc.load_model(dense_run, step), *probe)
+        assert torch.equal(thin_run.predictions(step), expected)
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "predictions"])
+def test_a_lost_file_of_a_thinned_run_is_made_again(tmp_path, folder):
+    config = small_config(**{"checkpoints.weights_every": 3})
+    experiment = llc.train(config, tmp_path / "thin", jobs=1)
+    run = experiment.run(4)
+    steps = run.steps
+    lost = {"checkpoints": steps[0], "predictions": (set(run.recorded_steps) - set(steps)).pop()}[folder]
+    (run.path / folder / f"{lost:06d}.safetensors").unlink()
+    assert not run.finished
+    llc.train(config, experiment.path, jobs=1)
+    assert run.finished
+    assert run.steps == steps
+
+
 def test_divergence_is_named_and_spares_the_other_runs(tmp_path):
     config = small_config(**{"training.learning_rate": 1e30, "training.warmup_steps": 0})
     with pytest.raises(TrainingFailed, match=r"3 of 3 runs failed: M=1,seed=0: .* not finite at step"):
@@ -270,3 +311,8 @@ def test_the_estimate_of_disk_is_near(finished):
     used = sum(path.stat().st_size for path in finished.path.rglob("checkpoints/*"))
     needed = llc.training.sweep.disk_needed(small_config())
     assert used < needed < 4 * used + 2**20
+    large = llc.presets.carroll()
+    dense, thin = (
+        llc.training.sweep.disk_needed(large.override({"checkpoints.weights_every": every})) for every in (1, 100)
+    )
+    assert dense / 100 < thin < dense / 30

@@ -35,20 +35,20 @@ def joint_pca(
     """
     if sequences < 1:
         raise InvalidInput(f"sequences = {sequences} given, expected at least 1")
-    runs = [run for run in experiment.runs if run.steps]
+    runs = [run for run in experiment.runs if run.recorded_steps]
     if not runs:
         raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
-    rows = sum(len(run.steps) for run in runs)
+    rows = sum(len(run.recorded_steps) for run in runs)
     settings = {**experiment.config, "pca": {"components": components, "sequences": sequences, "checkpoints": rows}}
     with store.folder_lock(experiment.path):
         if store.made_with(experiment.path / "pca.nc", settings):
             report("pca", 0, 0, f"{experiment.path / 'pca.nc'} holds just this already; nothing to do")
             return experiment.pca
-        probe = probe_sequences(runs[0], sequences)
+        probe = behaviour.probe(RunConfig.from_table(runs[0].config).task, sequences)
         features: list[np.ndarray] = []
         for run in runs:
             report("pca", sum(len(part) for part in features), rows, run.name)
-            features.append(np.stack([predictions(run, step, probe) for step in run.steps]))
+            features.append(np.stack([predictions(run, step, probe) for step in run.recorded_steps]))
         fit = fit_pca(np.concatenate(features), components)
         scores = [_label_scores(run, fit.transform(part)) for run, part in zip(runs, features, strict=True)]
         # Runs that differ in their seed alone share their dMMSE_M.
@@ -76,15 +76,22 @@ def fit_pca(features: np.ndarray, components: int) -> PCA:
     return PCA(components, svd_solver="full").fit(features)
 
 
-def probe_sequences(run: store.Run, sequences: int) -> behaviour.Batch:
-    """The fixed inputs: sequences of the root task q_1, the same for every run of a sweep."""
-    task = RunConfig.from_table(run.config).task
-    return task.with_num_tasks(1).sample(sequences, stream="probe")
-
-
 def predictions(run: store.Run, step: int, probe: behaviour.Batch) -> np.ndarray:
-    """f(w): the predictions on the probe, stacked to one float64 vector of B·K."""
-    return behaviour.predict(load_model(run, step), *probe).double().flatten().numpy()
+    """f(w): the predictions on the probe, stacked to one float64 vector of B·K.
+
+    Raises:
+        InvalidInput: the weights at this step were not kept, and the predictions that were are too few.
+    """
+    if step in run.steps:
+        found = behaviour.predict(load_model(run, step), *probe)
+    else:
+        found = run.predictions(step)[: len(probe[1])]
+    if len(found) < len(probe[1]):
+        raise InvalidInput(
+            f"sequences = {len(probe[1])} given, but {run.path} keeps {len(found)} predictions in place of the weights "
+            f"of step {step} (checkpoints.weights_every); expected at most {len(found)}"
+        )
+    return found.double().flatten().numpy()
 
 
 def _project_references(run: store.Run, probe: behaviour.Batch, fit: PCA) -> dict[str, np.ndarray]:
@@ -96,7 +103,9 @@ def _project_references(run: store.Run, probe: behaviour.Batch, fit: PCA) -> dic
 
 def _label_scores(run: store.Run, scores: np.ndarray) -> xr.Dataset:
     num_tasks = None if np.isinf(run.num_tasks) else int(run.num_tasks)
-    coords = behaviour.run_coords([num_tasks], [run.seed], run.steps) | {"component": _components(scores.shape[1])}
+    coords = behaviour.run_coords([num_tasks], [run.seed], run.recorded_steps) | {
+        "component": _components(scores.shape[1])
+    }
     data = {
         "score": (
             ("num_tasks", "seed", "step", "component"),

@@ -18,9 +18,9 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"{step:06d}.safetensors"
 
 
-def checkpoint_step(path: Path) -> int:
-    """The step that a checkpoint's file name says."""
-    return int(path.stem)
+def checkpoint_steps(folder: Path) -> list[int]:
+    """The steps that a folder has checkpoints of, ascending."""
+    return sorted(int(path.stem) for path in folder.glob("[0-9]*.safetensors"))
 
 
 def write_checkpoint(path: Path, weights: Weights, *, step: int, config_hash: str) -> None:

@@ -8,9 +8,10 @@ from typing import cast
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 from llc.errors import StoreError
-from llc.store.checkpoints import Weights, checkpoint_path, checkpoint_step, read_checkpoint
+from llc.store.checkpoints import Weights, checkpoint_path, checkpoint_steps, read_checkpoint
 from llc.store.results import read_dataset
 from llc.store.tables import Table, differences, flat, read_table, table_hash, write_table
 
@@ -68,12 +69,22 @@ class Run:
     @property
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
-        return sorted(checkpoint_step(path) for path in self.checkpoints.glob("[0-9]*.safetensors"))
+        return checkpoint_steps(self.checkpoints)
+
+    @property
+    def recorded_steps(self) -> list[int]:
+        """Steps that have a checkpoint or, where weights were thinned out, predictions on the probe, ascending."""
+        return sorted({*self.steps, *checkpoint_steps(self.predicted)})
 
     @property
     def checkpoints(self) -> Path:
         """The folder of the weights."""
         return self.path / "checkpoints"
+
+    @property
+    def predicted(self) -> Path:
+        """The folder of the predictions that stand in for weights that were not kept."""
+        return self.path / "predictions"
 
     @property
     def metrics(self) -> xr.Dataset:
@@ -82,11 +93,15 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether training came to its end (`step_critical` is written last) and every checkpoint is there."""
+        """Whether training came to its end (`step_critical` is written last) and all it recorded is there."""
         if not (self.path / "metrics.nc").exists():
             return False
         metrics = self.metrics
-        return "step_critical" in metrics and set(metrics.step.values.tolist()) <= set(self.steps)
+        return (
+            "step_critical" in metrics
+            and int(metrics.step_critical.item()) in self.steps
+            and set(metrics.step.values.tolist()) <= set(self.recorded_steps)
+        )
 
     def weights(self, step: int) -> Weights:
         """The weights at one step.
@@ -96,6 +111,15 @@ class Run:
         """
         self.check_step(step)
         return read_checkpoint(checkpoint_path(self.checkpoints, step), config_hash=self.config_hash)
+
+    def predictions(self, step: int) -> Tensor:
+        """Predictions on the probe at a step whose weights were not kept, (sequence, position).
+
+        Raises:
+            StoreError: there are none, or they are damaged.
+        """
+        path = checkpoint_path(self.predicted, step)
+        return read_checkpoint(path, config_hash=self.config_hash)["predictions"]
 
     def check_step(self, step: int) -> None:
         """Raise StoreError, naming the nearest steps, unless there is a checkpoint at this one."""

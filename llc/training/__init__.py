@@ -8,8 +8,10 @@ from llc.training.config import (
     SweepConfig,
     TrainingConfig,
     checkpoint_steps,
+    weight_steps,
 )
-from llc.training.loop import TrainingDiverged, train_run
+from llc.training.loop import train_run
+from llc.training.recorder import TrainingDiverged
 from llc.training.schedules import learning_rate
 from llc.training.sweep import TrainingFailed, count_parameters, load_model, train
 
@@ -28,4 +30,5 @@ __all__ = [
     "load_model",
     "train",
     "train_run",
+    "weight_steps",
 ]

@@ -47,15 +47,19 @@ class TrainingConfig(Config):
 
 
 class CheckpointsConfig(Config):
-    """Which steps are kept: {0, every, 2·every, …, T} ∪ {⌊T^{j/(n−1)}⌋, j = 0 … n−1}.
+    """Which steps are recorded: {0, every, 2·every, …, T} ∪ {⌊T^{j/(n−1)}⌋, j = 0 … n−1}.
 
     Args:
         every: spacing of the linear part.
         logarithmic: n, the size of the logarithmic part (many of its early members coincide); 0 for none.
+        weights_every: where disks are small, keep the weights of every so many of these steps only, beside those of
+            the last and of t_crit. Behaviour is recorded at all of them, and so are the predictions that the joint
+            PCA needs; λ̂ needs weights.
     """
 
     every: int = Field(ge=1)
     logarithmic: int = Field(0, ge=0)
+    weights_every: int = Field(1, ge=1)
 
     @field_validator("logarithmic")
     @classmethod
@@ -132,7 +136,7 @@ class ExperimentConfig(Config):
 
 
 def checkpoint_steps(config: RunConfig | ExperimentConfig) -> list[int]:
-    """The steps at which checkpoints are kept, ascending; step 0 and the last are always among them."""
+    """The steps that are recorded, ascending; step 0 and the last are always among them."""
     last, grid = config.training.steps, config.checkpoints
     if last // grid.every + grid.logarithmic > MOST_CHECKPOINTS:
         raise InvalidInput(
@@ -142,6 +146,12 @@ def checkpoint_steps(config: RunConfig | ExperimentConfig) -> list[int]:
     linear = {0, last, *range(0, last, grid.every)}
     logarithmic = {_floor_power(last, j, grid.logarithmic - 1) for j in range(grid.logarithmic)}
     return sorted(linear | logarithmic)
+
+
+def weight_steps(config: RunConfig | ExperimentConfig) -> list[int]:
+    """Those of `checkpoint_steps` whose weights are kept, wherever t_crit turns out to be."""
+    steps = checkpoint_steps(config)
+    return sorted({*steps[:: config.checkpoints.weights_every], steps[-1]})
 
 
 def _floor_power(base: int, j: int, n: int) -> int:

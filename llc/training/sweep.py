@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from llc import models, store
+from llc import behaviour, models, store
 from llc.errors import LLCError, StoreError
 from llc.parallel import Report, available_cores, default_jobs, quiet, raise_failures, run_units
-from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps
+from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
 from llc.training.loop import train_run
 
 
@@ -90,9 +90,10 @@ def check_not_inside_run(out: Path) -> None:
 def disk_needed(config: ExperimentConfig) -> int:
     """Bytes that a sweep's checkpoints, states and metrics will take, within a few per cent."""
     weights = 4 * count_parameters(config)
-    steps = len(checkpoint_steps(config))
+    steps, kept = len(checkpoint_steps(config)), len(weight_steps(config))
+    predictions = (steps - kept) * 4 * behaviour.PROBE_SEQUENCES * config.task.num_examples
     metrics = steps * config.task.num_examples * 8 * 12
-    return len(config.runs()) * (steps * (weights + 4096) + 3 * weights + metrics)
+    return len(config.runs()) * (steps * 4096 + (kept + 4) * weights + predictions + metrics)
 
 
 def count_parameters(config: ExperimentConfig) -> int:

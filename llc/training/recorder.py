@@ -1,0 +1,161 @@
+"""What is kept of one run while it trains: checkpoints, behaviour, and the state to go on from."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llc import behaviour, models, store
+from llc.errors import LLCError, StoreError
+from llc.training.config import RunConfig, checkpoint_steps, weight_steps
+from llc.training.schedules import learning_rate
+
+LOWER = "lower training.learning_rate (--set training.learning_rate=…) and train in a new folder"
+
+
+class TrainingDiverged(LLCError):
+    """The loss or the weights stopped being finite."""
+
+
+class State(NamedTuple):
+    """Where a run that was stopped goes on: the next step, and the model's and the optimiser's state."""
+
+    step: int
+    model: dict[str, Tensor]
+    optimiser: dict
+
+
+class Recorder:
+    """Writes one run's folder while something else trains it.
+
+    At every step of `checkpoint_steps` it keeps the weights, or predictions on the probe where weights are thinned out,
+    and a row of behaviour. `resume.pt` is saved now and then, after the rows that belong to it.
+
+    Attributes:
+        run, config: of the folder. steps: those to record.
+
+    Raises:
+        StoreError: the folder belongs to another config, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        store.claim(folder, store.RUN_FILE, config.to_table())
+        self.run, self.config = store.Run(folder), config
+        self.steps = set(checkpoint_steps(config))
+        self._weights = set(weight_steps(config))
+        self._sets = behaviour.test_sets(config.task, config.behaviour.sequences)
+        self._references = behaviour.reference_losses(self._sets)
+        self._probe = behaviour.probe(config.task)
+        self._rows: dict[int, dict[str, np.ndarray]] = {}
+
+    @property
+    def note(self) -> str:
+        """The latest losses, for a progress line."""
+        row = self._rows[max(self._rows)]
+        return f"loss in distribution {row['loss_id'].mean():.3f}, out of it {row['loss_ood'].mean():.3f}"
+
+    def record(self, model: nn.Module, step: int) -> None:
+        """Keep what belongs to a step, unless it is there already.
+
+        The weights of the best step so far are kept whatever the grid says.
+
+        Raises:
+            TrainingDiverged: weights are not finite. StoreError: the disk is full, or not to be written.
+        """
+        if step not in self.steps or (step in self._rows and self._path(step).exists()):
+            return
+        if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+            raise TrainingDiverged(f"{self.run.name}: weights are not finite at step {step}; {LOWER}")
+        self._rows[step] = {
+            **behaviour.evaluate(model, self._sets),
+            "learning_rate": np.array(learning_rate(self.config.training, step)),
+            "weight_norm": np.array(_norm(model)),
+        }
+        if step not in self._weights:
+            self._write(self._path(step), {"predictions": behaviour.predict(model, *self._probe)}, step)
+        if step in self._weights or self._critical() == step:
+            self._write(store.checkpoint_path(self.run.checkpoints, step), model.state_dict(), step)
+
+    def save(self, state: State) -> None:
+        """Save the state to go on from. Metrics first: whatever `resume.pt` says has been done is then on disk."""
+        store.write_dataset(self._metrics_path, self._dataset(), self.run.config)
+        with store.atomic_path(self._state_path) as scratch:
+            torch.save(state._asdict(), scratch)
+        self._thin_out()
+
+    def load(self) -> State | None:
+        """The state to go on from; None if nothing was saved, or if something recorded before it is gone.
+
+        Training again from 0 gives the same bits, so a file that was lost or deleted is simply made anew.
+        """
+        if not self._state_path.exists() or not self._metrics_path.exists():
+            return None
+        try:
+            found = torch.load(self._state_path, weights_only=True)
+            state = State(found["step"], found["model"], found["optimiser"])
+        except Exception as error:  # torch raises many kinds for a damaged file
+            reason = str(error).splitlines()[0]
+            raise StoreError(
+                f"{self._state_path} is damaged ({reason}); delete it to train this run again from step 0"
+            ) from None
+        if not all(self._path(before).exists() for before in self.steps if before < state.step):
+            return None
+        data = store.read_dataset(self._metrics_path).squeeze(["num_tasks", "seed"])
+        for step in data.step.values[data.step.values <= state.step]:
+            row = data.sel(step=step)
+            self._rows[int(step)] = {str(name): row[name].values for name in data if "step" in data[name].dims}
+        if self._critical() not in self.run.steps:
+            self._rows.clear()
+            return None
+        return state
+
+    def finish(self, model: nn.Module) -> None:
+        """Write all rows with the step of the smallest OOD loss and how much was lost since."""
+        dataset = self._dataset()
+        critical = self._critical()
+        earlier = models.build(self.config.model, self.config.task)
+        earlier.load_state_dict(self.run.weights(critical))
+        rise, rise_se = behaviour.paired_rise(earlier, model, self._sets["ood"])
+        said = {
+            "step_critical": (critical, "step of the smallest OOD loss, t_crit", "1"),
+            "rise_ood": (rise, "OOD loss at the last step minus at t_crit, on the same sequences", "y^2"),
+            "rise_ood_se": (rise_se, "standard error of rise_ood, paired over sequences", "y^2"),
+        }
+        for name, (value, long_name, units) in said.items():
+            dataset[name] = (("num_tasks", "seed"), [[value]], {"long_name": long_name, "units": units})
+        store.write_dataset(self._metrics_path, dataset, self.run.config)
+        self._thin_out()
+
+    def _critical(self) -> int:
+        """t_crit so far: the step of the smallest OOD loss, the first if there are several."""
+        means = {step: self._rows[step]["loss_ood"].mean() for step in sorted(self._rows)}
+        return min(means, key=lambda step: np.nan_to_num(means[step], nan=np.inf))
+
+    def _thin_out(self) -> None:
+        """Delete weights that were the best for a while. Only once a state that knows of better ones is saved."""
+        for step in set(self.run.steps) & (self.steps - self._weights - {self._critical()}):
+            store.checkpoint_path(self.run.checkpoints, step).unlink()
+
+    def _dataset(self):
+        task = self.config.task
+        return behaviour.metrics_dataset(self._rows, self._references, num_tasks=task.num_tasks, seed=self.config.seed)
+
+    def _path(self, step: int) -> Path:
+        return store.checkpoint_path(self.run.checkpoints if step in self._weights else self.run.predicted, step)
+
+    def _write(self, path: Path, tensors: dict[str, Tensor], step: int) -> None:
+        store.write_checkpoint(path, tensors, step=step, config_hash=self.run.config_hash)
+
+    @property
+    def _metrics_path(self) -> Path:
+        return self.run.path / "metrics.nc"
+
+    @property
+    def _state_path(self) -> Path:
+        return self.run.path / "resume.pt"
+
+
+def _norm(model: nn.Module) -> float:
+    return float(torch.linalg.vector_norm(torch.cat([p.detach().double().flatten() for p in model.parameters()])))
