@@ -1,5 +1,6 @@
 """What the estimator, and others, make of problems with known learning coefficients."""
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ def validate(
         `llc_high`, `explored` (NaN for devinterp), `verdict`, `reason`, `gradients`, `seconds`.
     Raises:
         InvalidInput: an unknown suite or method; negative `problems`.
+        StoreError: `folder` cannot be written, or another process is at work in it.
     """
     for method in methods:
         if method not in {*SAMPLERS, DEVINTERP}:
@@ -64,12 +66,13 @@ def validate(
     units = [(cases[i], tuple(methods), seed, folder) for i in order]
     rows: dict[int, list[dict]] = {}
     failures = []
-    for outcome in run_units(_validate_case, units, jobs=jobs or default_jobs(len(units)), report=report):
-        if outcome.error:
-            failures.append(outcome.error)
-        else:
-            rows[order[outcome.index]] = outcome.result
-            report("cases", len(rows), len(cases), cases[order[outcome.index]].name)
+    with store.folder_lock(folder) if folder else contextlib.nullcontext():
+        for outcome in run_units(_validate_case, units, jobs=jobs or default_jobs(len(units)), report=report):
+            if outcome.error:
+                failures.append(outcome.error)
+            else:
+                rows[order[outcome.index]] = outcome.result
+                report("cases", len(rows), len(cases), cases[order[outcome.index]].name)
     raise_failures(failures, f"{len(failures)} of {len(cases)} cases could not be run", InvalidInput)
     return label([cases[i] for i in sorted(rows)], methods, [rows[i] for i in sorted(rows)])
 
