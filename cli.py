@@ -71,14 +71,21 @@ def main(debug: bool) -> None:
 
 
 @main.command()
-@click.option("--preset", default="tiny", show_default=True, help="tiny, hoogland or carroll.")
+@click.option("--preset", default="tiny", show_default=True, help="tiny, small, hoogland, raventos or carroll.")
 @click.option("--out", type=FOLDER, default=None, help="Folder of the experiment.  [default: runs/PRESET]")
 @click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities, such as 1,4,16,inf.")
 @click.option("--seeds", metavar="S,S,…", default=None, help="Seeds of initial weights and data, such as 0,1.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--plan", is_flag=True, help="Only say what it would take: disk, FLOPs, and time from a short probe.")
 def train(
-    preset: str, out: Path | None, num_tasks: str | None, seeds: str | None, settings: tuple[str, ...], jobs: int | None
+    preset: str,
+    out: Path | None,
+    num_tasks: str | None,
+    seeds: str | None,
+    settings: tuple[str, ...],
+    jobs: int | None,
+    plan: bool,
 ) -> None:
     """Train a sweep of runs and save dense checkpoints.
 
@@ -88,6 +95,7 @@ def train(
     Examples:
       llc train --preset tiny --out runs/tiny
       llc train --out runs/mine --num-tasks 1,16,inf --seeds 0,1 --set training.steps=2000
+      llc train --preset carroll --set checkpoints.weights_every=20 --plan
     """
     from llc import training
     from llc.config import parse_setting
@@ -99,9 +107,12 @@ def train(
         overrides["sweep.num_tasks"] = _numbers("--num-tasks", num_tasks, also=("inf",))
     if seeds is not None:
         overrides["sweep.seeds"] = _numbers("--seeds", seeds)
-    config = config.override(overrides)
+    config, out = config.override(overrides), out or Path("runs") / preset
+    if plan:
+        click.echo(f"{out}\n{training.plan(config, out, jobs=jobs)}")
+        return
     with _progress("steps") as report:
-        experiment = training.train(config, out or Path("runs") / preset, jobs=jobs, report=report)
+        experiment = training.train(config, out, jobs=jobs, report=report)
     _show_summary(experiment)
     _next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}", f"llc plot {experiment.path}")
 

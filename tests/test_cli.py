@@ -84,6 +84,13 @@ def test_train_and_show(tmp_path):
     assert "training.steps = 60" in run("show", out / "M=1,seed=0").output
 
 
+def test_a_plan_writes_nothing(tmp_path):
+    said = run("train", "--out", tmp_path / "planned", "--plan", *flags(small_config())).output
+    assert "3, " in said
+    assert "about" in said
+    assert not (tmp_path / "planned").exists()
+
+
 def test_estimate_pca_and_plot(own):
     done = run("estimate-llc", own.path, "--steps", "0,20,60", *SMALL_LLC)
     assert "nothing to do" in done.output

@@ -294,25 +294,3 @@ def test_divergence_is_named_and_spares_the_other_runs(tmp_path):
         llc.train(config, tmp_path / "hot", jobs=1)
     with pytest.raises(TrainingDiverged):
         train_run(tmp_path / "alone", config.runs()[0], quiet)
-
-
-def test_too_little_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage())
-    with pytest.raises(StoreError, match=r"its disk has 1 KiB free"):
-        llc.train(small_config(), tmp_path / "full")
-    assert not (tmp_path / "full").exists()
-
-
-class _Usage:
-    free = 1024
-
-
-def test_the_estimate_of_disk_is_near(finished):
-    used = sum(path.stat().st_size for path in finished.path.rglob("checkpoints/*"))
-    needed = llc.training.sweep.disk_needed(small_config())
-    assert used < needed < 4 * used + 2**20
-    large = llc.presets.carroll()
-    dense, thin = (
-        llc.training.sweep.disk_needed(large.override({"checkpoints.weights_every": every})) for every in (1, 100)
-    )
-    assert dense / 100 < thin < dense / 30

@@ -11,14 +11,16 @@ from llc.training.config import (
     weight_steps,
 )
 from llc.training.loop import train_run
+from llc.training.plan import Plan, count_parameters, plan
 from llc.training.recorder import TrainingDiverged
 from llc.training.schedules import learning_rate
-from llc.training.sweep import TrainingFailed, count_parameters, load_model, train
+from llc.training.sweep import TrainingFailed, load_model, train
 
 __all__ = [
     "BehaviourConfig",
     "CheckpointsConfig",
     "ExperimentConfig",
+    "Plan",
     "RunConfig",
     "SweepConfig",
     "TrainingConfig",
@@ -28,6 +30,7 @@ __all__ = [
     "count_parameters",
     "learning_rate",
     "load_model",
+    "plan",
     "train",
     "train_run",
     "weight_steps",

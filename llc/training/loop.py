@@ -36,9 +36,7 @@ def train_run(folder: Path, config: RunConfig, report: Report = quiet) -> None:
         return
 
     model = models.build(config.model, config.task, config.seed)
-    optimiser = torch.optim.Adam(
-        model.parameters(), betas=(config.training.betas[0], config.training.betas[1]), fused=True
-    )
+    optimiser = adam(model, config)
     recorder = Recorder(Path(folder), config)
     step = 0
     state = recorder.load()
@@ -60,14 +58,19 @@ def train_run(folder: Path, config: RunConfig, report: Report = quiet) -> None:
             raise Interrupted(f"{run.name} stopped at step {step}")
         if step % 20 == 0:
             report(run.name, step, last, recorder.note)
-        _update(model, optimiser, config, step, run.name)
+        update(model, optimiser, config, step, run.name)
         step += 1
 
     recorder.finish(model)
     report(run.name, last, last, recorder.note)
 
 
-def _update(model: nn.Module, optimiser: torch.optim.Optimizer, config: RunConfig, step: int, name: str) -> None:
+def adam(model: nn.Module, config: RunConfig) -> torch.optim.Adam:
+    """The optimiser of a run."""
+    return torch.optim.Adam(model.parameters(), betas=(config.training.betas[0], config.training.betas[1]), fused=True)
+
+
+def update(model: nn.Module, optimiser: torch.optim.Optimizer, config: RunConfig, step: int, name: str) -> None:
     """One Adam update on the batch of this step."""
     batch = config.task.sample(config.training.batch_size, step, stream=("train", config.seed))
     for group in optimiser.param_groups:

@@ -48,6 +48,32 @@ def hoogland() -> ExperimentConfig:
     )
 
 
+def small() -> ExperimentConfig:
+    """The transient ridge at a size that a laptop trains in an evening and a GPU in minutes: 267,525 parameters."""
+    return ExperimentConfig(
+        preset="small",
+        task=LinearRegression(dim=4, num_examples=8, noise_variance=0.125),
+        model=TransformerConfig(width=128, depth=2, heads=4, mlp_width=256),
+        training=TrainingConfig(steps=20_000, batch_size=256, learning_rate=3e-3, warmup_steps=500),
+        checkpoints=CheckpointsConfig(every=100, logarithmic=150),
+        behaviour=BehaviourConfig(sequences=2048),
+        sweep=SweepConfig(num_tasks=[1, 4, 8, 16, 32, 64, 256, None]),
+    )
+
+
+def raventos() -> ExperimentConfig:
+    """Raventós et al. (2023), arXiv 2306.15063: eight layers, M in octaves up to 2^20; checkpoints as in `carroll`."""
+    return ExperimentConfig(
+        preset="raventos",
+        task=LinearRegression(dim=8, num_examples=16, noise_variance=0.25),
+        model=TransformerConfig(width=128, depth=8, heads=2, mlp_width=512, activation="gelu"),
+        training=TrainingConfig(steps=500_000, batch_size=256, learning_rate=1e-3, schedule="triangle"),
+        checkpoints=CheckpointsConfig(every=100, logarithmic=1000),
+        behaviour=BehaviourConfig(sequences=2048),
+        sweep=SweepConfig(num_tasks=[*(2**power for power in range(1, 21)), None]),
+    )
+
+
 def carroll() -> ExperimentConfig:
     """Carroll et al. (2025), arXiv 2501.17745: 2,654,217 parameters, M in half-octaves up to 2^15, 2203 checkpoints."""
     return ExperimentConfig(
@@ -61,7 +87,14 @@ def carroll() -> ExperimentConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], ExperimentConfig]] = {"tiny": tiny, "hoogland": hoogland, "carroll": carroll}
+# The line to add for a new preset, the smaller ones first.
+PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
+    "tiny": tiny,
+    "small": small,
+    "hoogland": hoogland,
+    "raventos": raventos,
+    "carroll": carroll,
+}
 
 
 def preset(name: str) -> ExperimentConfig:

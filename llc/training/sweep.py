@@ -1,18 +1,17 @@
 """All runs of an experiment, side by side on the cores there are."""
 
 import datetime
-import math
 import platform
-import shutil
 from pathlib import Path
 
 import torch
 
-from llc import behaviour, models, store
+from llc import models, store
 from llc.errors import LLCError, StoreError
 from llc.parallel import Report, available_cores, default_jobs, quiet, raise_failures, run_units
-from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
+from llc.training.config import ExperimentConfig, RunConfig
 from llc.training.loop import train_run
+from llc.training.plan import check_room
 
 
 def train(
@@ -85,40 +84,6 @@ def check_not_inside_run(out: Path) -> None:
     for folder in (out, *out.absolute().parents):
         if (folder / store.RUN_FILE).exists():
             raise StoreError(f"{out} is, or lies in, the single run {folder}; choose a folder outside it")
-
-
-def disk_needed(config: ExperimentConfig) -> int:
-    """Bytes that a sweep's checkpoints, states and metrics will take, within a few per cent."""
-    weights = 4 * count_parameters(config)
-    steps, kept = len(checkpoint_steps(config)), len(weight_steps(config))
-    predictions = (steps - kept) * 4 * behaviour.PROBE_SEQUENCES * config.task.num_examples
-    metrics = steps * config.task.num_examples * 8 * 12
-    return len(config.runs()) * (steps * 4096 + (kept + 4) * weights + predictions + metrics)
-
-
-def count_parameters(config: ExperimentConfig) -> int:
-    """P, the number of parameters of the config's model."""
-    with torch.device("meta"):
-        model = models.build(config.model, config.task)
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def check_room(config: ExperimentConfig, out: Path) -> None:
-    """Raise StoreError if the disk cannot hold what is still to be written."""
-    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    there = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) if out.exists() else 0
-    needed, free = disk_needed(config) - there, shutil.disk_usage(existing).free
-    if needed > free:
-        steps = len(checkpoint_steps(config))
-        raise StoreError(
-            f"{out} needs {_size(needed)} for {len(config.runs())} runs of {steps} checkpoints, but its disk has "
-            f"{_size(free)} free; choose another disk, or fewer checkpoints with --set checkpoints.every=…"
-        )
-
-
-def _size(number: float) -> str:
-    power = min(4, int(math.log(max(number, 1), 1024)))
-    return f"{number / 1024**power:.3g} {['B', 'KiB', 'MiB', 'GiB', 'TiB'][power]}"
 
 
 def load_model(run: store.Run, step: int) -> torch.nn.Module:

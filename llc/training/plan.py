@@ -1,0 +1,162 @@
+"""What a sweep is going to take, before days are spent on it."""
+
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from llc import behaviour, models
+from llc.errors import StoreError
+from llc.parallel import available_cores, default_jobs, torch_threads
+from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
+from llc.training.loop import adam, update
+
+# How long the probe may go on timing steps.
+_PROBE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `train` would do, and what that takes.
+
+    Attributes:
+        runs: their number. parameters: P of each. jobs: workers.
+        steps: updates a run. batch_size: sequences an update.
+        checkpoints: recorded steps a run. weights: those whose weights are kept.
+        flops: floating-point operations of all updates of all runs.
+        disk, free: bytes that the experiment takes, and bytes that are free where it goes.
+        step_seconds, checkpoint_seconds: of one update and one evaluation, as timed on this machine just now.
+    """
+
+    runs: int
+    parameters: int
+    jobs: int
+    steps: int
+    batch_size: int
+    checkpoints: int
+    weights: int
+    flops: float
+    disk: int
+    free: int
+    step_seconds: float
+    checkpoint_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """How long all of it takes, each worker training one run after another."""
+        of_run = self.steps * self.step_seconds + self.checkpoints * self.checkpoint_seconds
+        return math.ceil(self.runs / self.jobs) * of_run
+
+    def __str__(self) -> str:
+        rows = {
+            "runs": f"{self.runs}, {self.jobs} at a time",
+            "parameters": f"{self.parameters:,} a run",
+            "training": f"{self.steps:,} steps of {self.batch_size:,} sequences a run, {self.flops:.2g} FLOPs in all",
+            "checkpoints": f"{self.checkpoints:,} a run, {self.weights:,} of them with weights",
+            "disk": f"{size(self.disk)}; {size(self.free)} are free"
+            + ("" if self.disk <= self.free else ": too little"),
+            "time": f"about {_duration(self.seconds)}: {self.step_seconds:.3g} s a step and "
+            f"{self.checkpoint_seconds:.3g} s a checkpoint, timed here just now",
+        }
+        return "\n".join(f"{name:12s} {said}" for name, said in rows.items())
+
+
+def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None) -> Plan:
+    """What training a sweep would take: disk from the config, time from a probe of a few seconds. Writes nothing."""
+    runs = config.runs()
+    jobs = jobs or default_jobs(len(runs))
+    # The M = ∞ task needs no table of tasks and no dMMSE, neither of which costs anything while training.
+    run = runs[0].override({"task.num_tasks": None})
+    with torch_threads(max(1, available_cores() // default_jobs(len(runs)))):
+        step_seconds, checkpoint_seconds = _probe(run)
+    return Plan(
+        runs=len(runs),
+        parameters=count_parameters(config),
+        jobs=min(jobs, len(runs)),
+        steps=config.training.steps,
+        batch_size=config.training.batch_size,
+        checkpoints=len(checkpoint_steps(config)),
+        weights=len(weight_steps(config)),
+        flops=len(runs) * config.training.steps * update_flops(run),
+        disk=disk_needed(config),
+        free=_free(Path(out)),
+        step_seconds=step_seconds,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+
+
+def update_flops(run: RunConfig) -> int:
+    """Floating-point operations of the matrix products of one update, forwards and backwards."""
+    model = models.build(run.model, run.task).to("meta")
+    batch = [tensor.to("meta") for tensor in run.task.sample(run.training.batch_size)]
+    with FlopCounterMode(display=False) as counter:
+        behaviour.sequence_losses(model, (batch[0], batch[1])).mean().backward()
+    return counter.get_total_flops()
+
+
+def disk_needed(config: ExperimentConfig) -> int:
+    """Bytes that a sweep's checkpoints, states and metrics will take, within a few per cent."""
+    weights = 4 * count_parameters(config)
+    steps, kept = len(checkpoint_steps(config)), len(weight_steps(config))
+    predictions = (steps - kept) * 4 * behaviour.PROBE_SEQUENCES * config.task.num_examples
+    metrics = steps * config.task.num_examples * 8 * 12
+    return len(config.runs()) * (steps * 4096 + (kept + 4) * weights + predictions + metrics)
+
+
+def count_parameters(config: ExperimentConfig | RunConfig) -> int:
+    """P, the number of parameters of the config's model."""
+    with torch.device("meta"):
+        model = models.build(config.model, config.task)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def check_room(config: ExperimentConfig, out: Path) -> None:
+    """Raise StoreError if the disk cannot hold what is still to be written."""
+    there = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) if out.exists() else 0
+    needed, free = disk_needed(config) - there, _free(out)
+    if needed > free:
+        steps = len(checkpoint_steps(config))
+        raise StoreError(
+            f"{out} needs {size(needed)} for {len(config.runs())} runs of {steps} checkpoints, but its disk has "
+            f"{size(free)} free; choose another disk, fewer checkpoints with --set checkpoints.every=…, or fewer "
+            "weights among them with --set checkpoints.weights_every=…"
+        )
+
+
+def size(number: float) -> str:
+    """Bytes for a reader: `1.5 GiB`."""
+    power = min(4, int(math.log(max(number, 1), 1024)))
+    return f"{number / 1024**power:.3g} {['B', 'KiB', 'MiB', 'GiB', 'TiB'][power]}"
+
+
+def _free(out: Path) -> int:
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _probe(run: RunConfig) -> tuple[float, float]:
+    """Seconds of one update, and of recording one checkpoint."""
+    model = models.build(run.model, run.task)
+    optimiser = adam(model, run)
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < _PROBE_SECONDS and len(times) < 100):
+        started = time.perf_counter()
+        update(model, optimiser, run, len(times), "probe")
+        times.append(time.perf_counter() - started)
+    sets = behaviour.test_sets(run.task, run.behaviour.sequences)
+    started = time.perf_counter()
+    behaviour.evaluate(model, sets)
+    behaviour.predict(model, *behaviour.probe(run.task))
+    # The first step is slower than all others.
+    return sorted(times[1:])[len(times[1:]) // 2], time.perf_counter() - started
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.{0 if seconds >= 20 * length else 1}f} {unit}"
+    return f"{seconds:.0f} seconds"
