@@ -77,6 +77,7 @@ def main(debug: bool) -> None:
 @click.option("--seeds", metavar="S,S,…", default=None, help="Seeds of initial weights and data, such as 0,1.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--together", type=click.IntRange(min=1), default=None, help="Runs in one graph.  [default: as it pays]")
 @click.option("--plan", is_flag=True, help="Only say what it would take: disk, FLOPs, and time from a short probe.")
 def train(
     preset: str,
@@ -85,6 +86,7 @@ def train(
     seeds: str | None,
     settings: tuple[str, ...],
     jobs: int | None,
+    together: int | None,
     plan: bool,
 ) -> None:
     """Train a sweep of runs and save dense checkpoints.
@@ -112,7 +114,7 @@ def train(
         click.echo(f"{out}\n{training.plan(config, out, jobs=jobs)}")
         return
     with _progress("steps") as report:
-        experiment = training.train(config, out, jobs=jobs, report=report)
+        experiment = training.train(config, out, jobs=jobs, together=together, report=report)
     _show_summary(experiment)
     _next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}", f"llc plot {experiment.path}")
 

@@ -1,17 +1,15 @@
-"""The only optimiser loop: one run, from initialisation or from where it was stopped."""
+"""The only optimiser loop: runs of one shape, from initialisation or from where they were stopped."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import nn
-
-from llc import behaviour, models, store
+from llc import store
 from llc.errors import Interrupted
 from llc.parallel import Report, check_interrupt, quiet
 from llc.training.config import RunConfig
+from llc.training.learner import Learner, learner
 from llc.training.recorder import LOWER, Recorder, State, TrainingDiverged
-from llc.training.schedules import learning_rate
 
 # What has to be done again after a kill is at most this much work.
 SAVE_EVERY_SECONDS = 15.0
@@ -29,55 +27,106 @@ def train_run(folder: Path, config: RunConfig, report: Report = quiet) -> None:
         TrainingDiverged: the loss is not finite; names the run and step.
         Interrupted: a stop was asked for; the state has been saved.
     """
-    store.claim(Path(folder), store.RUN_FILE, config.to_table())
-    run, last = store.Run(folder), config.training.steps
-    if run.finished:
-        report(run.name, last, last, "finished before")
-        return
+    for error in train_runs([Path(folder)], [config], report):
+        raise error
 
-    model = models.build(config.model, config.task, config.seed)
-    optimiser = adam(model, config)
-    recorder = Recorder(Path(folder), config)
-    step = 0
-    state = recorder.load()
-    if state:
-        step = state.step
-        model.load_state_dict(state.model)
-        optimiser.load_state_dict(state.optimiser)
+
+def train_runs(folders: Sequence[Path], configs: Sequence[RunConfig], report: Report = quiet) -> list[TrainingDiverged]:
+    """Train several runs at once, each in its folder as `train_run` does; those that stand at one step share a graph.
+
+    What each ends with is equal to training it alone within rounding, which training lets grow.
+
+    Args:
+        configs: alike in all but M and seed.
+    Returns:
+        The errors of runs that diverged; the others are finished.
+    Raises:
+        StoreError, Interrupted: see `train_run`.
+    """
+    standing: dict[int, list[tuple[Recorder, State | None]]] = {}
+    for folder, config in zip(folders, configs, strict=True):
+        store.claim(folder, store.RUN_FILE, config.to_table())
+        run, last = store.Run(folder), config.training.steps
+        if run.finished:
+            report(run.name, last, last, "finished before")
+            continue
+        recorder = Recorder(folder, config)
+        state = recorder.load()
+        standing.setdefault(state.step if state else 0, []).append((recorder, state))
+    diverged = []
+    for step, members in sorted(standing.items()):
+        recorders, states = [recorder for recorder, _ in members], [state for _, state in members]
+        configs = [recorder.config for recorder in recorders]
+        group = _Group(recorders, learner(configs, states, stacked=len(folders) > 1))
+        _train(group, step, report)
+        diverged += group.diverged
+    return diverged
+
+
+def _train(group: "_Group", step: int, report: Report) -> None:
+    """Train runs that stand at one step to their end."""
+    last = group.recorders[0].config.training.steps
     saved_at = time.monotonic()
-
     while True:
-        recorder.record(model, step)
-        if step == last:
+        group.record(step)
+        if step == last or not group.recorders:
             break
         stop = check_interrupt()
         if stop or time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
-            recorder.save(State(step, model.state_dict(), optimiser.state_dict()))
+            group.save(step)
             saved_at = time.monotonic()
         if stop:
-            raise Interrupted(f"{run.name} stopped at step {step}")
+            names = ", ".join(recorder.run.name for recorder in group.recorders)
+            raise Interrupted(f"{names} stopped at step {step}")
         if step % 20 == 0:
-            report(run.name, step, last, recorder.note)
-        update(model, optimiser, config, step, run.name)
+            for recorder in group.recorders:
+                report(recorder.run.name, step, last, recorder.note)
+        group.update(step)
         step += 1
-
-    recorder.finish(model)
-    report(run.name, last, last, recorder.note)
-
-
-def adam(model: nn.Module, config: RunConfig) -> torch.optim.Adam:
-    """The optimiser of a run."""
-    return torch.optim.Adam(model.parameters(), betas=(config.training.betas[0], config.training.betas[1]), fused=True)
+    for run, recorder in enumerate(group.recorders):
+        recorder.finish(group.learner.model(run))
+        report(recorder.run.name, last, last, recorder.note)
 
 
-def update(model: nn.Module, optimiser: torch.optim.Optimizer, config: RunConfig, step: int, name: str) -> None:
-    """One Adam update on the batch of this step."""
-    batch = config.task.sample(config.training.batch_size, step, stream=("train", config.seed))
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(config.training, step)
-    optimiser.zero_grad()
-    loss = behaviour.sequence_losses(model, batch).mean()
-    if not torch.isfinite(loss):
-        raise TrainingDiverged(f"{name}: the loss is not finite at step {step}; {LOWER}")
-    loss.backward()
-    optimiser.step()
+class _Group:
+    """Runs that are trained as one; those that diverge leave it, and the others go on."""
+
+    def __init__(self, recorders: list[Recorder], learned: Learner) -> None:
+        self.recorders, self.learner = recorders, learned
+        self.diverged: list[TrainingDiverged] = []
+
+    def record(self, step: int) -> None:
+        errors = {}
+        for run, recorder in enumerate(self.recorders):
+            if step in recorder.steps:
+                try:
+                    recorder.record(self.learner.model(run), step)
+                except TrainingDiverged as error:
+                    errors[run] = error
+        self._leave(errors)
+
+    def save(self, step: int) -> None:
+        for run, recorder in enumerate(self.recorders):
+            recorder.save(self.learner.state(run, step))
+
+    def update(self, step: int) -> None:
+        batches = []
+        for recorder in self.recorders:
+            config = recorder.config
+            batches.append(config.task.sample(config.training.batch_size, step, stream=("train", config.seed)))
+        finite = self.learner.update(batches, step).isfinite().tolist()
+        self._leave(
+            {
+                run: TrainingDiverged(f"{self.recorders[run].run.name}: the loss is not finite at step {step}; {LOWER}")
+                for run, fine in enumerate(finite)
+                if not fine
+            }
+        )
+
+    def _leave(self, errors: dict[int, TrainingDiverged]) -> None:
+        if errors:
+            self.diverged += errors.values()
+            kept = [run for run in range(len(self.recorders)) if run not in errors]
+            self.recorders = [self.recorders[run] for run in kept]
+            if kept:
+                self.learner = self.learner.keep(kept)

@@ -2,7 +2,9 @@
 
 import math
 import shutil
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from llc import behaviour, models
 from llc.errors import StoreError
 from llc.parallel import available_cores, default_jobs, torch_threads
 from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
-from llc.training.loop import adam, update
+from llc.training.learner import Learner, learner
 
 # How long the probe may go on timing steps.
 _PROBE_SECONDS = 3.0
@@ -140,19 +142,24 @@ def _free(out: Path) -> int:
 
 def _probe(run: RunConfig) -> tuple[float, float]:
     """Seconds of one update, and of recording one checkpoint."""
-    model = models.build(run.model, run.task)
-    optimiser = adam(model, run)
-    times: list[float] = []
-    while len(times) < 3 or (sum(times) < _PROBE_SECONDS and len(times) < 100):
-        started = time.perf_counter()
-        update(model, optimiser, run, len(times), "probe")
-        times.append(time.perf_counter() - started)
+    learned = learner([run], [None], stacked=False)
+    step_seconds = time_update(learned, [run])
     sets = behaviour.test_sets(run.task, run.behaviour.sequences)
     started = time.perf_counter()
-    behaviour.evaluate(model, sets)
-    behaviour.predict(model, *behaviour.probe(run.task))
-    # The first step is slower than all others.
-    return sorted(times[1:])[len(times[1:]) // 2], time.perf_counter() - started
+    behaviour.evaluate(learned.model(0), sets)
+    behaviour.predict(learned.model(0), *behaviour.probe(run.task))
+    return step_seconds, time.perf_counter() - started
+
+
+def time_update(learned: Learner, configs: Sequence[RunConfig], seconds: float = _PROBE_SECONDS) -> float:
+    """Seconds that one update of these runs takes, batches included: the median of some, without the slow first."""
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < seconds and len(times) < 100):
+        started = time.perf_counter()
+        batches = [config.task.sample(config.training.batch_size, len(times), stream="probe") for config in configs]
+        learned.update(batches, len(times)).isfinite().all()  # waits for the device
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
 
 
 def _duration(seconds: float) -> str:

@@ -1,21 +1,32 @@
 """All runs of an experiment, side by side on the cores there are."""
 
 import datetime
+import math
 import platform
 from pathlib import Path
 
 import torch
 
 from llc import models, store
-from llc.errors import LLCError, StoreError
+from llc.errors import InvalidInput, LLCError, StoreError
 from llc.parallel import Report, available_cores, default_jobs, quiet, raise_failures, run_units
 from llc.training.config import ExperimentConfig, RunConfig
-from llc.training.loop import train_run
-from llc.training.plan import check_room
+from llc.training.learner import can_stack
+from llc.training.loop import train_runs
+from llc.training.plan import check_room, update_flops
+
+# FLOPs of an update below which a CPU trains several runs at least 1.3 times as fast in one graph
+# (`benchmarks/training.py`).
+_SMALL_UPDATE = 1e8
 
 
 def train(
-    config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, report: Report = quiet
+    config: ExperimentConfig,
+    out: str | Path,
+    *,
+    jobs: int | None = None,
+    together: int | None = None,
+    report: Report = quiet,
 ) -> store.Experiment:
     """Train every run of a sweep into the folder `out`; calling it again resumes, or finds everything done.
 
@@ -23,34 +34,42 @@ def train(
         config: such as `llc.presets.tiny()`.
         out: the experiment's folder; made if need be.
         jobs: worker processes; by default one a core. Results do not depend on it.
+        together: how many runs to train as one graph; by default several where single updates are too small to keep
+            the machine busy, and what the folder was begun with when a call resumes.
         report: told about progress.
     Returns:
         The experiment; `metrics.nc` over the whole sweep is written when all runs are done.
     Raises:
+        InvalidInput: `jobs` or `together` below 1.
         StoreError: `out` belongs to another config (the difference is shown), is in use, cannot be written, or is on
             a disk with too little room.
         TrainingFailed: some runs failed (each is named); the others are finished.
         Interrupted: Ctrl-C; calling again resumes.
     """
+    if together is not None and together < 1:
+        raise InvalidInput(f"together = {together} given, expected at least 1")
     out = Path(out)
     runs = config.runs()
     check_not_inside_run(out)
     check_room(config, out)
     with store.folder_lock(out):
-        claim_experiment(config, out, len(runs))
+        claim_experiment(config, out, together)
         experiment = store.Experiment(out)
         if experiment.finished:
             report("training", 0, 0, f"all {len(runs)} runs in {out} were trained before; nothing to do")
             return experiment
         store.remove_scratch(out)
-        outcomes = run_units(
-            train_run,
-            [(out / run_folder(run), run) for run in runs],
-            jobs=jobs or default_jobs(len(runs)),
+        together = together or experiment.provenance.get("together", 1)
+        units = [([out / run_folder(run) for run in group], group) for group in _chunks(runs, together)]
+        failures: list[Exception] = []
+        for outcome in run_units(
+            train_runs,
+            units,
+            jobs=jobs or default_jobs(len(units)),
             threads=experiment.provenance["threads"],
             report=report,
-        )
-        failures = [outcome.error for outcome in outcomes if outcome.error]
+        ):
+            failures += [outcome.error] if outcome.error else outcome.result
         raise_failures(failures, f"{len(failures)} of {len(runs)} runs failed", TrainingFailed)
         whole = store.merge(run.metrics for run in experiment.runs)
         store.write_dataset(out / "metrics.nc", whole, experiment.config)
@@ -66,8 +85,9 @@ def run_folder(config: RunConfig) -> str:
     return store.run_name(config.task.num_tasks, config.seed)
 
 
-def claim_experiment(config: ExperimentConfig, out: Path, runs: int) -> None:
+def claim_experiment(config: ExperimentConfig, out: Path, together: int | None = None) -> None:
     """Write `experiment.toml`, or check that the folder is this config's."""
+    runs = len(config.runs())
     provenance = {
         "library": store.library_version(),
         "torch": torch.__version__,
@@ -75,8 +95,21 @@ def claim_experiment(config: ExperimentConfig, out: Path, runs: int) -> None:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         # Recorded, so that a resumed run sums in the same order and ends with the same bits.
         "threads": max(1, available_cores() // default_jobs(runs)),
+        "together": together or choose_together(config),
     }
     store.claim(out, store.EXPERIMENT_FILE, config.to_table(), provenance)
+
+
+def choose_together(config: ExperimentConfig) -> int:
+    """How many runs to train as one graph where nobody says: as many as a worker gets, if updates are small enough."""
+    runs = config.runs()
+    if not can_stack(runs[0]) or update_flops(runs[0]) > _SMALL_UPDATE:
+        return 1
+    return math.ceil(len(runs) / default_jobs(len(runs)))
+
+
+def _chunks(runs: list[RunConfig], size: int) -> list[list[RunConfig]]:
+    return [runs[first : first + size] for first in range(0, len(runs), size)]
 
 
 def check_not_inside_run(out: Path) -> None:

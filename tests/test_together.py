@@ -1,0 +1,113 @@
+"""Runs trained as one graph against runs trained apart."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_config
+from test_training import assert_same_runs
+
+import llc
+from llc.errors import Interrupted, InvalidInput
+from llc.training import TrainingFailed, loop, train_run
+from llc.training.learner import Solo, Stack
+from llc.training.loop import train_runs
+from llc.training.sweep import choose_together
+
+
+def folders_of(place, configs):
+    return [place / f"run{index}" for index in range(len(configs))]
+
+
+@pytest.fixture
+def configs():
+    return small_config(**{"sweep.num_tasks": [1, 4], "sweep.seeds": [0, 1]}).runs()
+
+
+def test_runs_trained_together_equal_runs_trained_apart(configs, tmp_path):
+    """Weights of every checkpoint within float32's rounding, grown over 60 steps; behaviour likewise."""
+    together, apart = folders_of(tmp_path / "together", configs), folders_of(tmp_path / "apart", configs)
+    assert train_runs(together, configs) == []
+    for folder, config in zip(apart, configs, strict=True):
+        train_run(folder, config)
+        ours, theirs = llc.Run(together[apart.index(folder)]), llc.Run(folder)
+        assert ours.steps == theirs.steps
+        for step in ours.steps:
+            for name, value in ours.weights(step).items():
+                torch.testing.assert_close(value, theirs.weights(step)[name], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(ours.metrics.loss_ood, theirs.metrics.loss_ood, rtol=1e-3)
+
+
+def test_one_update_of_a_stack_is_that_of_each_model(configs):
+    """Losses and weights after one step agree to a few units in the last place."""
+    batches = [config.task.sample(16, 0) for config in configs]
+    stack = Stack(configs, [None] * 4)
+    losses = stack.update(batches, 0)
+    for run, config in enumerate(configs):
+        solo = Solo([config], [None])
+        torch.testing.assert_close(losses[run : run + 1], solo.update([batches[run]], 0), rtol=1e-6, atol=0)
+        for ours, theirs in zip(stack.model(run).parameters(), solo.model(0).parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_stack_that_is_stopped_ends_with_the_same_bits_also_when_its_runs_stand_apart(configs, tmp_path, monkeypatch):
+    with llc.parallel.torch_threads(1):
+        straight, stopped = folders_of(tmp_path / "straight", configs), folders_of(tmp_path / "stopped", configs)
+        train_runs(straight, configs)
+        asked = iter([False] * 33 + [True])
+        monkeypatch.setattr(loop, "check_interrupt", lambda: next(asked))
+        with pytest.raises(Interrupted, match="run0, run1, run2, run3 stopped at step 33"):
+            train_runs(stopped, configs)
+        monkeypatch.undo()
+        (stopped[2] / "resume.pt").unlink()  # as if it had been killed before its first state was written
+        train_runs(stopped, configs)
+    for ours, theirs in zip(straight, stopped, strict=True):
+        assert_same_runs(llc.Run(ours), llc.Run(theirs))
+
+
+def test_a_run_that_began_in_a_stack_can_go_on_alone(configs, tmp_path, monkeypatch):
+    together, apart = folders_of(tmp_path / "together", configs), folders_of(tmp_path / "apart", configs)
+    asked = iter([False] * 33 + [True])
+    monkeypatch.setattr(loop, "check_interrupt", lambda: next(asked))
+    with pytest.raises(Interrupted):
+        train_runs(together, configs)
+    monkeypatch.undo()
+    train_run(together[1], configs[1])
+    train_run(apart[1], configs[1])
+    ours, theirs = llc.Run(together[1]), llc.Run(apart[1])
+    assert ours.finished
+    for name, value in ours.weights(60).items():
+        torch.testing.assert_close(value, theirs.weights(60)[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_that_diverges_leaves_the_stack_and_spares_the_others(configs, tmp_path, monkeypatch):
+    update = Stack.update
+
+    def broken(self, batches, step):
+        losses = update(self, batches, step)
+        return losses.where(torch.arange(4) != 1, torch.nan) if step == 30 else losses
+
+    folders, whole = folders_of(tmp_path / "broken", configs), folders_of(tmp_path / "whole", configs)
+    train_runs(whole, configs)
+    monkeypatch.setattr(Stack, "update", broken)
+    (error,) = train_runs(folders, configs)
+    assert str(error).startswith("run1: the loss is not finite at step 30")
+    assert not llc.Run(folders[1]).finished
+    for run in (0, 2, 3):
+        assert_same_runs(llc.Run(folders[run]), llc.Run(whole[run]))
+
+
+def test_small_updates_are_stacked_and_large_ones_are_not(monkeypatch):
+    monkeypatch.setattr("llc.training.sweep.default_jobs", lambda _units: 2)
+    assert choose_together(small_config()) == 2
+    assert choose_together(small_config(**{"sweep.num_tasks": [4]})) == 1
+    assert choose_together(llc.presets.tiny()) == 1
+    assert choose_together(llc.presets.carroll()) == 1
+
+
+def test_a_sweep_says_how_many_it_trains_together_and_names_the_runs_that_fail(tmp_path):
+    experiment = llc.train(small_config(), tmp_path / "three", together=3, jobs=1)
+    assert experiment.provenance["together"] == 3
+    with pytest.raises(TrainingFailed, match=r"3 of 3 runs failed: M=1,seed=0: .* M=4,seed=0: .* M=inf,seed=0"):
+        llc.train(small_config(**{"training.learning_rate": 1e30}), tmp_path / "hot", together=3, jobs=1)
+    with pytest.raises(InvalidInput, match="together = 0 given"):
+        llc.train(small_config(), tmp_path / "none", together=0)
