@@ -77,6 +77,8 @@ def main(debug: bool) -> None:
 @click.option("--seeds", metavar="S,S,…", default=None, help="Seeds of initial weights and data, such as 0,1.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
+@click.option("--precision", default=None, help="float32, tf32 or bf16.  [default: float32]")
 @click.option("--together", type=click.IntRange(min=1), default=None, help="Runs in one graph.  [default: as it pays]")
 @click.option("--plan", is_flag=True, help="Only say what it would take: disk, FLOPs, and time from a short probe.")
 def train(
@@ -86,6 +88,8 @@ def train(
     seeds: str | None,
     settings: tuple[str, ...],
     jobs: int | None,
+    device: str,
+    precision: str | None,
     together: int | None,
     plan: bool,
 ) -> None:
@@ -109,12 +113,14 @@ def train(
         overrides["sweep.num_tasks"] = _numbers("--num-tasks", num_tasks, also=("inf",))
     if seeds is not None:
         overrides["sweep.seeds"] = _numbers("--seeds", seeds)
+    if precision is not None:
+        overrides["training.precision"] = precision
     config, out = config.override(overrides), out or Path("runs") / preset
     if plan:
-        click.echo(f"{out}\n{training.plan(config, out, jobs=jobs)}")
+        click.echo(f"{out}\n{training.plan(config, out, jobs=jobs, device=device)}")
         return
     with _progress("steps") as report:
-        experiment = training.train(config, out, jobs=jobs, together=together, report=report)
+        experiment = training.train(config, out, jobs=jobs, together=together, device=device, report=report)
     _show_summary(experiment)
     _next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}", f"llc plot {experiment.path}")
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from llc import devices
 from llc.errors import Interrupted, InvalidInput, LLCError
 
 Report = Callable[[str, int, int, str], None]
@@ -45,6 +46,11 @@ class Outcome:
 def default_jobs(units: int) -> int:
     """One worker a core, and no more than there is work."""
     return max(1, min(units, available_cores()))
+
+
+def default_workers(units: int, device: torch.device) -> int:
+    """One worker a GPU, or one a core, and no more than there is work."""
+    return max(1, min(units, devices.count(device))) if device.type != "cpu" else default_jobs(units)
 
 
 def available_cores() -> int:

@@ -97,11 +97,13 @@ def test_a_run_that_diverges_leaves_the_stack_and_spares_the_others(configs, tmp
 
 
 def test_small_updates_are_stacked_and_large_ones_are_not(monkeypatch):
-    monkeypatch.setattr("llc.training.sweep.default_jobs", lambda _units: 2)
-    assert choose_together(small_config()) == 2
-    assert choose_together(small_config(**{"sweep.num_tasks": [4]})) == 1
-    assert choose_together(llc.presets.tiny()) == 1
-    assert choose_together(llc.presets.carroll()) == 1
+    monkeypatch.setattr("llc.training.sweep.default_workers", lambda _units, _device: 2)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert choose_together(small_config(), cpu) == 2
+    assert choose_together(small_config(**{"sweep.num_tasks": [4]}), cpu) == 1
+    assert choose_together(llc.presets.tiny(), cpu) == 1
+    assert choose_together(llc.presets.tiny(), gpu) == 3
+    assert choose_together(llc.presets.carroll(), gpu) == 1
 
 
 def test_a_sweep_says_how_many_it_trains_together_and_names_the_runs_that_fail(tmp_path):

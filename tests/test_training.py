@@ -293,4 +293,4 @@ def test_divergence_is_named_and_spares_the_other_runs(tmp_path):
     with pytest.raises(TrainingFailed, match=r"3 of 3 runs failed: M=1,seed=0: .* not finite at step"):
         llc.train(config, tmp_path / "hot", jobs=1)
     with pytest.raises(TrainingDiverged):
-        train_run(tmp_path / "alone", config.runs()[0], quiet)
+        train_run(tmp_path / "alone", config.runs()[0], report=quiet)

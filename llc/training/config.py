@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from llc.config import Config, NumTasks
+from llc.devices import Precision
 from llc.errors import InvalidInput
 from llc.models import AnyModelConfig
 from llc.tasks import AnyTask
@@ -21,6 +22,8 @@ class TrainingConfig(Config):
         schedule: see `llc.training.schedules`.
         warmup_steps: linear warm-up from 0, for `constant`.
         betas: of Adam.
+        precision: of matrix products in training: `float32`, `tf32` (on a GPU that has it) or `bf16`. Weights,
+            Adam's moments and what is recorded at checkpoints are float32 whatever it is.
     """
 
     steps: int = Field(ge=1)
@@ -29,6 +32,7 @@ class TrainingConfig(Config):
     schedule: Literal["constant", "triangle"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     betas: list[float] = Field(default=[0.9, 0.999])
+    precision: Precision = "float32"
 
     @field_validator("betas")
     @classmethod

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from llc import behaviour, models
+from llc import behaviour, devices, models
 from llc.training.config import RunConfig
 from llc.training.recorder import State
 from llc.training.schedules import learning_rate
+
+_CPU = torch.device("cpu")
 
 
 class Learner(Protocol):
@@ -29,7 +31,9 @@ class Learner(Protocol):
         """A learner of only these runs."""
 
 
-def learner(configs: Sequence[RunConfig], states: Sequence[State | None], *, stacked: bool) -> Learner:
+def learner(
+    configs: Sequence[RunConfig], states: Sequence[State | None], *, stacked: bool, device: torch.device = _CPU
+) -> Learner:
     """A learner of runs that all stand at one step.
 
     Args:
@@ -37,15 +41,18 @@ def learner(configs: Sequence[RunConfig], states: Sequence[State | None], *, sta
         states: to go on from; None to begin with the initial weights.
         stacked: in one graph, as several have to be. One that was stacked before stays so, for the sake of its bits.
     """
-    return Stack(configs, states) if stacked else Solo(configs, states)
+    return (Stack if stacked else Solo)(configs, states, device)
 
 
 class Solo:
     """One model, trained as anybody would."""
 
-    def __init__(self, configs: Sequence[RunConfig], states: Sequence[State | None]) -> None:
+    def __init__(
+        self, configs: Sequence[RunConfig], states: Sequence[State | None], device: torch.device = _CPU
+    ) -> None:
         (self._config,), (state,) = configs, states
-        self._model = models.build(self._config.model, self._config.task, self._config.seed)
+        self._device = device
+        self._model = models.build(self._config.model, self._config.task, self._config.seed).to(device)
         self._optimiser = _adam(self._model.parameters(), self._config)
         if state:
             self._model.load_state_dict(state.model)
@@ -53,8 +60,12 @@ class Solo:
 
     def update(self, batches: Sequence[behaviour.Batch], step: int) -> Tensor:
         """See `Learner`."""
-        loss = behaviour.sequence_losses(self._model, batches[0]).mean()
-        _apply(self._optimiser, loss, learning_rate(self._config.training, step))
+        xs, ys = (tensor.to(self._device) for tensor in batches[0])
+        training = self._config.training
+        with devices.matmul_precision(training.precision):
+            with devices.autocast(training.precision, self._device):
+                loss = behaviour.sequence_losses(self._model, (xs, ys)).mean()
+            _apply(self._optimiser, loss, learning_rate(training, step))
         return loss.detach()[None]
 
     def model(self, run: int) -> nn.Module:
@@ -78,17 +89,20 @@ class Stack:
     not depend on which runs are stacked, as long as there are at least two: a single one is stacked with its copy.
     """
 
-    def __init__(self, configs: Sequence[RunConfig], states: Sequence[State | None]) -> None:
+    def __init__(
+        self, configs: Sequence[RunConfig], states: Sequence[State | None], device: torch.device = _CPU
+    ) -> None:
+        self._device = device
         self._runs = len(configs)
         if self._runs == 1:
             configs, states = [*configs] * 2, [*states] * 2
         self._configs = list(configs)
         shared = configs[0]
-        self._template = models.build(shared.model, shared.task)
+        self._template = models.build(shared.model, shared.task).to(device)
         self._objective = _Objective(self._template)
         weights, moments = [], []
         for config, state in zip(configs, states, strict=True):
-            solo = Solo([config], [state])
+            solo = Solo([config], [state], device)
             weights.append({name: value.detach() for name, value in solo.model(0).named_parameters()})
             moments.append(solo.state(0, 0).optimiser)
         self._names = list(weights[0])
@@ -103,9 +117,12 @@ class Stack:
         """See `Learner`."""
         if self._runs == 1:
             batches = [*batches] * 2
-        xs, ys = (torch.stack(parts) for parts in zip(*batches, strict=True))
-        losses = vmap(self._loss)(self._stacked, xs, ys)
-        _apply(self._optimiser, losses.sum(), learning_rate(self._configs[0].training, step))
+        xs, ys = (torch.stack(parts).to(self._device) for parts in zip(*batches, strict=True))
+        training = self._configs[0].training
+        with devices.matmul_precision(training.precision):
+            with devices.autocast(training.precision, self._device):
+                losses = vmap(self._loss)(self._stacked, xs, ys)
+            _apply(self._optimiser, losses.sum(), learning_rate(training, step))
         return losses.detach()[: self._runs]
 
     def model(self, run: int) -> nn.Module:
@@ -124,7 +141,7 @@ class Stack:
 
     def keep(self, runs: Sequence[int]) -> Learner:
         """See `Learner`."""
-        return Stack([self._configs[run] for run in runs], [self.state(run, 0) for run in runs])
+        return Stack([self._configs[run] for run in runs], [self.state(run, 0) for run in runs], self._device)
 
     def _weights(self, run: int) -> dict[str, Tensor]:
         return {name: value.detach()[run].clone() for name, value in self._stacked.items()}

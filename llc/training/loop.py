@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from llc import store
+from llc import devices, store
 from llc.errors import Interrupted
 from llc.parallel import Report, check_interrupt, quiet
 from llc.training.config import RunConfig
@@ -15,7 +15,7 @@ from llc.training.recorder import LOWER, Recorder, State, TrainingDiverged
 SAVE_EVERY_SECONDS = 15.0
 
 
-def train_run(folder: Path, config: RunConfig, report: Report = quiet) -> None:
+def train_run(folder: Path, config: RunConfig, device: str = "cpu", report: Report = quiet) -> None:
     """Train one run in its folder, resuming where an earlier call stopped; a finished run is left as it is.
 
     Leaves checkpoints, `metrics.nc` and `resume.pt`. Batches are a function of the step and everything else that
@@ -27,17 +27,19 @@ def train_run(folder: Path, config: RunConfig, report: Report = quiet) -> None:
         TrainingDiverged: the loss is not finite; names the run and step.
         Interrupted: a stop was asked for; the state has been saved.
     """
-    for error in train_runs([Path(folder)], [config], report):
+    for error in train_runs([Path(folder)], [config], device, report):
         raise error
 
 
-def train_runs(folders: Sequence[Path], configs: Sequence[RunConfig], report: Report = quiet) -> list[TrainingDiverged]:
+def train_runs(
+    folders: Sequence[Path], configs: Sequence[RunConfig], device: str = "cpu", report: Report = quiet
+) -> list[TrainingDiverged]:
     """Train several runs at once, each in its folder as `train_run` does; those that stand at one step share a graph.
 
     What each ends with is equal to training it alone within rounding, which training lets grow.
 
     Args:
-        configs: alike in all but M and seed.
+        configs: alike in all but M and seed. device: see `llc.devices.choose_device`.
     Returns:
         The errors of runs that diverged; the others are finished.
     Raises:
@@ -57,7 +59,9 @@ def train_runs(folders: Sequence[Path], configs: Sequence[RunConfig], report: Re
     for step, members in sorted(standing.items()):
         recorders, states = [recorder for recorder, _ in members], [state for _, state in members]
         configs = [recorder.config for recorder in recorders]
-        group = _Group(recorders, learner(configs, states, stacked=len(folders) > 1))
+        group = _Group(
+            recorders, learner(configs, states, stacked=len(folders) > 1, device=devices.choose_device(device))
+        )
         _train(group, step, report)
         diverged += group.diverged
     return diverged

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from llc import behaviour, models
+from llc import behaviour, devices, models
 from llc.errors import StoreError
-from llc.parallel import available_cores, default_jobs, torch_threads
+from llc.parallel import available_cores, default_jobs, default_workers, torch_threads
 from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
 from llc.training.learner import Learner, learner
 
@@ -67,14 +67,14 @@ class Plan:
         return "\n".join(f"{name:12s} {said}" for name, said in rows.items())
 
 
-def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None) -> Plan:
+def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, device: str = "auto") -> Plan:
     """What training a sweep would take: disk from the config, time from a probe of a few seconds. Writes nothing."""
-    runs = config.runs()
-    jobs = jobs or default_jobs(len(runs))
+    runs, where = config.runs(), devices.choose_device(device)
+    jobs = jobs or default_workers(len(runs), where)
     # The M = ∞ task needs no table of tasks and no dMMSE, neither of which costs anything while training.
     run = runs[0].override({"task.num_tasks": None})
     with torch_threads(max(1, available_cores() // default_jobs(len(runs)))):
-        step_seconds, checkpoint_seconds = _probe(run)
+        step_seconds, checkpoint_seconds = _probe(run, where)
     return Plan(
         runs=len(runs),
         parameters=count_parameters(config),
@@ -140,9 +140,9 @@ def _free(out: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _probe(run: RunConfig) -> tuple[float, float]:
+def _probe(run: RunConfig, device: torch.device) -> tuple[float, float]:
     """Seconds of one update, and of recording one checkpoint."""
-    learned = learner([run], [None], stacked=False)
+    learned = learner([run], [None], stacked=False, device=device)
     step_seconds = time_update(learned, [run])
     sets = behaviour.test_sets(run.task, run.behaviour.sequences)
     started = time.perf_counter()

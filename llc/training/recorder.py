@@ -93,7 +93,7 @@ class Recorder:
         if not self._state_path.exists() or not self._metrics_path.exists():
             return None
         try:
-            found = torch.load(self._state_path, weights_only=True)
+            found = torch.load(self._state_path, weights_only=True, map_location="cpu")
             state = State(found["step"], found["model"], found["optimiser"])
         except Exception as error:  # torch raises many kinds for a damaged file
             reason = str(error).splitlines()[0]
@@ -158,4 +158,4 @@ class Recorder:
 
 
 def _norm(model: nn.Module) -> float:
-    return float(torch.linalg.vector_norm(torch.cat([p.detach().double().flatten() for p in model.parameters()])))
+    return float(torch.linalg.vector_norm(torch.cat([p.detach().cpu().double().flatten() for p in model.parameters()])))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from llc import models, store
+from llc import devices, models, store
 from llc.errors import InvalidInput, LLCError, StoreError
-from llc.parallel import Report, available_cores, default_jobs, quiet, raise_failures, run_units
+from llc.parallel import Report, available_cores, default_jobs, default_workers, quiet, raise_failures, run_units
 from llc.training.config import ExperimentConfig, RunConfig
 from llc.training.learner import can_stack
 from llc.training.loop import train_runs
@@ -18,6 +18,8 @@ from llc.training.plan import check_room, update_flops
 # FLOPs of an update below which a CPU trains several runs at least 1.3 times as fast in one graph
 # (`benchmarks/training.py`).
 _SMALL_UPDATE = 1e8
+# The same for a GPU, whose kernels take some 10 µs each however small; not measured.
+_SMALL_ON_GPU = 1e11
 
 
 def train(
@@ -26,6 +28,7 @@ def train(
     *,
     jobs: int | None = None,
     together: int | None = None,
+    device: str = "auto",
     report: Report = quiet,
 ) -> store.Experiment:
     """Train every run of a sweep into the folder `out`; calling it again resumes, or finds everything done.
@@ -33,14 +36,15 @@ def train(
     Args:
         config: such as `llc.presets.tiny()`.
         out: the experiment's folder; made if need be.
-        jobs: worker processes; by default one a core. Results do not depend on it.
+        jobs: worker processes; by default one a core, or one a GPU. Results do not depend on it.
         together: how many runs to train as one graph; by default several where single updates are too small to keep
             the machine busy, and what the folder was begun with when a call resumes.
+        device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
         report: told about progress.
     Returns:
         The experiment; `metrics.nc` over the whole sweep is written when all runs are done.
     Raises:
-        InvalidInput: `jobs` or `together` below 1.
+        InvalidInput: `jobs` or `together` below 1, or no such device here.
         StoreError: `out` belongs to another config (the difference is shown), is in use, cannot be written, or is on
             a disk with too little room.
         TrainingFailed: some runs failed (each is named); the others are finished.
@@ -49,23 +53,23 @@ def train(
     if together is not None and together < 1:
         raise InvalidInput(f"together = {together} given, expected at least 1")
     out = Path(out)
-    runs = config.runs()
+    runs, where = config.runs(), devices.choose_device(device)
     check_not_inside_run(out)
     check_room(config, out)
     with store.folder_lock(out):
-        claim_experiment(config, out, together)
+        claim_experiment(config, out, where, together)
         experiment = store.Experiment(out)
         if experiment.finished:
             report("training", 0, 0, f"all {len(runs)} runs in {out} were trained before; nothing to do")
             return experiment
         store.remove_scratch(out)
         together = together or experiment.provenance.get("together", 1)
-        units = [([out / run_folder(run) for run in group], group) for group in _chunks(runs, together)]
+        units = [([out / run_folder(run) for run in group], group, str(where)) for group in _chunks(runs, together)]
         failures: list[Exception] = []
         for outcome in run_units(
             train_runs,
             units,
-            jobs=jobs or default_jobs(len(units)),
+            jobs=jobs or default_workers(len(units), where),
             threads=experiment.provenance["threads"],
             report=report,
         ):
@@ -85,7 +89,7 @@ def run_folder(config: RunConfig) -> str:
     return store.run_name(config.task.num_tasks, config.seed)
 
 
-def claim_experiment(config: ExperimentConfig, out: Path, together: int | None = None) -> None:
+def claim_experiment(config: ExperimentConfig, out: Path, device: torch.device, together: int | None = None) -> None:
     """Write `experiment.toml`, or check that the folder is this config's."""
     runs = len(config.runs())
     provenance = {
@@ -95,17 +99,18 @@ def claim_experiment(config: ExperimentConfig, out: Path, together: int | None =
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         # Recorded, so that a resumed run sums in the same order and ends with the same bits.
         "threads": max(1, available_cores() // default_jobs(runs)),
-        "together": together or choose_together(config),
+        "device": str(device),
+        "together": together or choose_together(config, device),
     }
     store.claim(out, store.EXPERIMENT_FILE, config.to_table(), provenance)
 
 
-def choose_together(config: ExperimentConfig) -> int:
+def choose_together(config: ExperimentConfig, device: torch.device) -> int:
     """How many runs to train as one graph where nobody says: as many as a worker gets, if updates are small enough."""
     runs = config.runs()
-    if not can_stack(runs[0]) or update_flops(runs[0]) > _SMALL_UPDATE:
+    if not can_stack(runs[0]) or update_flops(runs[0]) > (_SMALL_UPDATE if device.type == "cpu" else _SMALL_ON_GPU):
         return 1
-    return math.ceil(len(runs) / default_jobs(len(runs)))
+    return math.ceil(len(runs) / default_workers(len(runs), device))
 
 
 def _chunks(runs: list[RunConfig], size: int) -> list[list[RunConfig]]:

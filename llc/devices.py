@@ -1,0 +1,57 @@
+"""Where numbers are computed, and how precisely."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from llc.errors import InvalidInput, did_you_mean
+
+Precision = Literal["float32", "tf32", "bf16"]
+
+
+def available() -> list[str]:
+    """The kinds of device that this machine has, the fastest first."""
+    found = ["cuda"] if torch.cuda.is_available() else []
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    return [*found, "cpu"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """A device by name: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` for the fastest there is.
+
+    Raises:
+        InvalidInput: there is none of that name here.
+    """
+    here = available()
+    kind = here[0] if name == "auto" else name.partition(":")[0]
+    if kind not in {"cpu", "cuda", "mps"}:
+        raise InvalidInput(f"unknown device {name}; {did_you_mean(name, ['auto', 'cpu', 'cuda', 'mps'])}")
+    if kind not in here:
+        raise InvalidInput(f"device = {name} given, but PyTorch finds none on this machine; here: {', '.join(here)}")
+    try:
+        return torch.device(kind if name == "auto" else name)
+    except RuntimeError:
+        raise InvalidInput(f"device = {name} given, expected a name such as cuda or cuda:1") from None
+
+
+def count(device: torch.device) -> int:
+    """How many devices of its kind work can be spread over; for the CPU, 0: its cores are counted elsewhere."""
+    return torch.cuda.device_count() if device.type == "cuda" and device.index is None else int(device.type != "cpu")
+
+
+@contextlib.contextmanager
+def matmul_precision(precision: Precision) -> Iterator[None]:
+    """Matrix products with 10-bit mantissas where `tf32` is asked for and the device has them; else unchanged."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """For a forward pass: bfloat16 in matrix products where `bf16` is asked for; weights and sums stay float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

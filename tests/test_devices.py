@@ -1,0 +1,59 @@
+import pytest
+import torch
+from conftest import small_config
+
+import llc
+from llc import devices
+from llc.errors import InvalidInput
+
+
+def test_the_cpu_is_always_there():
+    assert devices.available()[-1] == "cpu"
+    assert devices.choose_device("cpu") == torch.device("cpu")
+    assert devices.choose_device("auto").type == devices.available()[0]
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InvalidInput, match=r"device = cuda given, but PyTorch finds none on this machine; here: .*cpu"):
+        devices.choose_device("cuda")
+    with pytest.raises(InvalidInput, match=r"unknown device cudo; did you mean cuda\?"):
+        devices.choose_device("cudo")
+    with pytest.raises(InvalidInput, match="device = cpu:x given"):
+        devices.choose_device("cpu:x")
+
+
+def test_a_sweep_on_a_device_that_is_not_there_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InvalidInput, match="device = cuda given"):
+        llc.train(small_config(), tmp_path / "gpu", device="cuda")
+    assert not (tmp_path / "gpu").exists()
+
+
+def test_workers_are_one_a_gpu_or_one_a_core(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert llc.parallel.default_workers(30, torch.device("cuda")) == 4
+    assert llc.parallel.default_workers(3, torch.device("cuda")) == 3
+    assert llc.parallel.default_workers(30, torch.device("cuda:1")) == 1
+    assert llc.parallel.default_workers(30, torch.device("cpu")) == llc.parallel.default_jobs(30)
+
+
+def test_matmul_precision_is_put_back():
+    before = torch.get_float32_matmul_precision()
+    with devices.matmul_precision("tf32"):
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_bfloat16_trains_about_as_float32_does(tmp_path, together):
+    """Rounding to 8 bits in matrix products moves the loss a little, and what is stored stays float32."""
+    settings = {"model.width": 16, "training.learning_rate": 2e-3}
+    full = llc.train(small_config(**settings), tmp_path / "full", jobs=1, together=together)
+    half = llc.train(
+        small_config(**settings, **{"training.precision": "bf16"}), tmp_path / "half", jobs=1, together=together
+    )
+    ours, theirs = (experiment.metrics.loss_id.mean("position").isel(step=-1) for experiment in (half, full))
+    assert (abs(ours / theirs - 1) < 0.05).all()
+    assert (ours != theirs).all()
+    assert all(value.dtype == torch.float32 for value in half.run(4).weights(60).values())
