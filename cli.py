@@ -77,6 +77,7 @@ def main(debug: bool) -> None:
 @click.option("--seeds", metavar="S,S,…", default=None, help="Seeds of initial weights and data, such as 0,1.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--scheduler", default=None, metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
 @click.option("--precision", default=None, help="float32, tf32 or bf16.  [default: float32]")
 @click.option("--together", type=click.IntRange(min=1), default=None, help="Runs in one graph.  [default: as it pays]")
@@ -91,6 +92,7 @@ def train(
     device: str,
     precision: str | None,
     together: int | None,
+    scheduler: str | None,
     plan: bool,
 ) -> None:
     """Train a sweep of runs and save dense checkpoints.
@@ -120,7 +122,9 @@ def train(
         click.echo(f"{out}\n{training.plan(config, out, jobs=jobs, device=device)}")
         return
     with _progress("steps") as report:
-        experiment = training.train(config, out, jobs=jobs, together=together, device=device, report=report)
+        experiment = training.train(
+            config, out, jobs=jobs, together=together, device=device, scheduler=scheduler, report=report
+        )
     _show_summary(experiment)
     _next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}", f"llc plot {experiment.path}")
 
@@ -147,12 +151,14 @@ def train(
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
 @click.option("--settings", "file", type=click.Path(path_type=Path), default=None, help="File of llc calibrate.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--scheduler", default=None, metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
 @click.option("--overwrite", is_flag=True, help="Replace estimates made with other settings.")
 @click.pass_context
 def estimate_llc(
     ctx: click.Context,
     folder: Path,
     jobs: int | None,
+    scheduler: str | None,
     overwrite: bool,
     steps: str,
     file: Path | None,
@@ -179,7 +185,13 @@ def estimate_llc(
         settings = {**settings, **_but(ctx, complexity.settings_from(file))}
     with _progress("checkpoints") as report:
         estimates = complexity.estimate_llc_over_training(
-            experiment, steps=steps, jobs=jobs, overwrite=overwrite, report=report, **settings
+            experiment,
+            steps=steps,
+            jobs=jobs,
+            overwrite=overwrite,
+            scheduler=scheduler,
+            report=report,
+            **settings,
         )
     click.echo(complexity.format_estimates(estimates) + "\n")
     _show_summary(experiment)

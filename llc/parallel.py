@@ -1,7 +1,8 @@
-"""Independent units of work on the cores of one machine, with progress and a clean stop.
+"""Independent units of work on the cores of one machine, or of many, with progress and a clean stop.
 
 Each worker is a single process with a fixed number of threads, so a unit's result does not depend on how many workers
-there are. Workers stop when asked (Ctrl-C) and end by themselves when their parent is gone.
+there are. Workers stop when asked (Ctrl-C) and end by themselves when their parent is gone; the units of one that is
+lost are run again.
 """
 
 import contextlib
@@ -87,60 +88,83 @@ def run_units(
     *,
     jobs: int,
     threads: int = 1,
+    scheduler: str | None = None,
     report: Report = quiet,
 ) -> Iterator[Outcome]:
     """Call `work(*unit, report)` for every unit; yields outcomes as they come, in any order.
 
     An exception in one unit is that unit's outcome and does not stop the others. `work` must be importable and its
-    arguments picklable.
+    arguments picklable. Units have to be able to run again after a worker was lost half-way.
 
     Args:
         jobs: worker processes; 1 runs everything in this process.
         threads: torch threads for each.
+        scheduler: address of a Dask scheduler whose workers share this file system; they do the work, not `jobs`.
     Raises:
         Interrupted: Ctrl-C; units have been told to stop and have done so.
-        InvalidInput: jobs < 1.
+        InvalidInput: jobs < 1, or a scheduler that cannot be reached or has workers of several threads.
+        WorkerLost: units whose workers are lost again and again.
     """
     if jobs < 1:
         raise InvalidInput(f"jobs = {jobs} given, expected at least 1")
-    if jobs == 1:
+    if scheduler is not None and units:
+        from llc.cluster import run_on_cluster
+
+        yield from run_on_cluster(work, units, scheduler, threads, report)
+    elif jobs == 1:
         yield from _run_here(work, units, threads, report)
     elif units:
-        yield from _run_in_pool(work, units, jobs, threads, report)
+        yield from _run_in_pools(work, units, jobs, threads, report)
 
 
 def _run_here(work, units, threads, report) -> Iterator[Outcome]:
-    global _stop
-    _stop = threading.Event()
-    try:
-        with torch_threads(threads), _interrupt_sets(_stop):
-            for index, unit in enumerate(units):
-                yield _outcome(index, work, unit, report)
-                if _stop.is_set():
-                    raise Interrupted("stopped on request")
-    finally:
-        _stop = None
+    stop = threading.Event()
+    with torch_threads(threads), interrupt_sets(stop), stopping_with(stop):
+        for index, unit in enumerate(units):
+            yield outcome_of(index, work, unit, report)
+            if stop.is_set():
+                raise Interrupted("stopped on request")
 
 
-def _run_in_pool(work, units, jobs, threads, report) -> Iterator[Outcome]:
+def _run_in_pools(work, units, jobs, threads, report) -> Iterator[Outcome]:
+    """One pool after another, each with what the one before it, which lost a worker, left to do."""
+    left = dict(enumerate(units))
+    idle = losses = 0
+    while left:
+        before = len(left)
+        try:
+            for outcome in _run_in_pool(work, left, jobs, threads, report):
+                del left[outcome.index]
+                yield outcome
+        except BrokenProcessPool:
+            losses += 1
+            idle = 0 if len(left) < before else idle + 1
+            if idle == _MOST_IDLE_LOSSES:
+                raise WorkerLost(
+                    f"{idle} worker processes in a row ended unexpectedly before any unit of work was done: killed, "
+                    "perhaps for memory (fewer --jobs need less), or started from a script without "
+                    '`if __name__ == "__main__":`; what was finished is kept, and the same call goes on'
+                ) from None
+            report(
+                "", 0, 0, f"a worker process was lost ({losses} so far); {len(left)} units run again or still have to"
+            )
+
+
+def _run_in_pool(work, units: dict[int, tuple], jobs, threads, report) -> Iterator[Outcome]:
     spawn = multiprocessing.get_context("spawn")
-    stop, messages = spawn.Event(), spawn.Queue()
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker, initargs=(threads, stop, messages))
+    stop, messages, started = spawn.Event(), spawn.Queue(), spawn.Value("i", 0)
+    arguments = (threads, stop, messages, started)
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker, initargs=arguments)
     listener = threading.Thread(target=_listen, args=(messages, report), daemon=True)
     listener.start()
     try:
-        with _interrupt_sets(stop):
+        with interrupt_sets(stop):
             with _children_ignore_interrupts():
-                futures = [pool.submit(_outcome, index, work, unit, _send) for index, unit in enumerate(units)]
+                futures = [pool.submit(outcome_of, index, work, unit, _send) for index, unit in units.items()]
             for future in as_completed(futures):
                 yield future.result()
             if stop.is_set():
                 raise Interrupted("stopped on request")
-    except BrokenProcessPool:
-        raise WorkerLost(
-            "a worker process ended unexpectedly: killed, perhaps for memory (fewer --jobs need less), or started from "
-            'a script without `if __name__ == "__main__":`; what was finished is kept, and the same call goes on'
-        ) from None
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -149,7 +173,11 @@ def _run_in_pool(work, units, jobs, threads, report) -> Iterator[Outcome]:
 
 
 class WorkerLost(LLCError):
-    """A worker process was killed or could not start."""
+    """Worker processes were killed, or could not start, again and again."""
+
+
+# So many pools in a row may lose a worker without a single unit done.
+_MOST_IDLE_LOSSES = 3
 
 
 @contextlib.contextmanager
@@ -165,7 +193,8 @@ def _children_ignore_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _outcome(index: int, work, unit: tuple, report: Report) -> Outcome:
+def outcome_of(index: int, work: Callable[..., Any], unit: tuple, report: Report) -> Outcome:
+    """Run one unit in this process, whatever comes of it."""
     if check_interrupt():
         return Outcome(index, error=Interrupted("stopped before it began"))
     try:
@@ -175,7 +204,18 @@ def _outcome(index: int, work, unit: tuple, report: Report) -> Outcome:
 
 
 @contextlib.contextmanager
-def _interrupt_sets(stop) -> Iterator[None]:
+def stopping_with(stop) -> Iterator[None]:
+    """`check_interrupt` looks at `stop.is_set()` meanwhile."""
+    global _stop
+    before, _stop = _stop, stop
+    try:
+        yield
+    finally:
+        _stop = before
+
+
+@contextlib.contextmanager
+def interrupt_sets(stop) -> Iterator[None]:
     """Ctrl-C asks for a stop at the next point where work can be resumed; a second one insists."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -198,10 +238,15 @@ _stop: Any = None
 _messages: Any = None
 
 
-def _start_worker(threads: int, stop, messages) -> None:
+def _start_worker(threads: int, stop, messages, started) -> None:
     global _stop, _messages
     _stop, _messages = stop, messages
     torch.set_num_threads(threads)
+    with started.get_lock():
+        number = started.value
+        started.value += 1
+    if torch.cuda.device_count() > 1:  # "cuda" is another GPU for each worker
+        torch.cuda.set_device(number % torch.cuda.device_count())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

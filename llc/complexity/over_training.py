@@ -30,6 +30,7 @@ def estimate_llc_over_training(
     steps: str | Sequence[int] = "log:12",
     jobs: int | None = None,
     overwrite: bool = False,
+    scheduler: str | None = None,
     report: Report = quiet,
     **settings,
 ) -> xr.Dataset:
@@ -44,6 +45,7 @@ def estimate_llc_over_training(
             `all`, `500,1000`, or a list of steps.
         jobs: worker processes; by default one a core.
         overwrite: replace estimates that were made with other settings instead of refusing.
+        scheduler: address of a Dask scheduler whose workers share this file system (see the README).
         settings: the fields of `LLCConfig`.
     Returns:
         λ̂, error, verdict and diagnostics by (num_tasks, seed, step), and the traces by (…, chain, draw).
@@ -60,7 +62,7 @@ def estimate_llc_over_training(
         config = settle(config, runs)
         _check_settings(experiment.path, config, overwrite)
         units = [
-            (run.path, step, config.to_table())
+            (run.path.absolute(), step, config.to_table())
             for run in runs
             for step in chosen[run.name]
             if not result_path(run, step, config).exists()
@@ -71,7 +73,11 @@ def estimate_llc_over_training(
         failures: list[Exception] = []
         try:
             for outcome in run_units(
-                _estimate_unit, units, jobs=jobs or default_jobs(len(units)), report=_counted(report, len(units))
+                _estimate_unit,
+                units,
+                jobs=jobs or default_jobs(len(units)),
+                scheduler=scheduler,
+                report=_counted(report, len(units)),
             ):
                 failures += [outcome.error] if outcome.error else []
         finally:  # what is finished is merged, also after Ctrl-C
@@ -101,7 +107,12 @@ def _estimate_unit(path: Path, step: int, table: dict, report: Report) -> None:
         key=(config.seed, "llc", of_run.task.num_tasks, of_run.seed, step),
     )
     store.write_dataset(result_path(run, step, config), _label(estimate, of_run, step), {**run.config, "llc": table})
-    report(run.name, step, step, f"llc {estimate.summary.llc:.1f} ± {estimate.summary.llc_se:.1f}, {estimate.verdict}")
+    report(
+        run.name,
+        step,
+        max(1, step),
+        f"llc {estimate.summary.llc:.1f} ± {estimate.summary.llc_se:.1f}, {estimate.verdict}",
+    )
 
 
 def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:
@@ -178,8 +189,11 @@ def _counted(report: Report, total: int) -> Report:
     """Turn the reports of single checkpoints into one count of them."""
     done = 0
 
-    def counted(unit: str, step: int, _total: int, note: str) -> None:
+    def counted(unit: str, step: int, total_of_unit: int, note: str) -> None:
         nonlocal done
+        if not total_of_unit:  # not about a checkpoint
+            report(unit, step, total_of_unit, note)
+            return
         done += 1
         report("estimates", done, total, f"{unit} step {step}: {note}")
 

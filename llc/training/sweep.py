@@ -29,6 +29,7 @@ def train(
     jobs: int | None = None,
     together: int | None = None,
     device: str = "auto",
+    scheduler: str | None = None,
     report: Report = quiet,
 ) -> store.Experiment:
     """Train every run of a sweep into the folder `out`; calling it again resumes, or finds everything done.
@@ -40,6 +41,7 @@ def train(
         together: how many runs to train as one graph; by default several where single updates are too small to keep
             the machine busy, and what the folder was begun with when a call resumes.
         device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
+        scheduler: address of a Dask scheduler whose workers share this file system (see the README).
         report: told about progress.
     Returns:
         The experiment; `metrics.nc` over the whole sweep is written when all runs are done.
@@ -64,13 +66,17 @@ def train(
             return experiment
         store.remove_scratch(out)
         together = together or experiment.provenance.get("together", 1)
-        units = [([out / run_folder(run) for run in group], group, str(where)) for group in _chunks(runs, together)]
+        units = [
+            ([out.absolute() / run_folder(run) for run in group], group, str(where))
+            for group in _chunks(runs, together)
+        ]
         failures: list[Exception] = []
         for outcome in run_units(
             train_runs,
             units,
             jobs=jobs or default_workers(len(units), where),
             threads=experiment.provenance["threads"],
+            scheduler=scheduler,
             report=report,
         ):
             failures += [outcome.error] if outcome.error else outcome.result

@@ -1,0 +1,163 @@
+"""Units of work in pools and on a cluster: results, lost workers, Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_LLC, small_config
+from test_training import assert_same_runs
+
+import llc
+from llc import parallel
+from llc.errors import InvalidInput
+from llc.parallel import WorkerLost, run_units
+
+
+def square(number: int, report) -> int:
+    report(f"unit {number}", number, 10, "")
+    return number**2
+
+
+def fail_at_three(number: int, _report) -> int:
+    if number == 3:
+        raise InvalidInput("three given")
+    return number
+
+
+def die_once(folder: Path, number: int, _report) -> int:
+    """Unit 2 kills its own process the first time."""
+    if number == 2 and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return number
+
+
+def die_always(_report) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """A cluster of two single-threaded workers; its address."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", worker_dashboard_address=":0"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def results(outcomes) -> list:
+    return [outcome.result for outcome in sorted(outcomes, key=lambda outcome: outcome.index)]
+
+
+def test_results_and_reports_are_the_same_however_units_are_spread(scheduler):
+    for how in ({"jobs": 1}, {"jobs": 2}, {"jobs": 1, "scheduler": scheduler}):
+        said = []
+        outcomes = list(run_units(square, [(n,) for n in range(5)], report=lambda *m, said=said: said.append(m), **how))
+        assert results(outcomes) == [0, 1, 4, 9, 16]
+        deadline = time.monotonic() + 5  # messages of a cluster come by another way than its results
+        while len(said) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert sorted(name for name, *_ in said) == [f"unit {n}" for n in range(5)]
+
+
+def test_one_units_error_is_its_own(scheduler):
+    for how in ({"jobs": 1}, {"jobs": 2}, {"jobs": 1, "scheduler": scheduler}):
+        outcomes = {outcome.index: outcome for outcome in run_units(fail_at_three, [(n,) for n in range(5)], **how)}
+        assert [outcomes[n].result for n in (0, 1, 2, 4)] == [0, 1, 2, 4]
+        assert str(outcomes[3].error) == "three given"
+
+
+def test_a_lost_workers_units_run_again_in_another_pool(tmp_path):
+    said = []
+    outcomes = run_units(die_once, [(tmp_path, n) for n in range(6)], jobs=2, report=lambda *m: said.append(m[-1]))
+    assert results(list(outcomes)) == list(range(6))
+    assert "a worker process was lost (1 so far)" in said[0]
+
+
+def test_a_lost_workers_units_run_again_on_a_cluster(tmp_path, scheduler):
+    said = []
+    outcomes = run_units(
+        die_once, [(tmp_path, n) for n in range(6)], jobs=1, scheduler=scheduler, report=lambda *m: said.append(m[-1])
+    )
+    assert results(list(outcomes)) == list(range(6))
+    assert "ran again after their workers were lost" in said[-1]
+
+
+def test_a_unit_that_always_loses_its_worker_is_given_up():
+    with pytest.raises(WorkerLost, match="3 worker processes in a row ended unexpectedly"):
+        list(run_units(die_always, [()], jobs=2))
+
+
+def test_a_sweep_on_a_cluster_equals_one_on_this_machine(finished, tmp_path, scheduler):
+    """Training and estimates: the same bits."""
+    experiment = llc.train(small_config(), tmp_path / "spread", scheduler=scheduler)
+    for ours, theirs in zip(experiment.runs, finished.runs, strict=True):
+        assert_same_runs(ours, theirs)
+    settings = {**SMALL_LLC, "steps": "0,20,60", "scheduler": scheduler}
+    found = llc.estimate_llc_over_training(experiment, **settings)
+    assert found.drop_attrs().identical(finished.llc.drop_attrs())
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr("llc.cluster._PATIENCE_SECONDS", 1)
+    with pytest.raises(InvalidInput, match=r"scheduler = tcp://127.0.0.1:9 given, but none answers there"):
+        list(run_units(square, [(1,)], jobs=1, scheduler="tcp://127.0.0.1:9"))
+
+
+def test_workers_with_several_threads_and_schedulers_without_workers_are_refused():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+    ) as cluster:
+        with pytest.raises(InvalidInput, match="1 of the 1 workers run several threads, expected one each"):
+            list(run_units(square, [(1,)], jobs=1, scheduler=cluster.scheduler.address))
+        cluster.scale(0)
+        deadline = time.monotonic() + 10
+        while cluster.scheduler.workers and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with pytest.raises(InvalidInput, match="has no workers; start some with: dask worker"):
+            list(run_units(square, [(1,)], jobs=1, scheduler=cluster.scheduler.address))
+
+
+def test_ctrl_c_reaches_the_workers_of_a_cluster(tmp_path, scheduler):
+    """Training stops at a saved state, the command says so, and the same call goes on to the same end."""
+    config = small_config(**{"training.steps": 4000, "checkpoints.every": 1000})
+    script = tmp_path / "sweep.py"
+    script.write_text(
+        f"""
+import llc
+from llc.training import ExperimentConfig
+if __name__ == "__main__":
+    try:
+        config = ExperimentConfig.from_table({config.to_table()!r})
+        llc.train(config, {str(tmp_path / "runs")!r}, scheduler={scheduler!r})
+    except llc.errors.Interrupted:
+        print("stopped", flush=True)
+"""
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as victim:
+        while len(list((tmp_path / "runs").glob("*/checkpoints/*.safetensors"))) < 12:
+            assert victim.poll() is None
+            time.sleep(0.01)
+        victim.send_signal(signal.SIGINT)
+        assert victim.stdout.read() == "stopped\n"
+    stopped = llc.open(tmp_path / "runs")
+    assert any((run.path / "resume.pt").exists() for run in stopped.runs)
+    assert not stopped.finished
+
+
+def test_check_interrupt_looks_at_what_it_is_given():
+    class Raised:
+        def is_set(self) -> bool:
+            return True
+
+    assert not parallel.check_interrupt()
+    with parallel.stopping_with(Raised()):
+        assert parallel.check_interrupt()
+    assert not parallel.check_interrupt()
