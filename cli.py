@@ -265,19 +265,26 @@ def pca(folder: Path, components: int, sequences: int) -> None:
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-def show(folder: Path) -> None:
+@click.option("--verify", is_flag=True, help="Read every checkpoint and result, and name those that are damaged.")
+def show(folder: Path, verify: bool) -> None:
     """What an experiment or a run holds.
 
     \b
     Examples:
       llc show runs/tiny
       llc show "runs/tiny/M=16,seed=0"
+      llc show runs/tiny --verify
     """
     from llc import store
 
     found = store.open_folder(folder)
     click.echo(store.describe(found))
-    if isinstance(found, store.Experiment):
+    if verify:
+        damaged = store.verify(found)
+        click.echo("\n".join(damaged) or "Every checkpoint and result is whole.")
+        if damaged:
+            sys.exit(1)
+    if isinstance(found, store.Experiment) and found.has_metrics:
         _show_summary(found)
 
 

@@ -107,11 +107,13 @@ def test_a_failed_overwrite_loses_nothing(own):
     assert "nothing to do" in _said(own)
 
 
-def test_a_merge_that_was_lost_is_made_again(own):
+@pytest.mark.parametrize("clock", [0, 2**31])
+def test_a_merge_that_was_lost_is_made_again(own, clock):
+    """Whatever the clock said when the old one was written."""
     stale = (own.path / "llc.nc").read_bytes()
     llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)
     (own.path / "llc.nc").write_bytes(stale)
-    os.utime(own.path / "llc.nc", (0, 0))
+    os.utime(own.path / "llc.nc", (clock, clock))
     assert 40 in llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC).step
 
 

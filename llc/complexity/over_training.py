@@ -152,17 +152,20 @@ def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfi
             parts.append(xr.concat(found, "step", combine_attrs="override"))
     if not parts:
         return None
-    settings = {**experiment.config, "llc": config.to_table()}
-    whole = store.write_dataset(experiment.path / "llc.nc", store.merge(parts), settings)
+    whole = store.write_dataset(experiment.path / "llc.nc", store.merge(parts), _provenance(experiment, runs, config))
     store.write_table(experiment.path / "llc.toml", config.to_table())
     return whole
 
 
 def _up_to_date(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> bool:
-    """Whether `llc.nc` was merged after the last estimate with these settings was made."""
-    merged = experiment.path / "llc.nc"
-    made = [path.stat().st_mtime_ns for run in runs for path in _results(run, config)]
-    return merged.exists() and merged.stat().st_mtime_ns >= max(made, default=0)
+    """Whether `llc.nc` was merged from just the estimates there are with these settings. Clocks are not asked."""
+    return store.made_with(experiment.path / "llc.nc", _provenance(experiment, runs, config))
+
+
+def _provenance(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> dict:
+    """What `llc.nc` is made from: the experiment, the settings, and the steps of each run."""
+    steps = {run.name: [int(path.stem) for path in _results(run, config)] for run in runs}
+    return {**experiment.config, "llc": config.to_table(), "estimates": steps}
 
 
 def _check_settings(folder: Path, config: LLCConfig, overwrite: bool) -> None:

@@ -8,11 +8,11 @@ from llc.store.experiment import (
     Experiment,
     Run,
     claim,
-    describe,
     merge,
     open_folder,
     run_name,
 )
+from llc.store.inspection import describe, verify
 from llc.store.lock import folder_lock
 from llc.store.results import labelled, library_version, made_with, provenance, read_dataset, write_dataset
 from llc.store.tables import differences, read_table, table_hash, write_table
@@ -40,6 +40,7 @@ __all__ = [
     "remove_scratch",
     "run_name",
     "table_hash",
+    "verify",
     "write_checkpoint",
     "write_dataset",
     "write_table",

@@ -1,6 +1,8 @@
 """Files that are either whole or not there."""
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +11,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from llc.errors import StoreError
+
+# A disk with fewer bytes free is full.
+_FULL = 2**14
 
 
 @contextmanager
@@ -33,8 +38,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(scratch, path)
     except (OSError, RuntimeError, SafetensorError) as error:
-        # netCDF, torch and safetensors each have their own way to say that a disk is full.
+        # netCDF, torch and safetensors each have their own way to say that a disk is full, some of them misleading.
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        if shutil.disk_usage(path.parent).free < _FULL:
+            reason = os.strerror(errno.ENOSPC)
         raise StoreError(f"cannot write {path}: {reason}") from error
     finally:
         scratch.unlink(missing_ok=True)

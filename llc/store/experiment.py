@@ -13,7 +13,7 @@ from torch import Tensor
 from llc.errors import StoreError
 from llc.store.checkpoints import Weights, checkpoint_path, checkpoint_steps, read_checkpoint
 from llc.store.results import read_dataset
-from llc.store.tables import Table, differences, flat, read_table, table_hash, write_table
+from llc.store.tables import Table, differences, read_table, table_hash, write_table
 
 EXPERIMENT_FILE = "experiment.toml"
 RUN_FILE = "config.toml"
@@ -187,6 +187,11 @@ class Experiment:
         return (self.path / "metrics.nc").exists() and all(run.finished for run in self.runs)
 
     @property
+    def has_metrics(self) -> bool:
+        """Whether any run has recorded its behaviour yet."""
+        return any((folder / "metrics.nc").exists() for folder in (self.path, *(run.path for run in self.runs)))
+
+    @property
     def metrics(self) -> xr.Dataset:
         """Behaviour of every run, dims (num_tasks, seed, step, position); merged from the runs while they train."""
         if (self.path / "metrics.nc").exists():
@@ -254,20 +259,3 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
             )
     else:
         write_table(path, {**table, PROVENANCE: provenance} if provenance else table)
-
-
-def describe(found: Experiment | Run) -> str:
-    """What a folder holds, for a reader: a few lines of text."""
-    if isinstance(found, Run):
-        steps = found.steps
-        held = f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}" if steps else "no checkpoints yet"
-        state = "finished" if found.finished else "not finished; run the same `llc train` command to go on"
-        lines = [f"Run {found.path}: {held}; {state}"]
-        return "\n".join(lines + [f"  {line}" for line in flat(found.config)])
-    lines = [f"Experiment {found.path}: preset {found.config['preset']}, {len(found.runs)} runs"]
-    for run in found.runs:
-        lines.append(f"  {run.name}: {len(run.steps)} checkpoints{'' if run.finished else ', not finished'}")
-    for name in ("metrics", "llc", "pca"):
-        if not (found.path / f"{name}.nc").exists():
-            lines.append(f"  no {name}.nc yet")
-    return "\n".join(lines)

@@ -1,7 +1,9 @@
 """Results on disk: labelled xarray datasets in netCDF, with units and provenance."""
 
+import contextlib
 import datetime
 import json
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -35,7 +37,10 @@ def provenance(config: Table) -> dict[str, str]:
 
 def made_with(path: Path, config: Table) -> bool:
     """Whether there is a result at `path` and it carries just this config."""
-    return path.exists() and read_dataset(path).attrs.get("config") == provenance(config)["config"]
+    if not path.exists():
+        return False
+    with _reading(path), xr.open_dataset(path, engine="netcdf4") as found:
+        return found.attrs.get("config") == provenance(config)["config"]
 
 
 def labelled(dataset: xr.Dataset) -> xr.Dataset:
@@ -73,8 +78,14 @@ def read_dataset(path: Path) -> xr.Dataset:
     """
     if not path.exists():
         raise StoreError(f"{path} does not exist")
-    try:
+    with _reading(path):
         # The encoding of one file (such as the length of its strings) must not shape what is written from it.
         return xr.load_dataset(path, engine="netcdf4").drop_encoding()
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); delete it and run the command that made it again") from None

@@ -1,0 +1,51 @@
+"""What a folder holds, and whether it is whole."""
+
+from llc.errors import StoreError
+from llc.store.checkpoints import checkpoint_path, checkpoint_steps, read_checkpoint
+from llc.store.experiment import Experiment, Run, run_name
+from llc.store.results import read_dataset
+from llc.store.tables import flat
+
+
+def describe(found: Experiment | Run) -> str:
+    """What a folder holds, for a reader: a few lines of text."""
+    if isinstance(found, Run):
+        steps = found.steps
+        held = f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}" if steps else "no checkpoints yet"
+        state = "finished" if found.finished else "not finished; run the same `llc train` command to go on"
+        lines = [f"Run {found.path}: {held}; {state}"]
+        return "\n".join(lines + [f"  {line}" for line in flat(found.config)])
+    sweep = found.config["sweep"]
+    wanted = [run_name(None if m == "inf" else m, seed) for seed in sweep["seeds"] for m in sweep["num_tasks"]]
+    lines = [f"Experiment {found.path}: preset {found.config['preset']}, {len(wanted)} runs"]
+    for run in found.runs:
+        lines.append(f"  {run.name}: {len(run.steps)} checkpoints{'' if run.finished else ', not finished'}")
+    not_begun = [name for name in wanted if not (found.path / name).exists()]
+    lines += [f"  {name}: not begun" for name in not_begun]
+    if not found.finished:
+        lines.append("  not finished; run the same `llc train` command to go on")
+    for name in ("metrics", "llc", "pca"):
+        if not (found.path / f"{name}.nc").exists():
+            lines.append(f"  no {name}.nc yet")
+    return "\n".join(lines)
+
+
+def verify(found: Experiment | Run) -> list[str]:
+    """What is wrong with the files of a folder, a sentence each; reads every byte of them.
+
+    Checkpoints that are not what was written, or of another config, and results that cannot be read.
+    """
+    said = []
+    for run in [found] if isinstance(found, Run) else found.runs:
+        for folder in (run.checkpoints, run.predicted):
+            for step in checkpoint_steps(folder):
+                try:
+                    read_checkpoint(checkpoint_path(folder, step), config_hash=run.config_hash)
+                except StoreError as error:
+                    said.append(str(error))
+    for path in sorted(found.path.rglob("*.nc")):
+        try:
+            read_dataset(path)
+        except StoreError as error:
+            said.append(str(error))
+    return said

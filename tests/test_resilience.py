@@ -1,0 +1,283 @@
+"""What real studies meet: kills in the middle of a write, full and read-only disks, two processes on one folder.
+
+After each: no half file is read, what was finished stays, `llc show` says what is missing, the same command again
+completes, and what it ends with equals an undisturbed run.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import SMALL_LLC, small_config
+from test_training import assert_same_runs
+
+import llc
+from cli import main
+from llc import store
+
+# Does what it is told, but the write that `hang` names stops half-way, says so, and waits to be killed.
+_VICTIM = """
+import sys, time
+import xarray as xr
+import llc
+from llc.store import checkpoints
+from llc.training import ExperimentConfig
+
+def half(path):
+    data = open(path, "rb").read()
+    open(path, "wb").write(data[: len(data) // 2])
+    print("half", flush=True)
+    time.sleep(60)
+
+save, to_netcdf, written = checkpoints.save_file, xr.Dataset.to_netcdf, []
+
+def save_half(tensors, path, **options):
+    save(tensors, path, **options)
+    written.append(path)
+    if HANG == "checkpoint" and len(written) == 5:
+        half(path)
+
+def netcdf_half(self, path, **options):
+    to_netcdf(self, path, **options)
+    if f".{HANG}.nc." in str(path):
+        half(path)
+
+HANG = sys.argv[1]
+checkpoints.save_file, xr.Dataset.to_netcdf = save_half, netcdf_half
+folder, command = sys.argv[2:4]
+if command == "train":
+    llc.train(ExperimentConfig.from_table(TABLE), folder, jobs=1)
+else:
+    llc.estimate_llc_over_training(llc.open(folder), steps="0,20,60", **SETTINGS)
+"""
+
+
+def start_victim(hang: str, folder: Path, command: str) -> subprocess.Popen:
+    code = f"TABLE = {small_config().to_table()!r}\nSETTINGS = {SMALL_LLC!r}\n{_VICTIM}"
+    return subprocess.Popen([sys.executable, "-c", code, hang, str(folder), command], stdout=subprocess.PIPE, text=True)
+
+
+def kill_half_way(hang: str, folder: Path, command: str) -> None:
+    with start_victim(hang, folder, command) as victim:
+        assert victim.stdout.readline() == "half\n"
+        victim.send_signal(signal.SIGKILL)
+
+
+def shown(folder: Path, *options: str, code: int = 0) -> str:
+    result = CliRunner().invoke(main, ["show", str(folder), *options])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def assert_same_experiments(ours: llc.Experiment, theirs: llc.Experiment) -> None:
+    assert ours.finished
+    for one, other in zip(ours.runs, theirs.runs, strict=True):
+        assert_same_runs(one, other)
+    assert ours.metrics.drop_attrs().identical(theirs.metrics.drop_attrs())
+
+
+def assert_no_scratch(folder: Path) -> None:
+    assert not list(folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("hang", ["checkpoint", "metrics"])
+def test_killed_in_the_middle_of_a_write_while_training(hang, finished, tmp_path):
+    """Half a checkpoint, half a merged metrics.nc: neither is ever seen."""
+    folder = tmp_path / "runs"
+    kill_half_way(hang, folder, "train")
+    assert list(folder.rglob("*.part"))
+    assert "not finished; run the same `llc train` command to go on" in shown(folder)
+    assert store.verify(llc.open(folder)) == []
+    assert_same_experiments(llc.train(small_config(), folder, jobs=1), finished)
+    assert_no_scratch(folder)
+
+
+@pytest.mark.parametrize("hang", ["000020", "llc"])
+def test_killed_in_the_middle_of_a_write_while_estimating(hang, finished, own):
+    """Half of one checkpoint's estimate, half of the merged llc.nc."""
+    for path in [own.path / "llc.nc", *own.path.glob("*/llc/*/*.nc")]:
+        path.unlink()
+    kill_half_way(hang, own.path, "estimate-llc")
+    assert "no llc.nc yet" in shown(own.path)
+    assert store.verify(own) == []
+    found = llc.estimate_llc_over_training(own, steps="0,20,60", **SMALL_LLC)
+    assert found.drop_attrs().identical(finished.llc.drop_attrs())
+
+
+def test_a_worker_killed_while_estimating_is_replaced(finished, own):
+    for path in [own.path / "llc.nc", *own.path.glob("*/llc/*/*.nc")]:
+        path.unlink()
+    code = f"""
+import os, signal, llc
+from llc.complexity import over_training
+from pathlib import Path
+
+unit = over_training._estimate_unit
+
+def estimate(path, step, table, report):
+    mark = Path({str(own.path)!r}) / f"died-{{path.name}}-{{step}}"
+    if step == 20 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    unit(path, step, table, report)
+
+over_training._estimate_unit = estimate
+if __name__ == "__main__":
+    llc.estimate_llc_over_training(
+        llc.open({str(own.path)!r}), steps="0,20,60", **{ {**SMALL_LLC, "jobs": 2}!r},
+        report=lambda *message: print(message[-1], flush=True),
+    )
+"""
+    script = own.path / "victim.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert "a worker process was lost" in done.stdout
+    assert len(list(own.path.glob("died-*"))) >= 1
+    assert own.llc.drop_attrs().identical(finished.llc.drop_attrs())
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MiB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the right to mount a small tmpfs")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(place: Path) -> Path:
+    ballast = place / "ballast"
+    with open(ballast, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"0" * 4096)
+        except OSError:
+            return ballast
+
+
+def test_a_disk_that_fills_up_while_training(finished, small_disk):
+    folder = small_disk / "runs"
+    with start_victim("checkpoint", folder, "train") as victim:  # stops at its fifth checkpoint, to be killed
+        assert victim.stdout.readline() == "half\n"
+        victim.send_signal(signal.SIGKILL)
+    ballast = fill(small_disk)
+    result = CliRunner().invoke(main, ["train", "--out", str(folder), "--jobs", "1", *_flags()])
+    assert result.exit_code == 1
+    assert "but its disk has 0 B free" in result.output
+    assert store.verify(llc.open(folder)) == []
+    ballast.unlink()
+    assert_same_experiments(llc.train(small_config(), folder, jobs=1), finished)
+
+
+def test_a_disk_that_fills_up_behind_the_check(finished, small_disk, monkeypatch):
+    """Space that is gone after the check: one sentence that names file and reason, and nothing lost."""
+    folder = small_disk / "runs"
+    monkeypatch.setattr("llc.training.sweep.check_room", lambda *_: None)
+    ballast = fill(small_disk)
+    with open(ballast, "rb+") as file:
+        file.truncate(ballast.stat().st_size - 50_000)
+    with pytest.raises(llc.LLCError, match=r"cannot write .*: No space left on device"):
+        llc.train(small_config(), folder, jobs=1)
+    assert_no_scratch(folder)
+    assert store.verify(llc.open(folder)) == []
+    ballast.unlink()
+    assert_same_experiments(llc.train(small_config(), folder, jobs=1), finished)
+
+
+def test_a_disk_that_fills_up_while_estimating(finished, small_disk):
+    folder = small_disk / "runs"
+    experiment = llc.train(small_config(), folder, jobs=1)
+    ballast = fill(small_disk)
+    with open(ballast, "rb+") as file:
+        file.truncate(ballast.stat().st_size - 80_000)
+    with pytest.raises(llc.LLCError, match=r"cannot write .*: No space left on device"):
+        llc.estimate_llc_over_training(experiment, steps="0,20,60", **SMALL_LLC)
+    assert_no_scratch(folder)
+    ballast.unlink()
+    found = llc.estimate_llc_over_training(experiment, steps="0,20,60", **SMALL_LLC)
+    assert found.drop_attrs().identical(finished.llc.drop_attrs())
+
+
+def test_a_read_only_disk(small_disk):
+    folder = small_disk / "runs"
+    llc.train(small_config(), folder, jobs=1)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert "3 runs" in shown(folder)
+    for command in (["estimate-llc", str(folder)], ["pca", str(folder)], ["train", "--out", str(folder), *_flags()]):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 1
+        assert f"cannot write {folder}: Read-only file system; choose a folder you can write to" in result.output
+
+
+def test_a_second_process_is_refused_and_told_of_the_first(own):
+    code = f"""
+from pathlib import Path
+from llc import store
+with store.folder_lock(Path({str(own.path)!r})):
+    print("held", flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        for command in (
+            ["estimate-llc", str(own.path)],
+            ["pca", str(own.path)],
+            ["train", "--out", str(own.path), *_flags()],
+        ):
+            result = CliRunner().invoke(main, command)
+            assert result.exit_code == 1
+            assert f"is in use by process {holder.pid}; wait for it to end, or stop it" in result.output
+        assert "3 runs" in shown(own.path)
+        holder.kill()
+    assert CliRunner().invoke(main, ["pca", str(own.path)]).exit_code == 0  # a lock that a dead process left is no lock
+
+
+def test_damaged_and_foreign_checkpoints_are_named_by_show(own, finished):
+    assert "Every checkpoint and result is whole." in shown(own.path, "--verify")
+    truncated, flipped, foreign = (own.run(m).checkpoints / "000040.safetensors" for m in (1, 4, None))
+    truncated.write_bytes(truncated.read_bytes()[:300])
+    data = bytearray(flipped.read_bytes())
+    data[-1] ^= 1
+    flipped.write_bytes(data)
+    foreign.write_bytes((finished.run(4).checkpoints / "000040.safetensors").read_bytes())
+    (own.path / "pca.nc").write_bytes(b"half")
+    said = shown(own.path, "--verify", code=1)
+    assert f"{truncated} is damaged or cut short" in said
+    assert f"{flipped} is damaged (checksum differs)" in said
+    assert f"{foreign} belongs to another config" in said
+    assert f"{own.path / 'pca.nc'} cannot be read" in said
+    for path in (truncated, flipped, foreign):
+        path.unlink()
+    assert_same_experiments(llc.train(small_config(), own.path, jobs=1), finished)
+
+
+@pytest.mark.parametrize("clock", [0, 2**31])
+def test_clocks_that_change(clock, own, finished):
+    """Files from the past or the future: nothing is done again, and nothing is taken for newer than it is."""
+    for path in own.path.rglob("*"):
+        os.utime(path, (clock, clock))
+    before = {path: path.stat().st_mtime_ns for path in own.path.rglob("*.nc")}
+    llc.train(small_config(), own.path, jobs=1)
+    llc.estimate_llc_over_training(own, steps="0,20,60", **SMALL_LLC)
+    llc.joint_pca(own, sequences=16)
+    assert before == {path: path.stat().st_mtime_ns for path in own.path.rglob("*.nc")}
+    time.sleep(0.01)
+    assert 40 in llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC).step
+
+
+def _flags() -> list[str]:
+    from test_cli import flags
+
+    return flags(small_config())
