@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from llc.store import Experiment
+    from llc.training import ExperimentConfig
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -106,18 +107,10 @@ def train(
       llc train --preset carroll --set checkpoints.weights_every=20 --plan
     """
     from llc import training
-    from llc.config import parse_setting
-    from llc.training import presets
 
-    config = presets.preset(preset)
-    overrides = dict(parse_setting(setting) for setting in settings)
-    if num_tasks is not None:
-        overrides["sweep.num_tasks"] = _numbers("--num-tasks", num_tasks, also=("inf",))
-    if seeds is not None:
-        overrides["sweep.seeds"] = _numbers("--seeds", seeds)
+    config, out = _config(preset, num_tasks, seeds, settings), out or Path("runs") / preset
     if precision is not None:
-        overrides["training.precision"] = precision
-    config, out = config.override(overrides), out or Path("runs") / preset
+        config = config.override({"training.precision": precision})
     if plan:
         click.echo(f"{out}\n{training.plan(config, out, jobs=jobs, device=device)}")
         return
@@ -127,6 +120,66 @@ def train(
         )
     _show_summary(experiment)
     _next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}", f"llc plot {experiment.path}")
+
+
+@main.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", type=FOLDER, required=True, help="Folder of the experiment to make.")
+@click.option("--preset", default="tiny", show_default=True, help="Whose task and model the weights are of.")
+@click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities, such as 1,4,16,inf.")
+@click.option("--seeds", metavar="S,S,…", default=None, help="Seeds, for names of runs.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
+@click.option("--factory", metavar="PLACE:NAME", default=None, help="Function that makes the model, instead of ours.")
+def import_(
+    source: Path,
+    out: Path,
+    preset: str,
+    num_tasks: str | None,
+    seeds: str | None,
+    settings: tuple[str, ...],
+    factory: str | None,
+) -> None:
+    """Make an experiment of weights that were trained elsewhere.
+
+    SOURCE holds a state_dict for each step, with the step in its name (step_1000.pt, 1000.safetensors); for a sweep, a
+    folder of them for each run, named M=16,seed=0. The model is the preset's, or what --factory returns: an nn.Module
+    whose forward(xs, ys) gives predictions (B, K).
+
+    \b
+    Examples:
+      llc import theirs/checkpoints --out runs/theirs --preset hoogland --num-tasks inf
+      llc import theirs/checkpoints --out runs/theirs --num-tasks 16 --factory theirs/model.py:build
+    """
+    from llc import training
+
+    config = _config(preset, num_tasks, seeds, settings)
+    if factory is not None:
+        config = training.with_factory(config, factory)
+    with _progress("checkpoints") as report:
+        experiment = training.import_weights(source, out, config, report=report)
+    _show_summary(experiment)
+    _next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--step", type=int, default=None, help="Which checkpoint.  [default: the last]")
+def export(folder: Path, path: Path, step: int | None) -> None:
+    """Write a checkpoint of a run as a plain state_dict, .pt or .safetensors.
+
+    \b
+    Example:
+      llc export "runs/tiny/M=16,seed=0" model.pt --step 2000
+    """
+    from llc import store, training
+    from llc.errors import InvalidInput
+
+    run = store.open_folder(folder)
+    if not isinstance(run, store.Run):
+        raise InvalidInput(f"{folder} is an experiment; name one of its runs: {', '.join(r.name for r in run.runs)}")
+    training.export_weights(run, run.steps[-1] if step is None and run.steps else step or 0, path)
+    click.echo(f"Wrote {path}")
 
 
 @main.command("estimate-llc")
@@ -393,6 +446,19 @@ def demo(out: Path, jobs: int | None) -> None:
     click.echo(f"4/4  llc plot {out}")
     _show_figures(*plots.save_figures(experiment))
     _show_summary(experiment)
+
+
+def _config(preset: str, num_tasks: str | None, seeds: str | None, settings: tuple[str, ...]) -> ExperimentConfig:
+    """A preset with what the options change."""
+    from llc.config import parse_setting
+    from llc.training import presets
+
+    overrides = dict(parse_setting(setting) for setting in settings)
+    if num_tasks is not None:
+        overrides["sweep.num_tasks"] = _numbers("--num-tasks", num_tasks, also=("inf",))
+    if seeds is not None:
+        overrides["sweep.seeds"] = _numbers("--seeds", seeds)
+    return presets.preset(preset).override(overrides)
 
 
 def _experiment(folder: Path) -> Experiment:

@@ -31,6 +31,8 @@ _PUBLIC = {
     "open": "llc.store:open_folder",
     "train": "llc.training:train",
     "load_model": "llc.training:load_model",
+    "import_weights": "llc.training:import_weights",
+    "export_weights": "llc.training:export_weights",
     "learning_coefficient": "llc.complexity.learning_coefficient",
     "estimate_llc": "llc.complexity:estimate_llc",
     "estimate_llc_over_training": "llc.complexity:estimate_llc_over_training",
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from llc.errors import LLCError
     from llc.store import Experiment, Run
     from llc.store import open_folder as open
-    from llc.training import load_model, presets, train
+    from llc.training import export_weights, import_weights, load_model, presets, train
 
 __all__ = [  # noqa: PLE0604
     *_PUBLIC

@@ -107,6 +107,19 @@ def all_keys(config: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
+def _kinds(config: type[BaseModel]) -> set[str]:
+    """What `kind` may be in any config below this one."""
+    found: set[str] = set()
+    for name, field in config.model_fields.items():
+        members = [member for member in (field.annotation, *get_args(field.annotation)) if isinstance(member, type)]
+        for member in members:
+            if issubclass(member, BaseModel):
+                found |= _kinds(member)
+        if name == "kind":
+            found.add(field.default)
+    return found
+
+
 def _plain(value: Any) -> Any:
     """Numbers of other libraries, such as NumPy's, as Python's own: strict types would refuse them."""
     if isinstance(value, list | tuple):
@@ -138,7 +151,8 @@ def _innermost(error: ValidationError) -> ErrorDetails:
 
 
 def _sentence(detail: ErrorDetails, config: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
+    # A union's members are told apart by `kind`, which is no part of a key.
+    key = ".".join(str(part) for part in detail["loc"] if part not in _kinds(config))
     if detail["type"] == "extra_forbidden":
         return f"unknown key {key}; {did_you_mean(key, all_keys(config))}"
     if detail["type"] == "missing":

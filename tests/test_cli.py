@@ -14,7 +14,7 @@ import llc
 from cli import main
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["train", "estimate-llc", "calibrate", "pca", "show", "plot", "validate", "demo"]
+COMMANDS = ["train", "import", "export", "estimate-llc", "calibrate", "pca", "show", "plot", "validate", "demo"]
 SMALL_LLC = [
     "--radius",
     "0.3",

@@ -18,12 +18,15 @@ def describe(found: Experiment | Run) -> str:
     sweep = found.config["sweep"]
     wanted = [run_name(None if m == "inf" else m, seed) for seed in sweep["seeds"] for m in sweep["num_tasks"]]
     lines = [f"Experiment {found.path}: preset {found.config['preset']}, {len(wanted)} runs"]
+    if "imported_from" in found.provenance:
+        lines.append(f"  weights imported from {found.provenance['imported_from']}")
     for run in found.runs:
         lines.append(f"  {run.name}: {len(run.steps)} checkpoints{'' if run.finished else ', not finished'}")
     not_begun = [name for name in wanted if not (found.path / name).exists()]
     lines += [f"  {name}: not begun" for name in not_begun]
     if not found.finished:
-        lines.append("  not finished; run the same `llc train` command to go on")
+        command = "import" if "imported_from" in found.provenance else "train"
+        lines.append(f"  not finished; run the same `llc {command}` command to go on")
     for name in ("metrics", "llc", "pca"):
         if not (found.path / f"{name}.nc").exists():
             lines.append(f"  no {name}.nc yet")

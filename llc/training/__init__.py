@@ -10,6 +10,7 @@ from llc.training.config import (
     checkpoint_steps,
     weight_steps,
 )
+from llc.training.exchange import export_weights, import_weights, with_factory
 from llc.training.loop import train_run
 from llc.training.plan import Plan, count_parameters, plan
 from llc.training.recorder import TrainingDiverged
@@ -28,10 +29,13 @@ __all__ = [
     "TrainingFailed",
     "checkpoint_steps",
     "count_parameters",
+    "export_weights",
+    "import_weights",
     "learning_rate",
     "load_model",
     "plan",
     "train",
     "train_run",
     "weight_steps",
+    "with_factory",
 ]

@@ -163,7 +163,11 @@ class _Objective(nn.Module):
 
 
 def can_stack(config: RunConfig) -> bool:
-    """Whether models of this kind are all parameters; what else a model carries along would be shared by mistake."""
+    """Whether models of this kind can share a graph: other people's may do what `vmap` cannot, and buffers that a model
+    carries along would be shared by mistake.
+    """
+    if isinstance(config.model, models.FactoryConfig):
+        return False
     with torch.device("meta"):
         model = models.build(config.model, config.task)
     return not list(model.buffers())

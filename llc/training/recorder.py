@@ -1,5 +1,6 @@
 """What is kept of one run while it trains: checkpoints, behaviour, and the state to go on from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,9 @@ class Recorder:
     At every step of `checkpoint_steps` it keeps the weights, or predictions on the probe where weights are thinned out,
     and a row of behaviour. `resume.pt` is saved now and then, after the rows that belong to it.
 
+    Args:
+        steps: of weights that were trained elsewhere, to be recorded instead of the config's.
+
     Attributes:
         run, config: of the folder. steps: those to record.
 
@@ -40,11 +44,12 @@ class Recorder:
         StoreError: the folder belongs to another config, or cannot be written.
     """
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
+    def __init__(self, folder: Path, config: RunConfig, steps: Sequence[int] | None = None) -> None:
         store.claim(folder, store.RUN_FILE, config.to_table())
         self.run, self.config = store.Run(folder), config
-        self.steps = set(checkpoint_steps(config))
-        self._weights = set(weight_steps(config))
+        self.steps = set(checkpoint_steps(config) if steps is None else steps)
+        self._weights = set(weight_steps(config) if steps is None else steps)
+        self._trained_here = steps is None
         self._sets = behaviour.test_sets(config.task, config.behaviour.sequences)
         self._references = behaviour.reference_losses(self._sets)
         self._probe = behaviour.probe(config.task)
@@ -70,7 +75,7 @@ class Recorder:
             raise TrainingDiverged(f"{self.run.name}: weights are not finite at step {step}; {LOWER}")
         self._rows[step] = {
             **behaviour.evaluate(model, self._sets),
-            "learning_rate": np.array(learning_rate(self.config.training, step)),
+            "learning_rate": np.array(learning_rate(self.config.training, step) if self._trained_here else np.nan),
             "weight_norm": np.array(_norm(model)),
         }
         if step not in self._weights:

@@ -95,7 +95,13 @@ def run_folder(config: RunConfig) -> str:
     return store.run_name(config.task.num_tasks, config.seed)
 
 
-def claim_experiment(config: ExperimentConfig, out: Path, device: torch.device, together: int | None = None) -> None:
+def claim_experiment(
+    config: ExperimentConfig,
+    out: Path,
+    device: torch.device,
+    together: int | None = None,
+    imported_from: str | None = None,
+) -> None:
     """Write `experiment.toml`, or check that the folder is this config's."""
     runs = len(config.runs())
     provenance = {
@@ -108,7 +114,13 @@ def claim_experiment(config: ExperimentConfig, out: Path, device: torch.device, 
         "device": str(device),
         "together": together or choose_together(config, device),
     }
+    if imported_from is not None:
+        provenance["imported_from"] = imported_from
     store.claim(out, store.EXPERIMENT_FILE, config.to_table(), provenance)
+    there = store.Experiment(out).provenance.get("imported_from")
+    if there != imported_from:
+        how = f"was imported from {there}" if there else "was trained, not imported"
+        raise StoreError(f"{out} {how}; choose another folder")
 
 
 def choose_together(config: ExperimentConfig, device: torch.device) -> int:

@@ -1,0 +1,178 @@
+"""Other people's checkpoints in, plain `state_dict`s out."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import SMALL_LLC, small_config
+from safetensors.torch import load_file
+from test_cli import flags
+
+import llc
+from cli import main
+from llc.errors import InvalidInput, StoreError
+from llc.training import with_factory
+
+_THEIRS = """
+import torch
+from torch import nn
+
+class Mean(nn.Module):
+    '''Predicts the mean of the earlier y, times a learnt gain, from a learnt linear map of x.'''
+
+    def __init__(self, dim):
+        super().__init__()
+        self.map = nn.Linear(dim, 1)
+
+    def forward(self, xs, ys):
+        return self.map(xs)[..., 0]
+
+def build(dim=2):
+    return Mean(dim)
+
+def wrong():
+    return "no model"
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """A file with a model, and a folder of its checkpoints as a training script would leave them."""
+    code = tmp_path / "their_model.py"
+    code.write_text(_THEIRS)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for step in (0, 50, 100):
+        draw = torch.Generator().manual_seed(step)
+        weights = {"map.weight": torch.randn(1, 2, generator=draw), "map.bias": torch.zeros(1)}
+        torch.save({"step": step, "model_state_dict": weights}, folder / f"run1_step_{step}.pt")
+    (folder / "notes.txt").write_text("not a checkpoint")
+    return code, folder
+
+
+def one_run(**settings):
+    return small_config(**{"sweep.num_tasks": [4], **settings})
+
+
+def run(*arguments, code=0) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_there_and_back_again(finished, tmp_path):
+    """A run exported step by step and imported again: the same weights and the same behaviour."""
+    ours = finished.run(4)
+    for number, step in enumerate(ours.steps):
+        suffix = "safetensors" if number % 2 else "pt"
+        llc.export_weights(ours, step, tmp_path / "out" / f"step{step}.{suffix}")
+    found = llc.import_weights(tmp_path / "out", tmp_path / "in", one_run()).run(4)
+    assert found.finished
+    assert found.steps == ours.steps
+    for step in ours.steps:
+        assert all(torch.equal(value, ours.weights(step)[name]) for name, value in found.weights(step).items())
+    same = found.metrics.drop_vars("learning_rate").drop_attrs()
+    assert same.identical(ours.metrics.drop_vars("learning_rate").drop_attrs())
+    assert np.isnan(found.metrics.learning_rate).all()
+
+
+def test_a_model_of_ones_own_from_the_command_line(theirs, tmp_path):
+    code, folder = theirs
+    out = tmp_path / "theirs"
+    arguments = ["import", folder, "--out", out, "--factory", f"{code}:build", *flags(one_run())]
+    arguments = [a for a in arguments if not str(a).startswith("--set=model")]
+    run(*arguments)
+    said = run("show", out)
+    assert f"weights imported from {folder}" in said
+    assert "M=4,seed=0: 3 checkpoints" in said
+    experiment = llc.open(out)
+    assert experiment.run(4).steps == [0, 50, 100]
+    found = llc.estimate_llc_over_training(experiment, steps="last", **{**SMALL_LLC, "jobs": 2})
+    assert np.isfinite(found.llc).all()
+    llc.joint_pca(experiment, components=2, sequences=16)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    run(*arguments)  # again: nothing is done
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+
+
+def test_an_imported_folder_is_not_trained_on(theirs, tmp_path):
+    code, folder = theirs
+    config = with_factory(one_run(), f"{code}:build")
+    llc.import_weights(folder, tmp_path / "in", config)
+    with pytest.raises(StoreError, match=f"was imported from {re.escape(str(folder))}; choose another folder"):
+        llc.train(config, tmp_path / "in")
+
+
+def test_a_sweep_is_a_folder_of_folders(finished, tmp_path):
+    for ours in finished.runs:
+        llc.export_weights(ours, 60, tmp_path / "out" / ours.name / "60.pt")
+    found = llc.import_weights(tmp_path / "out", tmp_path / "in", small_config())
+    assert [run.steps for run in found.runs] == [[60]] * 3
+    (tmp_path / "out" / "M=4,seed=0" / "60.pt").unlink()
+    with pytest.raises(InvalidInput, match=r"M=4,seed=0 has no checkpoints: files such as step_1000.pt"):
+        llc.import_weights(tmp_path / "out", tmp_path / "other", small_config())
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ({"map.weight": torch.zeros(1, 2)}, r"does not fit the model \(missing: map.bias\)"),
+        ({"map.weight": torch.zeros(1, 2), "bias": torch.zeros(1)}, r"missing: map.bias; not known to it: bias"),
+        (
+            {"map.weight": torch.zeros(1, 3), "map.bias": torch.zeros(1)},
+            r"of another shape: map.weight \(1, 3\), expected \(1, 2\)",
+        ),
+        ({"epoch": 3, "lr": 0.1}, "holds a dict with epoch, lr, expected a state_dict"),
+        ([1, 2], "holds a list, expected a state_dict"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(theirs, tmp_path, weights, said):
+    code, folder = theirs
+    torch.save(weights, folder / "step_7.pt")
+    for path in folder.glob("run1*.pt"):
+        path.unlink()
+    with pytest.raises(InvalidInput, match=said):
+        llc.import_weights(folder, tmp_path / "in", with_factory(one_run(), f"{code}:build"))
+    assert not (tmp_path / "in").exists()
+
+
+def test_files_that_cannot_be_read_are_named(theirs, tmp_path):
+    code, folder = theirs
+    config = with_factory(one_run(), f"{code}:build")
+    (folder / "step_7.pt").write_bytes(b"half")
+    with pytest.raises(StoreError, match=r"step_7.pt (cannot be read|holds more than tensors)"):
+        llc.import_weights(folder, tmp_path / "in", config)
+    (folder / "step_7.pt").unlink()
+    (folder / "other_50.pt").write_bytes(b"")
+    with pytest.raises(InvalidInput, match=r"other_50.pt and .*run1_step_50.pt are both of step 50"):
+        llc.import_weights(folder, tmp_path / "in", config)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("build", "expected package.module:name or /path/to/file.py:name"),
+        ("no.such.module:build", "there is no such function"),
+        ("{code}:bild", "there is no such function"),
+        ("{code}:wrong", r"wrong returned a str, expected a torch.nn.Module"),
+        ("/no/such/file.py:build", "there is no such function"),
+    ],
+)
+def test_factories_that_cannot_be_used_are_named(theirs, tmp_path, function, said):
+    code, folder = theirs
+    with pytest.raises(InvalidInput, match=said):
+        llc.import_weights(folder, tmp_path / "in", with_factory(one_run(), function.format(code=code)))
+
+
+def test_export_from_the_command_line(finished, tmp_path):
+    run("export", finished.run(4).path, tmp_path / "last.pt")
+    run("export", finished.run(4).path, tmp_path / "early.safetensors", "--step", 20)
+    last, early = torch.load(tmp_path / "last.pt", weights_only=True), load_file(tmp_path / "early.safetensors")
+    for name, value in finished.run(4).weights(60).items():
+        assert torch.equal(last[name], value)
+    assert torch.equal(early["readout.bias"], finished.run(4).weights(20)["readout.bias"])
+    assert "nearest are 26 and 40" in run("export", finished.run(4).path, tmp_path / "x.pt", "--step", 30, code=1)
+    assert "is an experiment; name one of its runs: M=1,seed=0" in run("export", finished.path, "x.pt", code=2)
