@@ -145,16 +145,26 @@ def _results(run: store.Run, config: LLCConfig) -> list[Path]:
 
 def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> xr.Dataset | None:
     """Write `llc.nc` and `llc.toml` from every estimate there is with these settings, if there are any."""
+    files = [path for run in runs for path in _results(run, config)]
+    if not files:
+        return None
     parts = []
     for run in runs:
-        found = [store.read_dataset(path) for path in _results(run, config)]
+        found = [_without_traces(path) for path in _results(run, config)]
         if found:
             parts.append(xr.concat(found, "step", combine_attrs="override"))
-    if not parts:
-        return None
-    whole = store.write_dataset(experiment.path / "llc.nc", store.merge(parts), _provenance(experiment, runs, config))
+    whole = store.merge(parts)
+    store.write_merged(experiment.path / "llc.nc", files, whole, _provenance(experiment, runs, config))
     store.write_table(experiment.path / "llc.toml", config.to_table())
-    return whole
+    return experiment.llc
+
+
+def _without_traces(path: Path) -> xr.Dataset:
+    """One estimate without what only a look at its chains needs: thousands of them fit in memory."""
+    found = store.read_dataset(path, lazy=True)
+    small = found.drop_vars(store.large(found))
+    found.close()
+    return small
 
 
 def _up_to_date(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> bool:

@@ -14,7 +14,16 @@ from llc.store.experiment import (
 )
 from llc.store.inspection import describe, verify
 from llc.store.lock import folder_lock
-from llc.store.results import labelled, library_version, made_with, provenance, read_dataset, write_dataset
+from llc.store.results import (
+    labelled,
+    large,
+    library_version,
+    made_with,
+    provenance,
+    read_dataset,
+    write_dataset,
+    write_merged,
+)
 from llc.store.tables import differences, read_table, table_hash, write_table
 
 __all__ = [
@@ -29,6 +38,7 @@ __all__ = [
     "differences",
     "folder_lock",
     "labelled",
+    "large",
     "library_version",
     "made_with",
     "merge",
@@ -43,6 +53,7 @@ __all__ = [
     "verify",
     "write_checkpoint",
     "write_dataset",
+    "write_merged",
     "write_table",
     "write_text",
 ]

@@ -200,19 +200,19 @@ class Experiment:
 
     @property
     def llc(self) -> xr.Dataset:
-        """λ̂ at the estimated checkpoints, dims (num_tasks, seed, step, …)."""
-        return self._result("llc", "estimate-llc")
+        """λ̂ at the estimated checkpoints, dims (num_tasks, seed, step, …); traces are read once they are asked for."""
+        return self._result("llc", "estimate-llc", lazy=True)
 
     @property
     def pca(self) -> xr.Dataset:
         """The joint trajectory PCA."""
         return self._result("pca", "pca")
 
-    def _result(self, name: str, command: str) -> xr.Dataset:
+    def _result(self, name: str, command: str, *, lazy: bool = False) -> xr.Dataset:
         path = self.path / f"{name}.nc"
         if not path.exists():
             raise StoreError(f"{self.path} has no {name}.nc; make it with: llc {command} {self.path}")
-        return read_dataset(path)
+        return read_dataset(path, lazy=lazy)
 
 
 def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:

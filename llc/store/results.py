@@ -3,10 +3,12 @@
 import contextlib
 import datetime
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
+import netCDF4
 import xarray as xr
 
 from llc.errors import StoreError
@@ -60,18 +62,57 @@ def labelled(dataset: xr.Dataset) -> xr.Dataset:
 def write_dataset(path: Path, dataset: xr.Dataset, config: Table) -> xr.Dataset:
     """Write a result atomically, with provenance; returns what was written."""
     dataset = labelled(dataset).assign_attrs(provenance(config))
-    encoding = {
+    with atomic_path(path) as scratch:
+        dataset.to_netcdf(scratch, engine="netcdf4", encoding=_encoding(dataset))
+    return dataset
+
+
+def _encoding(dataset: xr.Dataset) -> dict:
+    return {
         name: {"zlib": True, "complevel": 1}
         for name, variable in dataset.data_vars.items()
         if variable.dtype.kind == "f" and variable.ndim
     }
+
+
+def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: Table) -> None:
+    """Write a result atomically of which the large variables, those with a `draw`, are taken from the parts one by one.
+
+    Args:
+        path: of the result. parts: files of datasets that each hold one (num_tasks, seed, step), all with the same
+            chains and draws.
+        whole: everything but the large variables, with all coordinates, `chain` and `draw` among them.
+    """
+    whole = labelled(whole).assign_attrs(provenance(config))
     with atomic_path(path) as scratch:
-        dataset.to_netcdf(scratch, engine="netcdf4", encoding=encoding)
-    return dataset
+        whole.to_netcdf(scratch, engine="netcdf4", encoding=_encoding(whole))
+        with netCDF4.Dataset(scratch, "a") as file:
+            for part in parts:
+                with _reading(part), xr.open_dataset(part, engine="netcdf4") as found:
+                    place = tuple(int(whole.get_index(dim).get_loc(found[dim].item())) for dim in DIMS[:3])
+                    for name in large(found):
+                        if name not in file.variables:
+                            chunks = [1] * 3 + [found.sizes[dim] for dim in found[name].dims[3:]]
+                            variable = file.createVariable(
+                                name,
+                                "f8",
+                                [str(dim) for dim in found[name].dims],
+                                zlib=True,
+                                complevel=1,
+                                chunksizes=chunks,
+                                fill_value=math.nan,
+                            )
+                            variable.setncatts({str(key): value for key, value in found[name].attrs.items()})
+                        file.variables[name][place] = found[name].values[0, 0, 0]
 
 
-def read_dataset(path: Path) -> xr.Dataset:
-    """A result, read whole into memory so that the file can be replaced afterwards.
+def large(dataset: xr.Dataset) -> list[str]:
+    """Names of the variables that are too large to keep many of in memory: those with a `draw`."""
+    return [str(name) for name, variable in dataset.data_vars.items() if "draw" in variable.dims]
+
+
+def read_dataset(path: Path, *, lazy: bool = False) -> xr.Dataset:
+    """A result, read into memory; with `lazy`, its large variables (see `large`) only once they are asked for.
 
     Raises:
         StoreError: it is not there or cannot be read.
@@ -80,7 +121,10 @@ def read_dataset(path: Path) -> xr.Dataset:
         raise StoreError(f"{path} does not exist")
     with _reading(path):
         # The encoding of one file (such as the length of its strings) must not shape what is written from it.
-        return xr.load_dataset(path, engine="netcdf4").drop_encoding()
+        if not lazy:
+            return xr.load_dataset(path, engine="netcdf4").drop_encoding()
+        found = xr.open_dataset(path, engine="netcdf4").drop_encoding()
+        return found.assign({name: found[name].load() for name in set(found.data_vars) - set(large(found))})
 
 
 @contextlib.contextmanager
