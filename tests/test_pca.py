@@ -5,7 +5,7 @@ from sklearn.decomposition import PCA
 
 import llc
 from llc import behaviour
-from llc.development import fit_pca
+from llc.development import principal
 from llc.development.pca import predictions
 from llc.errors import InvalidInput
 
@@ -16,7 +16,8 @@ def probe_of(run, sequences):
 
 def rows_of(experiment, sequences=16):
     probe = probe_of(experiment.runs[0], sequences)
-    return np.concatenate([[predictions(run, step, probe) for step in run.steps] for run in experiment.runs])
+    rows = np.concatenate([[predictions(run, step, probe) for step in run.steps] for run in experiment.runs])
+    return rows.astype(np.float64)
 
 
 def test_scores_equal_a_dense_svd(finished):
@@ -80,6 +81,28 @@ def test_predictions_stand_in_for_weights_that_were_not_kept(finished, tmp_path)
         llc.joint_pca(thinned, sequences=513)
 
 
+@pytest.mark.parametrize("shape", [(300, 40), (40, 300)])
+def test_out_of_core_equals_in_core_equals_a_dense_svd(shape):
+    """Rows far from the origin, in pieces of unequal size; float64 throughout, up to the sign convention."""
+    draw = np.random.default_rng(0)
+    rows = 100 + draw.normal(size=shape) * np.geomspace(3, 0.03, shape[1])
+    pieces = [rows[:1], rows[1:7], rows[7:]]
+    inside = principal.fit(lambda: pieces, shape, 4)
+    outside = principal.fit(lambda: pieces, shape, 4, in_memory=0)
+    left, sizes, right = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    for found in (inside, outside):
+        np.testing.assert_allclose(found.explained_variance_ratio, (sizes**2 / (sizes**2).sum())[:4], rtol=1e-9)
+        np.testing.assert_allclose(np.abs(found.scores(rows)), np.abs(left * sizes)[:, :4], atol=1e-8)
+        np.testing.assert_allclose(np.abs((found.axes * right[:4]).sum(1)), 1, atol=1e-10)
+    np.testing.assert_allclose(inside.axes, outside.axes, atol=1e-9)
+    np.testing.assert_allclose(inside.mean, outside.mean, atol=1e-12)
+
+
+def test_no_scratch_is_left(finished, own):
+    llc.joint_pca(own, components=2, sequences=16)
+    assert not list(own.path.rglob("*.part"))
+
+
 def test_labels(finished):
     pca = finished.pca
     assert pca.score.dims == ("num_tasks", "seed", "step", "component")
@@ -116,4 +139,4 @@ def test_bad_input_is_named(finished):
     with pytest.raises(InvalidInput, match="sequences = 0 given"):
         llc.joint_pca(finished, sequences=0)
     with pytest.raises(InvalidInput, match="not finite"):
-        fit_pca(np.full((5, 5), np.nan), 2)
+        principal.fit(lambda: [np.full((5, 5), np.nan)], (5, 5), 2)

@@ -1,10 +1,15 @@
 """Joint trajectory PCA: all runs of a sweep, as curves in one low-dimensional space of what they predict."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
 import numpy as np
 import xarray as xr
-from sklearn.decomposition import PCA
 
 from llc import behaviour, store
+from llc.development import principal
+from llc.development.principal import Components
 from llc.errors import InvalidInput, StoreError
 from llc.parallel import Report, quiet
 from llc.training import RunConfig, load_model
@@ -45,12 +50,9 @@ def joint_pca(
             report("pca", 0, 0, f"{experiment.path / 'pca.nc'} holds just this already; nothing to do")
             return experiment.pca
         probe = behaviour.probe(RunConfig.from_table(runs[0].config).task, sequences)
-        features: list[np.ndarray] = []
-        for run in runs:
-            report("pca", sum(len(part) for part in features), rows, run.name)
-            features.append(np.stack([predictions(run, step, probe) for step in run.recorded_steps]))
-        fit = fit_pca(np.concatenate(features), components)
-        scores = [_label_scores(run, fit.transform(part)) for run, part in zip(runs, features, strict=True)]
+        with _Rows(runs, probe, experiment.path, report) as features:
+            fit = principal.fit(features.chunks, features.shape, components)
+            scores = [_label_scores(run, fit.scores(features.of(run))) for run in runs]
         # Runs that differ in their seed alone share their dMMSE_M.
         dmmse = {run.num_tasks: _project_references(run, probe, fit)["dmmse"] for run in runs}
         ridge = _project_references(runs[0], probe, fit)["ridge"]
@@ -59,25 +61,46 @@ def joint_pca(
         return store.write_dataset(experiment.path / "pca.nc", dataset, settings)
 
 
-def fit_pca(features: np.ndarray, components: int) -> PCA:
-    """PCA of row vectors (rows, columns), by scikit-learn's exact SVD.
+class _Rows:
+    """The predictions of every checkpoint on the probe, (checkpoint, B·K), in a scratch file beside the runs.
 
-    Raises:
-        InvalidInput: fewer rows or columns than components, or features that are not finite.
+    At paper scale they are gigabytes; a pass over them holds one run at a time.
     """
-    most = min(features.shape)
-    if not 1 <= components <= most:
-        raise InvalidInput(
-            f"components = {components} given, expected 1 to {most} for {features.shape[0]} checkpoints and "
-            f"{features.shape[1]} predictions"
-        )
-    if not np.isfinite(features).all():
-        raise InvalidInput("some predictions are not finite; a run of this experiment diverged")
-    return PCA(components, svd_solver="full").fit(features)
+
+    def __init__(self, runs: list[store.Run], probe: behaviour.Batch, folder: Path, report: Report) -> None:
+        self._runs, self._probe, self._report = runs, probe, report
+        self._counts = {run.name: len(run.recorded_steps) for run in runs}
+        self.shape = (sum(self._counts.values()), probe[1].numel())
+        self._path = folder / ".rows.part"
+
+    def __enter__(self) -> Self:
+        done = 0
+        with store.scratch_file(self._path) as file:
+            for run in self._runs:
+                self._report("pca", done, self.shape[0], run.name)
+                for step in run.recorded_steps:
+                    predictions(run, step, self._probe).tofile(file)
+                done += self._counts[run.name]
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        for run in self._runs:
+            yield self.of(run)
+
+    def of(self, run: store.Run) -> np.ndarray:
+        """Those of one run, float64."""
+        names = [other.name for other in self._runs]
+        before = sum(self._counts[name] for name in names[: names.index(run.name)])
+        columns = self.shape[1]
+        numbers = np.fromfile(self._path, np.float32, self._counts[run.name] * columns, offset=4 * before * columns)
+        return numbers.reshape(-1, columns).astype(np.float64)
 
 
 def predictions(run: store.Run, step: int, probe: behaviour.Batch) -> np.ndarray:
-    """f(w): the predictions on the probe, stacked to one float64 vector of B·K.
+    """f(w): the predictions on the probe, stacked to one float32 vector of B·K.
 
     Raises:
         InvalidInput: the weights at this step were not kept, and the predictions that were are too few.
@@ -91,14 +114,14 @@ def predictions(run: store.Run, step: int, probe: behaviour.Batch) -> np.ndarray
             f"sequences = {len(probe[1])} given, but {run.path} keeps {len(found)} predictions in place of the weights "
             f"of step {step} (checkpoints.weights_every); expected at most {len(found)}"
         )
-    return found.double().flatten().numpy()
+    return found.float().flatten().numpy()
 
 
-def _project_references(run: store.Run, probe: behaviour.Batch, fit: PCA) -> dict[str, np.ndarray]:
+def _project_references(run: store.Run, probe: behaviour.Batch, fit: Components) -> dict[str, np.ndarray]:
     """Scores of ridge and of the run's dMMSE_M, encoded as `predictions` encodes a model."""
     task = RunConfig.from_table(run.config).task
     encoded = behaviour.reference_predictions(task, *probe)
-    return {name: fit.transform(value.double().reshape(1, -1).numpy())[0] for name, value in encoded.items()}
+    return {name: fit.scores(value.double().reshape(1, -1).numpy())[0] for name, value in encoded.items()}
 
 
 def _label_scores(run: store.Run, scores: np.ndarray) -> xr.Dataset:
@@ -116,15 +139,15 @@ def _label_scores(run: store.Run, scores: np.ndarray) -> xr.Dataset:
     return xr.Dataset(data, coords)
 
 
-def _label_fit(fit: PCA, ridge: np.ndarray, dmmse: dict[float, np.ndarray], sequences: int) -> xr.Dataset:
-    loadings = fit.components_.reshape(fit.n_components_, sequences, -1)
+def _label_fit(fit: Components, ridge: np.ndarray, dmmse: dict[float, np.ndarray], sequences: int) -> xr.Dataset:
+    loadings = fit.axes.reshape(len(fit.axes), sequences, -1)
     coords = {
         "num_tasks": (
             "num_tasks",
             sorted(dmmse),
             {"long_name": "task diversity M (inf: Gaussian prior)", "units": "1"},
         ),
-        "component": _components(fit.n_components_),
+        "component": _components(len(fit.axes)),
         "sequence": ("sequence", np.arange(sequences), {"long_name": "sequence of the probe", "units": "1"}),
         "position": (
             "position",
@@ -145,7 +168,7 @@ def _label_fit(fit: PCA, ridge: np.ndarray, dmmse: dict[float, np.ndarray], sequ
         ),
         "explained_variance_ratio": (
             "component",
-            fit.explained_variance_ratio_,
+            fit.explained_variance_ratio,
             {"long_name": "share of the variance of all checkpoints along a component", "units": "1"},
         ),
         "loading": (

@@ -1,6 +1,6 @@
 """Everything that touches disk: run folders, checkpoints, results. Configs are plain tables here."""
 
-from llc.store.atomic import atomic_path, remove_scratch, write_text
+from llc.store.atomic import atomic_path, remove_scratch, scratch_file, write_text
 from llc.store.checkpoints import checkpoint_path, read_checkpoint, write_checkpoint
 from llc.store.experiment import (
     EXPERIMENT_FILE,
@@ -49,6 +49,7 @@ __all__ = [
     "read_table",
     "remove_scratch",
     "run_name",
+    "scratch_file",
     "table_hash",
     "verify",
     "write_checkpoint",

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError
 
@@ -45,6 +46,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise StoreError(f"cannot write {path}: {reason}") from error
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_file(path: Path) -> Iterator[BinaryIO]:
+    """A file for numbers that are needed for a while; its user deletes it. Named `.….part`, a lost one goes likewise.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        with open(path, "wb") as file:
+            yield file
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; it needs room for a while") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -89,7 +89,7 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
         with netCDF4.Dataset(scratch, "a") as file:
             for part in parts:
                 with _reading(part), xr.open_dataset(part, engine="netcdf4") as found:
-                    place = tuple(int(whole.get_index(dim).get_loc(found[dim].item())) for dim in DIMS[:3])
+                    place = tuple(whole.get_index(dim).tolist().index(found[dim].item()) for dim in DIMS[:3])
                     for name in large(found):
                         if name not in file.variables:
                             chunks = [1] * 3 + [found.sizes[dim] for dim in found[name].dims[3:]]
