@@ -201,6 +201,8 @@ def export(folder: Path, path: Path, step: int | None) -> None:
 @click.option("--full-loss-every", type=int, default=None, help="Whole dataset's loss at every k-th draw.")
 @click.option("--max-rhat", type=float, default=None, help="R-hat above which chains disagree.  [default: 1.05]")
 @click.option("--loss", default="mse", show_default=True, help="mse or nll.")
+@click.option("--precision", default="float32", show_default=True, help="float32, tf32 or bf16; its part is taken off.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
 @click.option("--settings", "file", type=click.Path(path_type=Path), default=None, help="File of llc calibrate.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
@@ -212,6 +214,7 @@ def estimate_llc(
     folder: Path,
     jobs: int | None,
     scheduler: str | None,
+    device: str,
     overwrite: bool,
     steps: str,
     file: Path | None,
@@ -243,6 +246,7 @@ def estimate_llc(
             jobs=jobs,
             overwrite=overwrite,
             scheduler=scheduler,
+            device=device,
             report=report,
             **settings,
         )

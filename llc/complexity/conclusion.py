@@ -35,6 +35,7 @@ class Estimate:
     explored: float
     llc_variance: float
     step_excess: float
+    rounding: float
     step_over_limit: float
     acceptance: float
     gradients: int
@@ -76,10 +77,12 @@ def conclude(
         squared_distance = float(np.mean(np.square(traces.distance[kept, warmup:])))
         variance = float(np.var(nbeta * traces.full_difference[kept], ddof=1))
         excess = float(np.mean([_step_excess(kernel, settings, traces, chain) for chain in kept]))
+        rounding = nbeta * traces.rounding[kept]
         acceptance = float(np.mean(traces.acceptance[kept, warmup:]))
         distance = float(np.mean(traces.distance[kept, warmup:]))
     explored = _explored(traces, gamma, parameters, warmup)
     found = diagnostics.corrected(found, excess)
+    found = diagnostics.without(found, rounding)
     found = diagnostics.widened(found, _unexplored_error(traces, nbeta, found.llc, explored, warmup))
     evidence = Evidence(
         summary=found,
@@ -111,11 +114,12 @@ def conclude(
         explored=evidence.explored,
         llc_variance=variance,
         step_excess=excess,
+        rounding=float(np.mean(rounding)) if rounding.size else math.nan,
         step_over_limit=evidence.step_over_limit,
         acceptance=acceptance,
         gradients=traces.gradients,
         warmup=warmup,
-        by_position=_by_position(traces, nbeta, kept, warmup, excess / raw if raw else math.nan),
+        by_position=_by_position(traces, nbeta, kept, warmup, 1 - found.llc / raw if raw else math.nan),
         chains=traces,
         settings=settings,
         reference_losses=evidence.reference_losses,

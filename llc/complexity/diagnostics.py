@@ -92,6 +92,15 @@ def corrected(summary: Summary, excess: float) -> Summary:
     )
 
 
+def without(summary: Summary, added: np.ndarray) -> Summary:
+    """λ̂ without what was seen to be added to it at some draws: their mean taken off, its standard error carried."""
+    if not np.any(added) or not np.isfinite(added).all():
+        return summary
+    mean = float(np.mean(added))
+    moved = replace(summary, llc=summary.llc - mean, llc_low=summary.llc_low - mean, llc_high=summary.llc_high - mean)
+    return widened(moved, float(np.std(added, ddof=1) / np.sqrt(added.size)) if added.size > 1 else abs(mean))
+
+
 def widened(summary: Summary, error: float) -> Summary:
     """With one more independent standard error in `llc_se` and in the interval."""
     reach = float(stats.norm.ppf(0.5 + INTERVAL / 2)) * error

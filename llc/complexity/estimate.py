@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 import xarray as xr
 from torch import nn
 
+from llc import devices
 from llc.complexity.calibration import Point, choose_radius
 from llc.complexity.labels import estimate_tree
 from llc.complexity.measure import estimate_numbers
 from llc.complexity.settings import SamplingConfig
+from llc.devices import Precision
 from llc.errors import EstimateFailed
 from llc.parallel import Report, quiet
 from llc.sampling.target import Data, Loss
@@ -33,6 +35,8 @@ def estimate_llc(
     parameters: Sequence[str] | None = None,
     full_loss_every: int | None = None,
     max_rhat: float | None = None,
+    precision: Precision = "float32",
+    device: str | None = None,
     reference_losses: Mapping[str, float] | None = None,
     seed: int = 0,
     report: Report = quiet,
@@ -69,6 +73,9 @@ def estimate_llc(
         parameters: patterns of the names of the parameters that move, such as `["blocks.0.*"]`; by default all.
         full_loss_every: also look at the whole dataset's loss at every k-th draw (`full_llc` in `sample_stats`);
             by default at a few.
+        precision: of matrix products, `float32`, `tf32` or `bf16`. What it adds to λ̂ is measured against float32 at
+            some draws (`rounding`) and taken off.
+        device: where to sample, such as `cuda`; by default where the model is.
         max_rhat: R̂ and nested R̂ above which chains are said to disagree, by default 1.05.
         seed: of the chains' noise and minibatches.
 
@@ -96,12 +103,14 @@ def estimate_llc(
         step_size=step_size,
         full_loss_every=full_loss_every,
         max_rhat=max_rhat,
+        precision=precision,
     )
+    where = None if device is None else devices.choose_device(device)
     if config.gamma is None and config.radius is None:
         point = Point("the model", model, loss, data, dict(reference_losses or {}))
         config = config.model_copy(update={"radius": choose_radius([point], config, key=(seed, "pilot"))})
     estimate = estimate_numbers(
-        model, loss, data, config, reference_losses=reference_losses, key=(seed, "llc"), report=report
+        model, loss, data, config, reference_losses=reference_losses, key=(seed, "llc"), device=where, report=report
     )
     if step_size is not None and estimate.step_over_limit >= 1:
         warnings.warn(

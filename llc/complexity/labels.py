@@ -23,6 +23,7 @@ SCALARS = {
     "explored": ("share of the way that the prior lets chains go that they have gone", "1"),
     "llc_variance": ("second estimate of llc, the variance of nbeta times the whole dataset's loss", "1"),
     "step_excess": ("part of llc that step size and minibatch noise are predicted to add", "1"),
+    "rounding": ("part of llc_raw that low precision adds, measured against float32 at some draws", "1"),
     "step_over_limit": ("largest step size relative to the stability limit where chains were", "1"),
     "acceptance": ("share of proposals accepted, for Metropolis samplers", "1"),
     "gradients": ("minibatch gradients computed", "1"),

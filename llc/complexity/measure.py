@@ -22,10 +22,15 @@ def estimate_numbers(
     config: SamplingConfig,
     *,
     key: tuple,
+    device: torch.device | None = None,
     reference_losses: Mapping[str, float] | None = None,
     report: Report = quiet,
 ) -> Estimate:
-    """`estimate_llc` without labels. A total failure is a verdict here, with NaN for numbers, not an error."""
+    """`estimate_llc` without labels. A total failure is a verdict here, with NaN for numbers, not an error.
+
+    Args:
+        device: where to sample; None for where the model is.
+    """
     kernel = sampler_named(config.sampler)
     data = check_data(data)
     num_samples = data_length(data)
@@ -40,6 +45,8 @@ def estimate_numbers(
             batch_size=choose_batch_size(config, num_samples, needs_full_batch(kernel)),
             control_variates=config.control_variates,
             parameters=config.parameters,
+            precision=config.precision,
+            device=device,
         )
         curvature = largest_curvature(target)
         settings = kernel.default_settings(curvature, target.gamma, config.draws)
@@ -67,6 +74,8 @@ def estimate_numbers(
         "gamma": target.gamma,
         "batch_size": target.batch_size,
         "control_variates": int(target.control_variates),
+        "precision": target.precision,
+        "device": str(target.device),
         "num_samples": target.num_samples,
         "num_parameters": target.num_parameters,
         "curvature": curvature,
@@ -76,7 +85,7 @@ def estimate_numbers(
         replace(traces, gradients=target.gradients),
         kernel,
         settings=said,
-        loss_init=float(target.baseline.mean()),
+        loss_init=target.loss_init,
         find_warmup=config.warmup is None,
         max_rhat=config.max_rhat,
         reference_losses=reference_losses,

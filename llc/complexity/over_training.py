@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from llc import behaviour, store
+from llc import behaviour, devices, store
 from llc.complexity.conclusion import Estimate
 from llc.complexity.labels import (
     SCALARS,
@@ -20,7 +20,7 @@ from llc.complexity.labels import (
 from llc.complexity.measure import estimate_numbers
 from llc.complexity.study import LLCConfig, choose_steps, settle, study_point, trained_runs
 from llc.errors import EstimateFailed, StoreError
-from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
+from llc.parallel import Report, default_workers, quiet, raise_failures, run_units
 from llc.training import RunConfig
 
 
@@ -31,6 +31,7 @@ def estimate_llc_over_training(
     jobs: int | None = None,
     overwrite: bool = False,
     scheduler: str | None = None,
+    device: str = "auto",
     report: Report = quiet,
     **settings,
 ) -> xr.Dataset:
@@ -46,23 +47,24 @@ def estimate_llc_over_training(
         jobs: worker processes; by default one a core.
         overwrite: replace estimates that were made with other settings instead of refusing.
         scheduler: address of a Dask scheduler whose workers share this file system (see the README).
+        device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
         settings: the fields of `LLCConfig`.
     Returns:
         λ̂, error, verdict and diagnostics by (num_tasks, seed, step), and the traces by (…, chain, draw).
     Raises:
-        InvalidInput: a setting that does not fit, or steps that no checkpoint has.
+        InvalidInput: a setting that does not fit, steps that no checkpoint has, or no such device here.
         StoreError: there are estimates with other settings (the difference is shown), or nothing is trained yet.
         EstimateFailed: some checkpoints could not be estimated (each is named); the others are saved.
         Interrupted: Ctrl-C; calling again resumes.
     """
-    config = LLCConfig(**settings)
+    config, where = LLCConfig(**settings), devices.choose_device(device)
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     with store.folder_lock(experiment.path):
         config = settle(config, runs)
         _check_settings(experiment.path, config, overwrite)
         units = [
-            (run.path.absolute(), step, config.to_table())
+            (run.path.absolute(), step, config.to_table(), str(where))
             for run in runs
             for step in chosen[run.name]
             if not result_path(run, step, config).exists()
@@ -75,7 +77,7 @@ def estimate_llc_over_training(
             for outcome in run_units(
                 _estimate_unit,
                 units,
-                jobs=jobs or default_jobs(len(units)),
+                jobs=jobs or default_workers(len(units), where),
                 scheduler=scheduler,
                 report=_counted(report, len(units)),
             ):
@@ -94,7 +96,7 @@ def result_path(run: store.Run, step: int, config: LLCConfig) -> Path:
     return run.path / "llc" / store.table_hash(config.to_table()) / f"{step:06d}.nc"
 
 
-def _estimate_unit(path: Path, step: int, table: dict, report: Report) -> None:
+def _estimate_unit(path: Path, step: int, table: dict, device: str, report: Report) -> None:
     """Estimate one checkpoint of one run and save the result beside it."""
     config, run = LLCConfig.from_table(table), store.Run(path)
     of_run, point = RunConfig.from_table(run.config), study_point(run, step, config)
@@ -104,6 +106,7 @@ def _estimate_unit(path: Path, step: int, table: dict, report: Report) -> None:
         point.data,
         config,
         reference_losses=point.reference_losses,
+        device=devices.choose_device(device),
         key=(config.seed, "llc", of_run.task.num_tasks, of_run.seed, step),
     )
     store.write_dataset(result_path(run, step, config), _label(estimate, of_run, step), {**run.config, "llc": table})

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import nn
 
 from llc.config import Config
+from llc.devices import Precision
 from llc.errors import InvalidInput, did_you_mean
 from llc.sampling import LEAST_DRAWS, SAMPLERS, moving_parameters
 
@@ -34,6 +35,7 @@ class SamplingConfig(Config):
         gamma: γ. radius: the same as √(P/γ)/‖w*‖; None of both for a radius of a third, γ = 9 P/‖w*‖².
         step_size: h or ε; None for a choice that follows the curvature.
         full_loss_every: look at the whole dataset's loss at every k-th draw; None for a few looks.
+        precision: of matrix products, `float32`, `tf32` or `bf16`; what that adds to λ̂ is measured and taken off.
         max_rhat: R̂ and nested R̂ above which chains disagree; None for 1.05. Asking for one takes two chains.
     """
 
@@ -49,6 +51,7 @@ class SamplingConfig(Config):
     radius: float | None = Field(None, gt=0)
     step_size: float | None = Field(None, gt=0)
     full_loss_every: int | None = Field(None, ge=1)
+    precision: Precision = "float32"
     max_rhat: float | None = Field(None, gt=1)
 
     @model_validator(mode="after")

@@ -58,7 +58,7 @@ class Chain:
         settings: the keyword arguments of the sampler's `update`, its own copy, as they are at the end.
         traces: paired difference, loss, distance from w*, (w − w*)·∇Û, acceptance, (5, steps).
         by_position: paired differences of every position, (steps, K), or None.
-        full, noise, square: at the probed steps, see `llc.sampling.Chains`.
+        full, noise, square, rounding: at the probed steps, see `llc.sampling.Chains`.
         step_over_limit: the largest step size relative to the stability limit where the chain was after warm-up.
         diverged: the step at which it did. cuts: (step, new step size) after trouble.
     """
@@ -89,7 +89,7 @@ class Chain:
         self.traces = np.full((5, self.plan.steps), np.nan)
         if self.target.positions is not None:
             self.by_position = np.full((self.plan.steps, self.target.positions), np.nan)
-        self.full, self.noise, self.square = np.full((3, len(self.plan.probed)), np.nan)
+        self.full, self.noise, self.square, self.rounding = np.full((4, len(self.plan.probed)), np.nan)
         self.position = self.start
         self._allowance = 0.0
 
@@ -202,6 +202,7 @@ class Chain:
         target = self.target
         metric = self.sampler.metric(state) if hasattr(self.sampler, "metric") else torch.ones_like(position)
         self.full[place] = float((target.losses(position) - target.baseline).mean())
+        self.rounding[place] = target.rounding(position)
         self.square[place] = float((metric * (seen.gradient.square() - target.gamma)).sum())
         if target.batch_size == target.num_samples:
             self.noise[place] = 0.0

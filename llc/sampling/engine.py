@@ -41,10 +41,11 @@ class Chains:
         by_position: paired differences of every position, (chain, warmup + draws, K), or None.
         warmup: how many of the draws are warm-up.
         superchain: the kind of start of each chain, (chain,): 0 at w*, 1 where a hot chain went.
-        probed: at which draws the next three were taken, (probe,).
+        probed: at which draws the next four were taken, (probe,).
         full_difference: L_n(w) − L_n(w*) over the whole dataset, (chain, probe).
         gradient_noise: tr Cov(∇Û) of a minibatch, (chain, probe); 0 for full batches.
         gradient_square: ‖∇Û‖² − γP of a minibatch, likewise; both in the sampler's metric.
+        rounding: what low precision adds to a loss difference, likewise; 0 in float32.
         gradients: how many minibatch gradients were computed in all.
         settings: the sampler's, as each chain ended with them.
         step_over_limit: the largest step size relative to the stability limit where a chain was, (chain,).
@@ -64,6 +65,7 @@ class Chains:
     full_difference: np.ndarray
     gradient_noise: np.ndarray
     gradient_square: np.ndarray
+    rounding: np.ndarray
     gradients: int
     settings: list[dict[str, float]]
     step_over_limit: np.ndarray
@@ -172,6 +174,7 @@ def run_chains(
         full_difference=np.array([run.full for run in runs]),
         gradient_noise=np.array([run.noise for run in runs]),
         gradient_square=np.array([run.square for run in runs]),
+        rounding=np.array([run.rounding for run in runs]),
         gradients=target.gradients - before,
         settings=[run.settings for run in runs],
         step_over_limit=np.array([run.step_over_limit for run in runs]),

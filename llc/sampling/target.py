@@ -1,5 +1,6 @@
 """What is sampled: the localised tempered posterior around a trained model, and its gradient."""
 
+import contextlib
 import copy
 import fnmatch
 import math
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
+from llc import devices
+from llc.devices import Precision
 from llc.errors import InvalidInput, did_you_mean
 
 Loss = Callable[[nn.Module, Any], Tensor]
@@ -73,6 +76,9 @@ class Target:
             where chains stay near w*, and adds some where they go far. Keeps n/B gradients at w*.
         parameters: shell-style patterns of the names of the parameters that move (`blocks.0.*`); the others stay at
             w*, for the refined LLC (Wang et al. 2024, arXiv 2410.02984). None for all that require a gradient.
+        precision: of matrix products in the model, see `llc.devices`; positions, noise and sums are not touched by it.
+            What it adds to loss differences is seen by `rounding`.
+        device: where the copy lives; None for where the model is.
 
     Attributes:
         center: w*, (P,). baseline: ℓ_i(w*) for all i, (n,), float64. positions: K, or None.
@@ -95,6 +101,8 @@ class Target:
         batch_size: int,
         control_variates: bool = False,
         parameters: Sequence[str] | None = None,
+        precision: Precision = "float32",
+        device: torch.device | None = None,
     ) -> None:
         _check_model(model)
         self.data = check_data(data)
@@ -108,7 +116,8 @@ class Target:
             )
         self.nbeta, self.gamma, self.batch_size = float(nbeta), float(gamma), batch_size
         self.loss = loss
-        self.model = copy.deepcopy(model).eval()
+        self.precision: Precision = precision
+        self.model = copy.deepcopy(model).eval().to(device)
         self._parameters = list(moving_parameters(self.model, parameters).values())
         _check_weights(self.model, self._parameters)
         for fixed in set(self.model.parameters()) - set(self._parameters):
@@ -128,6 +137,11 @@ class Target:
         if not bool(self.baseline.isfinite().all()):
             bad = int((~self.baseline.isfinite()).sum())
             raise InvalidInput(f"the loss at w* is not finite for {bad} of {self.num_samples} samples")
+        self.loss_init = float(self.baseline.mean())
+        if precision != "float32":
+            with self._exactly():
+                self._exact_baseline = self.losses(self.center)
+            self.loss_init = float(self._exact_baseline.mean())
         cells = math.ceil(self.num_samples / batch_size)
         self.control_variates = control_variates and cells > 1
         if self.control_variates and cells * self.center.nbytes > CONTROL_VARIATE_BYTES:
@@ -152,16 +166,33 @@ class Target:
         """ℓ_i(w) for all n samples, averaged over positions if there are any, float64, (n,)."""
         return _over_positions(self._losses_by_position(position))
 
+    def rounding(self, position: Tensor) -> float:
+        """What the precision adds to L_n(w) − L_n(w*): the difference as it is computed minus that in float32."""
+        if self.precision == "float32":
+            return 0.0
+        rounded = self.losses(position) - self.baseline
+        with self._exactly():
+            exact = self.losses(position) - self._exact_baseline
+        return float((rounded - exact).mean())
+
+    @contextlib.contextmanager
+    def _exactly(self) -> Iterator[None]:
+        precision, self.precision = self.precision, "float32"
+        try:
+            yield
+        finally:
+            self.precision = precision
+
     @torch.no_grad()
     def _losses_by_position(self, position: Tensor) -> Tensor:
         """(n,), or (n, K), float64."""
         self._position.copy_(position)
-        return torch.cat([self._batch_losses(indices).double() for indices in self._everything.split(self.batch_size)])
+        return torch.cat([_double(self._batch_losses(indices)) for indices in self._everything.split(self.batch_size)])
 
     def potential(self, position: Tensor) -> float:
         """U(w) − U(w*) on the whole dataset."""
         difference = float((self.losses(position) - self.baseline).mean())
-        return self.nbeta * difference + self.gamma / 2 * float((position - self.center).double().square().sum())
+        return self.nbeta * difference + self.gamma / 2 * float(_double(position - self.center).square().sum())
 
     def minibatches(self, draw: torch.Generator) -> Iterator[Minibatch]:
         """An endless stream of minibatches, each epoch in a fresh order.
@@ -214,12 +245,13 @@ class Target:
                     "another, and do not detach the losses"
                 )
             total = losses.sum() * (minibatch.scale / (self.positions or 1))
-            gradients = torch.autograd.grad(total, self._parameters, allow_unused=True)
+            with devices.matmul_precision(self.precision):
+                gradients = torch.autograd.grad(total, self._parameters, allow_unused=True)
         flat = [
             torch.zeros_like(parameter).flatten() if part is None else part.flatten()
             for part, parameter in zip(gradients, self._parameters, strict=True)
         ]
-        return losses.detach().double(), torch.cat(flat)
+        return _double(losses.detach()), torch.cat(flat)
 
     def _corrected_partition(self, cells: int) -> list[Minibatch]:
         """The samples in near-equal minibatches, each with its control variate."""
@@ -232,7 +264,9 @@ class Target:
         return [part._replace(correction=mean - gradient) for part, gradient in zip(parts, gradients, strict=True)]
 
     def _batch_losses(self, indices: Tensor) -> Tensor:
-        losses = self.loss(self.model, self._batch(indices))
+        batch = self._batch(indices)
+        with devices.matmul_precision(self.precision), devices.autocast(self.precision, self.device):
+            losses = self.loss(self.model, batch)
         if not isinstance(losses, Tensor) or losses.ndim not in {1, 2} or len(losses) != len(indices):
             given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
             raise InvalidInput(
@@ -318,6 +352,11 @@ def _check_weights(model: nn.Module, moving: list[nn.Parameter]) -> None:
             raise InvalidInput(f"parameter {name} has values that are not finite; choose an earlier checkpoint")
     if len({parameter.dtype for parameter in moving}) > 1:
         raise InvalidInput("the model mixes float32 and float64 parameters; call model.float() or model.double() first")
+
+
+def _double(numbers: Tensor) -> Tensor:
+    """As float64; on the CPU where the device has none."""
+    return (numbers.cpu() if numbers.device.type == "mps" else numbers).double()
 
 
 def _over_positions(losses: Tensor) -> Tensor:

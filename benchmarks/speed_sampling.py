@@ -1,0 +1,195 @@
+"""Sampling: chain-steps a second against devinterp 2.0.1's and canonical-interp's own samplers; workers 1 → 2."""
+
+import contextlib
+import io
+import itertools
+import math
+import os
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from speed_rows import Row, in_turns
+from speed_training import in_a_process
+
+import llc
+from llc import behaviour, models
+from llc.parallel import available_cores, run_units
+from llc.sampling import Target, run_chains, sampler_named
+
+CHAINS, STEPS, BATCH, SEQUENCES = 4, 150, 256, 4096
+EPSILON, GAMMA = 1e-6, 100.0
+
+
+def measure() -> list[Row]:
+    """The model of `tiny`, SGLD at the same settings everywhere."""
+    devinterp = lambda: in_a_process(devinterp_rate)  # noqa: E731
+    rows = [
+        in_turns(
+            f"chain-steps of {sampler} on tiny, all cores, against devinterp's sample_single_chain",
+            lambda sampler=sampler: our_rate(sampler),
+            devinterp,
+            unit="steps/s",
+            wanted=1.3,
+        )
+        for sampler in ("sgld", "kinetic")
+    ]
+    try:
+        in_a_process(canonical_rate, 2)
+    except Exception as error:  # it may not be installed, or not fit this Python
+        print(f"  canonical-interp left out: {error}")
+        return rows
+    canonical = in_turns(
+        "chain-steps of sgld on tiny, all cores, against canonical-interp's LLCEstimator",
+        lambda: our_rate("sgld"),
+        lambda: in_a_process(canonical_rate, STEPS),
+        unit="steps/s",
+        wanted=2.5,
+    )
+    return [*rows, canonical]
+
+
+def measure_workers() -> list[Row]:
+    """The same estimates by one worker and by two, starting them and merging included."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "training.steps": 400,
+            "checkpoints.every": 50,
+            "checkpoints.logarithmic": 0,
+            "sweep.num_tasks": [4, 16],
+        }
+        experiment = llc.train(
+            llc.presets.tiny().override({**settings, "training.warmup_steps": 20}), Path(folder) / "x"
+        )
+
+        def seconds(jobs: int) -> float:
+            started = time.perf_counter()
+            llc.estimate_llc_over_training(
+                experiment,
+                steps="all",
+                jobs=jobs,
+                num_samples=1024,
+                batch_size=64,
+                gamma=100.0,
+                draws=100,
+                warmup=100,
+                seed=len(list(Path(folder).rglob("*.nc"))) + jobs,
+                overwrite=True,
+            )
+            return time.perf_counter() - started
+
+        return [
+            in_turns(
+                "estimates of 18 checkpoints, two workers against one",
+                lambda: seconds(2),
+                lambda: seconds(1),
+                unit="s",
+                turns=2,
+                less_is_better=True,
+                wanted=1.8,
+            )
+        ]
+
+
+def our_rate(sampler: str) -> float:
+    """Chain-steps a second of single-threaded workers on all cores, as `estimate_llc_over_training` runs them."""
+    cores = available_cores()
+    outcomes = list(run_units(_our_chains, [(sampler,)] * cores, jobs=max(2, cores)))
+    return sum(outcome.result for outcome in outcomes)
+
+
+def _our_chains(sampler: str, _report) -> float:
+    model, data = _problem()
+    kernel = sampler_named(sampler)
+    target = Target(model, behaviour.sequence_losses, data, nbeta=_NBETA, gamma=GAMMA, batch_size=BATCH)
+    settings = {"step_size": EPSILON} if sampler == "sgld" else kernel.default_settings(1e4, GAMMA, STEPS)
+    started = time.perf_counter()
+    run_chains(target, kernel, settings, chains=CHAINS, warmup=0, draws=STEPS, key=(os.getpid(),))
+    return CHAINS * STEPS / (time.perf_counter() - started)
+
+
+def devinterp_rate() -> float:
+    """Chain-steps a second of devinterp's own loop, on all cores; its data set has to call its inputs `input_ids`."""
+    with warnings.catch_warnings():  # of packages that devinterp would like to have
+        warnings.simplefilter("ignore")
+        from devinterp.optim import SGMCMC
+        from devinterp.slt.sampler import sample_single_chain
+    model, (xs, ys) = _problem()
+    items = [{"input_ids": x, "ys": y} for x, y in zip(xs, ys, strict=True)]
+
+    def evaluate(model, batch):
+        return behaviour.sequence_losses(model, (batch["input_ids"], batch["ys"])), {}
+
+    def chain(steps: int) -> float:
+        started = time.perf_counter()
+        with contextlib.redirect_stderr(io.StringIO()):
+            sample_single_chain(
+                model,
+                items,
+                evaluate,
+                dict.fromkeys(dict(model.named_parameters())),
+                num_draws=steps,
+                sampling_method=SGMCMC.sgld,
+                sampling_method_kwargs={"lr": EPSILON, "nbeta": _NBETA, "localization": GAMMA},
+                batch_size=BATCH,
+                seed=0,
+            )
+        return time.perf_counter() - started
+
+    chain(5)
+    return STEPS / chain(STEPS)
+
+
+def canonical_rate(steps: int) -> float:
+    """Chain-steps a second of canonical-interp's four vmapped chains, uncompiled, on all cores."""
+    if not hasattr(itertools, "batched"):  # which it takes from Python 3.12
+        itertools.batched = _batched  # type: ignore[attr-defined]
+    torch._dynamo.config.disable = True
+    from canonical_interp.slt import LLCEstimator
+
+    model, (xs, ys) = _problem()
+    both = torch.cat([xs, ys[..., None]], -1)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(both, ys), BATCH, shuffle=True, drop_last=True)
+    estimator = LLCEstimator(
+        draws=steps,
+        chains=CHAINS,
+        burnin_steps=0,
+        steps_bw_draws=1,
+        learning_rate=EPSILON,
+        localization=GAMMA,
+        nbeta=_NBETA,
+    )
+    started = time.perf_counter()
+    with contextlib.redirect_stderr(io.StringIO()), torch.no_grad():  # outside no_grad it keeps every step's graph
+        estimator.estimate_llc(
+            _Joined(model), loader, lambda predicted, y: (predicted - y).square().mean(), compile=False
+        )
+    baseline = SEQUENCES // BATCH  # steps that its unpaired baseline takes
+    return CHAINS * (steps + baseline) / (time.perf_counter() - started)
+
+
+class _Joined(torch.nn.Module):
+    """A model of one input, which is what canonical-interp can call."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, both: torch.Tensor) -> torch.Tensor:
+        return self.model(both[..., :-1], both[..., -1])
+
+
+def _batched(items, size):
+    items = iter(items)
+    while batch := tuple(itertools.islice(items, size)):
+        yield batch
+
+
+_NBETA = SEQUENCES / math.log(SEQUENCES)
+
+
+def _problem() -> tuple[torch.nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    run = llc.presets.tiny().runs()[-1]
+    return models.build(run.model, run.task), run.task.sample(SEQUENCES)

@@ -1,0 +1,133 @@
+"""Training: steps a second of a sweep against a plain loop, and gradients against the machine's matrix products."""
+
+import math
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+from speed_rows import Row, in_turns
+
+import llc
+from llc import behaviour, devices, models
+from llc.training import ExperimentConfig
+from llc.training.learner import learner
+from llc.training.plan import time_update, update_flops
+
+FEW, MANY = 100, 700
+
+
+def measure() -> list[Row]:
+    tiny = llc.presets.tiny()
+    rows = [
+        in_turns(
+            "steps of a five-run sweep of tiny, all cores, against a plain PyTorch loop",
+            lambda: our_rate(tiny),
+            lambda: in_a_process(plain_rate, tiny, MANY),
+            unit="steps/s",
+            wanted=1.3,
+        )
+    ]
+    carroll = llc.presets.carroll()
+    for precision, wanted in (("float32", 0.7), ("bf16", 1.4)):
+        rows.append(
+            in_turns(
+                f"a carroll-size gradient in {precision}, against the float32 matrix product",
+                lambda precision=precision: in_a_process(gradient_rate, carroll, precision),
+                lambda: in_a_process(matmul_rate),
+                unit="GFLOP/s",
+                wanted=wanted,
+            )
+        )
+    for batch_size in (8, 32, 128):
+        config = tiny.override({"training.batch_size": batch_size})
+        flops = update_flops(config.runs()[0])
+        rows.append(
+            in_turns(
+                f"five runs of tiny in one graph, batch {batch_size} ({flops:.1e} FLOPs), against one by one, one core",
+                lambda config=config: in_a_process(update_rate, config, True),
+                lambda config=config: in_a_process(update_rate, config, False),
+                unit="steps/s",
+            )
+        )
+    return rows
+
+
+def in_a_process(work, *arguments):
+    """A fresh process has torch's own number of threads and nothing warmed up by others."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def our_rate(config: ExperimentConfig) -> float:
+    """Steps a second over all runs of `llc.train`; starting up and the last checkpoint cancel in the difference."""
+    seconds = {}
+    for steps in (FEW, MANY):
+        with tempfile.TemporaryDirectory() as folder:
+            settings = {"training.steps": steps, "checkpoints.every": steps, "checkpoints.logarithmic": 0}
+            short = config.override({**settings, "training.warmup_steps": 0})
+            started = time.perf_counter()
+            llc.train(short, Path(folder) / "sweep")
+            seconds[steps] = time.perf_counter() - started
+    return len(config.runs()) * (MANY - FEW) / (seconds[MANY] - seconds[FEW])
+
+
+def plain_rate(config: ExperimentConfig, steps: int) -> float:
+    """What anybody would write: eager, Adam, one run after another, on all cores."""
+    seconds = 0.0
+    for run in config.runs():
+        model = models.build(run.model, run.task, run.seed)
+        optimiser = torch.optim.Adam(model.parameters(), lr=run.training.learning_rate)
+        for step in range(steps):
+            if step == FEW:
+                started = time.perf_counter()
+            xs, ys = run.task.sample(run.training.batch_size, step)
+            loss = (model(xs, ys) - ys).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        seconds += time.perf_counter() - started
+    return len(config.runs()) * (steps - FEW) / seconds
+
+
+def gradient_rate(config: ExperimentConfig, precision: devices.Precision) -> float:
+    """GFLOP/s of forward and backward passes."""
+    run = config.runs()[-1]
+    model = models.build(run.model, run.task)
+    batch = run.task.sample(run.training.batch_size)
+
+    def gradient() -> None:
+        with devices.autocast(precision, torch.device("cpu")):
+            loss = behaviour.sequence_losses(model, batch).mean()
+        torch.autograd.grad(loss, list(model.parameters()))
+
+    return update_flops(run) / _best(gradient, 4) / 1e9
+
+
+def matmul_rate() -> float:
+    """The best GFLOP/s of float32 matrix products of several sizes."""
+    rates = []
+    for size in (1024, 2048, 4096):
+        a, b = torch.randn(2, size, size)
+        rates.append(2 * size**3 / _best(lambda a=a, b=b: a @ b, 5) / 1e9)
+    return max(rates)
+
+
+def update_rate(config: ExperimentConfig, together: bool) -> float:
+    """Updates a second, all runs counted, on one thread."""
+    torch.set_num_threads(1)
+    runs = config.runs()
+    if together:
+        return len(runs) / time_update(learner(runs, [None] * len(runs), stacked=True), runs)
+    return 1 / time_update(learner(runs[:1], [None], stacked=False), runs[:1])
+
+
+def _best(work, times: int) -> float:
+    best = math.inf
+    for _ in range(times + 1):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best
