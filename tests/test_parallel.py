@@ -105,7 +105,7 @@ def test_a_sweep_on_a_cluster_equals_one_on_this_machine(finished, tmp_path, sch
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
-    monkeypatch.setattr("llc.cluster._PATIENCE_SECONDS", 1)
+    monkeypatch.setattr("llc.parallel.cluster._PATIENCE_SECONDS", 1)
     with pytest.raises(InvalidInput, match=r"scheduler = tcp://127.0.0.1:9 given, but none answers there"):
         list(run_units(square, [(1,)], jobs=1, scheduler="tcp://127.0.0.1:9"))
 

@@ -56,7 +56,7 @@ def test_bfloat16_agrees_with_the_exact_value():
 
 
 def test_bfloat16_agrees_with_float32_on_a_transformer(own):
-    settings = {**SMALL_LLC, "draws": 200, "chains": 4, "steps": "last"}
+    settings = {**SMALL_LLC, "draws": 80, "chains": 4, "steps": "last"}
     full = llc.estimate_llc_over_training(own, overwrite=True, **settings).llc
     full_se = own.llc.llc_se
     half = llc.estimate_llc_over_training(own, overwrite=True, precision="bf16", **settings)

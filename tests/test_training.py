@@ -174,10 +174,10 @@ def test_a_stop_is_saved_and_resumed_to_the_same_bits(tmp_path, monkeypatch):
     assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(tmp_path / "stopped" / "run"))
 
 
-@pytest.mark.parametrize("checkpoints", [1, 30])
+@pytest.mark.parametrize("checkpoints", [1, 12])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
     """SIGKILL once so many checkpoints are there, start again: every weight and metric is bit-identical."""
-    config = run_config(**{"training.steps": 400, "checkpoints.every": 10})
+    config = run_config(**{"training.steps": 150, "checkpoints.every": 10})
     with llc.parallel.torch_threads(1):
         train_run(tmp_path / "straight" / "run", config)
     folder = tmp_path / "killed"
@@ -196,7 +196,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
 
 def test_a_killed_sweep_takes_its_workers_along_and_ends_with_the_same_bits(tmp_path):
     """SIGKILL of the parent of two workers: they end at once, free the folder, and the same call goes on."""
-    config = small_config(**{"training.steps": 400, "checkpoints.every": 10})
+    config = small_config(**{"training.steps": 200, "checkpoints.every": 10})
     code = f"""
 import llc
 from llc.training import ExperimentConfig

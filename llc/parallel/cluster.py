@@ -11,9 +11,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llc import parallel
 from llc.errors import Interrupted, InvalidInput
-from llc.parallel import Outcome, Report, WorkerLost
+from llc.parallel.units import Outcome, Report, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
 
 # How long a scheduler may take to answer.
 _PATIENCE_SECONDS = 10
@@ -71,8 +70,8 @@ def _run_unit(study: str, index: int, work: Callable[..., Any], unit: tuple, thr
         worker.log_event(study, (index, *message))
 
     worker.log_event(study, (index,))
-    with parallel.stopping_with(_Asking(Event(study))), parallel.torch_threads(threads):
-        return parallel.outcome_of(index, work, unit, send)
+    with stopping_with(_Asking(Event(study))), torch_threads(threads):
+        return outcome_of(index, work, unit, send)
 
 
 class _Asking:
@@ -116,7 +115,7 @@ def _stop_for_all(client: Any, study: str) -> Iterator[threading.Event]:
     messenger.start()
     asked = False
     try:
-        with parallel.interrupt_sets(stop):
+        with interrupt_sets(stop):
             yield stop
     finally:
         asked = stop.is_set()

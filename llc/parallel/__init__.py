@@ -1,0 +1,36 @@
+"""Independent units of work on the cores of one machine, or of many, with progress and a clean stop.
+
+Each worker is a single process with a fixed number of threads, so a unit's result does not depend on how many workers
+there are. Workers stop when asked (Ctrl-C) and end by themselves when their parent is gone; the units of one that is
+lost are run again.
+"""
+
+from llc.parallel.run import run_units
+from llc.parallel.units import (
+    Outcome,
+    Report,
+    WorkerLost,
+    available_cores,
+    check_interrupt,
+    default_jobs,
+    default_workers,
+    quiet,
+    raise_failures,
+    stopping_with,
+    torch_threads,
+)
+
+__all__ = [
+    "Outcome",
+    "Report",
+    "WorkerLost",
+    "available_cores",
+    "check_interrupt",
+    "default_jobs",
+    "default_workers",
+    "quiet",
+    "raise_failures",
+    "run_units",
+    "stopping_with",
+    "torch_threads",
+]

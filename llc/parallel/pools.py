@@ -1,0 +1,130 @@
+"""Workers on this machine: this process, or a pool of others."""
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import torch
+
+from llc.errors import Interrupted
+from llc.parallel import units as units_of
+from llc.parallel.units import Outcome, Report, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
+
+# So many pools in a row may lose a worker without a single unit done.
+_MOST_IDLE_LOSSES = 3
+
+
+def run_here(work: Callable[..., Any], units: Sequence[tuple], threads: int, report: Report) -> Iterator[Outcome]:
+    """One unit after another in this process."""
+    stop = threading.Event()
+    with torch_threads(threads), interrupt_sets(stop), stopping_with(stop):
+        for index, unit in enumerate(units):
+            yield outcome_of(index, work, unit, report)
+            if stop.is_set():
+                raise Interrupted("stopped on request")
+
+
+def run_in_pools(
+    work: Callable[..., Any], units: Sequence[tuple], jobs: int, threads: int, report: Report
+) -> Iterator[Outcome]:
+    """One pool after another, each with what the one before it, which lost a worker, left to do."""
+    left = dict(enumerate(units))
+    idle = losses = 0
+    while left:
+        before = len(left)
+        try:
+            for outcome in _run_in_pool(work, left, jobs, threads, report):
+                del left[outcome.index]
+                yield outcome
+        except BrokenProcessPool:
+            losses += 1
+            idle = 0 if len(left) < before else idle + 1
+            if idle == _MOST_IDLE_LOSSES:
+                raise WorkerLost(
+                    f"{idle} worker processes in a row ended unexpectedly before any unit of work was done: killed, "
+                    "perhaps for memory (fewer --jobs need less), or started from a script without "
+                    '`if __name__ == "__main__":`; what was finished is kept, and the same call goes on'
+                ) from None
+            report(
+                "", 0, 0, f"a worker process was lost ({losses} so far); {len(left)} units run again or still have to"
+            )
+
+
+def _run_in_pool(work, units: dict[int, tuple], jobs, threads, report) -> Iterator[Outcome]:
+    spawn = multiprocessing.get_context("spawn")
+    stop, messages, started = spawn.Event(), spawn.Queue(), spawn.Value("i", 0)
+    arguments = (threads, stop, messages, started)
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker, initargs=arguments)
+    listener = threading.Thread(target=_listen, args=(messages, report), daemon=True)
+    listener.start()
+    try:
+        with interrupt_sets(stop):
+            with _children_ignore_interrupts():
+                futures = [pool.submit(outcome_of, index, work, unit, _send) for index, unit in units.items()]
+            for future in as_completed(futures):
+                yield future.result()
+            if stop.is_set():
+                raise Interrupted("stopped on request")
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        messages.put(None)
+        listener.join(timeout=5)
+
+
+@contextlib.contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Processes started meanwhile never hear Ctrl-C themselves, not even while they import; the parent tells them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# Where a worker's reports go.
+_messages: Any = None
+
+
+def _start_worker(threads: int, stop, messages, started) -> None:
+    global _messages
+    _messages = messages
+    units_of.set_stop(stop)
+    torch.set_num_threads(threads)
+    with started.get_lock():
+        number = started.value
+        started.value += 1
+    if torch.cuda.device_count() > 1:  # "cuda" is another GPU for each worker
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End at once when the parent is gone, however it went: its lock on the folder is free from then on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _send(unit: str, done: int, total: int, note: str) -> None:
+    _messages.put((unit, done, total, note))
+
+
+def _listen(messages, report: Report) -> None:
+    while True:
+        with contextlib.suppress(queue.Empty):
+            message = messages.get(timeout=1)
+            if message is None:
+                return
+            report(*message)

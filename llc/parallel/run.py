@@ -1,0 +1,43 @@
+"""Units of work, wherever they are done."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from llc.errors import InvalidInput
+from llc.parallel.pools import run_here, run_in_pools
+from llc.parallel.units import Outcome, Report, quiet
+
+
+def run_units(
+    work: Callable[..., Any],
+    units: Sequence[tuple],
+    *,
+    jobs: int,
+    threads: int = 1,
+    scheduler: str | None = None,
+    report: Report = quiet,
+) -> Iterator[Outcome]:
+    """Call `work(*unit, report)` for every unit; yields outcomes as they come, in any order.
+
+    An exception in one unit is that unit's outcome and does not stop the others. `work` must be importable and its
+    arguments picklable. Units have to be able to run again after a worker was lost half-way.
+
+    Args:
+        jobs: worker processes; 1 runs everything in this process.
+        threads: torch threads for each.
+        scheduler: address of a Dask scheduler whose workers share this file system; they do the work, not `jobs`.
+    Raises:
+        Interrupted: Ctrl-C; units have been told to stop and have done so.
+        InvalidInput: jobs < 1, or a scheduler that cannot be reached or has workers of several threads.
+        WorkerLost: units whose workers are lost again and again.
+    """
+    if jobs < 1:
+        raise InvalidInput(f"jobs = {jobs} given, expected at least 1")
+    if scheduler is not None and units:
+        from llc.parallel.cluster import run_on_cluster
+
+        yield from run_on_cluster(work, units, scheduler, threads, report)
+    elif jobs == 1:
+        yield from run_here(work, units, threads, report)
+    elif units:
+        yield from run_in_pools(work, units, jobs, threads, report)

@@ -1,0 +1,127 @@
+"""What a unit of work is: its outcome, its reports, and how it is asked to stop."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from llc import devices
+from llc.errors import Interrupted, LLCError
+
+Report = Callable[[str, int, int, str], None]
+"""Told (unit, done, total, note) as a unit of work goes on."""
+
+
+def quiet(unit: str, done: int, total: int, note: str) -> None:
+    """The report that says nothing."""
+
+
+class WorkerLost(LLCError):
+    """Worker processes were killed, or could not start, again and again."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a unit ended: its result, or the error that stopped it."""
+
+    index: int
+    result: Any = None
+    error: Exception | None = None
+
+
+def default_jobs(units: int) -> int:
+    """One worker a core, and no more than there is work."""
+    return max(1, min(units, available_cores()))
+
+
+def default_workers(units: int, device: torch.device) -> int:
+    """One worker a GPU, or one a core, and no more than there is work."""
+    return max(1, min(units, devices.count(device))) if device.type != "cpu" else default_jobs(units)
+
+
+def available_cores() -> int:
+    """Cores this process may use (a container or `taskset` may allow fewer than the machine has)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Run with so many torch threads, then restore."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def raise_failures(failures: Sequence[Exception], what: str, kind: type[LLCError]) -> None:
+    """Raise what the failures of many units add up to, each named; nothing if there were none."""
+    for error in failures:
+        if isinstance(error, Interrupted):
+            raise Interrupted("stopped on request")
+    for error in failures:
+        if not isinstance(error, LLCError):
+            raise error  # a mistake in the library: show it as it is
+    if failures:
+        raise kind(f"{what}: " + "; ".join(str(error) for error in failures))
+
+
+def check_interrupt() -> bool:
+    """Whether this unit of work should stop at the next point where it can be resumed."""
+    return _stop is not None and _stop.is_set()
+
+
+def set_stop(stop: Any) -> None:
+    """From now on, `check_interrupt` looks at `stop.is_set()`."""
+    global _stop
+    _stop = stop
+
+
+@contextlib.contextmanager
+def stopping_with(stop) -> Iterator[None]:
+    """`check_interrupt` looks at `stop.is_set()` meanwhile."""
+    before = _stop
+    set_stop(stop)
+    try:
+        yield
+    finally:
+        set_stop(before)
+
+
+@contextlib.contextmanager
+def interrupt_sets(stop) -> Iterator[None]:
+    """Ctrl-C asks for a stop at the next point where work can be resumed; a second one insists."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_signal, _frame) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def outcome_of(index: int, work: Callable[..., Any], unit: tuple, report: Report) -> Outcome:
+    """Run one unit in this process, whatever comes of it."""
+    if check_interrupt():
+        return Outcome(index, error=Interrupted("stopped before it began"))
+    try:
+        return Outcome(index, work(*unit, report))
+    except Exception as error:  # one unit's failure is an outcome; the caller names it
+        return Outcome(index, error=error)
+
+
+# What asks this process's unit to stop: anything with `is_set`.
+_stop: Any = None
