@@ -222,5 +222,5 @@ def test_ctrl_c_keeps_what_is_finished_and_resumes(tmp_path):
     assert "Traceback" not in said
     assert list(tmp_path.glob("x/*/resume.pt"))
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-    straight = llc.train(config, tmp_path / "straight", jobs=2)
+    straight = llc.train(config, tmp_path / "straight", jobs=1)
     assert straight.metrics.drop_attrs().identical(llc.open(tmp_path / "x").metrics.drop_attrs())
