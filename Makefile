@@ -4,8 +4,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable
-# Two tests at a time, each on one thread.
-PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
+# Two tests at a time, each on one thread; one that hangs is stopped and named.
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal --timeout 300
 export MPLBACKEND := Agg
 
 .PHONY: demo test check slow clean

@@ -89,6 +89,44 @@ def test_a_lost_workers_units_run_again_on_a_cluster(tmp_path, scheduler):
     assert "ran again after their workers were lost" in said[-1]
 
 
+def test_workers_killed_while_they_report_leave_the_line_free_and_whole():
+    """Twenty processes that do nothing but report and look at the flag, each killed at an arbitrary instant."""
+    code = """
+import multiprocessing, os, signal, time
+from llc.parallel.shared import Flag, listening
+
+heard = []
+spawn = multiprocessing.get_context("spawn")
+stop = Flag(spawn)
+with listening(spawn, lambda *message: heard.append(message)) as line:
+    for number in range(20):
+        child = os.fork()
+        if child == 0:
+            while not stop.is_set():
+                line.send(f"unit {number}", 1, 2, "x" * 10_000)
+        time.sleep(0.02)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    stop.set()
+    line.send("last", 1, 1, "heard")
+assert heard[-1] == ("last", 1, 1, "heard")
+assert all(3000 < len(note) < 4096 for *_, note in heard[:-1])
+print({name for name, *_ in heard} == {"last", *(f"unit {n}" for n in range(20))})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "True\n"
+
+
+def test_what_a_report_raises_is_raised_once_the_work_is_done():
+    def report(*_message) -> None:
+        raise ValueError("report")
+
+    outcomes = run_units(square, [(n,) for n in range(5)], jobs=2, report=report)
+    with pytest.raises(ValueError, match="report"):
+        for _ in range(6):
+            next(outcomes)
+
+
 def test_a_unit_that_always_loses_its_worker_is_given_up():
     with pytest.raises(WorkerLost, match="3 worker processes in a row ended unexpectedly"):
         list(run_units(die_always, [()], jobs=2))

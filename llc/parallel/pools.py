@@ -3,7 +3,6 @@
 import contextlib
 import multiprocessing
 import os
-import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import torch
 
 from llc.errors import Interrupted
 from llc.parallel import units as units_of
+from llc.parallel.shared import Flag, Line, listening
 from llc.parallel.units import Outcome, Report, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
 
 # So many pools in a row may lose a worker without a single unit done.
@@ -59,24 +59,20 @@ def run_in_pools(
 
 def _run_in_pool(work, units: dict[int, tuple], jobs, threads, report) -> Iterator[Outcome]:
     spawn = multiprocessing.get_context("spawn")
-    stop, messages, started = spawn.Event(), spawn.Queue(), spawn.Value("i", 0)
-    arguments = (threads, stop, messages, started)
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker, initargs=arguments)
-    listener = threading.Thread(target=_listen, args=(messages, report), daemon=True)
-    listener.start()
-    try:
-        with interrupt_sets(stop):
-            with _children_ignore_interrupts():
-                futures = [pool.submit(outcome_of, index, work, unit, _send) for index, unit in units.items()]
-            for future in as_completed(futures):
-                yield future.result()
-            if stop.is_set():
-                raise Interrupted("stopped on request")
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        messages.put(None)
-        listener.join(timeout=5)
+    stop = Flag(spawn)
+    with listening(spawn, report) as line:
+        pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker, initargs=(threads, stop, line))
+        try:
+            with interrupt_sets(stop):
+                with _children_ignore_interrupts():
+                    futures = [pool.submit(outcome_of, index, work, unit, _send) for index, unit in units.items()]
+                for future in as_completed(futures):
+                    yield future.result()
+                if stop.is_set():
+                    raise Interrupted("stopped on request")
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextlib.contextmanager
@@ -93,18 +89,16 @@ def _children_ignore_interrupts() -> Iterator[None]:
 
 
 # Where a worker's reports go.
-_messages: Any = None
+_line: Line
 
 
-def _start_worker(threads: int, stop, messages, started) -> None:
-    global _messages
-    _messages = messages
+def _start_worker(threads: int, stop: Flag, line: Line) -> None:
+    global _line
+    _line = line
     units_of.set_stop(stop)
     torch.set_num_threads(threads)
-    with started.get_lock():
-        number = started.value
-        started.value += 1
-    if torch.cuda.device_count() > 1:  # "cuda" is another GPU for each worker
+    if torch.cuda.device_count() > 1:  # "cuda" is another GPU for each worker: processes are numbered as they start
+        number = int(multiprocessing.current_process().name.rpartition("-")[2])
         torch.cuda.set_device(number % torch.cuda.device_count())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -118,13 +112,4 @@ def _end_with_parent() -> None:
 
 
 def _send(unit: str, done: int, total: int, note: str) -> None:
-    _messages.put((unit, done, total, note))
-
-
-def _listen(messages, report: Report) -> None:
-    while True:
-        with contextlib.suppress(queue.Empty):
-            message = messages.get(timeout=1)
-            if message is None:
-                return
-            report(*message)
+    _line.send(unit, done, total, note)

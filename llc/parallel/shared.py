@@ -1,0 +1,83 @@
+"""What a process and its workers share: a flag that asks them to stop, and a line on which they report.
+
+Neither has a lock. A worker may be killed at any instant, and a lock that it held would be held for ever:
+`multiprocessing`'s Event and Queue can hang the processes that are left.
+"""
+
+import contextlib
+import pickle
+import select
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
+
+from llc.parallel.units import Report
+
+
+class Flag:
+    """Once set, seen by all who hold it; it crosses into a process only as the process is started."""
+
+    def __init__(self, context: SpawnContext) -> None:
+        self._byte = context.RawValue("b", 0)
+
+    def set(self) -> None:
+        """Raise it, for good."""
+        self._byte.value = 1
+
+    def is_set(self) -> bool:
+        """Whether anyone has set it."""
+        return bool(self._byte.value)
+
+
+class Line:
+    """The workers' end of a line of reports.
+
+    A message goes in one write to a pipe and is no longer than the system writes at once: of a worker killed half-way,
+    all of it arrives or nothing. Longer notes are cut.
+    """
+
+    _LONGEST = select.PIPE_BUF - 4  # a connection puts four bytes of length before it
+
+    def __init__(self, end: Connection) -> None:
+        self._end = end
+
+    def send(self, unit: str, done: int, total: int, note: str) -> None:
+        """Report how far a unit of work is."""
+        message = pickle.dumps((unit, done, total, note))
+        if (excess := len(message) - self._LONGEST) > 0:
+            kept = note.encode()[: -excess - 8].decode(errors="ignore")
+            message = pickle.dumps((unit, done, total, f"{kept}…"))
+        self._end.send_bytes(message)
+
+
+@contextlib.contextmanager
+def listening(context: SpawnContext, report: Report) -> Iterator[Line]:
+    """Pass on to `report`, in a thread, what workers send on the line, until the end of the block.
+
+    Raises:
+        Exception: what `report` raised, at the end of the block; the line is read to its end all the same, for no
+            worker may wait on it.
+    """
+    receiver, sender = context.Pipe(duplex=False)
+    failures: list[Exception] = []
+
+    def listen() -> None:
+        while message := receiver.recv_bytes():
+            if not failures:
+                try:
+                    report(*pickle.loads(message))
+                except Exception as error:
+                    failures.append(error)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield Line(sender)
+    finally:
+        sender.send_bytes(b"")  # nobody reports an empty message
+        listener.join()
+        sender.close()
+        receiver.close()
+    if failures:
+        raise failures[0]
