@@ -17,7 +17,7 @@ import xarray as xr
 import llc
 from llc import store
 from llc.complexity import presets
-from llc.complexity.measure import estimate_numbers
+from llc.complexity.measure import estimate_at
 from llc.complexity.study import LLCConfig, study_point
 from llc.parallel import available_cores, quiet, run_units
 
@@ -61,10 +61,7 @@ def estimate(path: Path, step: int, settings: dict, method: str, _report=quiet) 
     """One estimate as a row."""
     run, config = store.Run(path), LLCConfig(**settings)
     point = study_point(run, step, config)
-    key = (config.seed, "agreement", method, run.name, step)
-    found = estimate_numbers(
-        point.model, point.loss, point.data, config, reference_losses=point.reference_losses, key=key
-    )
+    found = estimate_at(point, config, key=(config.seed, "agreement", method, run.name, step))
     numbers = {name: float(getattr(found.summary, name)) for name in ("llc", "llc_se", "llc_low", "llc_high")}
     return {"run": run.name, "step": step, "method": method, **numbers, "verdict": found.verdict}
 

@@ -2,18 +2,47 @@
 
 import hashlib
 import numbers
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+
+Draw = torch.Generator | Sequence[torch.Generator]
+"""Where random numbers come from: one generator, or one for each row."""
 
 
-def generator(*key: object) -> torch.Generator:
-    """A CPU generator that is a pure function of its key, such as `(seed, "train", num_tasks, step)`.
+def generator(*key: object, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that is a pure function of its key, such as `(seed, "train", num_tasks, step)`.
 
     The seed is the first 8 bytes of SHA-256 over the key's printed parts, so that streams of different purpose never
     overlap by accident (seeds 0, 1, 2… added to one another would) and do not depend on how work is split over
-    processes or devices. Numbers are always drawn on the CPU and moved, so that devices agree too.
+    processes or devices. Numbers are drawn on the CPU and moved, so that devices agree too; only the noise of many
+    chains at once is drawn where they run.
     """
     key = tuple(int(part) if isinstance(part, numbers.Integral) else part for part in key)  # NumPy's print otherwise
     digest = hashlib.sha256(repr(key).encode()).digest()
     # torch takes seeds below 2^63
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def normal_like(numbers: Tensor, draw: Draw) -> Tensor:
+    """Standard normal numbers of a tensor's shape, type and device; row by row where there are many generators."""
+    if isinstance(draw, Sequence):
+        return torch.stack([normal_like(row, of_row) for row, of_row in zip(numbers, draw, strict=True)])
+    device = getattr(draw, "device", None)
+    return torch.randn(numbers.shape, generator=draw, dtype=numbers.dtype, device=device).to(numbers.device)
+
+
+def uniform(draw: Draw) -> Tensor:
+    """One number from [0, 1), or one a row, float64, on the CPU."""
+    if isinstance(draw, Sequence):
+        return torch.stack([uniform(of_row) for of_row in draw])
+    device = getattr(draw, "device", None)
+    return torch.rand((), generator=draw, dtype=torch.float64, device=device).cpu()
+
+
+def whole(low: int, high: int, draw: Draw) -> Tensor:
+    """One whole number from low … high − 1, or one a row, on the CPU."""
+    if isinstance(draw, Sequence):
+        return torch.stack([whole(low, high, of_row) for of_row in draw])
+    return torch.randint(low, high, (), generator=draw, device=getattr(draw, "device", None)).cpu()

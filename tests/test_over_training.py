@@ -9,7 +9,7 @@ from conftest import SMALL_LLC
 
 import llc
 from llc.complexity import choose_steps, format_estimates, study
-from llc.complexity.measure import estimate_numbers
+from llc.complexity.measure import Point, estimate_at
 from llc.complexity.verdict import VERDICTS
 from llc.errors import EstimateFailed, InvalidInput, StoreError
 
@@ -46,13 +46,9 @@ def test_an_estimate_is_what_the_single_call_gives(finished):
     settings = study.LLCConfig.from_table(llc.store.read_table(finished.path / "llc.toml"))
     task = llc.training.RunConfig.from_table(run.config).task
     with llc.parallel.torch_threads(1):  # as the workers have
-        single = estimate_numbers(
-            llc.load_model(run, 60),
-            llc.behaviour.sequence_losses,
-            task.sample(64, stream="llc"),
-            settings,
-            key=(0, "llc", 4, 0, 60),
-        )
+        data = task.sample(64, stream="llc")
+        point = Point("one", llc.load_model(run, 60), llc.behaviour.sequence_losses, data)
+        single = estimate_at(point, settings, key=(0, "llc", 4, 0, 60))
     stored = finished.llc.sel(num_tasks=4, seed=0, step=60)
     assert float(stored.llc) == single.summary.llc
     assert float(stored.llc_trace[:, 10:].mean()) == pytest.approx(single.llc_raw)

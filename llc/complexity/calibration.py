@@ -2,19 +2,18 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from llc.complexity.conclusion import Estimate
-from llc.complexity.measure import estimate_numbers
+from llc.complexity.measure import Point, estimate_at
 from llc.complexity.settings import DEFAULT_RADIUS, SamplingConfig, choose_batch_size, choose_gamma
 from llc.errors import EstimateFailed
 from llc.parallel import Report, quiet
 from llc.sampling import Target, needs_full_batch, run_chains, sampler_named
-from llc.sampling.target import Data, Loss, check_data, data_length
+from llc.sampling.target import check_data, data_length
 
 # The grid: radii √(P/γ)/‖w*‖ of the prior, and nβ in units of n/log n.
 RADII = (1.0, 1 / 3, 1 / 10, 1 / 30)
@@ -23,17 +22,6 @@ NBETA_FACTORS = (0.1, 1.0, 10.0)
 _CANDIDATES = ("converged", "drifting")
 # λ̂ this close to what the prior alone would give measures the prior.
 _CONTROL_LIMIT = 0.8
-
-
-@dataclass(frozen=True)
-class Point:
-    """One w* to calibrate on, with what knows nothing there."""
-
-    name: str
-    model: nn.Module
-    loss: Loss
-    data: Data
-    reference_losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -186,11 +174,7 @@ def calibrate(
 
 
 def _try(stage: str, point: Point, config: SamplingConfig, key: tuple, radius: float = math.nan) -> Trial:
-    estimate = estimate_numbers(
-        point.model, point.loss, point.data, config, key=(*key, stage, point.name),
-        reference_losses=point.reference_losses,
-    )  # fmt: skip
-    return Trial(stage, point.name, radius, estimate)
+    return Trial(stage, point.name, radius, estimate_at(point, config, key=(*key, stage, point.name)))
 
 
 def _gamma(points: Iterable[Point], config: SamplingConfig, radius: float) -> float:

@@ -39,6 +39,7 @@ class Estimate:
     step_over_limit: float
     acceptance: float
     gradients: int
+    chains_at_once: int
     warmup: int
     by_position: list[diagnostics.Summary] | None
     chains: Chains
@@ -118,6 +119,7 @@ def conclude(
         step_over_limit=evidence.step_over_limit,
         acceptance=acceptance,
         gradients=traces.gradients,
+        chains_at_once=traces.at_once,
         warmup=warmup,
         by_position=_by_position(traces, nbeta, kept, warmup, 1 - found.llc / raw if raw else math.nan),
         chains=traces,

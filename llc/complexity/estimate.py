@@ -7,9 +7,9 @@ import xarray as xr
 from torch import nn
 
 from llc import devices
-from llc.complexity.calibration import Point, choose_radius
+from llc.complexity.calibration import choose_radius
 from llc.complexity.labels import estimate_tree
-from llc.complexity.measure import estimate_numbers
+from llc.complexity.measure import Point, estimate_at
 from llc.complexity.settings import SamplingConfig
 from llc.devices import Precision
 from llc.errors import EstimateFailed
@@ -106,12 +106,10 @@ def estimate_llc(
         precision=precision,
     )
     where = None if device is None else devices.choose_device(device)
+    point = Point("the model", model, loss, data, dict(reference_losses or {}))
     if config.gamma is None and config.radius is None:
-        point = Point("the model", model, loss, data, dict(reference_losses or {}))
         config = config.model_copy(update={"radius": choose_radius([point], config, key=(seed, "pilot"))})
-    estimate = estimate_numbers(
-        model, loss, data, config, reference_losses=reference_losses, key=(seed, "llc"), device=where, report=report
-    )
+    estimate = estimate_at(point, config, key=(seed, "llc"), device=where, report=report)
     if step_size is not None and estimate.step_over_limit >= 1:
         warnings.warn(
             f"step_size = {step_size:.3g} is {estimate.step_over_limit:.2f} times what is stable; leave it out for one "

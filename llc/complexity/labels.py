@@ -27,6 +27,7 @@ SCALARS = {
     "step_over_limit": ("largest step size relative to the stability limit where chains were", "1"),
     "acceptance": ("share of proposals accepted, for Metropolis samplers", "1"),
     "gradients": ("minibatch gradients computed", "1"),
+    "chains_at_once": ("chains that ran in one graph; 1 where each ran by itself", "1"),
     "warmup": ("draws of each chain that were set aside", "1"),
     "verdict": ("what the estimate is worth", "1"),
     "reason": ("why", "1"),

@@ -1,9 +1,9 @@
-"""One estimate of λ̂ at one w*, in plain numbers: target, curvature, chains, conclusion."""
+"""Estimates of λ̂ in plain numbers: target, curvature, chains, conclusion."""
 
 import math
 import statistics
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -11,64 +11,120 @@ from torch import nn
 from llc.complexity.conclusion import Estimate, conclude
 from llc.complexity.settings import SamplingConfig, choose_batch_size, choose_gamma
 from llc.parallel import Report, quiet
-from llc.sampling import HOT, Target, largest_curvature, needs_full_batch, run_chains, sampler_named
+from llc.sampling import (
+    HOT,
+    Chains,
+    Target,
+    graph_where_it_pays,
+    largest_curvatures,
+    needs_full_batch,
+    run_many,
+    sampler_named,
+)
 from llc.sampling.target import Data, Loss, check_data, data_length
 
 
-def estimate_numbers(
-    model: nn.Module,
-    loss: Loss,
-    data: Data,
-    config: SamplingConfig,
-    *,
-    key: tuple,
-    device: torch.device | None = None,
-    reference_losses: Mapping[str, float] | None = None,
-    report: Report = quiet,
+@dataclass(frozen=True)
+class Point:
+    """One w* to estimate at: a model, what to sample there, and the mean losses of predictors that know nothing."""
+
+    name: str
+    model: nn.Module
+    loss: Loss
+    data: Data
+    reference_losses: Mapping[str, float] = field(default_factory=dict)
+
+
+def estimate_at(
+    point: Point, config: SamplingConfig, *, key: tuple, device: torch.device | None = None, report: Report = quiet
 ) -> Estimate:
     """`estimate_llc` without labels. A total failure is a verdict here, with NaN for numbers, not an error.
 
     Args:
         device: where to sample; None for where the model is.
     """
+    return estimate_all([point], config, keys=[key], device=device, report=report)[0]
+
+
+def estimate_all(
+    points: Sequence[Point],
+    config: SamplingConfig,
+    *,
+    keys: Sequence[tuple],
+    device: torch.device | None = None,
+    report: Report = quiet,
+) -> list[Estimate]:
+    """Estimates at several points with one setting; on a GPU all their chains run in one graph, if they can.
+
+    Args:
+        points: with one architecture, loss and shape of data, where they are to share a graph. keys: of each.
+    """
     kernel = sampler_named(config.sampler)
-    data = check_data(data)
-    num_samples = data_length(data)
-    # Nothing the model or loss draws may disturb the caller's random state.
+    # Nothing the models or losses draw may disturb the caller's random state.
     with torch.random.fork_rng():
-        target = Target(
-            model,
-            loss,
-            data,
-            nbeta=num_samples / math.log(num_samples) if config.nbeta is None else config.nbeta,
-            gamma=choose_gamma([model], config),
-            batch_size=choose_batch_size(config, num_samples, needs_full_batch(kernel)),
-            control_variates=config.control_variates,
-            parameters=config.parameters,
-            precision=config.precision,
-            device=device,
+        targets = [_target(point, config, needs_full_batch(kernel), device) for point in points]
+        graph = graph_where_it_pays(targets, config.chains)
+        curvatures = largest_curvatures(targets, graph)
+        settings, hot_settings = (
+            [
+                kernel.default_settings(curvature / colder, target.gamma, config.draws)
+                for target, curvature in zip(targets, curvatures, strict=True)
+            ]
+            for colder in (1, HOT)
         )
-        curvature = largest_curvature(target)
-        settings = kernel.default_settings(curvature, target.gamma, config.draws)
-        hot_settings = kernel.default_settings(curvature / HOT, target.gamma, config.draws)
         if config.step_size is not None:
-            settings["step_size"] = hot_settings["step_size"] = config.step_size
-        traces = run_chains(
-            target,
+            for of_target in (*settings, *hot_settings):
+                of_target["step_size"] = config.step_size
+        found = run_many(
+            targets,
             kernel,
             settings,
             chains=config.chains,
             warmup=config.draws if config.warmup is None else config.warmup,
             draws=config.draws,
-            key=key,
-            probes=_affordable_probes(target, config.draws),
+            keys=keys,
+            probes=_affordable_probes(targets[0], config.draws),
             probe_every=config.full_loss_every,
             adapt=config.step_size is None,
             look=True,
             hot_settings=hot_settings,
+            graph=graph,
             report=report,
         )
-    said = {
+    return [
+        conclude(
+            replace(traces, gradients=target.gradients),
+            kernel,
+            settings=_said(config, target, curvature, traces),
+            loss_init=target.loss_init,
+            find_warmup=config.warmup is None,
+            max_rhat=config.max_rhat,
+            reference_losses=point.reference_losses,
+        )
+        for point, target, curvature, traces in zip(points, targets, curvatures, found, strict=True)
+    ]
+
+
+def _target(point: Point, config: SamplingConfig, full_batch: bool, device: torch.device | None) -> Target:
+    data = check_data(point.data)
+    num_samples = data_length(data)
+    return Target(
+        point.model,
+        point.loss,
+        data,
+        nbeta=num_samples / math.log(num_samples) if config.nbeta is None else config.nbeta,
+        gamma=choose_gamma([point.model], config),
+        batch_size=choose_batch_size(config, num_samples, full_batch),
+        control_variates=config.control_variates,
+        parameters=config.parameters,
+        precision=config.precision,
+        device=device,
+    )
+
+
+def _said(config: SamplingConfig, target: Target, curvature: float, traces: Chains) -> dict[str, float | int | str]:
+    """How an estimate was made."""
+    return {
         "sampler": config.sampler,
         "nbeta": target.nbeta,
         "gamma": target.gamma,
@@ -81,15 +137,6 @@ def estimate_numbers(
         "curvature": curvature,
         **_ended_with(traces.settings),
     }
-    return conclude(
-        replace(traces, gradients=target.gradients),
-        kernel,
-        settings=said,
-        loss_init=target.loss_init,
-        find_warmup=config.warmup is None,
-        max_rhat=config.max_rhat,
-        reference_losses=reference_losses,
-    )
 
 
 def _ended_with(settings: list[dict[str, float]]) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """λ̂ at chosen checkpoints of every run of an experiment, with one setting, resumable checkpoint by checkpoint."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 import xarray as xr
 
 from llc import behaviour, devices, store
@@ -17,11 +19,11 @@ from llc.complexity.labels import (
     scalar_values,
     trace_values,
 )
-from llc.complexity.measure import estimate_numbers
+from llc.complexity.measure import estimate_all
 from llc.complexity.study import LLCConfig, choose_steps, settle, study_point, trained_runs
-from llc.errors import EstimateFailed, StoreError
+from llc.errors import EstimateFailed, Interrupted, LLCError, StoreError
 from llc.parallel import Report, default_workers, quiet, raise_failures, run_units
-from llc.training import RunConfig
+from llc.training import RunConfig, load_model
 
 
 def estimate_llc_over_training(
@@ -63,28 +65,32 @@ def estimate_llc_over_training(
     with store.folder_lock(experiment.path):
         config = settle(config, runs)
         _check_settings(experiment.path, config, overwrite)
-        units = [
-            (run.path.absolute(), step, config.to_table(), str(where))
+        places = [
+            (run.path.absolute(), step)
             for run in runs
             for step in chosen[run.name]
             if not result_path(run, step, config).exists()
         ]
-        if not units and _up_to_date(experiment, runs, config):
+        if not places and _up_to_date(experiment, runs, config):
             report("estimates", 0, 0, "all of these were estimated before; nothing to do")
             return experiment.llc
+        workers = jobs or default_workers(len(places), where)
+        size = _checkpoints_at_once(runs, config, where, math.ceil(len(places) / workers))
+        units = [(places[start : start + size], config.to_table(), str(where)) for start in range(0, len(places), size)]
         failures: list[Exception] = []
         try:
             for outcome in run_units(
                 _estimate_unit,
                 units,
-                jobs=jobs or default_workers(len(units), where),
+                jobs=workers,
                 scheduler=scheduler,
-                report=_counted(report, len(units)),
+                report=_counted(report, len(places)),
             ):
                 failures += [outcome.error] if outcome.error else []
         finally:  # what is finished is merged, also after Ctrl-C
             dataset = _merge(experiment, runs, config)
-        raise_failures(failures, f"{len(failures)} of {len(units)} checkpoints could not be estimated", EstimateFailed)
+        missing = sum(not result_path(store.Run(path), step, config).exists() for path, step in places)
+        raise_failures(failures, f"{missing} of {len(places)} checkpoints could not be estimated", EstimateFailed)
         _forget_others(runs, config)
     if dataset is None:
         raise EstimateFailed("no checkpoint could be estimated")
@@ -96,26 +102,61 @@ def result_path(run: store.Run, step: int, config: LLCConfig) -> Path:
     return run.path / "llc" / store.table_hash(config.to_table()) / f"{step:06d}.nc"
 
 
-def _estimate_unit(path: Path, step: int, table: dict, device: str, report: Report) -> None:
-    """Estimate one checkpoint of one run and save the result beside it."""
-    config, run = LLCConfig.from_table(table), store.Run(path)
-    of_run, point = RunConfig.from_table(run.config), study_point(run, step, config)
-    estimate = estimate_numbers(
-        point.model,
-        point.loss,
-        point.data,
-        config,
-        reference_losses=point.reference_losses,
-        device=devices.choose_device(device),
-        key=(config.seed, "llc", of_run.task.num_tasks, of_run.seed, step),
-    )
-    store.write_dataset(result_path(run, step, config), _label(estimate, of_run, step), {**run.config, "llc": table})
-    report(
-        run.name,
-        step,
-        max(1, step),
-        f"llc {estimate.summary.llc:.1f} ± {estimate.summary.llc_se:.1f}, {estimate.verdict}",
-    )
+# Checkpoints whose chains share a graph, at most: results are saved when all of them are done.
+_MOST_AT_ONCE = 64
+# Vectors of P numbers that the engine holds for each chain, with some to spare.
+_VECTORS_A_CHAIN = 20
+
+
+def _checkpoints_at_once(runs: list[store.Run], config: LLCConfig, device: torch.device, share: int) -> int:
+    """How many checkpoints' chains run in one graph: one on a CPU; on a CUDA device as many as a quarter of its free
+    memory holds, but no more than a worker's share.
+    """
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    parameters = sum(parameter.numel() for parameter in load_model(runs[0], runs[0].steps[-1]).parameters())
+    fitting = free // 4 // (4 * parameters * _VECTORS_A_CHAIN * config.chains)
+    return max(1, min(int(fitting), share, _MOST_AT_ONCE))
+
+
+def _estimate_unit(places: list[tuple[Path, int]], table: dict, device: str, report: Report) -> None:
+    """Estimate checkpoints, (run folder, step) each, and save the results beside them."""
+    config, where = LLCConfig.from_table(table), devices.choose_device(device)
+    runs = [store.Run(path) for path, _ in places]
+    configs = [RunConfig.from_table(run.config) for run in runs]
+    steps = [step for _, step in places]
+    keys = [
+        (config.seed, "llc", of_run.task.num_tasks, of_run.seed, step)
+        for of_run, step in zip(configs, steps, strict=True)
+    ]
+    try:
+        points = [study_point(run, step, config) for run, step in zip(runs, steps, strict=True)]
+        estimates = estimate_all(points, config, keys=keys, device=where)
+    except LLCError as error:
+        if len(places) == 1 or isinstance(error, Interrupted):
+            raise
+        _one_by_one(places, table, device, report)
+        return
+    for run, of_run, step, estimate in zip(runs, configs, steps, estimates, strict=True):
+        labelled = _label(estimate, of_run, step)
+        store.write_dataset(result_path(run, step, config), labelled, {**run.config, "llc": table})
+        found = estimate.summary
+        report(run.name, step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
+
+
+def _one_by_one(places: list[tuple[Path, int]], table: dict, device: str, report: Report) -> None:
+    """Where one checkpoint of several cannot be estimated, the others can."""
+    failures = []
+    for place in places:
+        try:
+            _estimate_unit([place], table, device, report)
+        except Interrupted:
+            raise
+        except LLCError as error:
+            failures.append(str(error))
+    if failures:
+        raise EstimateFailed("; ".join(failures))
 
 
 def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:

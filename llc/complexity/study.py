@@ -10,7 +10,8 @@ import torch
 from pydantic import Field, model_validator
 
 from llc import behaviour, models, predictors, store
-from llc.complexity.calibration import Point, choose_radius
+from llc.complexity.calibration import choose_radius
+from llc.complexity.measure import Point
 from llc.complexity.settings import SamplingConfig, choose_batch_size, choose_gamma
 from llc.errors import InvalidInput, StoreError
 from llc.sampling import Loss, needs_full_batch, sampler_named

@@ -12,7 +12,7 @@ import xarray as xr
 
 from llc import store
 from llc.complexity.known_cases import Case, suite
-from llc.complexity.measure import estimate_numbers
+from llc.complexity.measure import Point, estimate_at
 from llc.complexity.peers import devinterp_estimate
 from llc.complexity.settings import SamplingConfig, choose_batch_size
 from llc.errors import InvalidInput, did_you_mean
@@ -99,7 +99,8 @@ def _validate_case(
 
 def _own(case: Case, sampler: str, seed: int) -> dict:
     config = SamplingConfig(sampler=sampler, chains=_CHAINS, **case.settings)
-    estimate = estimate_numbers(*case.build(*case.arguments), config, key=(seed, "validate", case.name))
+    point = Point(case.name, *case.build(*case.arguments))
+    estimate = estimate_at(point, config, key=(seed, "validate", case.name))
     row = {name: getattr(estimate.summary, name) for name in ("llc", "llc_se", "llc_low", "llc_high")}
     return row | {name: getattr(estimate, name) for name in ("explored", "verdict", "reason", "gradients")}
 

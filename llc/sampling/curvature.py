@@ -1,10 +1,13 @@
 """How steep the loss is: what a stable step size depends on."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 from llc.randomness import generator
-from llc.sampling.target import Minibatch, Target
+from llc.sampling.stack import Graph, Stack
+from llc.sampling.target import Evaluation, Target
 
 
 def largest_curvature(target: Target, *, iterations: int = 20, seed: int = 0) -> float:
@@ -13,10 +16,27 @@ def largest_curvature(target: Target, *, iterations: int = 20, seed: int = 0) ->
     A few per cent of accuracy is enough for a step size; a minibatch's largest eigenvalue is on average above the
     full data's, which errs on the safe side. See `power_iteration`.
     """
-    draw = generator(seed, "curvature")
-    minibatch = next(target.minibatches(draw))
-    value, _ = power_iteration(target, target.center, random_direction(target, draw), minibatch, iterations)
-    return value
+    return largest_curvatures([target], iterations=iterations, seed=seed)[0]
+
+
+def largest_curvatures(
+    targets: Sequence[Target], graph: Graph | None = None, *, iterations: int = 20, seed: int = 0
+) -> list[float]:
+    """`largest_curvature` of several targets, in one graph if there is one."""
+    stack = Stack(targets, graph)
+    minibatches, directions = [], []
+    for target in targets:
+        draw = generator(seed, "curvature")
+        minibatches.append(next(target.minibatches(draw)))
+        directions.append(random_direction(target, draw))
+    values, _ = power_iteration(
+        lambda position: stack.evaluate(position, minibatches),
+        stack.gamma,
+        stack.center,
+        torch.stack(directions),
+        iterations,
+    )
+    return values.tolist()
 
 
 def random_direction(target: Target, draw: torch.Generator) -> Tensor:
@@ -25,8 +45,12 @@ def random_direction(target: Target, draw: torch.Generator) -> Tensor:
 
 
 def power_iteration(
-    target: Target, position: Tensor, direction: Tensor, minibatch: Minibatch, iterations: int
-) -> tuple[float, Tensor]:
+    evaluate: Callable[[Tensor], Evaluation],
+    gamma: float | Tensor,
+    position: Tensor,
+    direction: Tensor,
+    iterations: int,
+) -> tuple[Tensor, Tensor]:
     """The largest absolute eigenvalue of nβ ∇²L at a position, and the direction where it was found.
 
         v ← Hv/‖Hv‖,   Hv ≈ nβ [∇L(w + δv) − ∇L(w − δv)]/(2δ),   δ = 10⁻³ max(1, ‖w‖)
@@ -34,17 +58,22 @@ def power_iteration(
     Differences of gradients ask nothing of the model but a gradient; each iteration takes two.
 
     Args:
-        position: (P,). direction: where to start, (P,); the last one found makes a few iterations enough.
+        evaluate: gives ∇Û from one minibatch, always the same. gamma: γ, or (R, 1).
+        position: (P,), or R of them, (R, P). direction: where to start, likewise; the last one found makes a few
+            iterations enough.
+    Returns:
+        The eigenvalue, () or (R,), and the direction.
     """
-    size = 1e-3 * max(1.0, float(position.norm()))
-    value = 0.0
+    size = 1e-3 * position.norm(dim=-1, keepdim=True).clamp(min=1.0)
+    value = torch.zeros_like(size)
     for _ in range(iterations):
-        direction = direction / direction.norm()
-        ahead = target.evaluate(position + size * direction, minibatch).gradient
-        behind = target.evaluate(position - size * direction, minibatch).gradient
-        product = (ahead - behind) / (2 * size) - target.gamma * direction
-        value = float(product.norm())
-        if value == 0 or not torch.isfinite(product).all():
+        direction = direction / direction.norm(dim=-1, keepdim=True)
+        ahead = evaluate(position + size * direction).gradient
+        behind = evaluate(position - size * direction).gradient
+        product = (ahead - behind) / (2 * size) - gamma * direction
+        value = product.norm(dim=-1, keepdim=True)
+        usable = value.isfinite() & (value > 0)
+        direction = torch.where(usable, product, direction)
+        if not usable.any():
             break
-        direction = product
-    return value, direction
+    return value[..., 0], direction

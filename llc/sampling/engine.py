@@ -1,16 +1,19 @@
 """The chain engine: runs chains of one sampler on one target and records what each draw saw."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import ModuleType
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from llc.errors import InvalidInput, did_you_mean
 from llc.parallel import Report, quiet
 from llc.sampling import hmc, kinetic, mala, rmsprop_sgld, sgld
-from llc.sampling.chain import Chain, Plan
+from llc.sampling.lockstep import Lockstep, Plan, Trail
+from llc.sampling.stack import Graph, Stack
 from llc.sampling.target import Target
 
 # The line to add for a new sampler.
@@ -49,6 +52,7 @@ class Chains:
         gradients: how many minibatch gradients were computed in all.
         settings: the sampler's, as each chain ended with them.
         step_over_limit: the largest step size relative to the stability limit where a chain was, (chain,).
+        at_once: how many chains, of this and other targets, ran in one graph; 1 where each ran by itself.
         diverged: for each chain that diverged, the draw at which it did.
         cuts: (chain, draw, new step size) where a step was too long for the curvature a chain ran into.
     """
@@ -69,6 +73,7 @@ class Chains:
     gradients: int
     settings: list[dict[str, float]]
     step_over_limit: np.ndarray
+    at_once: int = 1
     diverged: dict[int, int] = field(default_factory=dict)
     cuts: list[tuple[int, int, float]] = field(default_factory=list)
 
@@ -96,71 +101,119 @@ def needs_full_batch(sampler: ModuleType) -> bool:
 
 
 def run_chains(
-    target: Target,
-    sampler: ModuleType,
-    settings: dict[str, float],
-    *,
-    chains: int,
-    warmup: int,
-    draws: int,
-    key: tuple,
-    probes: int = 0,
-    probe_every: int | None = None,
-    adapt: bool = False,
-    look: bool = False,
-    hot_settings: dict[str, float] | None = None,
-    report: Report = quiet,
+    target: Target, sampler: ModuleType, settings: dict[str, float], *, key: tuple, report: Report = quiet, **how
 ) -> Chains:
-    """Run chains, each with its own noise and its own reshuffled minibatches.
+    """Run chains on one target, each with its own noise and its own reshuffled minibatches.
 
     Args:
         sampler: a module of `llc.sampling` with `init` and `update`.
         settings: the keyword arguments of its `update`.
-        chains, warmup, draws: how many, each chain taking warmup + draws steps.
         key: seeds the chains; chain c draws from the streams (*key, "noise", c), (*key, "minibatches", c), ….
+        report: told (unit, done, total, note).
+        how: see `run_many`, of which `hot_settings` are this target's.
+    Raises:
+        InvalidInput: see `run_many`.
+    """
+    hot = how.pop("hot_settings", None)
+    (found,) = run_many(
+        [target], sampler, [settings], keys=[key], hot_settings=None if hot is None else [hot], report=report, **how
+    )
+    return found
+
+
+def run_many(
+    targets: Sequence[Target],
+    sampler: ModuleType,
+    settings: Sequence[dict[str, float]],
+    *,
+    chains: int,
+    warmup: int,
+    draws: int,
+    keys: Sequence[tuple],
+    probes: int = 0,
+    probe_every: int | None = None,
+    adapt: bool = False,
+    look: bool = False,
+    hot_settings: Sequence[dict[str, float]] | None = None,
+    graph: Graph | None = None,
+    report: Report = quiet,
+) -> list[Chains]:
+    """Run chains on several targets: in one graph all at once, otherwise one chain after another.
+
+    Args:
+        settings, keys: of each target.
+        chains, warmup, draws: how many on each target, each chain taking warmup + draws steps.
         probes: at so many evenly spaced draws after warm-up, look at the whole dataset and at the gradient's noise.
         probe_every: do so at every k-th draw instead.
         adapt, look: see `Plan`.
         hot_settings: `settings` for a chain at nβ/`HOT`. Where they are given, the second half of the chains start
             where such a chain goes during half a warm-up, not at w*. Chains that all start at w* agree while all of
             them still climb; coming from both sides, they agree only once they have arrived.
+        graph: the targets', from `one_graph`; see there when it pays.
         report: told (unit, done, total, note).
     Raises:
         InvalidInput: a count out of range, or a sampler that needs full batches without them.
     """
+    first = targets[0]
     for name, value, least in (("chains", chains, 1), ("draws", draws, LEAST_DRAWS), ("warmup", warmup, 0)):
         if value < least:
             raise InvalidInput(f"{name} = {value} given, expected a whole number from {least} up")
     if needs_full_batch(sampler):
-        if target.batch_size < target.num_samples:
+        if first.batch_size < first.num_samples:
             raise InvalidInput(
-                f"a Metropolis sampler needs the whole dataset at once: batch_size = {target.batch_size} given, "
-                f"expected {target.num_samples}"
+                f"a Metropolis sampler needs the whole dataset at once: batch_size = {first.batch_size} given, "
+                f"expected {first.num_samples}"
             )
         look = False  # what such a sampler accepts is right at any step size
-    before = target.gradients
-    steps = warmup + draws
-    if probe_every is not None:
-        if not 1 <= probe_every <= draws:
-            raise InvalidInput(f"a look at every {probe_every} draws asked for, expected every 1 to {draws} (draws)")
-        probed = tuple(range(warmup + probe_every - 1, steps, probe_every))
-    else:
-        probed = tuple(warmup + round((i + 1) * draws / probes) - 1 for i in range(probes))
-    plan = Plan(steps, warmup, probed, adapt, look)
-    superchain = np.zeros(chains, int)
-    hot = None
+    plan = Plan(warmup + draws, warmup, _probed(warmup, draws, probes, probe_every), adapt, look)
+    before = [target.gradients for target in targets]
+    starts: list[Tensor | None] = [None] * len(targets)
     if hot_settings and chains > 1 and warmup:
-        hot = _hot_start(target, sampler, hot_settings, plan, (*key, "hot", 0))
-    if hot is not None:
-        superchain[(chains + 1) // 2 :] = 1
-    runs = []
-    for chain in range(chains):
-        start = hot if superchain[chain] and hot is not None else target.center
-        run = Chain(target, sampler, settings, plan, start, (*key, chain))
-        run.go(partial(_tell, report, chain, chains, steps))
-        runs.append(run)
-    difference, loss, distance, virial, acceptance = np.stack([run.traces for run in runs], axis=1)
-    by_position = [run.by_position for run in runs if run.by_position is not None]
+        starts = _hot_starts(targets, sampler, hot_settings, plan, keys=keys, graph=graph)
+    rows = [(place, chain) for place in range(len(targets)) for chain in range(chains)]
+    superchain = np.zeros((len(targets), chains), int)
+    for place, hot in enumerate(starts):
+        superchain[place, (chains + 1) // 2 :] = int(hot is not None)
+    pieces = [rows] if graph is not None else [[row] for row in rows]
+    trails: list[list[Trail]] = [[] for _ in targets]
+    for number, piece in enumerate(pieces):
+        start = [starts[place] if superchain[place, chain] else targets[place].center for place, chain in piece]
+        lockstep = Lockstep(
+            Stack([targets[place] for place, _ in piece], graph),
+            sampler,
+            [settings[place] for place, _ in piece],
+            plan,
+            start=torch.stack([one for one in start if one is not None]),
+            keys=[(*keys[place], chain) for place, chain in piece],
+        )
+        of_piece = lockstep.go(partial(_tell, report, number * len(piece) * plan.steps, len(rows) * plan.steps))
+        for (place, _), trail in zip(piece, of_piece, strict=True):
+            trails[place].append(trail)
+    return [
+        _gather(
+            trails[place],
+            plan,
+            superchain[place],
+            gradients=target.gradients - before[place],
+            at_once=len(pieces[0]),
+        )
+        for place, target in enumerate(targets)
+    ]
+
+
+def _probed(warmup: int, draws: int, probes: int, every: int | None) -> tuple[int, ...]:
+    """The steps at which to look at the whole dataset: every so many draws, or so many of them."""
+    if every is None:
+        return tuple(warmup + round((i + 1) * draws / probes) - 1 for i in range(probes))
+    if not 1 <= every <= draws:
+        raise InvalidInput(f"a look at every {every} draws asked for, expected every 1 to {draws} (draws)")
+    return tuple(range(warmup + every - 1, warmup + draws, every))
+
+
+def _gather(trails: list[Trail], plan: Plan, superchain: np.ndarray, *, gradients: int, at_once: int) -> Chains:
+    """The chains of one target, labelled."""
+    difference, loss, distance, virial, acceptance = np.stack([trail.traces for trail in trails], axis=1)
+    by_position = [trail.by_position for trail in trails if trail.by_position is not None]
     return Chains(
         difference=difference,
         loss=loss,
@@ -168,33 +221,52 @@ def run_chains(
         virial=virial,
         acceptance=acceptance,
         by_position=np.stack(by_position) if by_position else None,
-        warmup=warmup,
+        warmup=plan.warmup,
         superchain=superchain,
-        probed=np.array(probed, int),
-        full_difference=np.array([run.full for run in runs]),
-        gradient_noise=np.array([run.noise for run in runs]),
-        gradient_square=np.array([run.square for run in runs]),
-        rounding=np.array([run.rounding for run in runs]),
-        gradients=target.gradients - before,
-        settings=[run.settings for run in runs],
-        step_over_limit=np.array([run.step_over_limit for run in runs]),
-        diverged={chain: run.diverged for chain, run in enumerate(runs) if run.diverged is not None},
-        cuts=[(chain, *cut) for chain, run in enumerate(runs) for cut in run.cuts],
+        probed=np.array(plan.probed, int),
+        full_difference=np.array([trail.full for trail in trails]),
+        gradient_noise=np.array([trail.noise for trail in trails]),
+        gradient_square=np.array([trail.square for trail in trails]),
+        rounding=np.array([trail.rounding for trail in trails]),
+        gradients=gradients,
+        settings=[trail.settings for trail in trails],
+        step_over_limit=np.array([trail.step_over_limit for trail in trails]),
+        at_once=at_once,
+        diverged={chain: trail.diverged for chain, trail in enumerate(trails) if trail.diverged is not None},
+        cuts=[(chain, *cut) for chain, trail in enumerate(trails) for cut in trail.cuts],
     )
 
 
-def _hot_start(target: Target, sampler: ModuleType, settings: dict, plan: Plan, key: tuple) -> Tensor | None:
-    """Where a hot chain is after half as many steps as warm-up has; None if it diverged."""
-    hot_target = target.at_nbeta(target.nbeta / HOT)
+def _hot_starts(
+    targets: Sequence[Target],
+    sampler: ModuleType,
+    settings: Sequence[dict[str, float]],
+    plan: Plan,
+    *,
+    keys: Sequence[tuple],
+    graph: Graph | None,
+) -> list[Tensor | None]:
+    """Where a hot chain on each target is after half as many steps as warm-up has; None if it diverged."""
     steps = max(_LEAST_HOT_STEPS, plan.warmup // 2)
     plan = replace(plan, steps=steps, warmup=steps, probed=(), explore=True)
+    hot_targets = [target.at_nbeta(target.nbeta / HOT) for target in targets]
     if hasattr(sampler, "exploring"):
-        settings = sampler.exploring(settings, target.gamma)
-    chain = Chain(hot_target, sampler, settings, plan, target.center, key)
-    chain.go(lambda _step: None)
-    target.gradients = hot_target.gradients
-    return None if chain.diverged is not None else chain.position
+        pairs = zip(settings, targets, strict=True)
+        settings = [sampler.exploring(of_target, target.gamma) for of_target, target in pairs]
+    starts: list[Tensor | None] = []
+    for piece in [range(len(targets))] if graph is not None else [[place] for place in range(len(targets))]:
+        stack = Stack([hot_targets[place] for place in piece], graph)
+        hot_keys = [(*keys[place], "hot", 0) for place in piece]
+        chosen = [settings[place] for place in piece]
+        lockstep = Lockstep(stack, sampler, chosen, plan, start=stack.center, keys=hot_keys)
+        trails = lockstep.go(lambda _done: None)
+        starts += [
+            None if trail.diverged is not None else at for trail, at in zip(trails, lockstep.position, strict=True)
+        ]
+    for target, hot in zip(targets, hot_targets, strict=True):
+        target.gradients = hot.gradients
+    return starts
 
 
-def _tell(report: Report, chain: int, chains: int, steps: int, step: int) -> None:
-    report("", chain * steps + step, chains * steps, "")
+def _tell(report: Report, before: int, total: int, done: int) -> None:
+    report("", before + done, total, "")

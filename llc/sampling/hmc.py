@@ -7,32 +7,34 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llc.sampling.target import Evaluation
+from llc.randomness import Draw, normal_like, uniform, whole
+from llc.sampling.rows import choose
+from llc.sampling.target import Evaluation, double
 
 # The Metropolis test needs U itself, not an estimate of it.
 FULL_BATCH = True
 
 
 class State(NamedTuple):
-    """A chain's position w, (P,), what was seen there, and whether the last proposal was accepted."""
+    """A chain's position w, (P,), what was seen there, and whether the last proposal was accepted, 1 or 0."""
 
     position: Tensor
     seen: Evaluation | None
-    accepted: float
+    accepted: Tensor
 
 
 def init(position: Tensor) -> State:
     """A chain that starts at `position`."""
-    return State(position.clone(), None, 1.0)
+    return State(position.clone(), None, torch.ones(position.shape[:-1]))
 
 
 def update(
     state: State,
     evaluate: Callable[[Tensor], Evaluation],
-    generator: torch.Generator,
+    generator: Draw,
     *,
-    step_size: float,
-    leapfrog_steps: float,
+    step_size: float | Tensor,
+    leapfrog_steps: float | Tensor,
 ) -> tuple[State, Evaluation]:
     """One step that leaves exp(−U) invariant, U(w) = nβ L_n(w) + γ/2 ‖w − w*‖²:
 
@@ -44,27 +46,28 @@ def update(
 
     Args:
         state: from `init` or an earlier update.
-        evaluate: gives U and ∇U on the full dataset; called L times.
-        generator: of momenta, lengths and tests.
-        step_size: h > 0. leapfrog_steps: the mean of L.
+        evaluate: gives U and ∇U on the full dataset; called L times, of R chains as often as the longest takes.
+        generator: of momenta, lengths and tests; of R chains, one each.
+        step_size: h > 0; of R chains, (R, 1). leapfrog_steps: the mean of L, the same for all of them.
     Returns:
         The new state, and the evaluation at the old position.
     """
-    here = state.seen or evaluate(state.position)
-    momentum = torch.randn(state.position.shape, generator=generator, dtype=state.position.dtype)
-    momentum = momentum.to(state.position.device)
-    length = int(torch.randint(1, 2 * int(leapfrog_steps), (), generator=generator))
-    position, there = state.position.clone(), here
+    here = evaluate(state.position) if state.seen is None else state.seen
+    momentum = normal_like(state.position, generator)
+    mean_length = int(torch.as_tensor(leapfrog_steps).max())
+    lengths = whole(1, 2 * mean_length, generator)
+    position, there = state.position, here
     before = here.potential + _kinetic(momentum)
-    for _ in range(length):
-        momentum = momentum.sub(there.gradient, alpha=step_size / 2)
-        position = position.add(momentum, alpha=step_size)
-        there = evaluate(position)
-        momentum = momentum.sub(there.gradient, alpha=step_size / 2)
+    for step in range(int(lengths.max())):
+        halfway = momentum - step_size / 2 * there.gradient
+        further = position + step_size * halfway
+        seen = evaluate(further)
+        moved = halfway - step_size / 2 * seen.gradient
+        position, momentum, there = choose(step < lengths, (further, moved, seen), (position, momentum, there))
     log_ratio = before - there.potential - _kinetic(momentum)
-    if math.log(float(torch.rand((), generator=generator, dtype=torch.float64))) < log_ratio:
-        return State(position, there, 1.0), here
-    return State(state.position, here, 0.0), here
+    accepted = torch.log(uniform(generator)) < log_ratio
+    position, seen = choose(accepted, (position, there), (state.position, here))
+    return State(position, seen, accepted.float()), here
 
 
 def step_excess(settings: dict[str, float], *, square: float, noise: float) -> float:
@@ -82,5 +85,5 @@ def default_settings(curvature: float, gamma: float, draws: int) -> dict[str, fl
     return {"step_size": stability_limit(curvature, gamma) / 5, "leapfrog_steps": 10.0}
 
 
-def _kinetic(momentum: Tensor) -> float:
-    return float(momentum.double().square().sum()) / 2
+def _kinetic(momentum: Tensor) -> Tensor:
+    return double(momentum).square().sum(-1).cpu() / 2

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from llc.randomness import Draw, normal_like
 from llc.sampling.target import Evaluation
 
 # The share of λ̂ that minibatch noise may add before friction is raised.
@@ -31,10 +32,10 @@ def init(position: Tensor) -> State:
 def update(
     state: State,
     evaluate: Callable[[Tensor], Evaluation],
-    generator: torch.Generator,
+    generator: Draw,
     *,
-    step_size: float,
-    friction: float,
+    step_size: float | Tensor,
+    friction: float | Tensor,
 ) -> tuple[State, Evaluation]:
     """One step towards exp(−U(w) − ‖v‖²/2), U(w) = nβ L(w) + γ/2 ‖w − w*‖²:
 
@@ -47,18 +48,18 @@ def update(
     Args:
         state: from `init` or an earlier update.
         evaluate: gives the loss and ∇Û at a position, from this step's minibatch.
-        generator: of the noise.
-        step_size: h > 0. friction: α > 0, in units of 1/h.
+        generator: of the noise; of R chains, one each.
+        step_size: h > 0. friction: α > 0, in units of 1/h. Of R chains, (R, 1).
     Returns:
         The new state, and the evaluation at the old position.
     """
     evaluation = evaluate(state.position)
-    keep = math.exp(-friction * step_size)
-    noise = torch.randn(state.position.shape, generator=generator, dtype=state.position.dtype)
-    velocity = state.velocity.sub(evaluation.gradient, alpha=step_size)
-    position = state.position.add(velocity, alpha=step_size / 2)
-    velocity.mul_(keep).add_(noise.to(position.device), alpha=math.sqrt(1 - keep**2))
-    position.add_(velocity, alpha=step_size / 2)
+    forgotten = torch.as_tensor(friction * step_size)
+    noise = normal_like(state.position, generator)
+    velocity = state.velocity - step_size * evaluation.gradient
+    position = state.position + step_size / 2 * velocity
+    velocity.mul_(torch.exp(-forgotten)).add_(torch.sqrt(-torch.expm1(-2 * forgotten)) * noise)
+    position.add_(step_size / 2 * velocity)
     return State(position, velocity), evaluation
 
 

@@ -1,33 +1,34 @@
 """The Metropolis-adjusted Langevin algorithm: exact at any step size, on the full dataset only."""
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from llc.sampling.target import Evaluation
+from llc.randomness import Draw, normal_like, uniform
+from llc.sampling.rows import choose
+from llc.sampling.target import Evaluation, double
 
 # The Metropolis test needs U itself, not an estimate of it.
 FULL_BATCH = True
 
 
 class State(NamedTuple):
-    """A chain's position w, (P,), what was seen there, and whether the last proposal was accepted."""
+    """A chain's position w, (P,), what was seen there, and whether the last proposal was accepted, 1 or 0."""
 
     position: Tensor
     seen: Evaluation | None
-    accepted: float
+    accepted: Tensor
 
 
 def init(position: Tensor) -> State:
     """A chain that starts at `position`."""
-    return State(position.clone(), None, 1.0)
+    return State(position.clone(), None, torch.ones(position.shape[:-1]))
 
 
 def update(
-    state: State, evaluate: Callable[[Tensor], Evaluation], generator: torch.Generator, *, step_size: float
+    state: State, evaluate: Callable[[Tensor], Evaluation], generator: Draw, *, step_size: float | Tensor
 ) -> tuple[State, Evaluation]:
     """One step that leaves exp(−U) invariant, U(w) = nβ L_n(w) + γ/2 ‖w − w*‖²:
 
@@ -39,22 +40,21 @@ def update(
     Args:
         state: from `init` or an earlier update.
         evaluate: gives U and ∇U on the full dataset.
-        generator: of the noise and the test.
-        step_size: ε > 0.
+        generator: of the noise and the test; of R chains, one each.
+        step_size: ε > 0; of R chains, (R, 1).
     Returns:
         The new state, and the evaluation at the old position.
     """
-    here = state.seen or evaluate(state.position)
-    noise = torch.randn(state.position.shape, generator=generator, dtype=state.position.dtype)
-    noise = noise.to(state.position.device)
-    proposal = state.position.add(here.gradient, alpha=-step_size / 2).add_(noise, alpha=step_size**0.5)
+    here = evaluate(state.position) if state.seen is None else state.seen
+    noise = normal_like(state.position, generator)
+    proposal = state.position - step_size / 2 * here.gradient + step_size**0.5 * noise
     there = evaluate(proposal)
-    back = (state.position - proposal).add_(there.gradient, alpha=step_size / 2).double()
-    forth = noise.double().square().sum() * step_size
-    log_ratio = here.potential - there.potential + float(forth - back.square().sum()) / (2 * step_size)
-    if math.log(float(torch.rand((), generator=generator, dtype=torch.float64))) < log_ratio:
-        return State(proposal, there, 1.0), here
-    return State(state.position, here, 0.0), here
+    back = double(state.position - proposal + step_size / 2 * there.gradient)
+    density = double(noise).square() - back.square() / step_size
+    log_ratio = here.potential - there.potential + density.sum(-1).cpu() / 2
+    accepted = torch.log(uniform(generator)) < log_ratio
+    position, seen = choose(accepted, (proposal, there), (state.position, here))
+    return State(position, seen, accepted.float()), here
 
 
 def step_excess(settings: dict[str, float], *, square: float, noise: float) -> float:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from llc.randomness import Draw, normal_like
 from llc.sampling.target import Evaluation
 
 # Decay of the running mean of squared gradients, per step.
@@ -15,26 +16,30 @@ DAMPING = 0.1
 
 
 class State(NamedTuple):
-    """A chain's position w and its running mean V of squared gradients, each (P,); `frozen` once warm-up is over."""
+    """A chain's position w and its running mean V of squared gradients, each (P,).
+
+    How many `steps` of warm-up V has seen, and whether it is `frozen` since that is over, each (1,).
+    """
 
     position: Tensor
     squares: Tensor
-    steps: int
-    frozen: bool
+    steps: Tensor
+    frozen: Tensor
 
 
 def init(position: Tensor) -> State:
     """A chain that starts at `position` and still adapts."""
-    return State(position.clone(), torch.zeros_like(position), 0, frozen=False)
+    none = torch.zeros_like(position[..., :1])
+    return State(position.clone(), torch.zeros_like(position), none, none.bool())
 
 
 def freeze(state: State) -> State:
     """End of warm-up: from here on G is constant, without which the chain stays biased even as ε → 0."""
-    return state._replace(frozen=True)
+    return state._replace(frozen=torch.ones_like(state.frozen))
 
 
 def update(
-    state: State, evaluate: Callable[[Tensor], Evaluation], generator: torch.Generator, *, step_size: float
+    state: State, evaluate: Callable[[Tensor], Evaluation], generator: Draw, *, step_size: float | Tensor
 ) -> tuple[State, Evaluation]:
     """One step towards exp(−U), U(w) = nβ L(w) + γ/2 ‖w − w*‖²:
 
@@ -47,27 +52,28 @@ def update(
     Args:
         state: from `init` or an earlier update.
         evaluate: gives the loss and ∇Û at a position, from this step's minibatch.
-        generator: of the noise.
-        step_size: ε > 0.
+        generator: of the noise; of R chains, one each.
+        step_size: ε > 0; of R chains, (R, 1).
     Returns:
         The new state, and the evaluation at the old position.
     """
     evaluation = evaluate(state.position)
-    squares, steps = state.squares, state.steps
-    if not state.frozen:
-        squares = DECAY * squares + (1 - DECAY) * evaluation.gradient.square()
-        steps += 1
-    preconditioner = metric(State(state.position, squares, steps, state.frozen))
-    noise = torch.randn(state.position.shape, generator=generator, dtype=state.position.dtype)
+    squares = DECAY * state.squares + (1 - DECAY) * evaluation.gradient.square()
+    state = state._replace(
+        squares=torch.where(state.frozen, state.squares, squares), steps=state.steps + (~state.frozen)
+    )
+    preconditioner = metric(state)
+    noise = normal_like(state.position, generator)
     position = state.position - step_size / 2 * preconditioner * evaluation.gradient
-    position.add_((step_size * preconditioner).sqrt() * noise.to(position.device))
-    return State(position, squares, steps, state.frozen), evaluation
+    position.add_((step_size * preconditioner).sqrt() * noise)
+    return state._replace(position=position), evaluation
 
 
 def metric(state: State) -> Tensor:
     """G, (P,): what the sampler multiplies gradients with."""
-    root = (state.squares / (1 - DECAY**state.steps)).sqrt() if state.steps else torch.ones_like(state.squares)
-    scale = float(root.square().mean().sqrt()) or 1.0
+    root = torch.where(state.steps > 0, (state.squares / (1 - DECAY**state.steps)).sqrt(), 1.0)
+    scale = root.square().mean(-1, keepdim=True).sqrt()
+    scale = torch.where(scale > 0, scale, 1.0)
     return scale / (root + DAMPING * scale)
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from llc.randomness import Draw, normal_like
 from llc.sampling.target import Evaluation
 
 
 class State(NamedTuple):
-    """A chain's position w, (P,)."""
+    """A chain's position w, (P,); of R chains that move together, (R, P), and so for every sampler."""
 
     position: Tensor
 
@@ -21,7 +21,7 @@ def init(position: Tensor) -> State:
 
 
 def update(
-    state: State, evaluate: Callable[[Tensor], Evaluation], generator: torch.Generator, *, step_size: float
+    state: State, evaluate: Callable[[Tensor], Evaluation], generator: Draw, *, step_size: float | Tensor
 ) -> tuple[State, Evaluation]:
     """One step towards exp(−U), U(w) = nβ L(w) + γ/2 ‖w − w*‖²:
 
@@ -34,16 +34,15 @@ def update(
     Args:
         state: from `init` or an earlier update.
         evaluate: gives the loss and ∇Û at a position, from this step's minibatch.
-        generator: of the noise.
-        step_size: ε > 0.
+        generator: of the noise; of R chains, one each.
+        step_size: ε > 0; of R chains, (R, 1).
     Returns:
         The new state, and the evaluation at the old position.
     """
     evaluation = evaluate(state.position)
-    noise = torch.randn(state.position.shape, generator=generator, dtype=state.position.dtype)
-    position = state.position.add(evaluation.gradient, alpha=-step_size / 2)
-    position.add_(noise.to(position.device), alpha=step_size**0.5)
-    return State(position), evaluation
+    noise = normal_like(state.position, generator)
+    position = state.position - step_size / 2 * evaluation.gradient
+    return State(position.add_(step_size**0.5 * noise)), evaluation
 
 
 def step_excess(settings: dict[str, float], *, square: float, noise: float) -> float:

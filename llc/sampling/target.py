@@ -42,6 +42,9 @@ class Minibatch(NamedTuple):
 class Evaluation(NamedTuple):
     """What one look at a minibatch tells about a position w.
 
+    Of R chains that are looked at together (`llc.sampling.stack`), every number is a tensor (R,), float64 on the CPU,
+    and tensors have R rows.
+
     Attributes:
         difference: L_B(w) − L_B(w*), paired sample by sample; with control variates, plus c·(w − w*).
         loss: L_B(w).
@@ -51,10 +54,10 @@ class Evaluation(NamedTuple):
             variates, which are kept for the mean only.
     """
 
-    difference: float
-    loss: float
+    difference: float | Tensor
+    loss: float | Tensor
     gradient: Tensor
-    potential: float = math.nan
+    potential: float | Tensor = math.nan
     by_position: Tensor | None = None
 
 
@@ -81,7 +84,8 @@ class Target:
         device: where the copy lives; None for where the model is.
 
     Attributes:
-        center: w*, (P,). baseline: ℓ_i(w*) for all i, (n,), float64. positions: K, or None.
+        center: w*, (P,). moving: the parameters that it holds, by name. positions: K, or None.
+        baseline: ℓ_i(w*) for all i, (n,), float64. exact_baseline: the same in float32 whatever the precision.
         gradients: minibatch gradients computed so far, whatever for.
 
     Raises:
@@ -118,7 +122,8 @@ class Target:
         self.loss = loss
         self.precision: Precision = precision
         self.model = copy.deepcopy(model).eval().to(device)
-        self._parameters = list(moving_parameters(self.model, parameters).values())
+        self.moving = moving_parameters(self.model, parameters)
+        self._parameters = list(self.moving.values())
         _check_weights(self.model, self._parameters)
         for fixed in set(self.model.parameters()) - set(self._parameters):
             fixed.requires_grad_(False)
@@ -130,7 +135,7 @@ class Target:
         self.gradients = 0
         self._everything = torch.arange(self.num_samples)
         by_position = self._losses_by_position(self.center)
-        self.baseline = _over_positions(by_position)
+        self.baseline = self.exact_baseline = mean_over_positions(by_position)
         if by_position.ndim == 2:
             self.positions = by_position.shape[1]
             self.baseline_by_position = by_position
@@ -140,8 +145,8 @@ class Target:
         self.loss_init = float(self.baseline.mean())
         if precision != "float32":
             with self._exactly():
-                self._exact_baseline = self.losses(self.center)
-            self.loss_init = float(self._exact_baseline.mean())
+                self.exact_baseline = self.losses(self.center)
+            self.loss_init = float(self.exact_baseline.mean())
         cells = math.ceil(self.num_samples / batch_size)
         self.control_variates = control_variates and cells > 1
         if self.control_variates and cells * self.center.nbytes > CONTROL_VARIATE_BYTES:
@@ -164,7 +169,7 @@ class Target:
 
     def losses(self, position: Tensor) -> Tensor:
         """ℓ_i(w) for all n samples, averaged over positions if there are any, float64, (n,)."""
-        return _over_positions(self._losses_by_position(position))
+        return mean_over_positions(self._losses_by_position(position))
 
     def rounding(self, position: Tensor) -> float:
         """What the precision adds to L_n(w) − L_n(w*): the difference as it is computed minus that in float32."""
@@ -172,7 +177,7 @@ class Target:
             return 0.0
         rounded = self.losses(position) - self.baseline
         with self._exactly():
-            exact = self.losses(position) - self._exact_baseline
+            exact = self.losses(position) - self.exact_baseline
         return float((rounded - exact).mean())
 
     @contextlib.contextmanager
@@ -187,12 +192,12 @@ class Target:
     def _losses_by_position(self, position: Tensor) -> Tensor:
         """(n,), or (n, K), float64."""
         self._position.copy_(position)
-        return torch.cat([_double(self._batch_losses(indices)) for indices in self._everything.split(self.batch_size)])
+        return torch.cat([double(self._batch_losses(indices)) for indices in self._everything.split(self.batch_size)])
 
     def potential(self, position: Tensor) -> float:
         """U(w) − U(w*) on the whole dataset."""
         difference = float((self.losses(position) - self.baseline).mean())
-        return self.nbeta * difference + self.gamma / 2 * float(_double(position - self.center).square().sum())
+        return self.nbeta * difference + self.gamma / 2 * float(double(position - self.center).square().sum())
 
     def minibatches(self, draw: torch.Generator) -> Iterator[Minibatch]:
         """An endless stream of minibatches, each epoch in a fresh order.
@@ -215,7 +220,7 @@ class Target:
     def evaluate(self, position: Tensor, minibatch: Minibatch) -> Evaluation:
         """Paired loss difference, loss and ∇Û at `position`, from one minibatch."""
         every, gradient = self._losses_and_gradient(position, minibatch)
-        losses = _over_positions(every)
+        losses = mean_over_positions(every)
         gradient.mul_(self.nbeta)
         displacement = position - self.center
         difference = float((losses - self._at(self.baseline, minibatch)).sum()) * minibatch.scale
@@ -251,7 +256,7 @@ class Target:
             torch.zeros_like(parameter).flatten() if part is None else part.flatten()
             for part, parameter in zip(gradients, self._parameters, strict=True)
         ]
-        return _double(losses.detach()), torch.cat(flat)
+        return double(losses.detach()), torch.cat(flat)
 
     def _corrected_partition(self, cells: int) -> list[Minibatch]:
         """The samples in near-equal minibatches, each with its control variate."""
@@ -354,14 +359,14 @@ def _check_weights(model: nn.Module, moving: list[nn.Parameter]) -> None:
         raise InvalidInput("the model mixes float32 and float64 parameters; call model.float() or model.double() first")
 
 
-def _double(numbers: Tensor) -> Tensor:
+def double(numbers: Tensor) -> Tensor:
     """As float64; on the CPU where the device has none."""
     return (numbers.cpu() if numbers.device.type == "mps" else numbers).double()
 
 
-def _over_positions(losses: Tensor) -> Tensor:
-    """(n,) from (n,) or (n, K)."""
-    return losses if losses.ndim == 1 else losses.mean(1)
+def mean_over_positions(losses: Tensor, dims: int = 1) -> Tensor:
+    """(n,) from (n,) or (n, K); with more `dims` of samples, likewise from those."""
+    return losses if losses.ndim == dims else losses.mean(-1)
 
 
 def _make_views(parameters: list[nn.Parameter], flat: Tensor) -> None:
