@@ -41,6 +41,12 @@ def count(device: torch.device) -> int:
     return torch.cuda.device_count() if device.type == "cuda" and device.index is None else int(device.type != "cpu")
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes of a CUDA device that PyTorch can still give out, those among them that it holds without using them."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 @contextlib.contextmanager
 def matmul_precision(precision: Precision) -> Iterator[None]:
     """Matrix products with 10-bit mantissas where `tf32` is asked for and the device has them; else unchanged."""

@@ -16,8 +16,8 @@ def generator(*key: object, device: torch.device | str = "cpu") -> torch.Generat
 
     The seed is the first 8 bytes of SHA-256 over the key's printed parts, so that streams of different purpose never
     overlap by accident (seeds 0, 1, 2… added to one another would) and do not depend on how work is split over
-    processes or devices. Numbers are drawn on the CPU and moved, so that devices agree too; only the noise of many
-    chains at once is drawn where they run.
+    processes or devices. Numbers are drawn on the CPU and moved, so that devices agree too; only the noise of chains on
+    a CUDA device is drawn there.
     """
     key = tuple(int(part) if isinstance(part, numbers.Integral) else part for part in key)  # NumPy's print otherwise
     digest = hashlib.sha256(repr(key).encode()).digest()
@@ -36,13 +36,20 @@ def normal_like(numbers: Tensor, draw: Draw) -> Tensor:
 def uniform(draw: Draw) -> Tensor:
     """One number from [0, 1), or one a row, float64, on the CPU."""
     if isinstance(draw, Sequence):
-        return torch.stack([uniform(of_row) for of_row in draw])
-    device = getattr(draw, "device", None)
-    return torch.rand((), generator=draw, dtype=torch.float64, device=device).cpu()
+        return torch.stack([_uniform(of_row) for of_row in draw]).cpu()
+    return _uniform(draw).cpu()
 
 
 def whole(low: int, high: int, draw: Draw) -> Tensor:
     """One whole number from low … high − 1, or one a row, on the CPU."""
     if isinstance(draw, Sequence):
-        return torch.stack([whole(low, high, of_row) for of_row in draw])
-    return torch.randint(low, high, (), generator=draw, device=getattr(draw, "device", None)).cpu()
+        return torch.stack([_whole(low, high, of_row) for of_row in draw]).cpu()
+    return _whole(low, high, draw).cpu()
+
+
+def _uniform(draw: torch.Generator) -> Tensor:
+    return torch.rand((), generator=draw, dtype=torch.float64, device=getattr(draw, "device", None))
+
+
+def _whole(low: int, high: int, draw: torch.Generator) -> Tensor:
+    return torch.randint(low, high, (), generator=draw, device=getattr(draw, "device", None))

@@ -73,9 +73,10 @@ def test_low_precision_is_compared_with_float32_in_a_graph_too():
     )
     together = Stack([rough] * 2, one_graph([rough], 10))
     position = together.center + torch.tensor([[0.3], [0.1]])
-    added = together.difference(position) - Stack([exact] * 2).difference(position)
+    there = together.difference(position)
+    added = there - Stack([exact] * 2).difference(position)
     assert float(added.abs().min()) > 0
-    torch.testing.assert_close(together.rounding(position), added)
+    torch.testing.assert_close(together.rounding(position, there), added)
 
 
 def assert_same_chains(ours: Chains, theirs: Chains) -> None:
@@ -126,7 +127,7 @@ def test_chains_in_one_graph_are_those_one_by_one(name):
             )
         )
     together, apart = found
-    assert {chains.at_once for chains in together} == {12}
+    assert {chains.at_once for chains in together} == {5}
     assert {chains.at_once for chains in apart} == {1}
     for ours, theirs in zip(together, apart, strict=True):
         if name == "hmc":  # all of its rows take as many gradients as the one that goes longest
@@ -199,7 +200,7 @@ def test_what_cannot_share_a_graph_does_not():
     assert one_graph([of(nn.Linear(3, 1).double())] * 2, 9) is not None
     assert one_graph([of(Deciding())] * 2, 9) is None
     assert one_graph([of(OfTheWhole(1.0))] * 3, 9) is not None
-    assert one_graph([of(OfTheWhole(1.0)), of(OfTheWhole(1.0)), of(OfTheWhole(3.0))], 9) is None
+    assert one_graph([of(OfTheWhole(1.0)), of(OfTheWhole(1.0)), of(OfTheWhole(1.01))], 9) is None
     assert one_graph([of(nn.Linear(3, 1).double()), of(nn.Sequential(nn.Linear(3, 1)).double())], 9) is None
     assert one_graph([of(nn.Linear(3, 1).double()), of(nn.Linear(3, 1).double(), (xs[:10], ys[:10]))], 9) is None
     assert one_graph([of(nn.Linear(3, 1).double(), size=6, control_variates=True)], 9) is None
@@ -214,7 +215,7 @@ def test_a_study_in_one_graph_is_the_study_checkpoint_by_checkpoint(own, finishe
     monkeypatch.setattr(over_training, "_checkpoints_at_once", lambda *_: 5)
     found = llc.estimate_llc_over_training(own, steps="0,20,60", **{**SMALL_LLC, "jobs": 1})
     apart = finished.llc
-    assert sorted(np.unique(found.chains_at_once)) == [4 * apart.sizes["chain"], 5 * apart.sizes["chain"]]
+    assert (found.chains_at_once == 3).all()
     assert (apart.chains_at_once == 1).all()
     np.testing.assert_allclose(found.loss_init, apart.loss_init, rtol=1e-5)
     scale = float(abs(apart.llc_trace).max())

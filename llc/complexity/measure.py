@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,6 +14,7 @@ from llc.parallel import Report, quiet
 from llc.sampling import (
     HOT,
     Chains,
+    Graph,
     Target,
     graph_where_it_pays,
     largest_curvatures,
@@ -43,7 +44,8 @@ def estimate_at(
     Args:
         device: where to sample; None for where the model is.
     """
-    return estimate_all([point], config, keys=[key], device=device, report=report)[0]
+    (found,) = estimate_all([point], config, keys=[key], device=device, report=report)
+    return found
 
 
 def estimate_all(
@@ -53,44 +55,70 @@ def estimate_all(
     keys: Sequence[tuple],
     device: torch.device | None = None,
     report: Report = quiet,
-) -> list[Estimate]:
-    """Estimates at several points with one setting; on a GPU all their chains run in one graph, if they can.
+) -> Iterator[Estimate]:
+    """Estimates at several points with one setting, in order; on a GPU all their chains run in one graph, if they can.
+
+    Otherwise each estimate is finished, and yielded, before the next is begun.
 
     Args:
         points: with one architecture, loss and shape of data, where they are to share a graph. keys: of each.
     """
-    kernel = sampler_named(config.sampler)
-    # Nothing the models or losses draw may disturb the caller's random state.
-    with torch.random.fork_rng():
-        targets = [_target(point, config, needs_full_batch(kernel), device) for point in points]
+    full_batch = needs_full_batch(sampler_named(config.sampler))
+    with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
+        targets = [_target(point, config, full_batch, device) for point in points]
         graph = graph_where_it_pays(targets, config.chains)
-        curvatures = largest_curvatures(targets, graph)
-        settings, hot_settings = (
-            [
-                kernel.default_settings(curvature / colder, target.gamma, config.draws)
-                for target, curvature in zip(targets, curvatures, strict=True)
-            ]
-            for colder in (1, HOT)
-        )
-        if config.step_size is not None:
-            for of_target in (*settings, *hot_settings):
-                of_target["step_size"] = config.step_size
-        found = run_many(
-            targets,
-            kernel,
-            settings,
-            chains=config.chains,
-            warmup=config.draws if config.warmup is None else config.warmup,
-            draws=config.draws,
-            keys=keys,
-            probes=_affordable_probes(targets[0], config.draws),
-            probe_every=config.full_loss_every,
-            adapt=config.step_size is None,
-            look=True,
-            hot_settings=hot_settings,
-            graph=graph,
-            report=report,
-        )
+    together = [range(len(points))] if graph is not None else [[place] for place in range(len(points))]
+    for places in together:
+        with torch.random.fork_rng():
+            found = _estimate(
+                [targets[place] for place in places],
+                [points[place].reference_losses for place in places],
+                config,
+                keys=[keys[place] for place in places],
+                graph=graph,
+                report=report,
+            )
+        yield from found
+
+
+def _estimate(
+    targets: Sequence[Target],
+    reference_losses: Sequence[Mapping[str, float]],
+    config: SamplingConfig,
+    *,
+    keys: Sequence[tuple],
+    graph: Graph | None,
+    report: Report,
+) -> list[Estimate]:
+    """Estimates of targets that share a graph, or of a single one."""
+    kernel = sampler_named(config.sampler)
+    curvatures = largest_curvatures(targets, graph)
+    settings, hot_settings = (
+        [
+            kernel.default_settings(curvature / colder, target.gamma, config.draws)
+            for target, curvature in zip(targets, curvatures, strict=True)
+        ]
+        for colder in (1, HOT)
+    )
+    if config.step_size is not None:
+        for of_target in (*settings, *hot_settings):
+            of_target["step_size"] = config.step_size
+    found = run_many(
+        targets,
+        kernel,
+        settings,
+        chains=config.chains,
+        warmup=config.draws if config.warmup is None else config.warmup,
+        draws=config.draws,
+        keys=keys,
+        probes=_affordable_probes(targets[0], config.draws),
+        probe_every=config.full_loss_every,
+        adapt=config.step_size is None,
+        look=True,
+        hot_settings=hot_settings,
+        graph=graph,
+        report=report,
+    )
     return [
         conclude(
             replace(traces, gradients=target.gradients),
@@ -99,9 +127,9 @@ def estimate_all(
             loss_init=target.loss_init,
             find_warmup=config.warmup is None,
             max_rhat=config.max_rhat,
-            reference_losses=point.reference_losses,
+            reference_losses=known,
         )
-        for point, target, curvature, traces in zip(points, targets, curvatures, found, strict=True)
+        for target, curvature, traces, known in zip(targets, curvatures, found, reference_losses, strict=True)
     ]
 
 

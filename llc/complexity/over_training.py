@@ -1,5 +1,6 @@
 """λ̂ at chosen checkpoints of every run of an experiment, with one setting, resumable checkpoint by checkpoint."""
 
+import itertools
 import math
 import shutil
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from llc import behaviour, devices, store
+from llc import behaviour, devices, models, store
 from llc.complexity.conclusion import Estimate
 from llc.complexity.labels import (
     SCALARS,
@@ -20,10 +21,10 @@ from llc.complexity.labels import (
     trace_values,
 )
 from llc.complexity.measure import estimate_all
-from llc.complexity.study import LLCConfig, choose_steps, settle, study_point, trained_runs
+from llc.complexity.study import LLCConfig, choose_steps, settle, study_points, trained_runs
 from llc.errors import EstimateFailed, Interrupted, LLCError, StoreError
 from llc.parallel import Report, default_workers, quiet, raise_failures, run_units
-from llc.training import RunConfig, load_model
+from llc.training import RunConfig
 
 
 def estimate_llc_over_training(
@@ -40,7 +41,8 @@ def estimate_llc_over_training(
     """λ̂ at the same steps of every run of a sweep; also written to its `llc.nc`.
 
     Each checkpoint's result is saved as it is made; calling again goes on where an earlier call stopped, and adds
-    steps to those there are. Results do not depend on `jobs`.
+    steps to those there are. On a CPU results do not depend on `jobs`; on a GPU, where chains of several checkpoints
+    share a graph, up to rounding.
 
     Args:
         experiment: from `llc.open` or `llc.train`.
@@ -75,7 +77,8 @@ def estimate_llc_over_training(
             report("estimates", 0, 0, "all of these were estimated before; nothing to do")
             return experiment.llc
         workers = jobs or default_workers(len(places), where)
-        size = _checkpoints_at_once(runs, config, where, math.ceil(len(places) / workers))
+        share = math.ceil(len(places) / workers) if scheduler is None else _MOST_ON_A_CLUSTER
+        size = _checkpoints_at_once(runs, config, where, share)
         units = [(places[start : start + size], config.to_table(), str(where)) for start in range(0, len(places), size)]
         failures: list[Exception] = []
         try:
@@ -102,8 +105,9 @@ def result_path(run: store.Run, step: int, config: LLCConfig) -> Path:
     return run.path / "llc" / store.table_hash(config.to_table()) / f"{step:06d}.nc"
 
 
-# Checkpoints whose chains share a graph, at most: results are saved when all of them are done.
-_MOST_AT_ONCE = 64
+# Checkpoints whose chains share a graph, at most: results are saved when all of them are done. Fewer on a cluster,
+# whose workers this machine does not know.
+_MOST_AT_ONCE, _MOST_ON_A_CLUSTER = 64, 8
 # Vectors of P numbers that the engine holds for each chain, with some to spare.
 _VECTORS_A_CHAIN = 20
 
@@ -114,49 +118,58 @@ def _checkpoints_at_once(runs: list[store.Run], config: LLCConfig, device: torch
     """
     if device.type != "cuda":
         return 1
-    free, _ = torch.cuda.mem_get_info(device)
-    parameters = sum(parameter.numel() for parameter in load_model(runs[0], runs[0].steps[-1]).parameters())
-    fitting = free // 4 // (4 * parameters * _VECTORS_A_CHAIN * config.chains)
+    run = RunConfig.from_table(runs[0].config)
+    parameters = sum(parameter.numel() for parameter in models.build(run.model, run.task).parameters())
+    vectors = _VECTORS_A_CHAIN * config.chains
+    if config.control_variates:
+        vectors += math.ceil(config.num_samples / (config.batch_size or config.num_samples))
+    fitting = devices.free_memory(device) // 4 // (4 * parameters * vectors)
     return max(1, min(int(fitting), share, _MOST_AT_ONCE))
 
 
 def _estimate_unit(places: list[tuple[Path, int]], table: dict, device: str, report: Report) -> None:
-    """Estimate checkpoints, (run folder, step) each, and save the results beside them."""
-    config, where = LLCConfig.from_table(table), devices.choose_device(device)
-    runs = [store.Run(path) for path, _ in places]
-    configs = [RunConfig.from_table(run.config) for run in runs]
-    steps = [step for _, step in places]
-    keys = [
-        (config.seed, "llc", of_run.task.num_tasks, of_run.seed, step)
-        for of_run, step in zip(configs, steps, strict=True)
-    ]
+    """Estimate checkpoints, (run folder, step) each, and save the results beside them.
+
+    Where several cannot be estimated together, because one of them is damaged or they need too much memory, halves of
+    them are tried: the failure of one does not take others along.
+    """
+    config = LLCConfig.from_table(table)
+    places = [(path, step) for path, step in places if not result_path(store.Run(path), step, config).exists()]
     try:
-        points = [study_point(run, step, config) for run, step in zip(runs, steps, strict=True)]
-        estimates = estimate_all(points, config, keys=keys, device=where)
-    except LLCError as error:
-        if len(places) == 1 or isinstance(error, Interrupted):
+        _estimate_together(places, config, devices.choose_device(device), report)
+    except Interrupted:
+        raise
+    except (LLCError, torch.OutOfMemoryError) as error:
+        if len(places) == 1:
             raise
-        _one_by_one(places, table, device, report)
-        return
-    for run, of_run, step, estimate in zip(runs, configs, steps, estimates, strict=True):
-        labelled = _label(estimate, of_run, step)
-        store.write_dataset(result_path(run, step, config), labelled, {**run.config, "llc": table})
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+        failures = []
+        for half in (places[: len(places) // 2], places[len(places) // 2 :]):
+            try:
+                _estimate_unit(half, table, device, report)
+            except Interrupted:
+                raise
+            except LLCError as failed:
+                failures.append(str(failed))
+        if failures:
+            raise EstimateFailed("; ".join(failures)) from None
+
+
+def _estimate_together(places: list[tuple[Path, int]], config: LLCConfig, device: torch.device, report: Report) -> None:
+    by_run = [
+        (store.Run(path), [step for _, step in of_run])
+        for path, of_run in itertools.groupby(places, key=lambda place: place[0])
+    ]
+    points = [point for run, steps in by_run for point in study_points(run, steps, config)]
+    every = [(run, RunConfig.from_table(run.config), step) for run, steps in by_run for step in steps]
+    keys = [(config.seed, "llc", of_run.task.num_tasks, of_run.seed, step) for _, of_run, step in every]
+    estimates = estimate_all(points, config, keys=keys, device=device)
+    for (run, of_run, step), estimate in zip(every, estimates, strict=True):
+        about = {**run.config, "llc": config.to_table()}
+        store.write_dataset(result_path(run, step, config), _label(estimate, of_run, step), about)
         found = estimate.summary
         report(run.name, step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
-
-
-def _one_by_one(places: list[tuple[Path, int]], table: dict, device: str, report: Report) -> None:
-    """Where one checkpoint of several cannot be estimated, the others can."""
-    failures = []
-    for place in places:
-        try:
-            _estimate_unit([place], table, device, report)
-        except Interrupted:
-            raise
-        except LLCError as error:
-            failures.append(str(error))
-    if failures:
-        raise EstimateFailed("; ".join(failures))
 
 
 def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:

@@ -126,11 +126,16 @@ def evenly(items: list, number: int) -> list:
 
 def study_point(run: store.Run, step: int, config: LLCConfig) -> Point:
     """A checkpoint with the loss, data and know-nothing losses that the study estimates it with."""
+    return study_points(run, [step], config)[0]
+
+
+def study_points(run: store.Run, steps: Sequence[int], config: LLCConfig) -> list[Point]:
+    """Checkpoints of a run, which share all of that."""
     of_run = RunConfig.from_table(run.config)
     loss = run_loss(of_run, config)
     data = of_run.task.sample(config.num_samples, stream="llc")
-    name = f"{run.name} step {step}"
-    return Point(name, load_model(run, step), loss, data, know_nothing_losses(of_run, loss, data))
+    known = know_nothing_losses(of_run, loss, data)
+    return [Point(f"{run.name} step {step}", load_model(run, step), loss, data, known) for step in steps]
 
 
 def run_loss(run: RunConfig, config: LLCConfig) -> Loss:

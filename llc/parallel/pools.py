@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +99,7 @@ def _start_worker(threads: int, stop: Flag, line: Line) -> None:
     units_of.set_stop(stop)
     torch.set_num_threads(threads)
     if torch.cuda.device_count() > 1:  # "cuda" is another GPU for each worker: processes are numbered as they start
-        number = int(multiprocessing.current_process().name.rpartition("-")[2])
+        number = int(re.split("[-:]", multiprocessing.current_process().name)[-1])
         torch.cuda.set_device(number % torch.cuda.device_count())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -56,18 +56,18 @@ def listening(context: SpawnContext, report: Report) -> Iterator[Line]:
     """Pass on to `report`, in a thread, what workers send on the line, until the end of the block.
 
     Raises:
-        Exception: what `report` raised, at the end of the block; the line is read to its end all the same, for no
+        BaseException: what `report` raised, at the end of the block; the line is read to its end all the same, for no
             worker may wait on it.
     """
     receiver, sender = context.Pipe(duplex=False)
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     def listen() -> None:
         while message := receiver.recv_bytes():
             if not failures:
                 try:
                     report(*pickle.loads(message))
-                except Exception as error:
+                except BaseException as error:
                     failures.append(error)
 
     listener = threading.Thread(target=listen, daemon=True)

@@ -1,6 +1,7 @@
 """How steep the loss is: what a stable step size depends on."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,20 +24,16 @@ def largest_curvatures(
     targets: Sequence[Target], graph: Graph | None = None, *, iterations: int = 20, seed: int = 0
 ) -> list[float]:
     """`largest_curvature` of several targets, in one graph if there is one."""
-    stack = Stack(targets, graph)
-    minibatches, directions = [], []
-    for target in targets:
-        draw = generator(seed, "curvature")
-        minibatches.append(next(target.minibatches(draw)))
-        directions.append(random_direction(target, draw))
-    values, _ = power_iteration(
-        lambda position: stack.evaluate(position, minibatches),
-        stack.gamma,
-        stack.center,
-        torch.stack(directions),
-        iterations,
-    )
-    return values.tolist()
+    stacks = [Stack(targets, graph)] if graph is not None else [Stack([target]) for target in targets]
+    found: list[float] = []
+    for stack in stacks:
+        draws = [generator(seed, "curvature") for _ in stack.targets]
+        minibatches = [next(target.minibatches(draw)) for target, draw in zip(stack.targets, draws, strict=True)]
+        directions = [random_direction(target, draw) for target, draw in zip(stack.targets, draws, strict=True)]
+        evaluate = partial(stack.evaluate, minibatches=minibatches)
+        values, _ = power_iteration(evaluate, stack.gamma, stack.center, torch.stack(directions), iterations)
+        found += values.tolist()
+    return found
 
 
 def random_direction(target: Target, draw: torch.Generator) -> Tensor:

@@ -195,7 +195,7 @@ def run_many(
             plan,
             superchain[place],
             gradients=target.gradients - before[place],
-            at_once=len(pieces[0]),
+            at_once=1 if graph is None else min(len(rows), graph.rows_at_once),
         )
         for place, target in enumerate(targets)
     ]

@@ -110,7 +110,7 @@ class Lockstep:
         streams = {
             name: [(*study, name, chain) for *study, chain in keys] for name in ("noise", "minibatches", "looks")
         }
-        where = start.device if stack.graph is not None else "cpu"
+        where = start.device if start.device.type == "cuda" else "cpu"
         self._random = [generator(*key, device=where) for key in streams["noise"]]
         self._minibatches = [
             target.minibatches(generator(*key))
@@ -134,13 +134,15 @@ class Lockstep:
         self._state = sampler.init(start)
         # … and the two states saved last, with their steps.
         self._saved = [(self._state, np.zeros(rows, int)), (self._state, np.zeros(rows, int))]
+        # Settings as the sampler saw them last.
+        self._shown: tuple[list[dict[str, float]], dict[str, Tensor]] = ([], {})
         self._escapes = np.zeros(rows, int)
         self._allowance = np.zeros(rows)
 
     def go(self, tell: Callable[[int], None]) -> list[Trail]:
         """Run every chain to its end, or to where it diverges. `tell` hears how many steps are done in all."""
         if self.plan.warmup:  # a hot start may take its warm-up to cool down
-            self._allowance = 2 * np.maximum(0.0, self._stack.potential(self.position).numpy())
+            self._allowance = 2 * np.fmax(0.0, self._stack.potential(self.position).numpy())
         while len(self._live):
             self._prepare()
             good = self._advance()
@@ -189,7 +191,7 @@ class Lockstep:
             before,
             partial(stack.evaluate, minibatches=minibatches),
             [self._random[row] for row in live],
-            **self._columns(live),
+            **self._columns(),
         )
         numbers = self._numbers(before.position, seen, after)
         good = np.isfinite(numbers[:4]).all(0)
@@ -244,12 +246,16 @@ class Lockstep:
             self._state, old, new = _take(~ended, self._state, old, new)
             self._saved = [(old, old_step), (new, new_step)]
 
-    def _columns(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """The settings of some chains as the sampler takes them, (R, 1)."""
-        return {
-            name: torch.tensor([[self._settings[row][name]] for row in rows], dtype=torch.float64).to(self.position)
-            for name in self._settings[0]
-        }
+    def _columns(self) -> dict[str, Tensor]:
+        """The settings of the chains that still go, as the sampler takes them, (R, 1)."""
+        settings = [self._settings[row] for row in self._live]
+        if settings != self._shown[0]:
+            columns = {
+                name: torch.tensor([[of_row[name]] for of_row in settings], dtype=torch.float64).to(self.position)
+                for name in settings[0]
+            }
+            self._shown = ([dict(of_row) for of_row in settings], columns)
+        return self._shown[1]
 
     def _numbers(self, position: Tensor, seen: Evaluation, after: Any) -> np.ndarray:
         """A column of the traces, (5, R)."""
@@ -283,7 +289,7 @@ class Lockstep:
             noise[adapting] = self._noise_at(rows[adapting], _only(adapting, stack), there, among)
         for place, (row, curvature) in enumerate(zip(rows, curvatures.tolist(), strict=True)):
             if math.isfinite(curvature):  # otherwise the next step shows what is wrong
-                self._suit(row, stack.targets[place].nbeta, stack.targets[place].gamma, curvature, noise[place])
+                self._suit(row, stack.targets[place].nbeta, stack.targets[place].gamma, curvature, float(noise[place]))
 
     def _suit(self, row: int, nbeta: float, gamma: float, curvature: float, noise: float) -> None:
         """One chain's settings, given the curvature and, if its friction is to follow it, the noise."""
@@ -292,7 +298,7 @@ class Lockstep:
         suited = min(self._default_step[row], sampler.default_settings(curvature, gamma, draws)["step_size"])
         if self.plan.adapt and step < self.plan.warmup:
             settings["step_size"] = suited
-            if math.isfinite(noise):
+            if not math.isnan(noise):
                 recent = self._traces[0, row, max(0, step - _LEAST_BETWEEN_LOOKS) : step]
                 llc = nbeta * float(recent.mean())
                 self._settings[row] = sampler.adapted(settings, noise=noise, llc=llc, gamma=gamma, draws=draws)
@@ -316,7 +322,8 @@ class Lockstep:
         cool down. A minibatch's word is checked on the whole dataset.
         """
         rows, half = self._live, position.shape[1] / 2
-        limit = 3 * half + 20 * math.sqrt(half) + 50 + self._allowance[rows] * (self._step[rows] < self.plan.warmup)
+        allowance = np.where(self._step[rows] < self.plan.warmup, self._allowance[rows], 0.0)
+        limit = 3 * half + 20 * math.sqrt(half) + 50 + allowance
         over = torch.as_tensor(seen.potential).numpy() > limit
         if over.any() and not self._stack.full_batch:
             (there,) = _take(over, position)
@@ -337,8 +344,8 @@ class Lockstep:
         position = state.position
         places = np.searchsorted(self.plan.probed, self._step[rows])
         metric = self.sampler.metric(moved) if hasattr(self.sampler, "metric") else torch.ones_like(position)
-        self._full[rows, places] = stack.difference(position)
-        self._rounding[rows, places] = stack.rounding(position)
+        self._full[rows, places] = difference = stack.difference(position)
+        self._rounding[rows, places] = stack.rounding(position, difference)
         self._square[rows, places] = (metric * (seen.gradient.square() - stack.gamma)).sum(1).cpu()
         if stack.full_batch:
             self._noise[rows, places] = 0.0

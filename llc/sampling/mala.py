@@ -49,8 +49,8 @@ def update(
     noise = normal_like(state.position, generator)
     proposal = state.position - step_size / 2 * here.gradient + step_size**0.5 * noise
     there = evaluate(proposal)
-    back = double(state.position - proposal + step_size / 2 * there.gradient)
-    density = double(noise).square() - back.square() / step_size
+    back = (state.position - proposal + step_size / 2 * there.gradient) / step_size**0.5
+    density = double(noise).square() - double(back).square()
     log_ratio = here.potential - there.potential + density.sum(-1).cpu() / 2
     accepted = torch.log(uniform(generator)) < log_ratio
     position, seen = choose(accepted, (proposal, there), (state.position, here))

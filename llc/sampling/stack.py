@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from llc import devices
 from llc.devices import Precision, autocast, matmul_precision
 from llc.sampling.target import Evaluation, Minibatch, Target, double, mean_over_positions
 
-# How far gradients of one graph may be from those computed one by one, relative to their size.
-_SAME = 1e-2
+# How far losses and gradients of one graph may be from those computed one by one, relative to their size, …
+_SAME_LOSSES, _SAME_GRADIENTS = 1e-3, 1e-2
+# … at so far from w*, relative to ‖w*‖: at w* itself a gradient may be nothing but rounding.
+_AWAY = 0.01
 
 
 class Stack:
@@ -72,12 +75,12 @@ class Stack:
             [float((t.losses(at) - t.baseline).mean()) for t, at in zip(self.targets, position, strict=True)]
         )
 
-    def rounding(self, position: Tensor) -> Tensor:
-        """What the precision adds to that, (R,)."""
+    def rounding(self, position: Tensor, difference: Tensor) -> Tensor:
+        """What the precision adds to that difference, (R,)."""
         if self.graph is None or self.graph.precision == "float32":
             return _numbers([t.rounding(at) for t, at in zip(self.targets, position, strict=True)])
         exact = self.graph.losses(position, self._places, "float32") - self.graph.exact_baseline[self._places]
-        return self.difference(position) - exact.mean(1).cpu()
+        return difference - exact.mean(1).cpu()
 
     def potential(self, position: Tensor) -> Tensor:
         """U(w) − U(w*) on the whole dataset, (R,)."""
@@ -121,6 +124,8 @@ class Stack:
 class Graph:
     """Several targets of one shape in one graph: their data, baselines and what does not move, stacked.
 
+    Baselines are computed in the graph too: what it rounds otherwise than the targets do must cancel in differences.
+
     Args:
         targets: models of one architecture with one loss, data of one shape on tensors.
         rows_at_once: rows in one graph; more of them are computed one part after another, which bounds memory.
@@ -131,21 +136,21 @@ class Graph:
         self._sources = {model: place for place, model in enumerate(sources)}
         several = list(sources.values())
         first = several[0]
-        device = first.device
-        self._rows, self.precision, self._batch_size = rows_at_once, first.precision, first.batch_size
+        self.rows_at_once, self.precision, self._batch_size = rows_at_once, first.precision, first.batch_size
         self._positions = first.positions or 1
-        self._device = device
+        self._device = first.device
         self._objective = _Objective(first.model, first.loss)
         self._shapes = {f"model.{name}": parameter.shape for name, parameter in first.moving.items()}
         parts = zip(*(target.data for target in several if isinstance(target.data, tuple)), strict=True)
-        self._data = [torch.stack(part).to(device) for part in parts]
-        self.baseline = torch.stack([target.baseline for target in several])
-        self.exact_baseline = torch.stack([target.exact_baseline for target in several])
-        self.baseline_by_position = None
-        if first.positions is not None:
-            self.baseline_by_position = torch.stack([target.baseline_by_position for target in several])
+        self._data = [torch.stack(part).to(self._device) for part in parts]
         still = [_still(target) for target in several]
         self._still = {f"model.{name}": torch.stack([of_one[name] for of_one in still]) for name in still[0]}
+        centers = torch.stack([target.center for target in several])
+        by_position = self._every_loss(centers, self.places(several), self.precision)
+        self.baseline_by_position = by_position if first.positions is not None else None
+        self.baseline = self.exact_baseline = mean_over_positions(by_position, 2)
+        if self.precision != "float32":
+            self.exact_baseline = self.losses(centers, self.places(several), "float32")
 
     def places(self, targets: Sequence[Target]) -> Tensor:
         """Where each target's data stand, (R,)."""
@@ -153,43 +158,45 @@ class Graph:
 
     def losses(self, position: Tensor, places: Tensor, precision: Precision | None = None) -> Tensor:
         """ℓ_i(w) of all n samples of each row, averaged over positions, float64, (R, n)."""
-        everything = torch.arange(self.baseline.shape[1], device=self._device)
-        found = []
-        with torch.no_grad():
-            for part in everything.split(self._batch_size):
-                indices = part.expand(len(position), -1)
-                rows = [
-                    double(self._losses(at, where, chosen, precision or self.precision))
-                    for at, where, chosen in self._pieces(position, places, indices)
-                ]
-                found.append(mean_over_positions(torch.cat(rows), 2))
-        return torch.cat(found, 1)
+        return mean_over_positions(self._every_loss(position, places, precision or self.precision), 2)
 
     def losses_and_gradients(
-        self, position: Tensor, places: Tensor, indices: Tensor, scale: Tensor
+        self, position: Tensor, places: Tensor, indices: Tensor, scale: Tensor, precision: Precision | None = None
     ) -> tuple[Tensor, Tensor]:
         """ℓ_i(w) of a minibatch a row, (R, B) or (R, B, K), float64, and ∇L_B(w), (R, P)."""
+        precision = precision or self.precision
         losses, gradients = [], []
-        start = 0
-        for at, where, chosen in self._pieces(position.detach(), places, indices):
+        for at, where, chosen, of_piece in self._pieces(position.detach(), places, indices, scale):
             with torch.inference_mode(False), torch.enable_grad():
                 leaf = at.clone().requires_grad_()
-                found = self._losses(leaf, where, chosen, self.precision)
-                weights = scale[start : start + len(at)] / self._positions
-                total = (found.flatten(1).sum(1) * weights.to(found.dtype)).sum()
-                with matmul_precision(self.precision):
+                found = self._losses(leaf, where, chosen, precision)
+                total = (found.flatten(1).sum(1) * (of_piece / self._positions).to(found.dtype)).sum()
+                with matmul_precision(precision):
                     gradients.append(torch.autograd.grad(total, leaf)[0])
             losses.append(double(found.detach()))
-            start += len(at)
         return torch.cat(losses), torch.cat(gradients)
 
+    @torch.no_grad()
+    def _every_loss(self, position: Tensor, places: Tensor, precision: Precision) -> Tensor:
+        """(R, n), or (R, n, K), float64."""
+        found = []
+        for part in torch.arange(self._data[0].shape[1], device=self._device).split(self._batch_size):
+            pieces = self._pieces(position, places, part.expand(len(position), -1))
+            rows = [double(self._losses(at, where, chosen, precision)) for at, where, chosen in pieces]
+            found.append(torch.cat(rows))
+        return torch.cat(found, 1)
+
     def _pieces(self, *by_row: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        return zip(*(tensor.split(self._rows) for tensor in by_row), strict=True)
+        return zip(*(tensor.split(self.rows_at_once) for tensor in by_row), strict=True)
 
     def _losses(self, position: Tensor, places: Tensor, indices: Tensor, precision: Precision) -> Tensor:
         """Rows in one graph: (R, B), or (R, B, K)."""
         batch = tuple(tensor[places[:, None], indices] for tensor in self._data)
-        still = {name: tensor[places] for name, tensor in self._still.items()}
+        one = len(self._sources) == 1  # whose rows need no copies
+        still = {
+            name: tensor.expand(len(places), *tensor.shape[1:]) if one else tensor[places]
+            for name, tensor in self._still.items()
+        }
         with matmul_precision(precision), autocast(precision, self._device):
             return vmap(self._row)(position, still, batch)
 
@@ -228,36 +235,56 @@ def _affordable_rows(target: Target) -> int:
     before = torch.cuda.memory_allocated(target.device)
     target.evaluate(target.center, minibatch)
     taken = torch.cuda.max_memory_allocated(target.device) - before
-    free, _ = torch.cuda.mem_get_info(target.device)
-    return max(1, int(free / 2 / max(1, taken)))
+    return max(1, int(devices.free_memory(target.device) / 2 / max(1, taken)))
 
 
 def one_graph(targets: Sequence[Target], rows_at_once: int) -> Graph | None:
     """These targets in one graph.
 
-    None where that cannot be: shapes differ, data are no tensors, minibatches of control
-    variates have several sizes, `vmap` cannot do what a model does, or its gradients come out different.
+    None where that cannot be: shapes differ, data are no tensors, minibatches of control variates have several sizes,
+    `vmap` cannot do what a model does, or losses or gradients come out different.
     """
     first = targets[0]
-    if any(_shape(target) != _shape(first) for target in targets):
-        return None
     if not isinstance(first.data, tuple) or (first.control_variates and first.num_samples % first.batch_size):
+        return None
+    if any(_shape(target) != _shape(first) for target in targets):
         return None
     try:
         graph = Graph(targets, rows_at_once)
-        together, apart = Stack(targets, graph), Stack(targets)
-        draw = torch.Generator().manual_seed(0)
-        minibatches = [next(target.minibatches(draw)) for target in together.targets]
-        one, other = (stack.evaluate(stack.center, minibatches).gradient for stack in (together, apart))
-    except RuntimeError:  # what vmap says, in many words
+        return graph if _agrees(graph, targets) else None
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # vmap and the models that it cannot do raise many kinds
         return None
-    away = (one - other).norm(dim=1) / other.norm(dim=1).clamp(min=1e-30)
-    return graph if float(away.max()) < _SAME else None
+
+
+def _agrees(graph: Graph, targets: Sequence[Target]) -> bool:
+    """Whether a graph's losses and gradients are those that its targets give by themselves, in float32."""
+    draw = torch.Generator().manual_seed(0)
+    minibatches = [next(target.minibatches(draw)) for target in targets]
+    centers = torch.stack([target.center for target in targets])
+    away = torch.randn(centers.shape, generator=draw, dtype=centers.dtype).to(centers.device)
+    sizes = _AWAY * centers.norm(dim=1, keepdim=True).clamp(min=1e-3) / away.norm(dim=1, keepdim=True)
+    positions = centers + sizes * away
+    indices = torch.stack([minibatch.indices for minibatch in minibatches]).to(centers.device)
+    scale = _numbers(minibatch.scale for minibatch in minibatches).to(centers.device)
+    losses, gradients = graph.losses_and_gradients(positions, graph.places(targets), indices, scale, "float32")
+    for row, (target, minibatch) in enumerate(zip(targets, minibatches, strict=True)):
+        with target.exactly():
+            loss, gradient = target.losses_and_gradient(positions[row], minibatch)
+        for ours, theirs, tolerance in (
+            (losses[row], loss, _SAME_LOSSES),
+            (gradients[row], gradient, _SAME_GRADIENTS),
+        ):
+            if not float((ours - theirs).norm()) <= tolerance * float(theirs.norm()):
+                return False
+    return True
 
 
 def _shape(target: Target) -> tuple:
     data = [(tensor.shape, tensor.dtype) for tensor in target.data] if isinstance(target.data, tuple) else []
-    model = [(name, tensor.shape) for name, tensor in target.model.state_dict().items()]
+    named = [*target.model.named_parameters(), *target.model.named_buffers()]
+    model = [(name, tensor.shape, tensor.dtype) for name, tensor in named]
     return type(target.model), model, list(target.moving), data, target.batch_size, target.precision, target.positions
 
 

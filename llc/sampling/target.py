@@ -144,7 +144,7 @@ class Target:
             raise InvalidInput(f"the loss at w* is not finite for {bad} of {self.num_samples} samples")
         self.loss_init = float(self.baseline.mean())
         if precision != "float32":
-            with self._exactly():
+            with self.exactly():
                 self.exact_baseline = self.losses(self.center)
             self.loss_init = float(self.exact_baseline.mean())
         cells = math.ceil(self.num_samples / batch_size)
@@ -176,12 +176,13 @@ class Target:
         if self.precision == "float32":
             return 0.0
         rounded = self.losses(position) - self.baseline
-        with self._exactly():
+        with self.exactly():
             exact = self.losses(position) - self.exact_baseline
         return float((rounded - exact).mean())
 
     @contextlib.contextmanager
-    def _exactly(self) -> Iterator[None]:
+    def exactly(self) -> Iterator[None]:
+        """Everything in float32 meanwhile."""
         precision, self.precision = self.precision, "float32"
         try:
             yield
@@ -219,7 +220,7 @@ class Target:
 
     def evaluate(self, position: Tensor, minibatch: Minibatch) -> Evaluation:
         """Paired loss difference, loss and ∇Û at `position`, from one minibatch."""
-        every, gradient = self._losses_and_gradient(position, minibatch)
+        every, gradient = self.losses_and_gradient(position, minibatch)
         losses = mean_over_positions(every)
         gradient.mul_(self.nbeta)
         displacement = position - self.center
@@ -238,7 +239,7 @@ class Target:
         """The rows of a baseline that belong to a minibatch."""
         return baseline if minibatch.indices is self._everything else baseline[minibatch.indices.to(baseline.device)]
 
-    def _losses_and_gradient(self, position: Tensor, minibatch: Minibatch) -> tuple[Tensor, Tensor]:
+    def losses_and_gradient(self, position: Tensor, minibatch: Minibatch) -> tuple[Tensor, Tensor]:
         """ℓ_i(w) of a minibatch, (B,) or (B, K), float64, and ∇L_B(w)."""
         self._position.copy_(position)
         self.gradients += 1
@@ -264,7 +265,7 @@ class Target:
             Minibatch(indices, cells / self.num_samples)
             for indices in torch.arange(self.num_samples).tensor_split(cells)
         ]
-        gradients = [self._losses_and_gradient(self.center, part)[1] for part in parts]
+        gradients = [self.losses_and_gradient(self.center, part)[1] for part in parts]
         mean = torch.stack(gradients).mean(0)
         return [part._replace(correction=mean - gradient) for part, gradient in zip(parts, gradients, strict=True)]
 
