@@ -46,7 +46,24 @@ def in_turns(
     wanted: float | None = None,
 ) -> Row:
     """Measure both sides in turns."""
-    pairs = [(ours(), theirs()) for _ in range(turns)]
+    return compared(
+        name,
+        [(ours(), theirs()) for _ in range(turns)],
+        unit=unit,
+        less_is_better=less_is_better,
+        wanted=wanted,
+    )
+
+
+def compared(
+    name: str,
+    pairs: list[tuple[float, float]],
+    *,
+    unit: str,
+    less_is_better: bool = False,
+    wanted: float | None = None,
+) -> Row:
+    """What turns of both sides come to."""
     ratios = [theirs / ours if less_is_better else ours / theirs for ours, theirs in pairs]
     return Row(
         name=name,

@@ -1,6 +1,5 @@
 """Training: steps a second of a sweep against a plain loop, and gradients against the machine's matrix products."""
 
-import math
 import multiprocessing
 import tempfile
 import time
@@ -8,10 +7,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-from speed_rows import Row, in_turns
+from speed_rows import Row, compared, in_turns
 
 import llc
 from llc import behaviour, devices, models
+from llc.sampling import Target
 from llc.training import ExperimentConfig
 from llc.training.learner import learner
 from llc.training.plan import time_update, update_flops
@@ -31,12 +31,11 @@ def measure() -> list[Row]:
         )
     ]
     carroll = llc.presets.carroll()
-    for precision, wanted in (("float32", 0.7), ("bf16", 1.4)):
+    for precision, wanted in (("float32", 0.7), ("bf16", 1.4 if has_bfloat16() else None)):
         rows.append(
-            in_turns(
+            compared(
                 f"a carroll-size gradient in {precision}, against the float32 matrix product",
-                lambda precision=precision: in_a_process(gradient_rate, carroll, precision),
-                lambda: in_a_process(matmul_rate),
+                in_a_process(gradient_rates, carroll, precision),
                 unit="GFLOP/s",
                 wanted=wanted,
             )
@@ -92,18 +91,23 @@ def plain_rate(config: ExperimentConfig, steps: int) -> float:
     return len(config.runs()) * (steps - FEW) / seconds
 
 
-def gradient_rate(config: ExperimentConfig, precision: devices.Precision) -> float:
-    """GFLOP/s of forward and backward passes."""
+def gradient_rates(config: ExperimentConfig, precision: devices.Precision) -> list[tuple[float, float]]:
+    """GFLOP/s of a gradient, as a target of the samplers makes it, and of matrix products, turn and turn about."""
     run = config.runs()[-1]
-    model = models.build(run.model, run.task)
-    batch = run.task.sample(run.training.batch_size)
-
-    def gradient() -> None:
-        with devices.autocast(precision, torch.device("cpu")):
-            loss = behaviour.sequence_losses(model, batch).mean()
-        torch.autograd.grad(loss, list(model.parameters()))
-
-    return update_flops(run) / _best(gradient, 4) / 1e9
+    size = run.training.batch_size
+    target = Target(
+        models.build(run.model, run.task),
+        behaviour.sequence_losses,
+        run.task.sample(size),
+        nbeta=1.0,
+        gamma=1.0,
+        batch_size=size,
+        precision=precision,
+    )
+    minibatch = next(target.minibatches(torch.Generator()))
+    gradient = lambda: target.losses_and_gradient(target.center, minibatch)  # noqa: E731
+    _seconds(gradient)
+    return [(update_flops(run) / _seconds(gradient) / 1e9, matmul_rate()) for _ in range(7)]
 
 
 def matmul_rate() -> float:
@@ -111,8 +115,15 @@ def matmul_rate() -> float:
     rates = []
     for size in (1024, 2048, 4096):
         a, b = torch.randn(2, size, size)
-        rates.append(2 * size**3 / _best(lambda a=a, b=b: a @ b, 5) / 1e9)
+        _seconds(lambda a=a, b=b: a @ b)
+        rates.append(2 * size**3 / _seconds(lambda a=a, b=b: a @ b) / 1e9)
     return max(rates)
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU multiplies matrices in bfloat16 itself."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def update_rate(config: ExperimentConfig, together: bool) -> float:
@@ -124,10 +135,7 @@ def update_rate(config: ExperimentConfig, together: bool) -> float:
     return 1 / time_update(learner(runs[:1], [None], stacked=False), runs[:1])
 
 
-def _best(work, times: int) -> float:
-    best = math.inf
-    for _ in range(times + 1):
-        started = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - started)
-    return best
+def _seconds(work) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

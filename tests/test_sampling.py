@@ -217,6 +217,25 @@ def test_the_gradient_is_that_of_the_potential(control_variates):
     assert sum(s.difference for s in seen) / cells == pytest.approx(difference, rel=1e-9)
 
 
+@pytest.mark.parametrize("control_variates", [False, True])
+def test_minibatches_in_pieces_are_those_in_one(control_variates, monkeypatch):
+    """As models with wide layers have them on a CPU, for caches."""
+    whole = make_target(control_variates=control_variates)
+    monkeypatch.setattr("llc.pieces._BYTES", 2 * 4 * 8)  # of four float64 a sample: two samples
+    pieces = make_target(control_variates=control_variates)
+    sizes = []
+    monkeypatch.setattr(
+        pieces, "loss", lambda model, batch: sizes.append(len(batch[0])) or squared_errors(model, batch)
+    )
+    position = whole.center + 0.1
+    minibatch = next(whole.minibatches(generator(0)))
+    for one, other in zip(whole.evaluate(position, minibatch), pieces.evaluate(position, minibatch), strict=True):
+        assert one is other is None or torch.as_tensor(one).allclose(torch.as_tensor(other))
+    assert max(sizes) == 2
+    assert sum(sizes) == len(minibatch.indices)
+    torch.testing.assert_close(pieces.losses(position), whole.losses(position))
+
+
 def test_control_variates_make_every_minibatch_exact_at_the_centre():
     target = make_target(control_variates=True)
     stream = target.minibatches(generator(0))

@@ -37,6 +37,26 @@ def test_runs_trained_together_equal_runs_trained_apart(configs, tmp_path):
         np.testing.assert_allclose(ours.metrics.loss_ood, theirs.metrics.loss_ood, rtol=1e-3)
 
 
+def test_an_update_in_pieces_is_that_of_the_whole_batch(configs, monkeypatch):
+    """As models with wide layers are trained on a CPU, for caches."""
+    whole = Solo(configs[:1], [None])
+    pieces = Solo(configs[:1], [None])
+    batch = configs[0].task.sample(20, 0)
+    losses = whole.update([batch], 0)
+    seen = []
+    pieces.model(0).register_forward_hook(lambda _model, inputs, _output: seen.append(len(inputs[0])))
+    monkeypatch.setattr("llc.pieces._BYTES", 8 * _widest(configs[0]))
+    torch.testing.assert_close(pieces.update([batch], 0), losses)
+    assert seen == [1, 8, 8, 4]
+    for ours, theirs in zip(pieces.model(0).parameters(), whole.model(0).parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def _widest(config) -> int:
+    """Bytes of the attention's queries, keys and values of one sequence."""
+    return 4 * 2 * config.task.num_examples * 3 * config.model.width
+
+
 def test_one_update_of_a_stack_is_that_of_each_model(configs):
     """Losses and weights after one step agree to a few units in the last place."""
     batches = [config.task.sample(16, 0) for config in configs]

@@ -66,7 +66,7 @@ class Attention(nn.Module):
         """(B, T, d) -> (B, T, d)."""
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, T, d/heads)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, heads, T, d/heads)
         # Spelled out: at these lengths it is faster than the fused kernels on a CPU, and can be differentiated twice.
         future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
         scores = (q @ k.transpose(-1, -2)) * (width // self.heads) ** -0.5

