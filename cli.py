@@ -301,22 +301,80 @@ def calibrate(folder: Path, steps: str, points: int, radii: str | None, **settin
 @click.argument("folder", type=FOLDER)
 @click.option("--components", type=int, default=4, show_default=True, help="Principal components to keep.")
 @click.option("--sequences", type=int, default=512, show_default=True, help="Sequences in the probe.")
-def pca(folder: Path, components: int, sequences: int) -> None:
+@click.option("--probe", metavar="M", default="1", show_default=True, help="Take them from q_M; inf for fresh tasks.")
+@click.option("--features", default="predictions", show_default=True, help="predictions, outputs or weights.")
+@click.option("--weighting", default="checkpoints", show_default=True, help="What counts alike: checkpoints or runs.")
+@click.option("--fit-num-tasks", metavar="M,M,…", default=None, help="Fit to these runs; project the others.")
+@click.option("--robustness", is_flag=True, help="How far two components turn with less: angles, nothing written.")
+def pca(
+    folder: Path, components: int, robustness: bool, probe: str, fit_num_tasks: str | None, **settings: Any
+) -> None:
     """Joint trajectory PCA over all checkpoints of all runs.
 
-    Ridge and dMMSE are projected into the same space, and are never part of the fit.
+    Ridge and dMMSE are projected into the same space, and are never part of the fit. Random walks with the same
+    increments show what share of variance few components reach by themselves.
 
     \b
-    Example:
+    Examples:
       llc pca runs/tiny --components 4
+      llc pca runs/tiny --probe inf --weighting runs
+      llc pca runs/tiny --robustness
     """
     from llc import development
 
     experiment = _experiment(folder)
+    if robustness:
+        with _progress("checkpoints") as report:
+            table = development.pca_robustness(experiment, report=report)
+        click.echo("Principal angles in degrees to the fit of everything, of the first two components:")
+        click.echo(table.to_string(index=False, float_format="{:.2f}".format))
+        return
+    fitted = None if fit_num_tasks is None else [float(m) for m in _numbers("--fit-num-tasks", fit_num_tasks, ("inf",))]
+    (chosen,) = _numbers("--probe", probe, ("inf",))
     with _progress("checkpoints") as report:
-        result = development.joint_pca(experiment, components, sequences=sequences, report=report)
-    shares = ", ".join(f"{100 * share:.1f} %" for share in result.explained_variance_ratio.values)
-    click.echo(f"Variance explained by component: {shares}.")
+        result = development.joint_pca(
+            experiment, components, probe=float(chosen), fit_num_tasks=fitted, report=report, **settings
+        )
+    click.echo(development.format_pca(result))
+    _next(f"llc plot {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--method", default="turns", show_default=True, help="turns (maxima and minima) or trend (slopes).")
+@click.option("--resamples", type=click.IntRange(min=20), default=400, show_default=True, help="For intervals.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
+@click.option("--csv", type=click.Path(path_type=Path), default=None, help="Write the table there too.")
+@click.option("--latex", type=click.Path(path_type=Path), default=None, help="Write it as a LaTeX tabular (booktabs).")
+def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | None, latex: Path | None) -> None:
+    """Stages of every run, and the tradeoff of loss and complexity.
+
+    Boundaries of llc(t), loss and principal components, with 90 % intervals from the errors of llc; what loss and llc
+    do between them; t_crit with its interval; and the number of samples from which a complex solution is preferred.
+    Only estimates that are `converged` count.
+
+    \b
+    Examples:
+      llc estimate-llc runs/tiny --steps log:20
+      llc stages runs/tiny --latex stages.tex
+    """
+    from llc import development, store
+
+    experiment = _experiment(folder)
+    with _progress("checkpoints") as report:
+        found = development.find_stages(experiment, method=method, resamples=resamples, seed=seed, report=report)
+    table = development.stage_rows(found)
+    click.echo(development.format_stages(table))
+    for reason in found.left_out.values.ravel():
+        if reason:
+            click.echo(f"No stages of {reason}")
+    for path, text in ((csv, table.to_csv(index=False)), (latex, development.latex_stages(table))):
+        if path is not None:
+            store.write_text(path, text)
+            click.echo(f"Wrote {path}")
+    with _progress("runs") as report:
+        traded = development.tradeoff(experiment, seed=seed, report=report)
+    click.echo("\n" + development.format_tradeoff(traded))
     _next(f"llc plot {experiment.path}")
 
 

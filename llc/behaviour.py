@@ -3,7 +3,7 @@
 Training calls this at every checkpoint; development reads what it left.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from llc import predictors
+from llc.errors import InvalidInput
 from llc.tasks import AnyTask
 
 Batch = tuple[Tensor, Tensor]
@@ -105,9 +106,28 @@ def reference_predictions(task: AnyTask, xs: Tensor, ys: Tensor) -> dict[str, Te
 @torch.no_grad()
 def predict(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
     """Predictions (B, K) in chunks, on whatever device the model is."""
+    return _in_chunks(model, model, xs, ys)
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
+    """The read-out at every token, (B, T, d_out), of a model that has a method `outputs` for that.
+
+    Raises:
+        InvalidInput: it has none.
+    """
+    call = getattr(model, "outputs", None)
+    if call is None:
+        raise InvalidInput(
+            f"features = outputs asks for a model with a method outputs(xs, ys); {type(model).__name__} has none"
+        )
+    return _in_chunks(model, call, xs, ys)
+
+
+def _in_chunks(model: nn.Module, call: Callable[[Tensor, Tensor], Tensor], xs: Tensor, ys: Tensor) -> Tensor:
     device = next(model.parameters()).device
     chunks = zip(xs.split(_CHUNK), ys.split(_CHUNK), strict=True)
-    return torch.cat([model(x.to(device), y.to(device)).cpu() for x, y in chunks])
+    return torch.cat([call(x.to(device), y.to(device)).cpu() for x, y in chunks])
 
 
 def evaluate(model: nn.Module, sets: dict[str, TestSet]) -> dict[str, np.ndarray]:
@@ -140,12 +160,12 @@ def paired_rise(earlier: nn.Module, later: nn.Module, test: TestSet) -> tuple[fl
     Both are evaluated on the same sequences and the difference is taken sequence by sequence, so that the (much
     larger) spread between sequences cancels: se = sd(ℓ_i(later) − ℓ_i(earlier)) / √B.
     """
-    change = _losses(later, test) - _losses(earlier, test)
+    change = losses_by_sequence(later, test) - losses_by_sequence(earlier, test)
     return float(change.mean()), float(change.std() / len(change) ** 0.5)
 
 
 def metrics_dataset(
-    rows: dict[int, dict[str, np.ndarray]],
+    rows: Mapping[int, Mapping[str, np.ndarray | float | list[float]]],
     references: dict[str, np.ndarray],
     *,
     num_tasks: int | None,
@@ -208,5 +228,6 @@ def _mean_square(predictions: Tensor, targets: Tensor) -> np.ndarray:
     return (predictions.double() - targets.double()).square().mean(0).numpy()
 
 
-def _losses(model: nn.Module, test: TestSet) -> Tensor:
+def losses_by_sequence(model: nn.Module, test: TestSet) -> Tensor:
+    """Squared error of each sequence, averaged over positions, float64, (B,)."""
     return (predict(model, test.xs, test.ys).double() - test.ys.double()).square().mean(-1)

@@ -5,8 +5,9 @@ from sklearn.decomposition import PCA
 
 import llc
 from llc import behaviour
-from llc.development import principal
-from llc.development.pca import predictions
+from llc.development import pca_robustness, principal, project
+from llc.development.features import make_features
+from llc.development.null import random_walk_variances
 from llc.errors import InvalidInput
 
 
@@ -14,9 +15,9 @@ def probe_of(run, sequences):
     return behaviour.probe(llc.training.RunConfig.from_table(run.config).task, sequences)
 
 
-def rows_of(experiment, sequences=16):
-    probe = probe_of(experiment.runs[0], sequences)
-    rows = np.concatenate([[predictions(run, step, probe) for step in run.steps] for run in experiment.runs])
+def rows_of(experiment, sequences=16, kind="predictions", probe=1):
+    features = make_features(experiment.runs, kind, probe, sequences)
+    rows = np.concatenate([[features.of(run, step) for step in run.steps] for run in experiment.runs])
     return rows.astype(np.float64)
 
 
@@ -96,6 +97,115 @@ def test_out_of_core_equals_in_core_equals_a_dense_svd(shape):
         np.testing.assert_allclose(np.abs((found.axes * right[:4]).sum(1)), 1, atol=1e-10)
     np.testing.assert_allclose(inside.axes, outside.axes, atol=1e-9)
     np.testing.assert_allclose(inside.mean, outside.mean, atol=1e-12)
+
+
+@pytest.mark.parametrize("in_memory", [2**26, 0])
+@pytest.mark.parametrize("shape", [(300, 40), (40, 300)])
+def test_weights_count_rows_as_often(shape, in_memory):
+    """A piece of weight three is the same as that piece three times."""
+    draw = np.random.default_rng(1)
+    rows = draw.normal(size=shape) * np.geomspace(3, 0.03, shape[1])
+    pieces = [rows[:10], rows[10:]]
+    weighted = principal.fit(lambda: pieces, shape, 3, weights=[3, 1], in_memory=in_memory)
+    repeated = PCA(3, svd_solver="full").fit(np.concatenate([rows[:10]] * 3 + [rows[10:]]))
+    np.testing.assert_allclose(weighted.mean, repeated.mean_, atol=1e-12)
+    np.testing.assert_allclose(weighted.explained_variance_ratio, repeated.explained_variance_ratio_, rtol=1e-8)
+    np.testing.assert_allclose(np.abs((weighted.axes * repeated.components_).sum(1)), 1, atol=1e-9)
+
+
+def test_runs_may_count_alike(own):
+    """One run with fewer checkpoints: by checkpoint it counts less, by run as much as the others."""
+    run = own.run(1)
+    for step in run.steps[3:]:
+        (run.checkpoints / f"{step:06d}.safetensors").unlink()
+    rows = rows_of(own)
+    counts = [len(run.steps) for run in own.runs]
+    weights = np.concatenate([np.full(count, 1 / count) for count in counts])
+    mean = np.average(rows, axis=0, weights=weights)
+    _, sizes, right = np.linalg.svd((rows - mean) * np.sqrt(weights)[:, None], full_matrices=False)
+    found = llc.joint_pca(own, 3, sequences=16, weighting="runs")
+    np.testing.assert_allclose(found.explained_variance_ratio, (sizes**2 / (sizes**2).sum())[:3], rtol=1e-6)
+    np.testing.assert_allclose(np.abs((found.loading.values.reshape(3, -1) * right[:3]).sum(1)), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["outputs", "weights"])
+def test_other_features_are_analysed_alike(kind, own):
+    rows = rows_of(own, 16, kind)
+    alone = PCA(3, svd_solver="full").fit(rows)
+    found = llc.joint_pca(own, 3, sequences=16, features=kind)
+    np.testing.assert_allclose(found.explained_variance_ratio, alone.explained_variance_ratio_, rtol=1e-6)
+    stored = found.score.squeeze("seed").stack(row=("num_tasks", "step")).transpose("row", "component").values
+    np.testing.assert_allclose(np.abs(stored), np.abs(alone.transform(rows)), atol=1e-6)
+    assert "score_ridge" not in found
+    assert found.loading.dims[1:] == {"outputs": ("sequence", "token", "output"), "weights": ("parameter",)}[kind]
+
+
+def test_predictions_are_among_the_outputs(finished):
+    run = finished.run(4)
+    outputs = make_features([run], "outputs", 1, 5)
+    every = outputs.of(run, 60).reshape(outputs.shape)
+    predictions = make_features([run], "predictions", 1, 5).of(run, 60).reshape(5, -1)
+    np.testing.assert_allclose(every[:, ::2, 0], predictions, rtol=1e-5, atol=1e-6)
+
+
+def test_probes_of_other_tasks_and_of_the_users_own(own):
+    task = llc.training.RunConfig.from_table(own.run(4).config).task
+    fresh = llc.joint_pca(own, 2, sequences=16, probe=float("inf"))
+    xs, ys = task.with_num_tasks(None).sample(16, stream="probe")
+    mine = llc.joint_pca(own, 2, probe=(xs, ys))
+    np.testing.assert_allclose(fresh.score, mine.score, atol=1e-8)
+    assert not np.allclose(fresh.score, llc.joint_pca(own, 2, sequences=16).score)
+    with pytest.raises(InvalidInput, match=r"a probe of shapes \(16, 2, 2\) and \(16, 2\) given"):
+        llc.joint_pca(own, 2, probe=(xs[:, :2, :2], ys[:, :2]))
+    with pytest.raises(InvalidInput, match=r"probe = 2\.5 given"):
+        llc.joint_pca(own, 2, probe=2.5)
+
+
+def test_runs_left_out_of_the_fit_are_projected(own):
+    found = llc.joint_pca(own, 2, sequences=16, fit_num_tasks=[1, 4])
+    features = rows_of(own)
+    each = len(own.run(1).steps)
+    alone = PCA(2, svd_solver="full").fit(features[: 2 * each])
+    stored = found.score.squeeze("seed").stack(row=("num_tasks", "step")).transpose("row", "component").values
+    np.testing.assert_allclose(np.abs(stored), np.abs(alone.transform(features)), atol=1e-6)
+    with pytest.raises(InvalidInput, match="fit to M = 7 asked for, but there is no such run; here: 1, 4, inf"):
+        llc.joint_pca(own, 2, fit_num_tasks=[7])
+
+
+def test_another_experiment_is_projected_into_the_same_plane(finished):
+    again = project(finished.pca, finished)
+    np.testing.assert_allclose(again.score, finished.pca.score, atol=1e-5)
+
+
+def test_random_walks_reach_what_their_rows_give():
+    """The inner-product form equals a PCA of walks that are really made, sign by sign."""
+    draw = np.random.default_rng(0)
+    runs = [draw.normal(size=(9, 30)).cumsum(0), draw.normal(size=(6, 30)).cumsum(0)]
+    found = random_walk_variances(runs, 3, walks=4, seed=5)
+    signs = np.random.default_rng(5)
+    for walk in range(4):
+        chosen = signs.choice([-1.0, 1.0], 13)
+        made = []
+        for rows, of_run in zip(runs, (chosen[:8], chosen[8:]), strict=True):
+            made.append(np.concatenate([rows[:1], rows[0] + (of_run[:, None] * np.diff(rows, axis=0)).cumsum(0)]))
+        expected = PCA(3, svd_solver="full").fit(np.concatenate(made)).explained_variance_ratio_
+        np.testing.assert_allclose(found[walk], expected, rtol=1e-9)
+
+
+def test_a_walk_in_many_dimensions_has_the_known_shares():
+    """6/(π² k²) of the variance along component k (Antognini & Sohl-Dickstein 2018)."""
+    rows = np.random.default_rng(0).normal(size=(400, 4000)).cumsum(0)
+    found = random_walk_variances([rows], 3, walks=2).mean(0)
+    np.testing.assert_allclose(found, 6 / (np.pi * np.arange(1, 4)) ** 2, rtol=0.05)
+
+
+def test_robustness_is_an_angle_between_subspaces(own):
+    table = pca_robustness(own, sequences=(8, 64), every=(1, 2))
+    assert table["changed"].tolist() == ["sequences", "every", "every"]
+    same = table[(table.changed == "every") & (table.to == 1)]
+    assert float(same.angle_1.iloc[0]) < 1e-3
+    fewer = table[table.changed == "sequences"]
+    assert 0 < float(fewer.angle_1.iloc[0]) < 45
 
 
 def test_no_scratch_is_left(finished, own):

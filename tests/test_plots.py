@@ -2,9 +2,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from test_stages import make_up
 
-from llc import plots
+from llc import development, plots
 from llc.errors import StoreError
+from llc.plots import style
 
 
 def texts(figure: Figure) -> set[str]:
@@ -15,6 +17,9 @@ def texts(figure: Figure) -> set[str]:
 
 
 def test_every_figure_is_drawn_and_can_be_read(own):
+    make_up(own)
+    development.find_stages(own, resamples=20)
+    development.tradeoff(own)
     written, missing = plots.save_figures(own)
     assert not missing
     assert [path.stem for path in written] == list(plots.FIGURES)
@@ -67,16 +72,17 @@ def test_many_diversities_share_a_colour_bar(finished):
 
 def test_smoothing_keeps_the_ends_and_straight_lines():
     line = np.linspace(-1, 3, 20)
-    np.testing.assert_allclose(plots._smooth(line), line)
-    np.testing.assert_array_equal(plots._smooth(line[:2]), line[:2])
+    np.testing.assert_allclose(style.smooth(line), line)
+    np.testing.assert_array_equal(style.smooth(line[:2]), line[:2])
 
 
 def test_what_is_missing_is_said(own):
     (own.path / "llc.nc").unlink()
     written, missing = plots.save_figures(own)
-    assert set(missing) == {"llc", "llc_by_diversity"}
+    assert set(missing) == {"llc", "llc_by_diversity", "loss_llc_plane", "stages", "tradeoff"}
     assert "llc estimate-llc" in missing["llc"]
-    assert len(written) == 2
+    assert "llc stages" in missing["tradeoff"]
+    assert len(written) == len(plots.FIGURES) - 5
 
 
 def test_a_sweep_that_is_still_training_can_be_drawn(finished):

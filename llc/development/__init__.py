@@ -1,6 +1,29 @@
 """Development: what trajectories of checkpoints say, from joint PCA on."""
 
-from llc.development.pca import joint_pca
+from llc.development.essential import geometry
+from llc.development.pca import format_pca, joint_pca, project
+from llc.development.readouts import readouts
+from llc.development.robustness import pca_robustness
+from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
+from llc.development.stages import find_stages, stage_rows
 from llc.development.summary import format_table, summary_table
+from llc.development.tradeoff import format_tradeoff, tradeoff
 
-__all__ = ["format_table", "joint_pca", "summary_table"]
+__all__ = [
+    "Curve",
+    "find_stages",
+    "format_pca",
+    "format_stages",
+    "format_table",
+    "format_tradeoff",
+    "geometry",
+    "joint_pca",
+    "latex_stages",
+    "pca_robustness",
+    "project",
+    "readouts",
+    "stage_rows",
+    "stage_table",
+    "summary_table",
+    "tradeoff",
+]

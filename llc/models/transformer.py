@@ -64,14 +64,21 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
+        pattern, v = self._pattern_and_values(x)
+        return self.projection((pattern @ v).transpose(1, 2).reshape(x.shape))
+
+    def pattern(self, x: Tensor) -> Tensor:
+        """How much each token attends to which, (B, heads, T, T); rows sum to 1, and nothing looks ahead."""
+        return self._pattern_and_values(x)[0]
+
+    def _pattern_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, heads, T, d/heads)
         # Spelled out: at these lengths it is faster than the fused kernels on a CPU, and can be differentiated twice.
         future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
         scores = (q @ k.transpose(-1, -2)) * (width // self.heads) ** -0.5
-        mixed = torch.softmax(scores.masked_fill(future, -math.inf), -1) @ v
-        return self.projection(mixed.transpose(1, 2).reshape(batch, length, width))
+        return torch.softmax(scores.masked_fill(future, -math.inf), -1), v
 
 
 class Block(nn.Module):
@@ -114,6 +121,14 @@ class Transformer(nn.Module):
 
     def forward(self, xs: Tensor, ys: Tensor) -> Tensor:
         """xs (B, K, D), ys (B, K) -> predictions (B, K); prediction k sees x_1, y_1, …, y_{k-1}, x_k."""
+        return self.readout(self.norm(self._residual(xs, ys)[:, ::2]))[..., 0]
+
+    def outputs(self, xs: Tensor, ys: Tensor) -> Tensor:
+        """The read-out at every token, (B, 2K, D+1), of which the predictions are a part."""
+        return self.readout(self.norm(self._residual(xs, ys)))
+
+    def _residual(self, xs: Tensor, ys: Tensor) -> Tensor:
+        """The residual stream after the last block, (B, 2K, d)."""
         batch, num_examples, _ = xs.shape
         x_tokens = F.pad(xs, (1, 0))
         y_tokens = F.pad(ys[..., None], (0, xs.shape[-1]))
@@ -121,7 +136,7 @@ class Transformer(nn.Module):
         x = self.embedding(tokens) + self.positions[: 2 * num_examples]
         for block in self.blocks:
             x = block(x)
-        return self.readout(self.norm(x[:, ::2]))[..., 0]
+        return x
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:

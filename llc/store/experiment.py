@@ -208,6 +208,16 @@ class Experiment:
         """The joint trajectory PCA."""
         return self._result("pca", "pca")
 
+    @property
+    def stages(self) -> xr.Dataset:
+        """Boundaries and stages of every run."""
+        return self._result("stages", "stages")
+
+    @property
+    def tradeoff(self) -> xr.Dataset:
+        """Loss against complexity for every finite M."""
+        return self._result("tradeoff", "stages")
+
     def _result(self, name: str, command: str, *, lazy: bool = False) -> xr.Dataset:
         path = self.path / f"{name}.nc"
         if not path.exists():

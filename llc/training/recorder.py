@@ -1,5 +1,6 @@
 """What is kept of one run while it trains: checkpoints, behaviour, and the state to go on from."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,10 @@ from llc.training.config import RunConfig, checkpoint_steps, weight_steps
 from llc.training.schedules import learning_rate
 
 LOWER = "lower training.learning_rate (--set training.learning_rate=…) and train in a new folder"
+
+
+# The behaviour at a step, by name: a number, or one a position.
+Row = dict[str, float | list[float]]
 
 
 class TrainingDiverged(LLCError):
@@ -53,13 +58,13 @@ class Recorder:
         self._sets = behaviour.test_sets(config.task, config.behaviour.sequences)
         self._references = behaviour.reference_losses(self._sets)
         self._probe = behaviour.probe(config.task)
-        self._rows: dict[int, dict[str, np.ndarray]] = {}
+        self._rows: dict[int, Row] = {}
 
     @property
     def note(self) -> str:
         """The latest losses, for a progress line."""
         row = self._rows[max(self._rows)]
-        return f"loss in distribution {row['loss_id'].mean():.3f}, out of it {row['loss_ood'].mean():.3f}"
+        return f"loss in distribution {np.mean(row['loss_id']):.3f}, out of it {np.mean(row['loss_ood']):.3f}"
 
     def record(self, model: nn.Module, step: int) -> None:
         """Keep what belongs to a step, unless it is there already.
@@ -74,9 +79,9 @@ class Recorder:
         if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
             raise TrainingDiverged(f"{self.run.name}: weights are not finite at step {step}; {LOWER}")
         self._rows[step] = {
-            **behaviour.evaluate(model, self._sets),
-            "learning_rate": np.array(learning_rate(self.config.training, step) if self._trained_here else np.nan),
-            "weight_norm": np.array(_norm(model)),
+            **_plain(behaviour.evaluate(model, self._sets)),
+            "learning_rate": learning_rate(self.config.training, step) if self._trained_here else math.nan,
+            "weight_norm": _norm(model),
         }
         if step not in self._weights:
             self._write(self._path(step), {"predictions": behaviour.predict(model, *self._probe)}, step)
@@ -110,7 +115,7 @@ class Recorder:
         data = store.read_dataset(self._metrics_path).squeeze(["num_tasks", "seed"])
         for step in data.step.values[data.step.values <= state.step]:
             row = data.sel(step=step)
-            self._rows[int(step)] = {str(name): row[name].values for name in data if "step" in data[name].dims}
+            self._rows[int(step)] = _plain({str(name): row[name].values for name in data if "step" in data[name].dims})
         if self._critical() not in self.run.steps:
             self._rows.clear()
             return None
@@ -135,7 +140,7 @@ class Recorder:
 
     def _critical(self) -> int:
         """t_crit so far: the step of the smallest OOD loss, the first if there are several."""
-        means = {step: self._rows[step]["loss_ood"].mean() for step in sorted(self._rows)}
+        means = {step: np.mean(self._rows[step]["loss_ood"]) for step in sorted(self._rows)}
         return min(means, key=lambda step: np.nan_to_num(means[step], nan=np.inf))
 
     def _thin_out(self) -> None:
@@ -160,6 +165,13 @@ class Recorder:
     @property
     def _state_path(self) -> Path:
         return self.run.path / "resume.pt"
+
+
+def _plain(row: dict[str, np.ndarray]) -> Row:
+    """Numbers that Python holds itself. Small arrays that stay, between large ones that come and go, would keep the C
+    library from using memory again: megabytes more at every checkpoint.
+    """
+    return {name: value.tolist() for name, value in row.items()}
 
 
 def _norm(model: nn.Module) -> float:

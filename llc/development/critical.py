@@ -1,0 +1,56 @@
+"""t_crit, the step of the smallest out-of-distribution loss, and how well a finite test set knows it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llc import behaviour, store
+from llc.parallel import Report, quiet
+from llc.training import RunConfig, load_model
+
+_ENDS = (0.05, 0.95)
+
+
+@dataclass(frozen=True)
+class CriticalStep:
+    """t_crit on the test set of q_∞, with its 90 % interval, and the losses that it comes from.
+
+    Attributes:
+        step, low, high: steps of checkpoints. is_last: whether it is the run's last one, so that nothing rose since.
+    """
+
+    step: int
+    low: int
+    high: int
+    is_last: bool
+
+
+def critical_step(run: store.Run, *, resamples: int = 1000, seed: int = 0, report: Report = quiet) -> CriticalStep:
+    """argmin_t of the mean OOD loss, again for test sets resampled from the sequences there are.
+
+    Every checkpoint is evaluated on the same sequences, so that only what differs between checkpoints counts. The
+    interval knows the sampling of the test set; the jitter of training from one checkpoint to the next is part of what
+    it looks at. Only steps whose weights were kept can be looked at again.
+
+    Raises:
+        StoreError: a checkpoint is damaged, or there is none.
+    """
+    of_run = RunConfig.from_table(run.config)
+    test = behaviour.test_sets(of_run.task, of_run.behaviour.sequences)["ood"]
+    losses = []
+    for number, step in enumerate(run.steps):
+        report("critical steps", number, len(run.steps), f"{run.name} step {step}")
+        losses.append(behaviour.losses_by_sequence(load_model(run, step), test).numpy())
+    return critical_step_of(np.array(run.steps), np.stack(losses), resamples=resamples, seed=seed)
+
+
+def critical_step_of(steps: np.ndarray, losses: np.ndarray, *, resamples: int, seed: int) -> CriticalStep:
+    """The same from losses of every sequence at every step, (T, B)."""
+    draw = np.random.default_rng(seed)
+    sequences = losses.shape[1]
+    counts = draw.multinomial(sequences, np.full(sequences, 1 / sequences), size=resamples)
+    again = steps[(counts @ losses.T).argmin(1)]
+    best = int(losses.mean(1).argmin())
+    low, high = np.quantile(again, _ENDS, method="inverted_cdf")
+    step = int(steps[best])
+    return CriticalStep(step, min(int(low), step), max(int(high), step), best == len(steps) - 1)

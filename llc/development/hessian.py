@@ -1,0 +1,91 @@
+"""The curvature of the loss at a checkpoint, to set beside λ̂: trace and largest eigenvalues of the Hessian."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor, nn
+
+from llc.errors import InvalidInput
+from llc.sampling import Loss, moving_parameters
+from llc.sampling.target import Data, check_data
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """tr ∇²L with the standard error of its estimate, and the largest eigenvalues, (k,), the largest first."""
+
+    trace: float
+    trace_se: float
+    eigenvalues: np.ndarray
+
+
+def curvature(
+    model: nn.Module, loss: Loss, data: Data, *, eigenvalues: int = 3, vectors: int = 16, seed: int = 0
+) -> Curvature:
+    """Trace and largest eigenvalues of the Hessian H of the mean loss at a model's weights.
+
+    Trace: the mean of vᵀHv over random signs v (Hutchinson 1990), whose spread gives the error. Eigenvalues: Lanczos
+    (ARPACK, by `scipy.sparse.linalg.eigsh`), largest algebraically. Products Hv are exact, by differentiating twice.
+
+    Args:
+        model: evaluated in eval mode; nothing of it is changed. loss, data: as for `estimate_llc`, looked at whole.
+        eigenvalues: how many, 0 for none. vectors: random signs for the trace, at least 2.
+    Raises:
+        InvalidInput: a count out of range, data that is not a tuple of tensors, or a model that cannot be
+            differentiated twice.
+    """
+    product, size, dtype = _hessian_product(model, loss, data)
+    if vectors < 2 or not 0 <= eigenvalues < size:
+        raise InvalidInput(
+            f"vectors = {vectors} and eigenvalues = {eigenvalues} given, expected at least 2, and 0 to {size - 1}"
+        )
+    draw = torch.Generator().manual_seed(seed)
+    signs = [torch.randint(0, 2, (size,), generator=draw).to(dtype) * 2 - 1 for _ in range(vectors)]
+    traces = np.array([float(sign @ product(sign)) for sign in signs])
+    found = np.empty(0)
+    if eigenvalues:
+        operator = LinearOperator(
+            (size, size),
+            matvec=lambda v: product(torch.from_numpy(np.ravel(v)).to(dtype)).double().numpy(),
+            dtype=np.float64,
+        )
+        start = torch.randn(size, generator=draw, dtype=torch.float64).numpy()
+        found = np.sort(eigsh(operator, eigenvalues, which="LA", return_eigenvectors=False, v0=start, tol=1e-4))[::-1]
+    return Curvature(float(traces.mean()), float(traces.std(ddof=1) / vectors**0.5), found)
+
+
+def _hessian_product(model: nn.Module, loss: Loss, data: Data) -> tuple[Callable[[Tensor], Tensor], int, torch.dtype]:
+    """v ↦ Hv on the CPU, its size and type."""
+    batch = check_data(data)
+    if not isinstance(batch, tuple):
+        raise InvalidInput("data given is no tuple of tensors, which is what a Hessian is computed from")
+    parameters = list(moving_parameters(model).values())
+    device = parameters[0].device
+    training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad():
+            mean = loss(model, tuple(tensor.to(device) for tensor in batch)).mean()
+            gradient = _flat(torch.autograd.grad(mean, parameters, create_graph=True, allow_unused=True), parameters)
+    finally:
+        model.train(training)
+    if not gradient.requires_grad:
+        raise InvalidInput("the loss is linear in the weights, or cannot be differentiated twice; it has no Hessian")
+
+    def product(vector: Tensor) -> Tensor:
+        found = torch.autograd.grad(gradient, parameters, vector.to(device), retain_graph=True, allow_unused=True)
+        return _flat(found, parameters).cpu()
+
+    return product, len(gradient), gradient.dtype
+
+
+def _flat(parts: tuple[Tensor | None, ...], parameters: list[nn.Parameter]) -> Tensor:
+    return torch.cat(
+        [
+            torch.zeros_like(parameter).flatten() if part is None else part.flatten()
+            for part, parameter in zip(parts, parameters, strict=True)
+        ]
+    )

@@ -1,0 +1,68 @@
+"""Whether a joint PCA would have come out the same with another probe, grid of checkpoints, or seed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import subspace_angles
+
+from llc import store
+from llc.development.features import make_features
+from llc.development.rows import Rows
+from llc.errors import InvalidInput, StoreError
+from llc.parallel import Report, quiet
+
+
+def pca_robustness(
+    experiment: store.Experiment,
+    components: int = 2,
+    *,
+    sequences: Sequence[int] = (16, 64, 512),
+    every: Sequence[int] = (2, 4),
+    report: Report = quiet,
+) -> pd.DataFrame:
+    """How far the leading components turn when something that should not matter is changed.
+
+    All checkpoints are projected on components fitted to the largest probe, all checkpoints and all seeds, and on those
+    fitted to less: a smaller probe, every second or fourth checkpoint, one seed alone. The scores of either span a
+    subspace of the space of functions of (run, step), so that fits to probes of different sizes can be compared too.
+
+    Args:
+        components: how many, together. sequences: sizes of the probe. every: spacings of checkpoints.
+    Returns:
+        Columns `changed` (`sequences`, `every` or `seed`), `to`, and principal angles between the two subspaces in
+        degrees, the largest first: `angle_1`, ….
+    Raises:
+        InvalidInput: a count out of range. StoreError: nothing is trained yet.
+    """
+    if not sequences or min(sequences) < 1 or min(every, default=1) < 1:
+        raise InvalidInput(f"sequences = {list(sequences)} and every = {list(every)} given, expected numbers from 1 up")
+    runs = [run for run in experiment.runs if run.recorded_steps]
+    if not runs:
+        raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
+    features = make_features(runs, "predictions", 1, max(sequences))
+    positions = features.shape[1]
+    seeds = sorted({run.seed for run in runs})
+    variants: list[tuple[str, int, dict]] = [
+        ("sequences", number, {"columns": number * positions}) for number in sorted(sequences)[:-1]
+    ]
+    variants += [("every", number, {"every": number}) for number in every]
+    found = []
+    with store.folder_lock(experiment.path), Rows(runs, features, experiment.path, report) as rows:
+
+        def scores(fitted: list[store.Run], **less) -> np.ndarray:
+            fit = rows.fit(components, fitted, **less)
+            return np.concatenate([fit.scores(rows.of(run)[:, : less.get("columns")]) for run in runs])
+
+        whole = scores(runs)
+        for changed, to, less in variants:
+            found.append(_row(changed, to, whole, scores(runs, **less)))
+        if len(seeds) > 1:
+            for seed in seeds:
+                found.append(_row("seed", seed, whole, scores([run for run in runs if run.seed == seed])))
+    return pd.DataFrame(found)
+
+
+def _row(changed: str, to: int, one: np.ndarray, other: np.ndarray) -> dict:
+    angles = np.degrees(subspace_angles(one - one.mean(0), other - other.mean(0)))
+    return {"changed": changed, "to": to} | {f"angle_{i + 1}": float(angle) for i, angle in enumerate(angles)}

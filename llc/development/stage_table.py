@@ -1,0 +1,122 @@
+"""From boundaries to a table of stages: what loss and complexity do in each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from llc.development.boundaries import Boundary, smooth_curve
+
+# 5 % and 95 %: a 90 % interval.
+_ENDS = (0.05, 0.95)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over training with their standard errors, each (T,)."""
+
+    steps: np.ndarray
+    values: np.ndarray
+    errors: np.ndarray
+
+
+def stage_table(
+    llc: Curve, loss: Curve, boundaries: Sequence[Boundary], *, resamples: int = 400, seed: int = 0
+) -> pd.DataFrame:
+    """A row for each stretch between boundaries, the first and last step among them.
+
+    Δλ and Δℓ are differences of smoothing splines through the two curves at a stage's ends; their 90 % intervals come
+    from splines through curves with new errors and, for Δλ and Δℓ alike, ends that stay where they are.
+
+    Stages of type A bring a lower loss at the price of higher complexity, those of type B simplify while the loss
+    falls (Hoogland et al. 2024, arXiv 2402.02364); where the loss rises, the type is `loss rises`; where the interval
+    of Δλ holds 0, it is `flat`.
+
+    Returns:
+        Columns `stage`, `start`, `end`, with the interval of `end` in `end_low` and `end_high` (NaN for the last
+        step), `type`, `delta_loss` and `delta_llc`, each with `_low` and `_high`.
+    """
+    ends = [float(llc.steps[0]), *(boundary.step for boundary in boundaries), float(llc.steps[-1])]
+    change_llc, change_loss = (
+        _changes(curve, ends, resamples, seed + number) for number, curve in enumerate((llc, loss))
+    )
+    rows = []
+    for number in range(len(ends) - 1):
+        row: dict = {"stage": number + 1, "start": ends[number], "end": ends[number + 1]}
+        last = number == len(boundaries)
+        row["end_low"] = np.nan if last else boundaries[number].low
+        row["end_high"] = np.nan if last else boundaries[number].high
+        for name, (change, low, high) in (("delta_loss", change_loss), ("delta_llc", change_llc)):
+            row |= {name: change[number], f"{name}_low": low[number], f"{name}_high": high[number]}
+        rows.append({**row, "type": _type(row)})
+    return pd.DataFrame(rows)
+
+
+def _type(row: dict) -> str:
+    if row["delta_llc_low"] <= 0 <= row["delta_llc_high"]:
+        return "flat"
+    if row["delta_loss"] > 0:
+        return "loss rises"
+    return "A" if row["delta_llc"] > 0 else "B"
+
+
+def _changes(
+    curve: Curve, ends: Sequence[float], resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By how much a smoothed curve changes from each end to the next, with the 90 % interval."""
+    smooth = smooth_curve(curve.steps, curve.values, curve.errors)
+    change = np.diff(smooth(np.asarray(ends)))
+    draw, around = np.random.default_rng(seed), smooth(curve.steps)
+    others = np.empty((resamples, len(change)))
+    for number in range(resamples):
+        again = smooth_curve(curve.steps, around + curve.errors * draw.standard_normal(len(around)), curve.errors)
+        others[number] = np.diff(again(np.asarray(ends)))
+    low, high = np.quantile(others - others.mean(0) + change, _ENDS, axis=0)
+    return change, low, high
+
+
+def format_stages(table: pd.DataFrame) -> str:
+    """A stage table as text, a line a stage."""
+    return _printed(table, "{0:.3g} [{1:.3g}, {2:.3g}]").to_string(index=False)
+
+
+def latex_stages(table: pd.DataFrame) -> str:
+    """A stage table for a paper: a `tabular` that needs booktabs."""
+    shown = _printed(table, "${0:.3g}$ $[{1:.3g}, {2:.3g}]$")
+    names = {"end": "end", "Δ loss": r"$\Delta\ell$", "Δ LLC": r"$\Delta\hat\lambda$"}
+    header = " & ".join(names.get(name, name) for name in shown.columns)
+    body = "\n".join(" & ".join(str(cell) for cell in row) + r" \\" for row in shown.itertuples(index=False))
+    lines = [
+        "\\begin{tabular}{" + "l" * len(shown.columns) + "}",
+        r"\toprule",
+        rf"{header} \\",
+        r"\midrule",
+        body,
+        r"\bottomrule",
+    ]
+    return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def _printed(table: pd.DataFrame, interval: str) -> pd.DataFrame:
+    def with_interval(name: str) -> list[str]:
+        return [interval.format(row[name], row[f"{name}_low"], row[f"{name}_high"]) for row in table.to_dict("records")]
+
+    ends = [
+        f"{row['end']:.0f}"
+        if np.isnan(row["end_low"])
+        else interval.replace(".3g", ".0f").format(row["end"], row["end_low"], row["end_high"])
+        for row in table.to_dict("records")
+    ]
+    shown: dict[str, list] = {name: table[name].tolist() for name in ("M", "seed") if name in table}
+    if "M" in shown:
+        shown["M"] = ["inf" if np.isinf(m) else f"{m:g}" for m in shown["M"]]
+    shown |= {
+        "stage": table["stage"].tolist(),
+        "start": [f"{start:.0f}" for start in table["start"]],
+        "end": ends,
+        "type": table["type"].tolist(),
+        "Δ loss": with_interval("delta_loss"),
+        "Δ LLC": with_interval("delta_llc"),
+    }
+    return pd.DataFrame(shown)

@@ -1,0 +1,196 @@
+"""Stages of every run of an experiment: boundaries of λ̂(t), loss and principal components, and what changes between."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from llc import store
+from llc.development.boundaries import LEAST_POINTS, Boundary, noise, trend_changes, turns
+from llc.development.critical import CriticalStep, critical_step
+from llc.development.labels import about, run_place
+from llc.development.stage_table import Curve, stage_table
+from llc.errors import InvalidInput, LLCError, StoreError, did_you_mean
+from llc.parallel import Report, quiet
+
+METHODS = {"turns": turns, "trend": trend_changes}
+_NUMBERS = ("step", "low", "high", "support")
+
+
+class NothingToStage(LLCError):
+    """No run has enough estimates that may be believed."""
+
+
+def find_stages(
+    experiment: store.Experiment,
+    *,
+    method: str = "turns",
+    resamples: int = 400,
+    seed: int = 0,
+    report: Report = quiet,
+) -> xr.Dataset:
+    """Boundaries and stages of every run, also written to the experiment's `stages.nc`.
+
+    λ̂(t) and the loss at w* on λ̂'s own dataset come from `llc.nc`, in which only estimates that are `converged` count;
+    the principal components from `pca.nc`, if there is one. λ̂ has errors of its own; those of the other curves are the
+    jitter from point to point (`llc.development.boundaries.noise`). Every curve is looked at by both methods; `method`
+    says which boundaries of λ̂ make the table.
+
+    Args:
+        method: `turns`, maxima and minima of a smoothing spline, or `trend`, where the slope changes.
+        resamples: how many curves with new errors make intervals. seed: of those.
+    Returns:
+        `boundary_step`, `_low`, `_high`, `_support` and `_kind` (num_tasks, seed, curve, found_by, boundary);
+        `start`, `end`, `end_low`, `end_high`, `type`, `delta_loss`, `delta_llc` and their intervals (num_tasks, seed,
+        stage); `step_critical` and its interval (num_tasks, seed); `left_out`, why a run has no stages.
+    Raises:
+        InvalidInput: an unknown method.
+        StoreError: there is no llc.nc yet, or the folder cannot be written.
+        NothingToStage: no run has six estimates that are `converged`; each is named.
+    """
+    if method not in METHODS:
+        raise InvalidInput(f"unknown method {method}; {did_you_mean(method, METHODS)}")
+    llc, settings = experiment.llc, {"method": method, "resamples": resamples, "seed": seed}
+    pca = experiment.pca if (experiment.path / "pca.nc").exists() else None
+    parts, reasons = [], []
+    with store.folder_lock(experiment.path):
+        for run in experiment.runs:
+            if run.num_tasks not in llc.num_tasks or run.seed not in llc.seed:
+                continue
+            place = {"num_tasks": run.num_tasks, "seed": run.seed}
+            curves, missing = _curves(llc.sel(place), None if pca is None else pca.sel(place))
+            found = _run_stages(curves, method, resamples, seed) if not missing else (pd.DataFrame(), {})
+            if missing:
+                reasons.append(f"{run.name}: {missing}")
+            critical = critical_step(run, seed=seed, report=report)
+            parts.append(_label(run, *found, critical, missing))
+        if len(reasons) == len(parts):
+            raise NothingToStage(
+                f"no run has estimates to make stages of ({'; '.join(reasons)}); estimate at more steps with: "
+                f"llc estimate-llc {experiment.path} --steps log:20"
+            )
+        dataset = store.merge(parts)
+        return store.write_dataset(experiment.path / "stages.nc", dataset, {**experiment.config, "stages": settings})
+
+
+def _curves(llc: xr.Dataset, pca: xr.Dataset | None) -> tuple[dict[str, Curve], str]:
+    """The curves of a run, or why there are none."""
+    known = llc.llc.notnull().values
+    believed = known & (llc.verdict == "converged").values
+    if believed.sum() < LEAST_POINTS:
+        return {}, f"{believed.sum()} of {known.sum()} estimates are converged, expected {LEAST_POINTS}"
+    at = llc.isel(step=np.flatnonzero(believed))
+    steps = at.step.values.astype(float)
+    loss = at.loss_init.values.astype(float)
+    curves = {
+        "llc": Curve(steps, at.llc.values.astype(float), at.llc_se.values.astype(float)),
+        "loss": Curve(steps, loss, np.full(len(loss), _jitter(loss))),
+    }
+    for component in [] if pca is None else pca.component.values[:2]:
+        score = pca.score.sel(component=component).dropna("step") if pca is not None else None
+        if score is not None and score.size >= LEAST_POINTS:
+            curves[f"pc{component}"] = Curve(
+                score.step.values.astype(float), score.values, np.full(score.size, _jitter(score.values))
+            )
+    return curves, ""
+
+
+def _jitter(values: np.ndarray) -> float:
+    """Their noise, but no less than a thousandth of their spread."""
+    return max(noise(values), 1e-3 * float(np.ptp(values)), 1e-12)
+
+
+def _run_stages(
+    curves: dict[str, Curve], method: str, resamples: int, seed: int
+) -> tuple[pd.DataFrame, dict[tuple[str, str], list[Boundary]]]:
+    boundaries = {
+        (name, how): find(curve.steps, curve.values, curve.errors, resamples=resamples, seed=seed)
+        for name, curve in curves.items()
+        for how, find in METHODS.items()
+    }
+    table = stage_table(curves["llc"], curves["loss"], boundaries["llc", method], resamples=resamples, seed=seed)
+    return table, boundaries
+
+
+def _label(
+    run: store.Run,
+    table: pd.DataFrame,
+    boundaries: dict[tuple[str, str], list[Boundary]],
+    critical: CriticalStep,
+    missing: str,
+) -> xr.Dataset:
+    place = ("num_tasks", "seed")
+    coords = run_place(run)
+    curves = sorted({curve for curve, _ in boundaries})
+    most = max((len(found) for found in boundaries.values()), default=0)
+    coords |= {
+        "curve": ("curve", curves, {"long_name": "llc, loss or principal component", "units": "1"}),
+        "found_by": ("found_by", list(METHODS), {"long_name": "how boundaries were found", "units": "1"}),
+        "boundary": ("boundary", np.arange(1, most + 1), {"long_name": "number of the boundary", "units": "1"}),
+        "stage": ("stage", np.arange(1, len(table) + 1), {"long_name": "number of the stage", "units": "1"}),
+    }
+    data: dict = {}
+    shape = (1, 1, len(curves), len(METHODS), most)
+    dims = (*place, "curve", "found_by", "boundary")
+    for name in _NUMBERS:
+        values = np.full(shape, np.nan)
+        for (curve, how), found in boundaries.items():
+            row = [getattr(one, name) for one in found]
+            values[0, 0, curves.index(curve), list(METHODS).index(how), : len(found)] = row
+        data["boundary_step" if name == "step" else f"boundary_{name}"] = (
+            dims,
+            values,
+            about(_SAID, f"boundary_{name}"),
+        )
+    kinds = np.full(shape, "", "<U7")
+    for (curve, how), found in boundaries.items():
+        kinds[0, 0, curves.index(curve), list(METHODS).index(how), : len(found)] = [one.kind for one in found]
+    data["boundary_kind"] = (dims, kinds, about(_SAID, "boundary_kind"))
+    for name in table.columns if len(table) else []:
+        if name != "stage":
+            data[name] = ((*place, "stage"), table[name].to_numpy()[None, None], about(_SAID, name))
+    for name, value in (
+        ("step_critical", critical.step),
+        ("step_critical_low", critical.low),
+        ("step_critical_high", critical.high),
+        ("critical_is_last", critical.is_last),
+        ("left_out", missing),
+    ):
+        data[name] = (place, np.reshape(value, (1, 1)), about(_SAID, name))
+    return xr.Dataset(data, coords)
+
+
+_SAID = {
+    "boundary_step": "where a curve turns or changes its slope",
+    "boundary_low": "lower end of its 90 % interval",
+    "boundary_high": "upper end of its 90 % interval",
+    "boundary_support": "share of resampled curves that have it",
+    "boundary_kind": "maximum, minimum or trend",
+    "start": "first step of a stage",
+    "end": "last step of a stage",
+    "end_low": "lower end of the 90 % interval of end",
+    "end_high": "upper end of the 90 % interval of end",
+    "type": "A: loss falls, llc rises; B: both fall; flat: llc may not change",
+    "delta_loss": "change of the loss in a stage",
+    "delta_llc": "change of llc in a stage",
+    "step_critical": "step of the smallest OOD loss, t_crit",
+    "critical_is_last": "whether that is the last step",
+    "left_out": "why a run has no stages",
+}
+
+
+def stage_rows(stages: xr.Dataset) -> pd.DataFrame:
+    """The stage table of every run that has one, with columns `M` and `seed` in front."""
+    columns = ["start", "end", "end_low", "end_high", "type", "delta_loss", "delta_loss_low", "delta_loss_high"]
+    columns += ["delta_llc", "delta_llc_low", "delta_llc_high"]
+    rows = []
+    for num_tasks in stages.num_tasks.values:
+        for seed in stages.seed.values:
+            of_run = stages[columns].sel(num_tasks=num_tasks, seed=seed)
+            for stage in of_run.stage.values:
+                row = of_run.sel(stage=stage)
+                if np.isfinite(row.start):
+                    numbers = {name: row[name].item() for name in columns}
+                    rows.append({"M": float(num_tasks), "seed": int(seed), "stage": int(stage), **numbers})
+    if not rows:
+        raise StoreError("these stages hold no rows")
+    return pd.DataFrame(rows)

@@ -1,0 +1,150 @@
+"""Stages and tradeoff of an experiment whose λ̂(t) is made up."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+import llc
+from cli import main
+from llc import store
+from llc.development import find_stages, stage_rows, tradeoff
+from llc.development.critical import critical_step, critical_step_of
+from llc.development.stages import NothingToStage
+from llc.errors import InvalidInput, StoreError
+
+
+def make_up(experiment: llc.Experiment, *, verdict: str = "converged", drop: tuple[float, ...] = ()) -> None:
+    """λ̂ that rises, falls and rises again, at every checkpoint of a sweep; M = ∞ lower than the others."""
+    steps = np.array(experiment.runs[0].steps)
+    u = np.log1p(steps)
+    coords = {"num_tasks": [m for m in (1.0, 4.0, np.inf) if m not in drop], "seed": [0], "step": steps}
+    shape = tuple(len(values) for values in coords.values())
+    draw = np.random.default_rng(0)
+    values = 10 + 6 * np.sin(1.9 * u) + 3 * u + 0.1 * draw.standard_normal(shape)
+    values += np.array([20.0 if np.isfinite(m) else 0.0 for m in coords["num_tasks"]])[:, None, None]
+    dims = tuple(coords)
+    data = {
+        "llc": values,
+        "llc_se": np.full(shape, 0.2),
+        "llc_low": values - 0.33,
+        "llc_high": values + 0.33,
+        "loss_init": np.broadcast_to(4 - 0.5 * u, shape),
+        "verdict": np.full(shape, verdict),
+    }
+    made = xr.Dataset({name: (dims, value) for name, value in data.items()}, coords)
+    for variable in made.variables.values():
+        variable.attrs = {"long_name": "made up", "units": "1"}
+    store.write_dataset(experiment.path / "llc.nc", made, {})
+
+
+def test_stages_of_every_run(own):
+    make_up(own)
+    found = find_stages(own, resamples=50)
+    table = stage_rows(found)
+    for m in (1, 4, np.inf):
+        of_run = table[m == table.M]
+        assert of_run["type"].tolist() == ["A", "B", "A"]
+        assert (of_run.delta_loss < 0).all()
+        boundaries = found.boundary_step.sel(num_tasks=m, seed=0, curve="llc", found_by="turns").dropna("boundary")
+        np.testing.assert_allclose(of_run.end.iloc[:2], boundaries)
+        # d/du = 0 where cos(1.9u) = −3/11.4
+        true = np.expm1(np.array([np.arccos(-3 / 11.4), 2 * np.pi - np.arccos(-3 / 11.4)]) / 1.9)
+        low = found.boundary_low.sel(num_tasks=m, seed=0, curve="llc", found_by="turns").values[:2]
+        high = found.boundary_high.sel(num_tasks=m, seed=0, curve="llc", found_by="turns").values[:2]
+        assert (np.log(low / true) < 0.2).all()
+        assert (np.log(high / true) > -0.2).all()
+    assert (found.step_critical_low <= found.step_critical).all()
+    assert (found.step_critical <= found.step_critical_high).all()
+    assert set(found.curve.values) == {"llc", "loss", "pc1", "pc2"}
+    assert (found.left_out == "").all()
+    again = llc.open(own.path).stages
+    np.testing.assert_array_equal(again.boundary_step, found.boundary_step)
+
+
+def test_what_may_not_be_believed_makes_no_stage(own):
+    make_up(own, verdict="drifting")
+    with pytest.raises(NothingToStage, match=r"M=1,seed=0: 0 of 9 estimates are converged, expected 6"):
+        find_stages(own, resamples=50)
+
+
+def test_the_step_of_the_smallest_loss_is_as_sure_as_its_test_set(own):
+    """Losses that differ by far less than their spread: paired over sequences, still told apart."""
+    draw = np.random.default_rng(0)
+    common = 5 * draw.standard_normal(400)
+    steps = np.arange(20)
+    losses = np.stack([4 + common + 0.02 * (step - 12) ** 2 + 0.1 * draw.standard_normal(400) for step in steps])
+    found = critical_step_of(steps, losses, resamples=500, seed=0)
+    assert found.step == 12
+    assert 11 <= found.low <= 12 <= found.high <= 13
+    assert not found.is_last
+    run = own.run(4)
+    of_run = critical_step(run, resamples=100)
+    assert of_run.step == run.metrics.step_critical.item()
+
+
+def test_the_tradeoff_of_every_finite_run(own):
+    make_up(own)
+    found = tradeoff(own)
+    at = found.sel(num_tasks=4, seed=0)
+    metrics = own.metrics.sel(num_tasks=4, seed=0).mean("position")
+    config = llc.training.RunConfig.from_table(own.run(4).config)
+    scale = config.task.num_examples / (2 * config.task.noise_variance)
+    assert float(at.delta_loss) == pytest.approx(scale * float(metrics.dmmse_loss_id - metrics.ridge_loss_id), rel=1e-5)
+    assert float(at.delta_loss_low) < float(at.delta_loss) < float(at.delta_loss_high)
+    assert float(at.delta_llc) == pytest.approx(20, abs=0.5)
+    assert float(at.llc_end - found.llc_infinity.sel(seed=0)) == pytest.approx(float(at.delta_llc))
+    n, odds = found.samples.values, at.log_odds.values
+    np.testing.assert_allclose(odds, n * float(at.delta_loss) + float(at.delta_llc) * np.log(n))
+    turn = float(at.turn)
+    assert np.interp(turn * 0.9, n, odds) > 0 > np.interp(turn * 1.1, n, odds)
+    assert np.isnan(found.attrs["rank_correlation"])  # of two runs
+
+
+def test_estimates_that_may_not_be_believed_are_left_out_with_their_reason(own):
+    make_up(own)
+    llc_data = own.llc.load()
+    llc_data.verdict.loc[{"num_tasks": 4.0}] = "drifting"
+    store.write_dataset(own.path / "llc.nc", llc_data, {})
+    found = tradeoff(own).sel(seed=0)
+    assert np.isnan(found.delta_llc.sel(num_tasks=4))
+    assert "is drifting" in found.left_out.sel(num_tasks=4).item()
+    assert np.isfinite(found.delta_llc.sel(num_tasks=1))
+
+
+def test_what_is_missing_is_named_with_the_command_that_makes_it(own, tmp_path):
+    make_up(own, drop=(np.inf,))
+    with pytest.raises(StoreError, match="no estimate of a run with M = inf"):
+        tradeoff(own)
+    make_up(own, drop=(1.0, 4.0))
+    with pytest.raises(StoreError, match="no estimate of a run with finite M"):
+        tradeoff(own)
+    (own.path / "llc.nc").unlink()
+    for call in (find_stages, tradeoff):
+        with pytest.raises(StoreError, match=r"no llc\.nc; make it with: llc estimate-llc"):
+            call(own)
+    make_up(own)
+    with pytest.raises(InvalidInput, match=r"unknown method turn; did you mean turns\?"):
+        find_stages(own, method="turn")
+
+
+def test_the_command_prints_and_writes_tables(own, tmp_path):
+    make_up(own)
+    result = CliRunner().invoke(
+        main,
+        [
+            "stages",
+            str(own.path),
+            "--resamples",
+            "40",
+            "--csv",
+            str(tmp_path / "s.csv"),
+            "--latex",
+            str(tmp_path / "s.tex"),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    assert "preferred from n" in result.output
+    assert "too few runs for a rank correlation" in result.output
+    assert (tmp_path / "s.csv").read_text().startswith("M,seed,stage,start,end")
+    assert r"\toprule" in (tmp_path / "s.tex").read_text()
