@@ -98,7 +98,7 @@ def test_estimate_pca_and_plot(own):
     said = str(own.llc.reason.sel(num_tasks=4, seed=0, step=20).item())
     assert said in done.output  # every verdict with its reason
     done = run("pca", own.path, "--sequences", 8)
-    assert "Variance explained by component" in done.output
+    assert "Variance explained by each component" in done.output
     assert "figures/pca.png" in run("plot", own.path, "--figure", "pca").output
 
 

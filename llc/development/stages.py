@@ -51,23 +51,22 @@ def find_stages(
         raise InvalidInput(f"unknown method {method}; {did_you_mean(method, METHODS)}")
     llc, settings = experiment.llc, {"method": method, "resamples": resamples, "seed": seed}
     pca = experiment.pca if (experiment.path / "pca.nc").exists() else None
-    parts, reasons = [], []
+    parts, curves = [], {}
     with store.folder_lock(experiment.path):
-        for run in experiment.runs:
-            if run.num_tasks not in llc.num_tasks or run.seed not in llc.seed:
-                continue
+        runs = [run for run in experiment.runs if run.num_tasks in llc.num_tasks and run.seed in llc.seed]
+        for run in runs:
             place = {"num_tasks": run.num_tasks, "seed": run.seed}
-            curves, missing = _curves(llc.sel(place), None if pca is None else pca.sel(place))
-            found = _run_stages(curves, method, resamples, seed) if not missing else (pd.DataFrame(), {})
-            if missing:
-                reasons.append(f"{run.name}: {missing}")
-            critical = critical_step(run, seed=seed, report=report)
-            parts.append(_label(run, *found, critical, missing))
-        if len(reasons) == len(parts):
+            curves[run.name] = _curves(llc.sel(place), None if pca is None else pca.sel(place))
+        if all(missing for _, missing in curves.values()):
+            reasons = "; ".join(f"{name}: {missing}" for name, (_, missing) in curves.items())
             raise NothingToStage(
-                f"no run has estimates to make stages of ({'; '.join(reasons)}); estimate at more steps with: "
+                f"no run has estimates to make stages of ({reasons}); estimate at more steps with: "
                 f"llc estimate-llc {experiment.path} --steps log:20"
             )
+        for run in runs:
+            of_run, missing = curves[run.name]
+            found = _run_stages(of_run, method, resamples, seed) if not missing else (pd.DataFrame(), {})
+            parts.append(_label(run, *found, critical_step(run, seed=seed, report=report), missing))
         dataset = store.merge(parts)
         return store.write_dataset(experiment.path / "stages.nc", dataset, {**experiment.config, "stages": settings})
 
