@@ -108,7 +108,8 @@ def test_the_table_of_a_developmental_landscape():
         Curve(steps, noisy, errors), Curve(steps, loss, np.full(len(steps), 0.01)), boundaries, resamples=200
     )
     assert table["type"].tolist() == ["A", "A", "B", "A", "B"]
-    np.testing.assert_allclose(table["delta_llc"], [25, 60, -30, 35, -15], atol=10)
+    # From step 10, where the curve is at 13.7; the spline rounds the curve's corners off.
+    np.testing.assert_allclose(table["delta_llc"], [30 - llc[0], 60, -30, 35, -15], atol=5)
     inside = (table["delta_loss_low"] <= table["delta_loss"]) & (table["delta_loss"] <= table["delta_loss_high"])
     assert inside.all()
     printed = format_stages(table)
