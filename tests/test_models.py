@@ -112,3 +112,14 @@ def test_bad_options_are_named():
         TransformerConfig(width=8, heads=3)
     with pytest.raises(InvalidInput, match="activation = 'tanh' given, expected 'relu' or 'gelu'"):
         TransformerConfig(activation="tanh")
+
+
+def test_what_nobody_reads_is_not_computed_but_can_be():
+    """Predictions are the first coordinate of all outputs at the tokens of x."""
+    model = build(TransformerConfig(width=8, heads=2, depth=3), TASK)
+    xs, ys = TASK.sample(5)
+    torch.testing.assert_close(model(xs, ys), model.outputs(xs, ys)[:, ::2, 0])
+    seen = []
+    model.blocks[-1].norm_mlp.register_forward_hook(lambda _layer, _inputs, out: seen.append(out.shape[1]))
+    model(xs, ys)
+    assert seen == [TASK.num_examples]

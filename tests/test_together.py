@@ -53,8 +53,8 @@ def test_an_update_in_pieces_is_that_of_the_whole_batch(configs, monkeypatch):
 
 
 def _widest(config) -> int:
-    """Bytes of the attention's queries, keys and values of one sequence."""
-    return 4 * 2 * config.task.num_examples * 3 * config.model.width
+    """Bytes of the widest layer's output for one sequence."""
+    return 4 * 2 * config.task.num_examples * max(config.model.width, config.model.mlp_width)
 
 
 def test_one_update_of_a_stack_is_that_of_each_model(configs):

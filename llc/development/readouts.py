@@ -80,7 +80,7 @@ def _patterns(model: nn.Module, batch: behaviour.Batch) -> Tensor:
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(module, Attention)
-        found.append(module.pattern(*inputs))
+        found.append(module.pattern(inputs[0]))
 
     hooks = [block.attention.register_forward_pre_hook(look) for block in model.blocks]  # type: ignore[union-attr]
     try:

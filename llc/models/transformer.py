@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from llc.config import Config
 
+_EVERY = slice(None)
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
@@ -62,23 +64,29 @@ class Attention(nn.Module):
             else nn.Identity()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, d) -> (B, T, d)."""
-        pattern, v = self._pattern_and_values(x)
-        return self.projection((pattern @ v).transpose(1, 2).reshape(x.shape))
+    def forward(self, x: Tensor, asking: slice = _EVERY) -> Tensor:
+        """(B, T, d) -> (B, S, d), for the S tokens that ask, all of them unless told otherwise."""
+        pattern, v = self._pattern_and_values(x, asking)
+        batch, heads, length, width = (*pattern.shape[:3], v.shape[-1])
+        return self.projection((pattern @ v).transpose(1, 2).reshape(batch, length, heads * width))
 
     def pattern(self, x: Tensor) -> Tensor:
         """How much each token attends to which, (B, heads, T, T); rows sum to 1, and nothing looks ahead."""
-        return self._pattern_and_values(x)[0]
+        return self._pattern_and_values(x, _EVERY)[0]
 
-    def _pattern_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (B, heads, T, d/heads)
+    def _pattern_and_values(self, x: Tensor, asking: slice) -> tuple[Tensor, Tensor]:
+        length, size = x.shape[1], x.shape[2] // self.heads
+        weights = self.qkv.weight.chunk(3)
+        biases = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.chunk(3)
         # Spelled out: at these lengths it is faster than the fused kernels on a CPU, and can be differentiated twice.
-        future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
-        scores = (q @ k.transpose(-1, -2)) * (width // self.heads) ** -0.5
-        return torch.softmax(scores.masked_fill(future, -math.inf), -1), v
+        q, k, v = (
+            F.linear(tokens, weight, bias).unflatten(-1, (self.heads, size)).transpose(1, 2).flatten(0, 1)
+            for tokens, weight, bias in zip((x[:, asking], x, x), weights, biases, strict=True)
+        )  # each (B · heads, T, d/heads)
+        future = torch.full((length, length), -math.inf, dtype=x.dtype, device=x.device).triu(1)
+        scores = torch.baddbmm(future[asking], q, k.transpose(1, 2), alpha=size**-0.5)
+        split = (-1, self.heads)
+        return torch.softmax(scores, -1).unflatten(0, split), v.unflatten(0, split)
 
 
 class Block(nn.Module):
@@ -94,9 +102,10 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(config.width, config.mlp_width, bias=config.mlp_bias)
         self.mlp_out = nn.Linear(config.mlp_width, config.width, bias=config.mlp_bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, d) -> (B, T, d)."""
-        attended = x + self.attention(self.norm_attention(x))
+    def forward(self, x: Tensor, asking: slice = _EVERY) -> Tensor:
+        """(B, T, d) -> (B, S, d), at the S tokens that ask."""
+        attention, x = self.attention(self.norm_attention(x), asking), x[:, asking]
+        attended = x + attention
         out = attended + self.mlp_out(self.activation(self.mlp_in(self.norm_mlp(attended))))
         return out if self.residual_scale == 1 else out + (self.residual_scale - 1) * x
 
@@ -121,22 +130,23 @@ class Transformer(nn.Module):
 
     def forward(self, xs: Tensor, ys: Tensor) -> Tensor:
         """xs (B, K, D), ys (B, K) -> predictions (B, K); prediction k sees x_1, y_1, …, y_{k-1}, x_k."""
-        return self.readout(self.norm(self._residual(xs, ys)[:, ::2]))[..., 0]
+        return self.readout(self.norm(self._residual(xs, ys, slice(None, None, 2))))[..., 0]
 
     def outputs(self, xs: Tensor, ys: Tensor) -> Tensor:
         """The read-out at every token, (B, 2K, D+1), of which the predictions are a part."""
-        return self.readout(self.norm(self._residual(xs, ys)))
+        return self.readout(self.norm(self._residual(xs, ys, _EVERY)))
 
-    def _residual(self, xs: Tensor, ys: Tensor) -> Tensor:
-        """The residual stream after the last block, (B, 2K, d)."""
+    def _residual(self, xs: Tensor, ys: Tensor, wanted: slice) -> Tensor:
+        """The residual stream after the last block at the wanted tokens; of the others only what those look at."""
         batch, num_examples, _ = xs.shape
         x_tokens = F.pad(xs, (1, 0))
         y_tokens = F.pad(ys[..., None], (0, xs.shape[-1]))
         tokens = torch.stack((x_tokens, y_tokens), dim=2).view(batch, 2 * num_examples, -1)
         x = self.embedding(tokens) + self.positions[: 2 * num_examples]
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x)
-        return x
+        return last(x, wanted)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:

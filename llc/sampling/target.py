@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 from llc import devices
 from llc.devices import Precision
 from llc.errors import InvalidInput, did_you_mean
+from llc.heap import keep_freed_memory
 from llc.pieces import piece_size
 
 Loss = Callable[[nn.Module, Any], Tensor]
@@ -110,6 +111,7 @@ class Target:
         device: torch.device | None = None,
     ) -> None:
         _check_model(model)
+        keep_freed_memory()
         self.data = check_data(data)
         self.num_samples = data_length(self.data)
         hint = f"; for n = {self.num_samples} sequences the usual choice is n/log n"

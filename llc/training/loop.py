@@ -6,6 +6,7 @@ from pathlib import Path
 
 from llc import devices, store
 from llc.errors import Interrupted
+from llc.heap import keep_freed_memory
 from llc.parallel import Report, check_interrupt, quiet
 from llc.training.config import RunConfig
 from llc.training.learner import Learner, learner
@@ -69,6 +70,7 @@ def train_runs(
 
 def _train(group: "_Group", step: int, report: Report) -> None:
     """Train runs that stand at one step to their end."""
+    keep_freed_memory()
     last = group.recorders[0].config.training.steps
     saved_at = time.monotonic()
     while True:
