@@ -375,7 +375,84 @@ def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | Non
     with _progress("runs") as report:
         traded = development.tradeoff(experiment, seed=seed, report=report)
     click.echo("\n" + development.format_tradeoff(traded))
-    _next(f"llc plot {experiment.path}")
+    if (experiment.path / "pca.nc").exists():
+        forms = development.form_rows(development.essential_dynamics(experiment))
+        click.echo("\nForms of the trajectories, where the evolute or the trajectory has a cusp:")
+        click.echo(forms.to_string(index=False, float_format="{:.3g}".format) if len(forms) else "none")
+    _next(f"llc report {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", default="log:20", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
+@click.option("--scales", metavar="C,C,…", default="0.5,2", show_default=True, help="Factors of the covariates.")
+@click.option("--noises", metavar="F,F,…", default="0.25,4", show_default=True, help="Factors of the noise variance.")
+@click.option("--num-tasks", metavar="M,M,…", default="1,inf", show_default=True, help="Other task diversities M'.")
+@click.option("--sequences", type=click.IntRange(min=2), default=None, help="Of each kind.  [default: as in training]")
+@click.option("--icl-positions", metavar="K1,K2", default=None, help="Of the ICL score.  [default: K/2,K]")
+def behaviour(
+    folder: Path,
+    steps: str,
+    scales: str,
+    noises: str,
+    num_tasks: str,
+    sequences: int | None,
+    icl_positions: str | None,
+) -> None:
+    """Losses and distances to ridge and dMMSE on inputs that training did not show.
+
+    Covariates scaled, noise changed, tasks from another M'; and how much later predictions of a sequence are better
+    than earlier ones (ICL score).
+
+    \b
+    Examples:
+      llc behaviour runs/tiny
+      llc behaviour runs/tiny --steps last --scales 0.1,0.5,2,10 --icl-positions 2,8
+    """
+    from llc import development
+    from llc.errors import InvalidInput
+
+    experiment = _experiment(folder)
+    positions = None if icl_positions is None else _numbers("--icl-positions", icl_positions)
+    if positions is not None and len(positions) != 2:
+        raise InvalidInput(f"--icl-positions {icl_positions} given, expected two positions such as 4,8")
+    with _progress("checkpoints") as report:
+        found = development.shifted_behaviour(
+            experiment,
+            steps=steps,
+            scales=_floats("--scales", scales),
+            noises=_floats("--noises", noises),
+            num_tasks=[float(m) for m in _numbers("--num-tasks", num_tasks, ("inf",))],
+            sequences=sequences,
+            icl_positions=None if positions is None else (int(positions[0]), int(positions[1])),
+            report=report,
+        )
+    click.echo(development.format_behaviour(found))
+    _next(f"llc report {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", default="log:20", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
+@click.option("--no-hessian", is_flag=True, help="Leave the Hessian's trace and eigenvalues out; they take longest.")
+def readouts(folder: Path, steps: str, no_hessian: bool) -> None:
+    """What weights and attention heads look like over training, to set beside llc.
+
+    Norms of blocks, gains of layer norms, entropy and previous-token share of every head, the embedding's spectrum,
+    and the Hessian's trace and largest eigenvalues.
+
+    \b
+    Examples:
+      llc readouts runs/tiny
+      llc readouts runs/tiny --steps 500,5000 --no-hessian
+    """
+    from llc import development
+
+    experiment = _experiment(folder)
+    with _progress("checkpoints") as report:
+        development.readouts(experiment, steps=steps, hessian=not no_hessian, report=report)
+    click.echo(f"Wrote {experiment.path / 'readouts.nc'}")
+    _next(f"llc report {experiment.path}")
 
 
 @main.command()

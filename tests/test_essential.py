@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from llc import store
+from llc.development import essential_dynamics, form_rows
 from llc.development.essential import geometry
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, StoreError
 
 # Even spacing in u = log(1 + step), over which curves below run.
 U = np.linspace(0, 6, 301)
@@ -64,3 +66,28 @@ def test_bad_curves_are_named():
         geometry(np.arange(5.0), np.zeros((5, 2)))
     with pytest.raises(InvalidInput, match="width = 0 given"):
         geometry(STEPS, np.zeros((len(STEPS), 2)), width=0)
+
+
+def test_forms_of_a_sweep_are_rows(own):
+    found = essential_dynamics(own, width=0.5)
+    rows = form_rows(found)
+    for m in (1, 4, np.inf):
+        score = own.pca.score.sel(num_tasks=m, seed=0, component=[1, 2]).transpose("step", "component").dropna("step")
+        exact = geometry(score.step.values, score.values, width=0.5)
+        at = found.sel(num_tasks=m, seed=0)
+        np.testing.assert_allclose(at.smoothed.transpose("step", "axis"), exact.position)
+        np.testing.assert_allclose(at.center.transpose("step", "axis"), exact.center)
+        of_run = rows[m == rows.M]
+        assert of_run.step.tolist() == [int(score.step[form.place]) for form in exact.forms]
+        np.testing.assert_allclose(of_run.curvature, [exact.curvature[form.place] for form in exact.forms])
+    assert all(variable.attrs["long_name"] for variable in found.variables.values())
+    assert own.essential.identical(found)
+    with pytest.raises(InvalidInput, match="component 9 given"):
+        essential_dynamics(own, components=(1, 9))
+
+
+def test_too_few_checkpoints_are_said(own):
+    short = own.pca.isel(step=slice(0, 3))
+    store.write_dataset(own.path / "pca.nc", short, {})
+    with pytest.raises(StoreError, match=r"no run of .* has 6 checkpoints"):
+        essential_dynamics(own)

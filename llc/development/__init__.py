@@ -1,9 +1,11 @@
 """Development: what trajectories of checkpoints say, from joint PCA on."""
 
 from llc.development.essential import geometry
+from llc.development.forms import essential_dynamics, form_rows
 from llc.development.pca import format_pca, joint_pca, project
 from llc.development.readouts import readouts
 from llc.development.robustness import pca_robustness
+from llc.development.shifts import format_behaviour, shifted_behaviour
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
 from llc.development.stages import find_stages, stage_rows
 from llc.development.summary import format_table, summary_table
@@ -11,7 +13,10 @@ from llc.development.tradeoff import format_tradeoff, tradeoff
 
 __all__ = [
     "Curve",
+    "essential_dynamics",
     "find_stages",
+    "form_rows",
+    "format_behaviour",
     "format_pca",
     "format_stages",
     "format_table",
@@ -22,6 +27,7 @@ __all__ = [
     "pca_robustness",
     "project",
     "readouts",
+    "shifted_behaviour",
     "stage_rows",
     "stage_table",
     "summary_table",

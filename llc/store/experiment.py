@@ -218,6 +218,21 @@ class Experiment:
         """Loss against complexity for every finite M."""
         return self._result("tradeoff", "stages")
 
+    @property
+    def behaviour(self) -> xr.Dataset:
+        """Losses and distances on shifted inputs."""
+        return self._result("behaviour", "behaviour")
+
+    @property
+    def readouts(self) -> xr.Dataset:
+        """Read-outs of weights and attention."""
+        return self._result("readouts", "readouts")
+
+    @property
+    def essential(self) -> xr.Dataset:
+        """Curvature, evolutes and forms of the trajectories."""
+        return self._result("essential", "stages")
+
     def _result(self, name: str, command: str, *, lazy: bool = False) -> xr.Dataset:
         path = self.path / f"{name}.nc"
         if not path.exists():

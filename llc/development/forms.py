@@ -1,0 +1,128 @@
+"""Essential dynamics of every run: smoothed trajectories, their curvature and evolute, and forms as rows."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from llc import store
+from llc.development.essential import DEFAULT_WIDTH, LEAST_POINTS, Geometry, geometry
+from llc.development.labels import run_place
+from llc.errors import InvalidInput, StoreError
+
+
+def essential_dynamics(
+    experiment: store.Experiment, *, components: tuple[int, int] = (1, 2), width: float = DEFAULT_WIDTH
+) -> xr.Dataset:
+    """The geometry of every run's trajectory in the plane of two components, also written to `essential.nc`.
+
+    Source: Hoogland et al. (2024), arXiv 2402.02364; formulas in `llc.development.essential`.
+
+    Args:
+        components: of `pca.nc`. width: of the smoothing kernel, in log(1 + step).
+    Returns:
+        By (num_tasks, seed, step, axis): `smoothed`, `velocity` (by log(1 + step)), `center` of the osculating circle,
+        whose path is the evolute; by (num_tasks, seed, step): `curvature`, signed. By `form`, one row each:
+        `form_num_tasks`, `form_seed`, `form_step`, `form_kind` (vertex or cusp), `form_curvature`, and `form_position`
+        and `form_center` (form, axis).
+    Raises:
+        StoreError: there is no pca.nc yet, or no run has six checkpoints.
+        InvalidInput: a component that pca.nc does not hold, or a width that is not positive.
+    """
+    pca = experiment.pca
+    for component in components:
+        if component not in pca.component:
+            raise InvalidInput(
+                f"component {component} given, expected 1 to {pca.sizes['component']}, which pca.nc holds; make more "
+                f"with: llc pca {experiment.path} --components {component}"
+            )
+    parts, forms = [], []
+    for run in experiment.runs:
+        if run.num_tasks not in pca.num_tasks or run.seed not in pca.seed:
+            continue
+        score = pca.score.sel(num_tasks=run.num_tasks, seed=run.seed, component=list(components))
+        score = score.transpose("step", "component").dropna("step")
+        if score.sizes["step"] < LEAST_POINTS:
+            continue
+        steps = score.step.values
+        found = geometry(steps, score.values, width=width)
+        parts.append(_label(run, steps, found))
+        forms += [
+            (run.num_tasks, run.seed, int(steps[form.place]), form.kind, form.place, found) for form in found.forms
+        ]
+    if not parts:
+        raise StoreError(
+            f"no run of {experiment.path} has {LEAST_POINTS} checkpoints with scores; save more of them: "
+            "llc train --set checkpoints.every=…"
+        )
+    dataset = (
+        store.merge(parts)
+        .merge(_label_forms(forms))
+        .assign_coords(
+            axis=("axis", list(components), {"long_name": "number of the principal component", "units": "1"})
+        )
+    )
+    settings = {"components": list(components), "width": width}
+    with store.folder_lock(experiment.path):
+        return store.write_dataset(
+            experiment.path / "essential.nc", dataset, {**experiment.config, "essential": settings}
+        )
+
+
+def form_rows(essential: xr.Dataset) -> pd.DataFrame:
+    """The forms as a table: M, seed, step, kind, position, curvature and centre of the osculating circle."""
+    first, second = (int(axis) for axis in essential.axis.values)
+    return pd.DataFrame(
+        {
+            "M": essential.form_num_tasks.values,
+            "seed": essential.form_seed.values,
+            "step": essential.form_step.values,
+            "kind": essential.form_kind.values,
+            f"pc{first}": essential.form_position.values[:, 0],
+            f"pc{second}": essential.form_position.values[:, 1],
+            "curvature": essential.form_curvature.values,
+            f"center_pc{first}": essential.form_center.values[:, 0],
+            f"center_pc{second}": essential.form_center.values[:, 1],
+        }
+    )
+
+
+def _label(run: store.Run, steps: np.ndarray, found: Geometry) -> xr.Dataset:
+    place = ("num_tasks", "seed", "step")
+    said = {
+        "smoothed": ("smoothed score", "y", found.position),
+        "velocity": ("its derivative by log(1 + step)", "y", found.velocity),
+        "center": ("centre of the osculating circle; its path is the evolute", "y", found.center),
+        "curvature": ("signed curvature of the smoothed trajectory", "1/y", found.curvature),
+    }
+    data = {
+        name: (place if values.ndim == 1 else (*place, "axis"), values[None, None], {"long_name": text, "units": units})
+        for name, (text, units, values) in said.items()
+    }
+    return xr.Dataset(data, run_place(run) | {"step": ("step", steps, {"long_name": "number of optimiser updates",
+                                                                        "units": "1"})})  # fmt: skip
+
+
+def _label_forms(forms: list[tuple]) -> xr.Dataset:
+    places = [(place, found) for *_, place, found in forms]
+    axes = lambda name: np.array([getattr(found, name)[place] for place, found in places]).reshape(-1, 2)  # noqa: E731
+    columns = {
+        "form_num_tasks": (
+            "task diversity M of the run that has the form",
+            np.array([form[0] for form in forms], float),
+        ),
+        "form_seed": ("seed of that run", np.array([form[1] for form in forms], np.int64)),
+        "form_step": ("step at which the form stands", np.array([form[2] for form in forms], np.int64)),
+        "form_kind": (
+            "vertex (curvature largest, the evolute has a cusp) or cusp (of the trajectory itself)",
+            np.array([form[3] for form in forms], "<U6"),
+        ),
+        "form_curvature": ("curvature there", np.array([found.curvature[place] for place, found in places], float)),
+        "form_position": ("smoothed score there", axes("position")),
+        "form_center": ("centre of the osculating circle there", axes("center")),
+    }
+    data = {
+        name: ("form" if values.ndim == 1 else ("form", "axis"), values, {"long_name": said, "units": "1"})
+        for name, (said, values) in columns.items()
+    }
+    coords = {"form": ("form", np.arange(1, len(forms) + 1), {"long_name": "number of the form", "units": "1"})}
+    return xr.Dataset(data, coords)
