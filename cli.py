@@ -377,8 +377,9 @@ def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | Non
     click.echo("\n" + development.format_tradeoff(traded))
     if (experiment.path / "pca.nc").exists():
         forms = development.form_rows(development.essential_dynamics(experiment))
-        click.echo("\nForms of the trajectories, where the evolute or the trajectory has a cusp:")
-        click.echo(forms.to_string(index=False, float_format="{:.3g}".format) if len(forms) else "none")
+        click.echo(
+            f"\n{len(forms)} forms of the trajectories (vertices and cusps) in {experiment.path / 'essential.nc'}"
+        )
     _next(f"llc report {experiment.path}")
 
 
@@ -500,6 +501,27 @@ def plot(folder: Path, figures: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="File.  [default: FOLDER/report.html]")
+def report(folder: Path, out: Path | None) -> None:
+    """One page of everything: summary in words, figures to zoom into, tables that sort, settings, commands.
+
+    Made of what is there; what is not is named, with the command that makes it. The page needs no network and nothing
+    beside it, so it can be sent to somebody.
+
+    \b
+    Examples:
+      llc report runs/tiny
+      llc report runs/tiny --out ~/tiny.html
+    """
+    from llc.report import write_report
+
+    with _progress("parts") as tell:
+        path = write_report(_experiment(folder), out, report=tell)
+    click.echo(f"Wrote {path}")
+
+
+@main.command()
 @click.option("--suite", default="quick", show_default=True, help="quick (minutes) or full (hours).")
 @click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
 @click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and devinterp where installed]")
@@ -559,7 +581,7 @@ def validate(
 @click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder of the experiment.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
 def demo(out: Path, jobs: int | None) -> None:
-    """Everything at once on the tiny preset: train, estimate-llc, pca, plot.
+    """Everything at once on the tiny preset: train, estimate-llc, pca, stages, plot, report.
 
     \b
     Example:
@@ -567,23 +589,32 @@ def demo(out: Path, jobs: int | None) -> None:
     """
     from llc import complexity, development, plots, training
     from llc.complexity import presets as complexity_presets
+    from llc.report import write_report
     from llc.training import presets
 
-    click.echo(f"1/4  llc train --preset tiny --out {out}")
+    click.echo(f"1/6  llc train --preset tiny --out {out}")
     with _progress("steps") as report:
         experiment = training.train(presets.tiny(), out, jobs=jobs, report=report)
     settings: dict[str, Any] = complexity_presets.TINY
     steps = complexity_presets.TINY_STEPS
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
-    click.echo(f"2/4  llc estimate-llc {out} --steps {steps} {options}")
+    click.echo(f"2/6  llc estimate-llc {out} --steps {steps} {options}")
     with _progress("checkpoints") as report:
         estimates = complexity.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, report=report, **settings)
     click.echo(complexity.format_estimates(estimates))
-    click.echo(f"3/4  llc pca {out}")
+    click.echo(f"3/6  llc pca {out}")
     with _progress("checkpoints") as report:
         development.joint_pca(experiment, report=report)
-    click.echo(f"4/4  llc plot {out}")
+    click.echo(f"4/6  llc stages {out}")
+    with _progress("checkpoints") as report:
+        found = development.find_stages(experiment, report=report)
+        development.tradeoff(experiment, report=report)
+        development.essential_dynamics(experiment)
+    click.echo(development.format_stages(development.stage_rows(found)))
+    click.echo(f"5/6  llc plot {out}")
     _show_figures(*plots.save_figures(experiment))
+    click.echo(f"6/6  llc report {out}")
+    click.echo(f"Wrote {write_report(experiment)}")
     _show_summary(experiment)
 
 

@@ -148,3 +148,20 @@ def test_the_command_prints_and_writes_tables(own, tmp_path):
     assert "too few runs for a rank correlation" in result.output
     assert (tmp_path / "s.csv").read_text().startswith("M,seed,stage,start,end")
     assert r"\toprule" in (tmp_path / "s.tex").read_text()
+
+
+def test_runs_with_different_numbers_of_stages(own):
+    """What each has is kept; the others' places are empty."""
+    make_up(own)
+    made = own.llc.load()
+    rising = np.linspace(5.0, 60.0, made.sizes["step"])
+    made["llc"].loc[{"num_tasks": 4.0, "seed": 0}] = rising
+    store.write_dataset(own.path / "llc.nc", made.drop_attrs(deep=False), {})
+    found = find_stages(own, resamples=50)
+    assert found.start.dims == ("num_tasks", "seed", "stage")
+    assert found.left_out.dims == ("num_tasks", "seed")
+    table = stage_rows(found)
+    assert [len(table[m == table.M]) for m in (1, 4, np.inf)] == [3, 1, 3]
+    assert table[table.M == 4].type.tolist() == ["A"]
+    assert np.isnan(found.start.sel(num_tasks=4, seed=0, stage=2))
+    assert found.type.sel(num_tasks=4, seed=0, stage=2) == ""

@@ -50,9 +50,10 @@ def joint_pca(
         fit_num_tasks: only runs of these M have a part in the fit; the others are projected. None for all.
     Returns:
         `score` (num_tasks, seed, step, component), `score_ridge` (component), `score_dmmse` (num_tasks, component),
-        `explained_variance_ratio` (component), `explained_variance_null` (walk, component), `loading` (component,
-        sequence, position) with its share by position, `loading_position`, and the means that were subtracted,
-        `center`; of other features than predictions no references, and loadings have dims of their own.
+        `distance_ridge_dmmse` (num_tasks), before any projection, `explained_variance_ratio` (component),
+        `explained_variance_null` (walk, component), `loading` (component, sequence, position) with its share by
+        position, `loading_position`, and the means that were subtracted, `center`; of other features than predictions
+        no references, and loadings have dims of their own.
     Raises:
         StoreError: the experiment has no checkpoints, or its folder cannot be written.
         InvalidInput: a count out of range, or a choice that the experiment cannot serve.
@@ -214,6 +215,11 @@ def _label_references(features: Features, fit: Components, runs: list[store.Run]
                 ("num_tasks", "component"),
                 np.stack([scores[num_tasks]["dmmse"] for num_tasks in order]),
                 {"long_name": f"{_SCORE}: dMMSE_M, projected and not fitted", **about},
+            ),
+            "distance_ridge_dmmse": (
+                "num_tasks",
+                [float(np.linalg.norm(found[m]["dmmse"] - found[m]["ridge"])) for m in order],
+                {"long_name": "distance of dMMSE_M to ridge in the whole space of predictions", **about},
             ),
         },
         coords,

@@ -31,7 +31,7 @@ class Shift:
     name: str
     scale: float = 1.0
     noise: float = 1.0
-    num_tasks: int | None | str = "own"
+    num_tasks: int | str | None = "own"
 
     def of(self, task: AnyTask) -> AnyTask:
         """The task that gives such sequences."""
@@ -111,7 +111,7 @@ def shifted_behaviour(
             parts.append(_label(run, of_run.task, chosen[run.name], chosen_shifts, rows))
         settings = {"steps": chosen, "shifts": [shift.name for shift in chosen_shifts], "icl_positions": [first, last]}
         return store.write_dataset(
-            experiment.path / "behaviour.nc", store.merge(parts), {**experiment.config, "behaviour": settings}
+            experiment.path / "behaviour.nc", store.merge(parts), {**experiment.config, "shifts": settings}
         )
 
 

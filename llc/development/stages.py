@@ -14,6 +14,11 @@ from llc.parallel import Report, quiet
 
 METHODS = {"turns": turns, "trend": trend_changes}
 _NUMBERS = ("step", "low", "high", "support")
+# Of a stage.
+_STAGE = (
+    *("start", "end", "end_low", "end_high", "type"),
+    *("delta_loss", "delta_loss_low", "delta_loss_high", "delta_llc", "delta_llc_low", "delta_llc_high"),
+)
 
 
 class NothingToStage(LLCError):
@@ -63,10 +68,20 @@ def find_stages(
                 f"no run has estimates to make stages of ({reasons}); estimate at more steps with: "
                 f"llc estimate-llc {experiment.path} --steps log:20"
             )
+        found = {
+            name: (pd.DataFrame(), {}) if missing else _run_stages(of_run, method, resamples, seed)
+            for name, (of_run, missing) in curves.items()
+        }
+        # Runs differ in how many stages they have; arrays are of one size for all.
+        names = sorted({curve for _, boundaries in found.values() for curve, _ in boundaries})
+        most = max((len(some) for _, boundaries in found.values() for some in boundaries.values()), default=0)
+        rows = max(len(table) for table, _ in found.values())
         for run in runs:
-            of_run, missing = curves[run.name]
-            found = _run_stages(of_run, method, resamples, seed) if not missing else (pd.DataFrame(), {})
-            parts.append(_label(run, *found, critical_step(run, seed=seed, report=report), missing))
+            table, boundaries = found[run.name]
+            critical = critical_step(run, seed=seed, report=report)
+            parts.append(
+                _label(run, table, boundaries, critical, curves[run.name][1], curves=names, most=most, rows=rows)
+            )
         dataset = store.merge(parts)
         return store.write_dataset(experiment.path / "stages.nc", dataset, {**experiment.config, "stages": settings})
 
@@ -116,16 +131,19 @@ def _label(
     boundaries: dict[tuple[str, str], list[Boundary]],
     critical: CriticalStep,
     missing: str,
+    *,
+    curves: list[str],
+    most: int,
+    rows: int,
 ) -> xr.Dataset:
+    """One run's part, padded to `most` boundaries of each of `curves` and to `rows` stages."""
     place = ("num_tasks", "seed")
     coords = run_place(run)
-    curves = sorted({curve for curve, _ in boundaries})
-    most = max((len(found) for found in boundaries.values()), default=0)
     coords |= {
         "curve": ("curve", curves, {"long_name": "llc, loss or principal component", "units": "1"}),
         "found_by": ("found_by", list(METHODS), {"long_name": "how boundaries were found", "units": "1"}),
         "boundary": ("boundary", np.arange(1, most + 1), {"long_name": "number of the boundary", "units": "1"}),
-        "stage": ("stage", np.arange(1, len(table) + 1), {"long_name": "number of the stage", "units": "1"}),
+        "stage": ("stage", np.arange(1, rows + 1), {"long_name": "number of the stage", "units": "1"}),
     }
     data: dict = {}
     shape = (1, 1, len(curves), len(METHODS), most)
@@ -144,9 +162,11 @@ def _label(
     for (curve, how), found in boundaries.items():
         kinds[0, 0, curves.index(curve), list(METHODS).index(how), : len(found)] = [one.kind for one in found]
     data["boundary_kind"] = (dims, kinds, about(_SAID, "boundary_kind"))
-    for name in table.columns if len(table) else []:
-        if name != "stage":
-            data[name] = ((*place, "stage"), table[name].to_numpy()[None, None], about(_SAID, name))
+    for name in _STAGE:
+        values = np.full(rows, "", "<U11") if name == "type" else np.full(rows, np.nan)
+        if len(table):
+            values[: len(table)] = table[name]
+        data[name] = ((*place, "stage"), values[None, None], about(_SAID, name))
     for name, value in (
         ("step_critical", critical.step),
         ("step_critical_low", critical.low),
@@ -179,8 +199,7 @@ _SAID = {
 
 def stage_rows(stages: xr.Dataset) -> pd.DataFrame:
     """The stage table of every run that has one, with columns `M` and `seed` in front."""
-    columns = ["start", "end", "end_low", "end_high", "type", "delta_loss", "delta_loss_low", "delta_loss_high"]
-    columns += ["delta_llc", "delta_llc_low", "delta_llc_high"]
+    columns = list(_STAGE)
     rows = []
     for num_tasks in stages.num_tasks.values:
         for seed in stages.seed.values:

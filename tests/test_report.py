@@ -1,0 +1,159 @@
+"""The report as its reader meets it: in a browser, where there is one."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from test_stages import make_up
+
+import llc
+from cli import main
+from llc import development
+from llc.report import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def full(finished, tmp_path_factory):
+    """An experiment with every result there is."""
+    folder = tmp_path_factory.mktemp("report") / "small"
+    shutil.copytree(finished.path, folder)
+    experiment = llc.open(folder)
+    make_up(experiment)
+    made = experiment.llc.load()
+    for name, value in (("rhat", 1.01), ("ess_bulk", 400.0), ("reason", "plateau <over> 4 chains")):
+        made[name] = made.llc.astype(object).where(False, value) if name == "reason" else made.llc * 0 + value
+        made[name].attrs = {"long_name": "made up", "units": "1"}
+    made["verdict"].loc[{"num_tasks": 4.0, "step": made.step.values[3]}] = "drifting"
+    llc.store.write_dataset(folder / "llc.nc", made.drop_attrs(deep=False), {"llc": {"draws": 30, "positions": True}})
+    development.find_stages(experiment, resamples=30)
+    development.tradeoff(experiment)
+    development.essential_dynamics(experiment)
+    development.shifted_behaviour(experiment, steps="0,60")
+    development.readouts(experiment, steps="0,60")
+    return experiment
+
+
+def text_of(page: str) -> str:
+    """A page without its scripts."""
+    return re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_everything_is_in_it(full):
+    page = write_report(full).read_text()
+    said = text_of(page)
+    anchors = "loss-ood delta-plane llc llc-by-diversity loss-llc-plane pca scree essential log-odds shifts "
+    for anchor in (anchors + "attention-entropy hessian-trace").split():
+        assert f'id="plot-{anchor}"' in said
+    assert said.count('role="img"') == said.count("<figcaption>") == said.count('class="plot"')
+    assert 'aria-label=""' not in said
+    commands = ["llc train --preset tiny", "--set task.dim=2", "--num-tasks 1,4,inf", "--positions", "--draws 30"]
+    commands += ["llc pca", "--sequences 16", "llc stages", "--resamples 30", "llc behaviour", "llc report"]
+    for command in commands:
+        assert command in said
+    assert "Not in this report" not in said
+    assert "plateau &lt;over&gt; 4 chains" in said
+    assert not re.search(r'(src|href)="https?:', said), "the page must need no network"
+
+
+def test_its_sentences_are_those_of_the_numbers(full):
+    said = text_of(write_report(full).read_text())
+    verdicts = full.llc.verdict.values
+    assert f"{(verdicts == 'converged').sum()} of {verdicts.size} estimates of λ̂ are converged (1 drifting)." in said
+    share = 100 * float(full.pca.explained_variance_ratio[:2].sum())
+    assert f"Two joint components explain {share:.0f} %" in said
+    end = full.metrics.mean("position").sel(num_tasks=4, seed=0).isel(step=-1)
+    assert f"mean squared distance {float(min(end.distance_ridge_id, end.distance_dmmse_id)):.3g}" in said
+
+
+def test_its_commands_make_the_same_experiment(full, tmp_path):
+    """What the page says under `Make it again` parses, and gives the config that it was made with."""
+    from llc.report.commands import commands
+
+    train = commands(full)[0].split()
+    out = tmp_path / "again"
+    train[train.index("--out") + 1] = str(out)
+    result = CliRunner().invoke(main, [*train[1:], "--jobs", "1"])
+    assert result.exit_code == 0, result.output
+    assert llc.open(out).config == full.config
+    np.testing.assert_array_equal(llc.open(out).metrics.loss_ood, full.metrics.loss_ood)
+
+
+def test_what_is_missing_is_named(own):
+    result = CliRunner().invoke(main, ["report", str(own.path)])
+    assert result.exit_code == 0, result.output
+    said = text_of((own.path / "report.html").read_text())
+    assert "Not in this report" in said
+    assert "make it with: llc stages" in said
+    assert "make it with: llc behaviour" in said
+
+
+def test_bad_folders_are_one_sentence(tmp_path, own):
+    nowhere = CliRunner().invoke(main, ["report", str(tmp_path / "nowhere")])
+    assert nowhere.exit_code == 1
+    assert "does not exist" in nowhere.output
+    run = CliRunner().invoke(main, ["report", str(own.runs[0].path)])
+    assert run.exit_code == 2
+    assert "is a single run" in run.output
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+def opened(browser, path, **how):
+    """A page once its figures are drawn, and what the console said meanwhile."""
+    page = browser.new_page(**how)
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
+    page.goto(path.as_uri())
+    page.wait_for_function("document.body.dataset.drawn", timeout=60_000)
+    return page, said
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1200])
+def test_a_browser_shows_it_without_complaint(full, browser, width, scheme):
+    path = write_report(full)
+    page, said = opened(browser, path, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    assert said == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    plots = page.evaluate("[...document.querySelectorAll('.plot')].map(p => p.getBoundingClientRect().right)")
+    assert len(plots) > 12
+    assert max(plots) <= width
+    assert page.evaluate("document.querySelectorAll('.plot .main-svg').length") >= len(plots)
+    paper, ink = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, document.querySelector('.plot .xtick text').style.fill]"
+    )
+    brightness = [sum(json.loads(f"[{colour[colour.index('(') + 1 : -1]}]")[:3]) for colour in (paper, ink)]
+    assert (brightness[0] > brightness[1]) == (scheme == "light")
+    page.close()
+
+
+def test_its_tables_sort(full, browser):
+    """As numbers, M = ∞ last; then the other way round."""
+    page, _ = opened(browser, write_report(full), viewport={"width": 1200, "height": 800})
+    heads = page.locator("#table-runs + .scroll th button")
+    column = "[...document.querySelectorAll('#table-runs + .scroll tbody tr')].map(r => r.cells[{}].textContent)"
+    heads.nth(0).click()
+    assert page.evaluate(column.format(0)) == ["1", "4", "∞"]
+    heads.nth(0).click()
+    assert page.evaluate(column.format(0)) == ["∞", "4", "1"]
+    heads.nth(3).click()
+    losses = [float(loss) for loss in page.evaluate(column.format(3))]
+    assert losses == sorted(losses)
+    assert page.locator("#table-runs + .scroll th[aria-sort=ascending]").count() == 1
+    page.close()
