@@ -483,7 +483,7 @@ def show(folder: Path, verify: bool) -> None:
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--figure", "figures", multiple=True, help="Only this one: losses, llc, llc_by_diversity or pca.")
+@click.option("--figure", "figures", multiple=True, help="Only this one, such as losses, llc, pca or stages.")
 def plot(folder: Path, figures: tuple[str, ...]) -> None:
     """Draw the figures of an experiment into its folder.
 

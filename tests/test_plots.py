@@ -20,6 +20,8 @@ def test_every_figure_is_drawn_and_can_be_read(own):
     make_up(own)
     development.find_stages(own, resamples=20)
     development.tradeoff(own)
+    development.essential_dynamics(own)
+    development.shifted_behaviour(own, steps="0,60")
     written, missing = plots.save_figures(own)
     assert not missing
     assert [path.stem for path in written] == list(plots.FIGURES)
@@ -79,10 +81,11 @@ def test_smoothing_keeps_the_ends_and_straight_lines():
 def test_what_is_missing_is_said(own):
     (own.path / "llc.nc").unlink()
     written, missing = plots.save_figures(own)
-    assert set(missing) == {"llc", "llc_by_diversity", "loss_llc_plane", "stages", "tradeoff"}
+    of_llc = {"llc", "llc_by_diversity", "llc_at_critical", "loss_llc_plane", "stages", "tradeoff"}
+    assert set(missing) == of_llc | {"essential", "behaviour"}
     assert "llc estimate-llc" in missing["llc"]
     assert "llc stages" in missing["tradeoff"]
-    assert len(written) == len(plots.FIGURES) - 5
+    assert len(written) == len(plots.FIGURES) - 8
 
 
 def test_a_sweep_that_is_still_training_can_be_drawn(finished):

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 
 from llc import store
 from llc.errors import InvalidInput, StoreError, did_you_mean
-from llc.plots.behaviour import delta_plane, losses, losses_by_diversity
+from llc.plots.behaviour import delta_plane, losses, losses_by_diversity, shifted_losses
 from llc.plots.complexity import llc_by_diversity, llc_over_training, loss_llc_plane, stages, tradeoff
 from llc.plots.style import diversity_colours
-from llc.plots.trajectories import trajectories
+from llc.plots.trajectories import essential, trajectories
 from llc.plots.validation import calibration_heat, calibration_traces, validation
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
@@ -19,10 +19,13 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "delta_plane": (("metrics",), delta_plane),
     "llc": (("llc",), llc_over_training),
     "llc_by_diversity": (("llc",), llc_by_diversity),
+    "llc_at_critical": (("llc", "tradeoff"), llc_by_diversity),
     "loss_llc_plane": (("llc",), loss_llc_plane),
     "pca": (("pca",), trajectories),
     "stages": (("llc", "stages"), stages),
     "tradeoff": (("tradeoff",), tradeoff),
+    "essential": (("essential",), essential),
+    "behaviour": (("behaviour",), shifted_losses),
 }
 """Every figure of `llc plot`, with the datasets of an experiment that it is drawn from."""
 
@@ -32,6 +35,7 @@ __all__ = [
     "calibration_traces",
     "delta_plane",
     "diversity_colours",
+    "essential",
     "llc_by_diversity",
     "llc_over_training",
     "loss_llc_plane",
@@ -39,6 +43,7 @@ __all__ = [
     "losses_by_diversity",
     "save_figure",
     "save_figures",
+    "shifted_losses",
     "stages",
     "tradeoff",
     "trajectories",

@@ -62,8 +62,6 @@ def delta_plane(metrics: xr.Dataset) -> Figure:
         axes.scatter(end.distance_dmmse_id, end.distance_ridge_id, color=colour, s=45, edgecolors="white", zorder=4)
     axes.axline((0, 0), slope=1, color="grey", linestyle=":", linewidth=1)
     axes.set(
-        xscale="symlog",
-        yscale="symlog",
         xlabel="mean squared distance to dMMSE$_M$, in distribution",
         ylabel="mean squared distance to ridge",
         title="Nearer to dMMSE above the dotted line, to ridge below",
@@ -89,4 +87,25 @@ def losses_by_diversity(metrics: xr.Dataset) -> Figure:
         axes.set(xlabel="task diversity M", ylabel="mean squared error", title=title)
     handles, labels = right.get_legend_handles_labels()
     legend(figure, list(dict(zip(labels, handles, strict=True)).values()))
+    return figure
+
+
+def shifted_losses(found: xr.Dataset) -> Figure:
+    """Losses and ICL scores of each run's last checkpoint on inputs that training did not show."""
+    figure, (left, right) = new_figure(2, width=11.5, height=4.6)
+    colours = diversity_colours(found.num_tasks.values)
+    places = np.arange(found.sizes["shift"])
+    for run in each_run(found[["loss", "icl_score", "icl_score_se"]]):
+        known = run.dropna("step", subset=["icl_score"])
+        if not known.sizes["step"]:
+            continue
+        end, colour = known.isel(step=-1), colours[float(run.num_tasks)]
+        left.plot(places, end.loss.mean("position"), "o:", color=colour)
+        right.errorbar(places, end.icl_score, yerr=1.645 * end.icl_score_se, fmt="o:", color=colour, capsize=2.5)
+    right.axhline(0, color="black", linewidth=0.8)
+    left.set(yscale="log", ylabel="mean squared error", title="Loss at the last step")
+    right.set(ylabel="late minus early loss", title="ICL score, with 90 % intervals")
+    for axes in (left, right):
+        axes.set_xticks(places, [str(shift) for shift in found["shift"].values], rotation=35, ha="right")
+    explain_diversity(figure, right, colours, extra=[])
     return figure

@@ -14,6 +14,7 @@ from llc.plots.style import (
     explain_diversity,
     handle_like,
     legend,
+    marker,
     new_figure,
     step_axis,
     verdict_handle,
@@ -39,8 +40,11 @@ def llc_over_training(llc: xr.Dataset) -> Figure:
     return figure
 
 
-def llc_by_diversity(llc: xr.Dataset) -> Figure:
-    """λ̂ at the last estimated step against M, beside that of M = ∞ as a band."""
+def llc_by_diversity(llc: xr.Dataset, tradeoff: xr.Dataset | None = None) -> Figure:
+    """λ̂ at the last estimated step against M, beside that of M = ∞ as a band.
+
+    With a `tradeoff`, that near t_crit too, as stars, where an estimate there is `converged`.
+    """
     figure, (axes,) = new_figure(1, width=6.5, height=4.4)
     colours = diversity_colours(llc.num_tasks.values)
     last = llc.isel(step=-1)
@@ -55,6 +59,7 @@ def llc_by_diversity(llc: xr.Dataset) -> Figure:
             axes.axhline(float(run.llc), color=colour, linewidth=1.2, label="M = ∞")
             axes.axhspan(float(run.llc_low), float(run.llc_high), color=colour, alpha=0.1, linewidth=0)
             seen.add(str(run.verdict.item()))
+    stars = None if tradeoff is None else _near_critical_steps(axes, tradeoff, colours)
     if finite:
         axes.set_xscale("log", base=2)
         axes.set_xticks(finite, [f"{m:g}" for m in finite])
@@ -64,9 +69,20 @@ def llc_by_diversity(llc: xr.Dataset) -> Figure:
         ylabel="estimated local learning coefficient λ̂",
         title=f"Complexity at step {int(last.step):,}, with 90 % intervals",
     )
-    handles = [handle_like(axes, "M = ∞")] + [verdict_handle(verdict) for verdict in sorted(seen)]
+    handles = [handle_like(axes, "M = ∞"), stars, *(verdict_handle(verdict) for verdict in sorted(seen))]
     legend(figure, [handle for handle in handles if handle is not None])
     return figure
+
+
+def _near_critical_steps(axes: Axes, tradeoff: xr.Dataset, colours: dict):
+    """Stars a little right of M, so that they do not hide what stands there; returns their legend entry."""
+    for run in each_run(tradeoff):
+        if np.isfinite(run.llc_critical):
+            m, reach = float(run.num_tasks), float(run.llc_critical_high - run.llc_critical)
+            axes.errorbar(
+                1.12 * m, float(run.llc_critical), yerr=reach, color=colours[m], marker="*", markersize=10, capsize=2.5
+            )
+    return marker("*", "grey", "near t$_{crit}$", size=10, edge="grey")
 
 
 def _limit_to_minima(axes: Axes, llc: xr.Dataset) -> None:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llc.errors import StoreError
-from llc.plots.style import diversity_colours, each_run, explain_diversity, marker, new_figure, smooth
+from llc.plots.style import diversity_colours, each_run, explain_diversity, legend, marker, new_figure, smooth
 
 
 def trajectories(pca: xr.Dataset) -> Figure:
@@ -50,6 +50,40 @@ def trajectories(pca: xr.Dataset) -> Figure:
         extra += [marker("*", "white", "ridge", size=13), marker("D", "grey", "dMMSE$_M$", size=7, edge="black")]
     explain_diversity(figure, scree, colours, extra=extra)
     return figure
+
+
+def essential(found: xr.Dataset) -> Figure:
+    """Smoothed trajectories with the osculating circles' centres (the evolute) and the forms, a panel a run."""
+    runs = [run for run in each_run(found[["smoothed", "center", "curvature"]]) if run.curvature.notnull().any()]
+    columns = min(3, len(runs))
+    rows = -(-len(runs) // columns)
+    figure, panels = new_figure(len(runs), width=3.8 * columns + 1.6, height=3.4 * rows + 0.4, columns=columns)
+    colours = diversity_colours(found.num_tasks.values)
+    first, second = (int(axis) for axis in found.axis.values)
+    for axes, run in zip(panels, runs, strict=True):
+        known = run.isel(step=np.flatnonzero(run.curvature.notnull().values)).transpose("step", "axis")
+        colour = colours[float(run.num_tasks)]
+        x, y = known.smoothed.values.T
+        axes.plot(*known.center.values.T, ".", color="grey", markersize=4)
+        axes.plot(x, y, color=colour, linewidth=1.8)
+        here = (found.form_num_tasks == run.num_tasks) & (found.form_seed == run.seed)
+        for kind, shape in _FORMS.items():
+            at = found.form_position.values[np.flatnonzero((here & (found.form_kind == kind)).values)]
+            axes.scatter(at[:, 0], at[:, 1], marker=shape, s=40, facecolors="none" if shape == "o" else colour,
+                         edgecolors=colour if shape == "o" else None, zorder=4)  # fmt: skip
+        # Centres of nearly straight pieces lie far away.
+        for low, high, limits in ((x.min(), x.max(), axes.set_xlim), (y.min(), y.max(), axes.set_ylim)):
+            margin = 0.15 * (high - low) + 1e-9
+            limits(low - margin, high + margin)
+        m = "∞" if np.isinf(run.num_tasks) else f"{float(run.num_tasks):g}"
+        axes.set(xlabel=f"PC {first}", ylabel=f"PC {second}", title=f"M = {m}, seed {int(run.seed)}")
+    evolute = marker(".", "grey", "evolute", edge="grey")
+    legend(figure, [evolute, *(marker(shape, "none", kind) for kind, shape in _FORMS.items())])
+    return figure
+
+
+# Of forms by kind.
+_FORMS = {"vertex": "o", "cusp": "x"}
 
 
 def _scree(axes: Axes, pca: xr.Dataset) -> None:

@@ -95,7 +95,6 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
     metrics, table = experiment.metrics, development.summary_table(experiment)
     behaviour = _Section("behaviour", "Behaviour")
     behaviour.pictures = [figures.losses(metrics, "ood"), figures.losses(metrics, "id"), figures.delta_plane(metrics)]
-    behaviour.tables = [tables.runs(table)]
     summary = [("What runs do", words.behaviour(table, metrics))]
     complexity = _Section("complexity", "Complexity")
     llc, traded = result("llc"), result("tradeoff")
@@ -117,6 +116,7 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
         paths.pictures.append(figures.essential(essential))
     development_section = _Section("stages", "Stages")
     found = result("stages")
+    behaviour.tables = [tables.runs(table, found)]
     if found is not None and llc is not None:
         development_section.pictures = figures.stages(llc, found)
         development_section.tables = [tables.stages(development.stage_rows(found))]

@@ -27,8 +27,8 @@ class Table:
     note: str = ""
 
 
-def runs(summary: pd.DataFrame) -> Table:
-    """Where each run ended."""
+def runs(summary: pd.DataFrame, stages: xr.Dataset | None) -> Table:
+    """Where each run ended; t_crit with its interval where `stages` has one."""
     columns = ["M", "seed", "step", "OOD loss", "to ridge", "to dMMSE", "t_crit", "rise since", "λ̂", "verdict"]
     rows = [
         [
@@ -38,15 +38,27 @@ def runs(summary: pd.DataFrame) -> Table:
             number(row.loss_ood, ".3f"),
             number(row.distance_ridge, ".3f"),
             number(row.distance_dmmse, ".3f"),
-            number(row.t_crit, ",.0f"),
+            _critical(row, stages),
             with_error(row.rise_ood, row.rise_ood_se, ".3f"),
             with_error(row.llc, row.llc_se, ".1f"),
             Cell(row.verdict or "–", row.verdict),
         ]
         for row in _rows(summary)
     ]
-    note = "Distances are in distribution, mean squared; λ̂ is that of the last estimated step."
+    note = (
+        "Distances are in distribution, mean squared; λ̂ is that of the last estimated step. t_crit has the 90 % "
+        "interval that sampling of the test set leaves, where stages were found."
+    )
     return Table("runs", "Where runs ended", columns, rows, note)
+
+
+def _critical(row: Any, stages: xr.Dataset | None) -> Cell:
+    known = stages is not None and row.M in stages.num_tasks and row.seed in stages.seed
+    if stages is None or not known or np.isnan(row.t_crit):
+        return number(row.t_crit, ",.0f")
+    of_run = stages.sel(num_tasks=row.M, seed=row.seed)
+    low, high = float(of_run.step_critical_low), float(of_run.step_critical_high)
+    return Cell(f"{row.t_crit:,.0f} [{low:,.0f}, {high:,.0f}]", row.t_crit)
 
 
 def estimates(llc: xr.Dataset) -> Table:
