@@ -38,6 +38,7 @@ _PUBLIC = {
     "estimate_llc_over_training": "llc.complexity:estimate_llc_over_training",
     "joint_pca": "llc.development:joint_pca",
     "summary_table": "llc.development:summary_table",
+    "write_report": "llc.report:write_report",
     "LLCError": "llc.errors:LLCError",
 }
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from llc.complexity import estimate_llc, estimate_llc_over_training, learning_coefficient
     from llc.development import joint_pca, summary_table
     from llc.errors import LLCError
+    from llc.report import write_report
     from llc.store import Experiment, Run
     from llc.store import open_folder as open
     from llc.training import export_weights, import_weights, load_model, presets, train

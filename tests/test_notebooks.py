@@ -11,8 +11,8 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path, finished, monkeypatch):
-    monkeypatch.setenv("LLC_EXPERIMENT", str(finished.path))
+def test_notebook_runs(path, own, monkeypatch):
+    monkeypatch.setenv("LLC_EXPERIMENT", str(own.path))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
