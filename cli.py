@@ -202,6 +202,7 @@ def export(folder: Path, path: Path, step: int | None) -> None:
 @click.option("--max-rhat", type=float, default=None, help="R-hat above which chains disagree.  [default: 1.05]")
 @click.option("--loss", default="mse", show_default=True, help="mse or nll.")
 @click.option("--precision", default="float32", show_default=True, help="float32, tf32 or bf16; its part is taken off.")
+@click.option("--compile", is_flag=True, default=None, help="Compile gradients first: for long studies.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
 @click.option("--settings", "file", type=click.Path(path_type=Path), default=None, help="File of llc calibrate.")

@@ -145,6 +145,7 @@ def _target(point: Point, config: SamplingConfig, full_batch: bool, device: torc
         batch_size=choose_batch_size(config, num_samples, full_batch),
         control_variates=config.control_variates,
         parameters=config.parameters,
+        compile=bool(config.compile),
         precision=config.precision,
         device=device,
     )

@@ -36,6 +36,7 @@ class SamplingConfig(Config):
         step_size: h or ε; None for a choice that follows the curvature.
         full_loss_every: look at the whole dataset's loss at every k-th draw; None for a few looks.
         precision: of matrix products, `float32`, `tf32` or `bf16`; what that adds to λ̂ is measured and taken off.
+        compile: compile the gradient first, which takes half a minute and makes it faster; None for no.
         max_rhat: R̂ and nested R̂ above which chains disagree; None for 1.05. Asking for one takes two chains.
     """
 
@@ -52,6 +53,7 @@ class SamplingConfig(Config):
     step_size: float | None = Field(None, gt=0)
     full_loss_every: int | None = Field(None, ge=1)
     precision: Precision = "float32"
+    compile: bool | None = None
     max_rhat: float | None = Field(None, gt=1)
 
     @model_validator(mode="after")

@@ -5,11 +5,12 @@ from functools import cached_property
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
 
 from llc import devices
 from llc.devices import Precision, autocast, matmul_precision
+from llc.objective import Objective
 from llc.sampling.target import Evaluation, Minibatch, Target, double, mean_over_positions
 
 # How far losses and gradients of one graph may be from those computed one by one, relative to their size, …
@@ -139,7 +140,7 @@ class Graph:
         self.rows_at_once, self.precision, self._batch_size = rows_at_once, first.precision, first.batch_size
         self._positions = first.positions or 1
         self._device = first.device
-        self._objective = _Objective(first.model, first.loss)
+        self._objective = Objective(first.model, first.loss)
         self._shapes = {f"model.{name}": parameter.shape for name, parameter in first.moving.items()}
         parts = zip(*(target.data for target in several if isinstance(target.data, tuple)), strict=True)
         self._data = [torch.stack(part).to(self._device) for part in parts]
@@ -204,18 +205,6 @@ class Graph:
         parts = position.split([shape.numel() for shape in self._shapes.values()])
         moving = {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
         return functional_call(self._objective, {**still, **moving}, (batch,))
-
-
-class _Objective(nn.Module):
-    """A loss of a model, as a module that `functional_call` can give other weights."""
-
-    def __init__(self, model: nn.Module, loss) -> None:
-        super().__init__()
-        self.model = model
-        self._loss = loss
-
-    def forward(self, batch):
-        return self._loss(self.model, batch)
 
 
 def graph_where_it_pays(targets: Sequence[Target], chains: int) -> Graph | None:

@@ -16,6 +16,7 @@ from llc.devices import Precision
 from llc.errors import InvalidInput, did_you_mean
 from llc.heap import keep_freed_memory
 from llc.pieces import piece_size
+from llc.sampling import compiled
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """`loss(model, batch) -> per-sample losses (B,)`, or (B, K): one a position, of which the mean is sampled."""
@@ -81,6 +82,7 @@ class Target:
             where chains stay near w*, and adds some where they go far. Keeps n/B gradients at w*.
         parameters: shell-style patterns of the names of the parameters that move (`blocks.0.*`); the others stay at
             w*, for the refined LLC (Wang et al. 2024, arXiv 2410.02984). None for all that require a gradient.
+        compile: compile the gradient for this machine: half a minute once, then faster (see `llc.sampling.compiled`).
         precision: of matrix products in the model, see `llc.devices`; positions, noise and sums are not touched by it.
             What it adds to loss differences is seen by `rounding`.
         device: where the copy lives; None for where the model is.
@@ -107,6 +109,7 @@ class Target:
         batch_size: int,
         control_variates: bool = False,
         parameters: Sequence[str] | None = None,
+        compile: bool = False,
         precision: Precision = "float32",
         device: torch.device | None = None,
     ) -> None:
@@ -124,6 +127,9 @@ class Target:
         self.nbeta, self.gamma, self.batch_size = float(nbeta), float(gamma), batch_size
         self.loss = loss
         self.precision: Precision = precision
+        self._compile, self._compiles_for = compile, precision
+        self._compiled: compiled.Gradient | None = None
+        self._still: dict[str, Tensor] = {}
         self.model = copy.deepcopy(model).eval().to(device)
         self.moving = moving_parameters(self.model, parameters)
         self._parameters = list(self.moving.values())
@@ -257,6 +263,40 @@ class Target:
         return torch.cat(every), gradient
 
     def _piece_gradient(self, indices: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        if self._compile and self.precision == self._compiles_for:
+            return self._compiled_piece(indices, scale)
+        return self._piece_step_by_step(indices, scale)
+
+    def _compiled_piece(self, indices: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """By the compiled function, which has to give what it gives step by step the first time that it is used."""
+        weight = torch.tensor(scale / (self.positions or 1), dtype=self._position.dtype, device=self.device)
+        arguments = (self._position.clone(), self._still, self._batch(indices), weight)
+        if self._compiled is None:
+            expected = self._piece_step_by_step(indices, scale)
+            moving = {id(parameter) for parameter in self._parameters}
+            named = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+            self._still = {f"model.{name}": value.detach() for name, value in named.items() if id(value) not in moving}
+            key = self._compiled_for()
+            for _ in range(2):
+                self._compiled = compiled.compiled_gradient(self.model, self.loss, self.moving, self.precision, key=key)
+                gradient, losses = compiled.call(self._compiled, arguments[0], self._still, *arguments[2:])
+                if compiled.same((gradient, double(losses)), (expected[1], expected[0])):
+                    return double(losses), gradient
+                compiled.forget(key)  # it was compiled for another model of these shapes
+            raise InvalidInput(
+                "compile = True given, but the compiled gradient of this model and loss differs from the one that is "
+                "computed step by step; leave it out"
+            )
+        gradient, losses = compiled.call(self._compiled, *arguments)
+        return double(losses), gradient
+
+    def _compiled_for(self) -> tuple:
+        """What targets that share a compiled function have in common."""
+        named = [*self.model.named_parameters(), *self.model.named_buffers()]
+        shapes = tuple((name, tensor.shape, tensor.dtype) for name, tensor in named)
+        return type(self.model), self.loss, shapes, tuple(self.moving), self.precision, str(self.device)
+
+    def _piece_step_by_step(self, indices: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
             losses = self._batch_losses(indices)
             if not losses.requires_grad:

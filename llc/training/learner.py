@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from llc import behaviour, devices, models
+from llc.objective import Objective
 from llc.pieces import piece_size
 from llc.training.config import RunConfig
 from llc.training.recorder import State
@@ -108,7 +109,7 @@ class Stack:
         self._configs = list(configs)
         shared = configs[0]
         self._template = models.build(shared.model, shared.task).to(device)
-        self._objective = _Objective(self._template)
+        self._objective = Objective(self._template, behaviour.sequence_losses)
         weights, moments = [], []
         for config, state in zip(configs, states, strict=True):
             solo = Solo([config], [state], device)
@@ -159,18 +160,7 @@ class Stack:
 
     def _loss(self, parameters: dict[str, Tensor], xs: Tensor, ys: Tensor) -> Tensor:
         named = {f"model.{name}": value for name, value in parameters.items()}
-        return functional_call(self._objective, named, (xs, ys))
-
-
-class _Objective(nn.Module):
-    """The training loss of a model, as a module that `functional_call` can give other weights."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, xs: Tensor, ys: Tensor) -> Tensor:
-        return behaviour.sequence_losses(self.model, (xs, ys)).mean()
+        return functional_call(self._objective, named, ((xs, ys),)).mean()
 
 
 def can_stack(config: RunConfig) -> bool:

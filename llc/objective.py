@@ -1,0 +1,19 @@
+"""A loss of a model as one module, so that `functional_call` can give it other weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Objective(nn.Module):
+    """`forward(batch)` is `loss(model, batch)`; parameters are those of `model`, named `model.…`."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Any], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = loss
+
+    def forward(self, batch: Any) -> Tensor:
+        """Losses of a batch."""
+        return self._loss(self.model, batch)
