@@ -7,12 +7,16 @@ from llc.training.plan import Plan, count_parameters, disk_needed, update_flops
 
 
 def test_flops_of_an_update_are_those_of_its_matrix_products():
-    """2·(inputs)·(outputs) a token forwards, twice that backwards; the embedding needs no gradient of its input."""
+    """2·(inputs)·(outputs) a token forwards, twice that backwards; the embedding needs no gradient of its input.
+
+    The last block, here the only one, is computed at the tokens of x; all tokens have keys and values for them.
+    """
     run = small_config().runs()[0]
     batch, tokens, width, mlp, readouts, dim = run.training.batch_size, 6, 8, 8, 3, 2
-    block = 3 * width * width + width * width + 2 * width * mlp
-    attention = 2 * tokens * width  # q·k and the mixing of v, for each token
-    forward = 2 * batch * (tokens * (block + attention) + readouts * width * (dim + 1))
+    asking = (
+        width * width + 2 * tokens * width + width * width + 2 * width * mlp
+    )  # q; q·k and mixing v; projection; MLP
+    forward = 2 * batch * (tokens * 2 * width * width + readouts * (asking + width * (dim + 1)))
     embedding = 2 * batch * tokens * (dim + 1) * width
     assert update_flops(run) == 3 * forward + 2 * embedding
 

@@ -20,9 +20,9 @@ def question(config: dict) -> str:
         f"{task['noise_variance']:g}), whose task vectors come from a set of M: M ∈ {{{diversities}}}, "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'} each, {training['steps']:,} steps of batch "
         f"{training['batch_size']}. Two ideal predictors frame what they can learn: ridge regression, which fits any "
-        "task and knows none, and dMMSE_M, which knows the M training tasks by heart. For small M the second is better "
-        "on the training distribution and more complex; a run that is like ridge for a while and then leaves it shows "
-        "a tradeoff of loss and complexity."
+        "task and knows none, and dMMSE_M, which knows the M training tasks by heart. On the training distribution the "
+        "second is better, and the more tasks it knows, the more complex it is; a run that is like ridge for a while "
+        "and then leaves it shows a tradeoff of loss and complexity."
     )
 
 
