@@ -360,6 +360,7 @@ def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | Non
       llc stages runs/tiny --latex stages.tex
     """
     from llc import development, store
+    from llc.errors import LLCError
 
     experiment = _experiment(folder)
     with _progress("checkpoints") as report:
@@ -377,10 +378,11 @@ def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | Non
         traded = development.tradeoff(experiment, seed=seed, report=report)
     click.echo("\n" + development.format_tradeoff(traded))
     if (experiment.path / "pca.nc").exists():
-        forms = development.form_rows(development.essential_dynamics(experiment))
-        click.echo(
-            f"\n{len(forms)} forms of the trajectories (vertices and cusps) in {experiment.path / 'essential.nc'}"
-        )
+        try:
+            number = len(development.form_rows(development.essential_dynamics(experiment)))
+            click.echo(f"\n{number} forms of the trajectories (vertices, cusps) in {experiment.path / 'essential.nc'}")
+        except LLCError as error:  # a pca.nc that serves other ends; what came before stands
+            click.echo(f"\nNo forms of the trajectories: {error}")
     _next(f"llc report {experiment.path}")
 
 

@@ -64,6 +64,54 @@ def test_models_of_one_kind_share_it_and_others_do_not(quick):
     assert len(quick) == 2
 
 
+class Scaled(nn.Module):
+    """Differs from others of its shapes in a constant."""
+
+    def __init__(self, constant: float) -> None:
+        super().__init__()
+        self.inner, self.constant = net(nn.Tanh()), constant
+
+    def forward(self, xs):
+        return self.constant * self.inner(xs)
+
+
+def test_a_small_difference_is_noticed_too(quick):
+    gradients_agree(Scaled(1.0))
+    gradients_agree(Scaled(1.0005))
+    assert len(quick) == 2
+
+
+def test_a_loss_that_is_zero_at_the_start_and_has_no_hash(quick):
+    """The data are what the model says of them."""
+
+    class Squared:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, model, batch):
+            return loss(model, batch)
+
+    model = net(nn.Tanh())
+    data = (DATA[0], model(DATA[0]).squeeze(-1).detach())
+    target = Target(model, Squared(), data, **HOW, compile=True)
+    losses, gradient = target.losses_and_gradient(target.center, next(target.minibatches(torch.Generator())))
+    assert float(losses.max()) < 1e-12
+    assert float(gradient.norm()) < 1e-5
+
+
+def test_many_kinds_stay_compiled(quick, recwarn):
+    """PyTorch by itself goes back to running step by step after eight."""
+    compiled_frames = torch._dynamo.utils.counters["frames"]["ok"]
+    for power in range(10):
+
+        def of_power(model, batch, power=power):
+            return (model(batch[0]).squeeze(-1) - batch[1]).abs() ** (1 + power / 10)
+
+        target = Target(net(nn.Tanh()), of_power, DATA, **HOW, compile=True)
+        target.losses_and_gradient(target.center, next(target.minibatches(torch.Generator())))
+    assert torch._dynamo.utils.counters["frames"]["ok"] - compiled_frames >= 10
+    assert not [one for one in recwarn if "recompile_limit" in str(one.message)]
+
+
 def test_whole_estimates_agree(quick):
     """Chains follow the same path but for rounding."""
     model = net(nn.Tanh())

@@ -92,6 +92,58 @@ def test_what_is_missing_is_named(own):
     assert "make it with: llc behaviour" in said
 
 
+def test_results_that_are_older_than_what_they_are_made_of_are_left_out(own):
+    real = own.llc.load()
+    make_up(own)
+    stages = development.find_stages(own, resamples=20).assign_attrs(created="2020-01-01T00:00:00+00:00")
+    stages.to_netcdf(own.path / "stages.nc")
+    llc.store.write_dataset(own.path / "llc.nc", real.drop_attrs(deep=False), {})
+    said = text_of(write_report(own).read_text())
+    assert "stages.nc is older than llc.nc; make it again with: llc stages" in said
+    assert 'id="stages"' not in said
+
+
+def test_diverged_estimates_are_counted_and_listed(own):
+    made = own.llc.load()
+    for name in ("llc", "llc_low", "llc_high", "llc_se"):
+        made[name].loc[{"num_tasks": 4.0, "step": 60}] = np.nan
+    made["verdict"] = made.verdict.astype(object)
+    made["verdict"].loc[{"num_tasks": 4.0, "step": 60}] = "diverged"
+    llc.store.write_dataset(own.path / "llc.nc", made.drop_attrs(deep=False), {})
+    said = text_of(write_report(own).read_text())
+    assert re.search(r"\d of 9 estimates of λ̂ are converged \(.*1 diverged", said)
+    assert 'class="short">diverged</td>' in said
+
+
+def test_other_features_are_called_by_their_name(own):
+    llc.joint_pca(own, features="weights")
+    said = text_of(write_report(own).read_text())
+    assert "Joint trajectories in the space of weights" in said
+    assert "The star (ridge)" not in said
+    llc.joint_pca(own, 1)
+    assert "trajectories take two components" in text_of(write_report(own).read_text())
+
+
+def test_options_come_back_in_the_commands(own):
+    from llc.report.commands import commands
+
+    development.shifted_behaviour(own, steps="0,60", scales=[3.0], noises=[2.0], num_tasks=[2, np.inf], sequences=20)
+    development.readouts(own, steps="60", hessian=False)
+    llc.joint_pca(own, 2, sequences=16, fit_num_tasks=[4])
+    found = "\n".join(commands(own))
+    assert "--steps 0,60 --scales 3.0 --noises 2.0 --num-tasks 2,inf --sequences 20 --icl-positions 1,3" in found
+    assert "llc readouts" in found
+    assert "--steps 60 --no-hessian" in found
+    assert "--fit-num-tasks 4" in found
+
+
+def test_a_sweep_whose_last_run_has_not_begun(own):
+    (own.path / "metrics.nc").unlink()
+    (own.run(4).path / "metrics.nc").unlink()
+    said = text_of(write_report(own).read_text())
+    assert "M = 4" not in re.search(r"What runs do(.*?)</ul>", said, re.DOTALL)[1]
+
+
 def test_bad_folders_are_one_sentence(tmp_path, own):
     nowhere = CliRunner().invoke(main, ["report", str(tmp_path / "nowhere")])
     assert nowhere.exit_code == 1

@@ -61,7 +61,9 @@ def shifts(
     for m in num_tasks:
         if m != math.inf and not (m >= 1 and m == int(m)):
             raise InvalidInput(f"M' = {m} given, expected a whole number from 1 up, or inf")
-        found.append(Shift(f"M' = {m:g}", num_tasks=None if m == math.inf else int(m)))
+        found.append(
+            Shift("M' = inf" if m == math.inf else f"M' = {m:.0f}", num_tasks=None if m == math.inf else int(m))
+        )
     return found
 
 
@@ -109,13 +111,22 @@ def shifted_behaviour(
                 rows.append([_row(model, test, first, last) for test in sets])
                 done += 1
             parts.append(_label(run, of_run.task, chosen[run.name], chosen_shifts, rows))
-        settings = {"steps": chosen, "shifts": [shift.name for shift in chosen_shifts], "icl_positions": [first, last]}
+        settings = {
+            "steps": chosen,
+            "scales": list(scales),
+            "noises": list(noises),
+            "num_tasks": ["inf" if m == math.inf else int(m) for m in num_tasks],
+            "sequences": sequences,
+            "icl_positions": [first, last],
+        }
         return store.write_dataset(
             experiment.path / "behaviour.nc", store.merge(parts), {**experiment.config, "shifts": settings}
         )
 
 
 def _icl_positions(given: tuple[int, int] | None, num_examples: int) -> tuple[int, int]:
+    if num_examples < 2:
+        raise InvalidInput("ICL scores compare positions: sequences of K = 1 given, expected K >= 2")
     first, last = given or (max(1, num_examples // 2), num_examples)
     if not 1 <= first < last <= num_examples:
         raise InvalidInput(f"icl_positions = {first}, {last} given, expected 1 <= k1 < k2 <= K = {num_examples}")

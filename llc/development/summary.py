@@ -25,6 +25,8 @@ def summary_table(experiment: store.Experiment) -> pd.DataFrame:
         if run.num_tasks not in metrics.num_tasks or run.seed not in metrics.seed:
             continue
         of_run = metrics.sel(place).dropna("step", subset=["loss_id"])
+        if not of_run.sizes["step"]:  # it has not begun
+            continue
         end = of_run.isel(step=-1)
         row = {
             "M": run.num_tasks,

@@ -91,7 +91,7 @@ def losses_by_diversity(metrics: xr.Dataset) -> Figure:
 
 
 def shifted_losses(found: xr.Dataset) -> Figure:
-    """Losses and ICL scores of each run's last checkpoint on inputs that training did not show."""
+    """Losses and ICL scores on inputs that training did not show, of each run's last checkpoint that was evaluated."""
     figure, (left, right) = new_figure(2, width=11.5, height=4.6)
     colours = diversity_colours(found.num_tasks.values)
     places = np.arange(found.sizes["shift"])
@@ -103,7 +103,7 @@ def shifted_losses(found: xr.Dataset) -> Figure:
         left.plot(places, end.loss.mean("position"), "o:", color=colour)
         right.errorbar(places, end.icl_score, yerr=1.645 * end.icl_score_se, fmt="o:", color=colour, capsize=2.5)
     right.axhline(0, color="black", linewidth=0.8)
-    left.set(yscale="log", ylabel="mean squared error", title="Loss at the last step")
+    left.set(yscale="log", ylabel="mean squared error", title="Loss at the last evaluated step")
     right.set(ylabel="late minus early loss", title="ICL score, with 90 % intervals")
     for axes in (left, right):
         axes.set_xticks(places, [str(shift) for shift in found["shift"].values], rotation=35, ha="right")

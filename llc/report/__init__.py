@@ -14,6 +14,7 @@ import numpy as np
 from llc import development, store
 from llc.errors import StoreError
 from llc.parallel import Report, quiet
+from llc.report.made import settings_of
 
 __all__ = ["write_report"]
 
@@ -68,10 +69,10 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, repo
         settings=_settings(experiment),
         commands=commands(experiment),
         missing=missing,
-        made=_made(experiment),
+        made=_origin(experiment),
         plotly=jinja2.utils.markupsafe.Markup(get_plotlyjs()),
-        # In a script, "</" would end it.
-        figures=jinja2.utils.markupsafe.Markup(json.dumps(figures, allow_nan=False).replace("</", "<\\/")),
+        # Nothing in a string may look like an end of the script.
+        figures=jinja2.utils.markupsafe.Markup(json.dumps(figures, allow_nan=False).replace("<", "\\u003c")),
     )
     path = path or experiment.path / "report.html"
     store.write_text(path, page)
@@ -87,10 +88,15 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
 
     def result(name: str) -> Any:
         try:
-            return getattr(experiment, name)
+            found = getattr(experiment, name)
         except StoreError as error:
             missing.append(str(error))
             return None
+        source = _MADE_FROM.get(name)
+        if source and (experiment.path / f"{source}.nc").exists() and _made(found) < _made(getattr(experiment, source)):
+            missing.append(f"{name}.nc is older than {source}.nc; make it again with: llc stages {experiment.path}")
+            return None
+        return found
 
     metrics, table = experiment.metrics, development.summary_table(experiment)
     behaviour = _Section("behaviour", "Behaviour")
@@ -108,7 +114,9 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
         summary.append(("How complex they are", words.complexity(llc)))
     paths = _Section("trajectories", "Trajectories")
     pca = result("pca")
-    if pca is not None and pca.sizes["component"] > 1:
+    if pca is not None and pca.sizes["component"] == 1:
+        missing.append(f"trajectories take two components; make them with: llc pca {experiment.path} --components 2")
+    elif pca is not None:
         paths.pictures = [figures.trajectories(pca), figures.scree(pca)]
         summary.append(("Where they go", words.trajectories(pca)))
     essential = result("essential")
@@ -136,6 +144,15 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
     return kept, [(heading, said) for heading, said in summary if said], missing
 
 
+# Results that are made from others, and say nothing once those have changed.
+_MADE_FROM = {"stages": "llc", "tradeoff": "llc", "essential": "pca"}
+
+
+def _made(result: Any) -> str:
+    """When a result was made, as text that sorts by time."""
+    return str(result.attrs.get("created", ""))
+
+
 def _drawn(data: Any, draw: Callable[[Any], list]) -> list:
     return [] if data is None else draw(data)
 
@@ -143,15 +160,27 @@ def _drawn(data: Any, draw: Callable[[Any], list]) -> list:
 def _question(experiment: store.Experiment) -> str:
     from llc.report import words
 
-    return words.question(experiment.config)
+    return words.question(experiment.config, experiment.provenance.get("imported_from"))
+
+
+# Results, and what their settings are called in what they say of themselves.
+_SETTINGS = {
+    "llc": "llc",
+    "pca": "pca",
+    "stages": "stages",
+    "tradeoff": "tradeoff",
+    "essential": "essential",
+    "behaviour": "shifts",
+    "readouts": "readouts",
+}
 
 
 def _settings(experiment: store.Experiment) -> list[tuple[str, list[tuple[str, str]]]]:
     """Every setting by name, of training and of each result."""
     config = {key: value for key, value in experiment.config.items() if isinstance(value, dict)}
-    for name in ("llc", "pca", "stages"):
+    for name, part in _SETTINGS.items():
         if (experiment.path / f"{name}.nc").exists():
-            config[name] = json.loads(getattr(experiment, name).attrs["config"]).get(name, {})
+            config[f"{name}.nc"] = settings_of(getattr(experiment, name), part)
     return [
         (heading, [(name, _said(value)) for name, value in settings.items() if value is not None])
         for heading, settings in config.items()
@@ -161,14 +190,17 @@ def _settings(experiment: store.Experiment) -> list[tuple[str, list[tuple[str, s
 def _said(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict):  # steps of each run
+        return "; ".join(f"{name}: {_said(part)}" for name, part in value.items())
     return ", ".join(map(_said, value)) if isinstance(value, list) else str(value)
 
 
-def _made(experiment: store.Experiment) -> str:
+def _origin(experiment: store.Experiment) -> str:
     made = experiment.provenance
     checkpoints = int(np.sum([len(run.recorded_steps) for run in experiment.runs]))
     return (
         f"Made by local-learning-coefficient {store.library_version()} from {len(experiment.runs)} runs with "
-        f"{checkpoints} checkpoints, trained with torch {made.get('torch', '?')} on "
+        f"{checkpoints} checkpoints, {'imported' if 'imported_from' in made else 'trained'} with torch "
+        f"{made.get('torch', '?')} on "
         f"{made.get('created', 'an unknown day')}."
     )

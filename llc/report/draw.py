@@ -56,7 +56,7 @@ def _css(colour: tuple) -> str:
 
 def label(num_tasks: float, seed: int | None = None, *, several: bool = False) -> str:
     """`M = 4`, and the seed where a sweep has several."""
-    name = "M = ∞" if np.isinf(num_tasks) else f"M = {num_tasks:g}"
+    name = "M = ∞" if np.isinf(num_tasks) else f"M = {num_tasks:.0f}"
     return f"{name}, seed {seed}" if several else name
 
 

@@ -17,6 +17,7 @@ from llc.report.draw import (
     step_axis,
     verdict_key,
 )
+from llc.report.made import features_of, fitted_of
 
 _GREY = "rgb(128, 128, 128)"
 _STAGES = {"A": "rgb(214, 84, 90)", "B": "rgb(76, 120, 200)", "flat": _GREY, "loss rises": "rgb(235, 150, 60)"}
@@ -50,9 +51,9 @@ def losses(metrics: xr.Dataset, test_set: str) -> Picture:
     if test_set == "ood":
         level(made, ridge, "ridge", _GREY, "dash")
         caption = (
-            "Loss on fresh tasks, which no run with finite M saw. A dot marks its smallest value, t_crit. A curve that "
-            "climbs after its dot is transient: the model found a solution that generalises, and left it. The dashed "
-            "line is ridge regression, the best that can be done here."
+            "Loss on fresh tasks, which no run with finite M saw. A dot marks its smallest value, t_crit. The dashed "
+            "line is ridge regression, the best that can be done here. A curve that comes some way towards it and then "
+            "clearly climbs is transient: the model found a solution that generalises, and left it."
         )
     else:
         caption = "Loss on fresh sequences of the tasks that each run was trained on, q_M. Lower is better."
@@ -136,7 +137,7 @@ def llc_by_diversity(llc: xr.Dataset, tradeoff: xr.Dataset | None) -> Picture:
     """λ̂ at the end of training, and near t_crit where there is one, against M, beside that of M = ∞."""
     made = figure(x="task diversity M (log scale)", y="estimated LLC, λ̂")
     finite = [m for m in llc.num_tasks.values if np.isfinite(m)]
-    made.update_xaxes(type="log", tickvals=finite, ticktext=[f"{m:g}" for m in finite])
+    made.update_xaxes(type="log", tickvals=finite, ticktext=[f"{m:.0f}" for m in finite])
     seen: set[str] = set()
     said = []
     ends = []
@@ -258,7 +259,17 @@ def trajectories(pca: xr.Dataset) -> Picture:
             customdata=score.step.values,
             hovertemplate=f"{name}<br>step %{{customdata:,}}<br>(%{{x:.3g}}, %{{y:.3g}})<extra></extra>",
         )
+    runs, fitted = len(made.data), fitted_of(pca)
+    who = "all of them together" if fitted is None else f"the fitted runs (M of {', '.join(fitted)})"
+    caption = (
+        f"Every checkpoint of every run, by its {features_of(pca)}, in the plane of the two directions in which {who} "
+        "vary most. Large dots are ends."
+    )
     if "score_ridge" in pca:
+        caption += (
+            " The star (ridge) and the diamonds (dMMSE_M, in the colour of M) are projected into that plane and had no "
+            "part in finding it."
+        )
         for m in pca.num_tasks.values[np.isfinite(pca.num_tasks.values)]:
             point = pca.score_dmmse.sel(num_tasks=m).values
             _reference(made, point, f"dMMSE, {label(m)}", palette[float(m)], "diamond")
@@ -267,12 +278,10 @@ def trajectories(pca: xr.Dataset) -> Picture:
                                                                                      "color": _GREY})  # fmt: skip
     return Picture(
         "pca",
-        "Joint trajectories in prediction space",
+        f"Joint trajectories in the space of {features_of(pca)}",
         made,
-        "Every checkpoint of every run, by what it predicts on the same sequences, in the plane of the two directions "
-        "in which all of them together vary most. Large dots are ends. The star (ridge) and the diamonds (dMMSE_M, in "
-        "the colour of M) are projected into that plane and had no part in finding it.",
-        f"Trajectories of {len(each_run(pca[['score']]))} runs in the plane of two principal components that explain "
+        caption,
+        f"Trajectories of {runs} runs in the plane of two principal components that explain "
         f"{shares[:2].sum():.0f} % of the variance.",
     )
 
@@ -330,9 +339,9 @@ def stages(llc: xr.Dataset, found: xr.Dataset) -> list[Picture]:
         of_run = found.sel(num_tasks=m, seed=seed)
         rows = [of_run.isel(stage=i) for i in range(found.sizes.get("stage", 0))]
         rows = [row for row in rows if np.isfinite(row.start)]
-        if not rows:
-            continue
         known = run.isel(step=np.flatnonzero(run.llc.notnull().values))
+        if not rows or not known.sizes["step"]:
+            continue
         name = label(m, seed, several=several)
         made = figure(x="", y="λ̂", height=300)
         step_axis(made, known.step.values)
@@ -341,15 +350,14 @@ def stages(llc: xr.Dataset, found: xr.Dataset) -> list[Picture]:
         for row in rows:
             kind = str(row.type.item())
             kinds.append(kind)
-            ends = places(np.array([float(row.start), float(row.end)]))
+            ends = places(np.round([float(row.start), float(row.end)]))
             made.add_vrect(x0=ends[0], x1=ends[1], fillcolor=_STAGES[kind], opacity=0.16, line_width=0)
             middle = float(np.log10(ends).mean())  # annotations of a logarithmic axis want logarithms
             made.add_annotation(x=middle, y=1, yref="paper", yanchor="top", text=f"<b>{kind}</b>", showarrow=False)
             if np.isfinite(row.end_low):
-                made.add_vrect(
-                    x0=float(row.end_low), x1=float(row.end_high), fillcolor=_GREY, opacity=0.25, line_width=0
-                )
-                made.add_vline(x=float(row.end), line={"width": 1, "color": _GREY})
+                low, end, high = places(np.round([float(row.end_low), float(row.end), float(row.end_high)]))
+                made.add_vrect(x0=low, x1=high, fillcolor=_GREY, opacity=0.25, line_width=0)
+                made.add_vline(x=end, line={"width": 1, "color": _GREY})
         verdict_key(made, set(map(str, known.verdict.values)))
         pictures.append(
             Picture(
@@ -438,7 +446,7 @@ def turns(found: xr.Dataset) -> Picture | None:
 
 def shifts(found: xr.Dataset) -> Picture:
     """Loss at the last step on every kind of input."""
-    made = figure(x="", y="mean squared error at the last step")
+    made = figure(x="", y="mean squared error")
     palette, several = colours(found.num_tasks.values), found.sizes["seed"] > 1
     for m, seed, run in each_run(found):
         known = run.dropna("step", subset=["icl_score"])
@@ -461,9 +469,9 @@ def shifts(found: xr.Dataset) -> Picture:
         "shifts",
         "On inputs that training did not show",
         made,
-        "Each run's last checkpoint on its own inputs (q_M) and on shifted ones. A model that learned ridge carries "
-        "over to fresh tasks (M' = inf); one that learned dMMSE_M does not. Neither has reason to know other "
-        "scales or noise.",
+        "The last checkpoint of each run that was evaluated, on its own inputs (q_M) and on shifted ones. A model that "
+        "learned ridge carries over to fresh tasks (M' = ∞); one that learned dMMSE_M does not. Neither has reason to "
+        "know other scales or noise.",
         f"Losses on {found.sizes['shift']} kinds of input.",
     )
 
@@ -492,8 +500,11 @@ def readouts(found: xr.Dataset) -> list[Picture]:
         for m, seed, run in each_run(found[[name]]):
             values = run[name]
             rest = [dim for dim in values.dims if dim != "step"]
-            values = ((values**2).sum(rest) ** 0.5 if name == "weight_norm_block" else values.mean(rest)).dropna("step")
-            values = values.where(values > 0, drop=True) if name == "hessian_trace" else values
+            norms = name == "weight_norm_block"
+            values = (values**2).sum(rest, skipna=False) ** 0.5 if norms else values.mean(rest)
+            values = values.where(values > 0 if name == "hessian_trace" else values.notnull(), drop=True)
+            if not values.size:
+                continue
             curve(
                 made, values.step.values, values.values, name=label(m, seed, several=several), colour=palette[m], said=y
             )
@@ -510,6 +521,8 @@ def essential(found: xr.Dataset) -> Picture:
     palette, several = colours(found.num_tasks.values), found.sizes["seed"] > 1
     for m, seed, run in each_run(found[["smoothed", "curvature"]]):
         known = run.dropna("step", how="all", subset=["curvature"])
+        if not known.sizes["step"]:
+            continue
         points = known.smoothed.transpose("step", "axis").values
         name = label(m, seed, several=several)
         made.add_scatter(
@@ -521,6 +534,7 @@ def essential(found: xr.Dataset) -> Picture:
             customdata=known.step.values,
             hovertemplate=f"{name}<br>step %{{customdata:,}}<extra></extra>",
         )
+    runs = len(made.data)
     for kind, symbol in (("vertex", "circle-open"), ("cusp", "x-thin-open")):
         at = found.isel(form=np.flatnonzero((found.form_kind == kind).values))
         if at.sizes["form"]:
@@ -540,7 +554,7 @@ def essential(found: xr.Dataset) -> Picture:
         "The same trajectories, smoothed with a kernel that widens over training. Circles are vertices, where a run "
         "turns sharpest and its evolute has a cusp; crosses are cusps of the run itself (Hoogland et al. 2024). They "
         "are where development changes its direction.",
-        f"{found.sizes['form']} forms on the trajectories of {found.sizes['num_tasks'] * found.sizes['seed']} runs.",
+        f"{found.sizes['form']} forms on the trajectories of {runs} runs.",
     )
 
 

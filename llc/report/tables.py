@@ -67,15 +67,16 @@ def estimates(llc: xr.Dataset) -> Table:
     for m in llc.num_tasks.values:
         for seed in llc.seed.values:
             run = llc.sel(num_tasks=m, seed=seed)
-            for at in (run.isel(step=int(i)) for i in np.flatnonzero(run.llc.notnull().values)):
+            for at in (run.isel(step=int(i)) for i in np.flatnonzero(run.verdict.fillna("").values != "")):
                 low, high = float(at.llc_low), float(at.llc_high)
+                reach = Cell("–", -1e300) if np.isnan(low) else Cell(f"{low:.1f} to {high:.1f}", low)
                 rows.append(
                     [
                         diversity(float(m)),
                         number(seed, ".0f"),
                         number(at.step, ",.0f"),
                         with_error(at.llc, at.llc_se, ".1f"),
-                        Cell(f"{low:.1f} to {high:.1f}", low),
+                        reach,
                         number(at.rhat, ".3f"),
                         number(at.ess_bulk, ".0f"),
                         Cell(str(at.verdict.item()), str(at.verdict.item())),
@@ -141,7 +142,7 @@ def tradeoff(found: xr.Dataset) -> Table:
 
 def diversity(num_tasks: float) -> Cell:
     """M."""
-    return Cell("∞" if np.isinf(num_tasks) else f"{num_tasks:g}", 1e300 if np.isinf(num_tasks) else num_tasks)
+    return Cell("∞" if np.isinf(num_tasks) else f"{num_tasks:.0f}", 1e300 if np.isinf(num_tasks) else num_tasks)
 
 
 def number(value, form: str) -> Cell:

@@ -5,7 +5,7 @@ studies. What was compiled serves every target of the same shapes in a process, 
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from llc.errors import InvalidInput
 from llc.objective import Objective
 
 # Relative to their size, how far losses and gradients may be from those computed step by step.
-_SAME_LOSSES, _SAME_GRADIENTS = 1e-3, 1e-2
+_SAME = {"float32": (1e-5, 1e-4), "tf32": (1e-3, 1e-2), "bf16": (1e-2, 1e-1)}
+# Functions that PyTorch keeps of one place in the code, which all of these share; its own 8 would soon be used up.
+_KEPT = 256
 
 Gradient = Callable[[Tensor, dict[str, Tensor], Any, Tensor], tuple[Tensor, Tensor]]
 """(position (P,), what does not move, batch, weight) -> ∇ of weight times the sum of losses, and the losses."""
@@ -70,7 +72,7 @@ def call(function: Gradient, *arguments: Any) -> tuple[Tensor, Tensor]:
         InvalidInput: it cannot.
     """
     try:
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), torch._dynamo.config.patch(recompile_limit=_KEPT):
             return function(*arguments)
     except torch.OutOfMemoryError:
         raise
@@ -81,10 +83,14 @@ def call(function: Gradient, *arguments: Any) -> tuple[Tensor, Tensor]:
         ) from error
 
 
-def same(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor]) -> bool:
-    """Whether two (gradient, losses) agree, but for rounding."""
-    tolerances = (_SAME_GRADIENTS, _SAME_LOSSES)
+def same(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], precision: Precision) -> bool:
+    """Whether two (losses, gradient) agree, but for rounding."""
     return all(
         float((a - b).norm()) <= tolerance * float(b.norm())
-        for a, b, tolerance in zip(ours, theirs, tolerances, strict=True)
+        for a, b, tolerance in zip(ours, theirs, _SAME[precision], strict=True)
     )
+
+
+def name_of(loss: Any) -> Any:
+    """A loss as a part of a key: itself, or its identity where it cannot be hashed; what is compiled keeps it alive."""
+    return loss if isinstance(loss, Hashable) else id(loss)

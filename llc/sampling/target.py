@@ -26,6 +26,8 @@ Data = Sequence[Tensor] | Dataset
 
 # Gradients at w* that control variates may keep; with more than this they are refused.
 CONTROL_VARIATE_BYTES = 2**29
+# How far from w*, relative to ‖w*‖, a compiled gradient is compared with one that is not.
+_AWAY = 0.01
 
 
 class Minibatch(NamedTuple):
@@ -268,33 +270,53 @@ class Target:
         return self._piece_step_by_step(indices, scale)
 
     def _compiled_piece(self, indices: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """By the compiled function, which has to give what it gives step by step the first time that it is used."""
-        weight = torch.tensor(scale / (self.positions or 1), dtype=self._position.dtype, device=self.device)
-        arguments = (self._position.clone(), self._still, self._batch(indices), weight)
+        """By the compiled function."""
         if self._compiled is None:
-            expected = self._piece_step_by_step(indices, scale)
-            moving = {id(parameter) for parameter in self._parameters}
-            named = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-            self._still = {f"model.{name}": value.detach() for name, value in named.items() if id(value) not in moving}
-            key = self._compiled_for()
-            for _ in range(2):
-                self._compiled = compiled.compiled_gradient(self.model, self.loss, self.moving, self.precision, key=key)
-                gradient, losses = compiled.call(self._compiled, arguments[0], self._still, *arguments[2:])
-                if compiled.same((gradient, double(losses)), (expected[1], expected[0])):
-                    return double(losses), gradient
-                compiled.forget(key)  # it was compiled for another model of these shapes
-            raise InvalidInput(
-                "compile = True given, but the compiled gradient of this model and loss differs from the one that is "
-                "computed step by step; leave it out"
-            )
-        gradient, losses = compiled.call(self._compiled, *arguments)
+            self._compiled = self._agreeing_function(indices, scale)
+        gradient, losses = compiled.call(self._compiled, *self._arguments(self._position, indices, scale))
         return double(losses), gradient
+
+    def _arguments(self, position: Tensor, indices: Tensor, scale: float) -> tuple:
+        weight = torch.tensor(scale / (self.positions or 1), dtype=position.dtype, device=self.device)
+        return position.clone(), self._still, self._batch(indices), weight
+
+    def _agreeing_function(self, indices: Tensor, scale: float) -> compiled.Gradient:
+        """One that gives what is computed step by step, a little away from w*, where losses may all be 0."""
+        moving = {id(parameter) for parameter in self._parameters}
+        named = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        self._still = {f"model.{name}": value.detach() for name, value in named.items() if id(value) not in moving}
+        before = self._position.clone()
+        draw = torch.Generator().manual_seed(0)
+        direction = torch.randn(before.shape, generator=draw, dtype=before.dtype).to(before.device)
+        size = _AWAY * float(self.center.norm().clamp(min=1e-3)) / float(direction.norm())
+        self._position.add_(direction, alpha=size)
+        away = self._position.clone()
+        expected = self._piece_step_by_step(indices, scale)
+        self._position.copy_(before)
+        key = self._compiled_for()
+        for _ in range(2):
+            function = compiled.compiled_gradient(self.model, self.loss, self.moving, self.precision, key=key)
+            gradient, losses = compiled.call(function, *self._arguments(away, indices, scale))
+            if compiled.same((double(losses), gradient), expected, self.precision):
+                return function
+            compiled.forget(key)  # it was compiled for another model of these shapes
+        raise InvalidInput(
+            "compile = True given, but the compiled gradient of this model and loss differs from the one that is "
+            "computed step by step; leave it out"
+        )
 
     def _compiled_for(self) -> tuple:
         """What targets that share a compiled function have in common."""
         named = [*self.model.named_parameters(), *self.model.named_buffers()]
         shapes = tuple((name, tensor.shape, tensor.dtype) for name, tensor in named)
-        return type(self.model), self.loss, shapes, tuple(self.moving), self.precision, str(self.device)
+        return (
+            type(self.model),
+            compiled.name_of(self.loss),
+            shapes,
+            tuple(self.moving),
+            self.precision,
+            str(self.device),
+        )
 
     def _piece_step_by_step(self, indices: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
