@@ -176,8 +176,7 @@ def opened(browser, path, **how):
     return page, said
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1200, "light")])
 def test_a_browser_shows_it_without_complaint(full, browser, width, scheme):
     path = write_report(full)
     page, said = opened(browser, path, viewport={"width": width, "height": 800}, color_scheme=scheme)
