@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -592,6 +593,7 @@ def demo(out: Path, jobs: int | None) -> None:
     """
     from llc import complexity, development, plots, training
     from llc.complexity import presets as complexity_presets
+    from llc.errors import StoreError
     from llc.report import write_report
     from llc.training import presets
 
@@ -609,11 +611,20 @@ def demo(out: Path, jobs: int | None) -> None:
     with _progress("checkpoints") as report:
         development.joint_pca(experiment, report=report)
     click.echo(f"4/6  llc stages {out}")
+
+    def attempt(analyse: Callable[..., Any], **options: Any) -> Any:
+        try:
+            return analyse(experiment, **options)
+        except (development.NothingToStage, StoreError) as error:  # figures and the report show what there is
+            click.echo(f"Left out: {error}")
+            return None
+
     with _progress("checkpoints") as report:
-        found = development.find_stages(experiment, report=report)
-        development.tradeoff(experiment, report=report)
-        development.essential_dynamics(experiment)
-    click.echo(development.format_stages(development.stage_rows(found)))
+        found = attempt(development.find_stages, report=report)
+        attempt(development.tradeoff, report=report)
+        attempt(development.essential_dynamics)
+    if found is not None:
+        click.echo(development.format_stages(development.stage_rows(found)))
     click.echo(f"5/6  llc plot {out}")
     _show_figures(*plots.save_figures(experiment))
     click.echo(f"6/6  llc report {out}")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 
-from llc.development.boundaries import noise, trend_changes, turns
+from llc.development.boundaries import _WeightedLines, noise, trend_changes, turns
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
 from llc.errors import InvalidInput
 
@@ -58,6 +58,21 @@ def test_a_straight_line_has_no_boundary(find):
     draw, errors = np.random.default_rng(3), np.full(len(STEPS), 1.0)
     values = [3 * np.log1p(STEPS) + errors * draw.standard_normal(len(STEPS)) for _ in range(10)]
     assert sum(bool(find(STEPS, value, errors, resamples=40)) for value in values) <= 1
+
+
+@pytest.mark.parametrize("points", [6, 7, 11, 40])
+def test_the_quick_partition_is_that_of_ruptures(points):
+    draw = np.random.default_rng(points)
+    steps = np.sort(draw.choice(5000, points, replace=False)).astype(float)
+    numbers = set()
+    for _ in range(8):
+        errors = draw.uniform(0.1, 1.0, points)
+        curve = lines(steps) + errors * draw.standard_normal(points)
+        cost = _WeightedLines(np.log1p(steps), curve, errors)
+        most = min(6, points // 3 - 1)
+        assert cost.quick_partition(most) == cost.best_partition(most)
+        numbers.add(len(cost.quick_partition(most)))
+    assert points < 40 or len(numbers) > 1  # or it would not be much of a comparison
 
 
 @pytest.mark.slow

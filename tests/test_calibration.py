@@ -55,6 +55,15 @@ def test_sensitivity_at_half_and_twice_the_choice():
             assert abs(trial.estimate.summary.llc - exact) < 5 * trial.estimate.summary.llc_se
 
 
+@pytest.mark.parametrize(("at_larger", "chosen"), [({"converged"}, 3.0), ({"converged", "drifting"}, 1.0)])
+def test_a_larger_radius_is_taken_only_where_chains_reach_a_plateau(monkeypatch, at_larger, chosen):
+    """Or a pilot's false alarm would leave a whole study with a prior so loose that no chain converges."""
+    verdicts = {1.0: {"prior-dominated", "converged"}, 3.0: at_larger}
+    default = calibration.DEFAULT_RADIUS
+    monkeypatch.setattr(calibration, "_pilot", lambda points, config, radius, key: verdicts[round(radius / default, 6)])
+    assert calibration.choose_radius([well_point()], CONFIG, key=(0,)) == pytest.approx(chosen * default)
+
+
 def test_nothing_left_is_an_error_with_reasons():
     with pytest.raises(EstimateFailed, match=r"no setting .*\(nbeta 50, gamma 1: delocalised at well"):
         calibration.calibrate([well_point(reference=0.001)], CONFIG, radii=(1.0,))

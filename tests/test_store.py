@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import xarray as xr
@@ -139,3 +140,25 @@ def test_a_damaged_result_is_named(own):
     (own.path / "pca.nc").write_bytes(b"not netCDF")
     with pytest.raises(StoreError, match=r"pca.nc cannot be read"):
         _ = own.pca
+
+
+def test_traces_are_read_when_asked_for_and_no_file_stays_open(own):
+    """A file that is closed whenever memory is cleaned up would get in HDF5's way, which does one thing at a time."""
+    llc = own.llc
+    held = [file.path for file in psutil.Process().open_files()]
+    assert not [path for path in held if path.endswith(".nc")]
+    whole = xr.load_dataset(own.path / "llc.nc")
+    names = store.large(whole)
+    assert names
+    for name in names:
+        some = {"step": [0, -1], "chain": 1, "draw": slice(2, 9, 3)}
+        xr.testing.assert_identical(llc[name].isel(some).drop_encoding(), whole[name].isel(some).drop_encoding())
+        xr.testing.assert_identical(llc[name].drop_encoding(), whole[name].drop_encoding())
+
+
+def test_traces_of_a_file_that_was_written_again_are_not_mixed_in(own):
+    llc = own.llc
+    name = store.large(llc)[0]
+    store.write_dataset(own.path / "llc.nc", own.llc, {})
+    with pytest.raises(StoreError, match=r"llc.nc has been written again since it was opened"):
+        llc[name].load()

@@ -55,18 +55,15 @@ def choose_radius(points: Sequence[Point], config: SamplingConfig, *, key: tuple
     """`--gamma auto`: the default radius, unless a pilot of short chains says that another is needed.
 
     Starts at a third of ‖w*‖. Where draws come out delocalised, or chains diverge, radii shrink by √10 until they no
-    longer do; where only the prior is measured, it grows once. The first that none of the points rejects is taken, or
-    the default, whose verdict then says what is wrong.
+    longer do. Where only the prior is measured, a radius three times as large is taken if chains reach a plateau there
+    at every point: short chains now and then call an estimate prior-dominated that longer ones do not. Otherwise the
+    first that none of the points rejects is taken, or the default, whose verdict then says what is wrong.
     """
     smaller = (DEFAULT_RADIUS, *(DEFAULT_RADIUS / 10 ** (i / 2) for i in range(1, 4)))
     verdicts = _pilot(points, config, DEFAULT_RADIUS, key)
     if "prior-dominated" in verdicts:
         larger = 3 * DEFAULT_RADIUS
-        return (
-            larger
-            if not {"prior-dominated", "delocalised", "diverged"} & _pilot(points, config, larger, key)
-            else (DEFAULT_RADIUS)
-        )
+        return larger if _pilot(points, config, larger, key) == {"converged"} else DEFAULT_RADIUS
     for radius in smaller:
         if radius != DEFAULT_RADIUS:
             verdicts = _pilot(points, config, radius, key)

@@ -228,9 +228,7 @@ def _joined(paths: list[Path]) -> xr.Dataset:
 def _without_traces(path: Path) -> xr.Dataset:
     """One estimate without what only a look at its chains needs: thousands of them fit in memory."""
     found = store.read_dataset(path, lazy=True)
-    small = found.drop_vars(store.large(found))
-    found.close()
-    return small
+    return found.drop_vars(store.large(found))
 
 
 def _up_to_date(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> bool:

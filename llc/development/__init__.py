@@ -7,12 +7,13 @@ from llc.development.readouts import readouts
 from llc.development.robustness import pca_robustness
 from llc.development.shifts import format_behaviour, shifted_behaviour
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
-from llc.development.stages import find_stages, stage_rows
+from llc.development.stages import NothingToStage, find_stages, stage_rows
 from llc.development.summary import format_table, summary_table
 from llc.development.tradeoff import format_tradeoff, tradeoff
 
 __all__ = [
     "Curve",
+    "NothingToStage",
     "essential_dynamics",
     "find_stages",
     "form_rows",

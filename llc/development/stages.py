@@ -14,6 +14,8 @@ from llc.parallel import Report, quiet
 
 METHODS = {"turns": turns, "trend": trend_changes}
 _NUMBERS = ("step", "low", "high", "support")
+# Of a principal component that is looked at for boundaries.
+_MOST_POINTS = 128
 # Of a stage.
 _STAGE = (
     *("start", "end", "end_low", "end_high", "type"),
@@ -102,10 +104,20 @@ def _curves(llc: xr.Dataset, pca: xr.Dataset | None) -> tuple[dict[str, Curve], 
     for component in [] if pca is None else pca.component.values[:2]:
         score = pca.score.sel(component=component).dropna("step") if pca is not None else None
         if score is not None and score.size >= LEAST_POINTS:
+            score = score.isel(step=_even_places(score.step.values))
             curves[f"pc{component}"] = Curve(
                 score.step.values.astype(float), score.values, np.full(score.size, _jitter(score.values))
             )
     return curves, ""
+
+
+def _even_places(steps: np.ndarray) -> np.ndarray:
+    """At most `_MOST_POINTS` of the steps, evenly over log(1 + step): partitions take their square in time."""
+    if len(steps) <= _MOST_POINTS:
+        return np.arange(len(steps))
+    places = np.log1p(steps.astype(float))
+    wanted = np.linspace(places[0], places[-1], _MOST_POINTS)
+    return np.unique(np.abs(places[:, None] - wanted).argmin(0))
 
 
 def _jitter(values: np.ndarray) -> float:

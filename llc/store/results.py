@@ -9,7 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 import netCDF4
+import numpy as np
 import xarray as xr
+from xarray.core import indexing
 
 from llc.errors import StoreError
 from llc.store.atomic import atomic_path
@@ -114,8 +116,11 @@ def large(dataset: xr.Dataset) -> list[str]:
 def read_dataset(path: Path, *, lazy: bool = False) -> xr.Dataset:
     """A result, read into memory; with `lazy`, its large variables (see `large`) only once they are asked for.
 
+    No file stays open. Files that xarray keeps open are closed whenever, in whichever thread, memory is cleaned up, and
+    HDF5 crashes now and then when one file is opened and closed while it is also held open (xarray issue 8289).
+
     Raises:
-        StoreError: it is not there or cannot be read.
+        StoreError: it is not there or cannot be read; or, when a large variable is asked for, it has been replaced.
     """
     if not path.exists():
         raise StoreError(f"{path} does not exist")
@@ -123,8 +128,40 @@ def read_dataset(path: Path, *, lazy: bool = False) -> xr.Dataset:
         # The encoding of one file (such as the length of its strings) must not shape what is written from it.
         if not lazy:
             return xr.load_dataset(path, engine="netcdf4").drop_encoding()
-        found = xr.open_dataset(path, engine="netcdf4").drop_encoding()
-        return found.assign({name: found[name].load() for name in set(found.data_vars) - set(large(found))})
+        identity = _identity(path)
+        with xr.open_dataset(path, engine="netcdf4") as found:
+            later = {
+                name: found[name].variable._replace(
+                    data=indexing.LazilyIndexedArray(
+                        _OnDisk(path, identity, name, found[name].shape, found[name].dtype)
+                    )
+                )
+                for name in large(found)
+            }
+            return found.drop_vars(later).load().assign(later).drop_encoding()
+
+
+class _OnDisk(xr.backends.BackendArray):
+    """A variable of a file that is opened for each look at it, as xarray's own lazy arrays keep theirs open."""
+
+    def __init__(self, path: Path, identity: tuple, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self._path, self._identity, self._name = path, identity, name
+        self.shape, self.dtype = shape, dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple) -> np.ndarray:
+        if not self._path.exists() or _identity(self._path) != self._identity:
+            raise StoreError(f"{self._path} has been written again since it was opened; open it again for its traces")
+        with _reading(self._path), xr.open_dataset(self._path, engine="netcdf4") as found:
+            return found[self._name].variable[key].values
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @contextlib.contextmanager
