@@ -66,7 +66,7 @@ def measure_workers() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "training.steps": 400,
-            "checkpoints.every": 50,
+            "checkpoints.every": 25,
             "checkpoints.logarithmic": 0,
             "sweep.num_tasks": [4, 16],
         }
@@ -83,8 +83,8 @@ def measure_workers() -> list[Row]:
                 num_samples=1024,
                 batch_size=64,
                 gamma=100.0,
-                draws=100,
-                warmup=100,
+                draws=50,
+                warmup=50,
                 seed=len(list(Path(folder).rglob("*.nc"))) + jobs,
                 overwrite=True,
             )
@@ -92,7 +92,7 @@ def measure_workers() -> list[Row]:
 
         return [
             in_turns(
-                "estimates of 18 checkpoints, two workers against one",
+                "estimates of 34 checkpoints, two workers against one",
                 lambda: seconds(2),
                 lambda: seconds(1),
                 unit="s",

@@ -31,6 +31,23 @@ def measure() -> list[Row]:
         )
     ]
     carroll = llc.presets.carroll()
+    rows.append(
+        in_turns(
+            "steps of carroll, all cores, against a plain PyTorch loop",
+            lambda: in_a_process(update_rate, carroll, False, None),
+            lambda: in_a_process(plain_rate, _only_last(carroll), 6, 1),
+            unit="steps/s",
+        )
+    )
+    for name, config, wanted in (("tiny", tiny, None), ("carroll", carroll, 0.7)):
+        rows.append(
+            compared(
+                f"a {name}-size update, Adam and data included, against the float32 matrix product",
+                in_a_process(update_flop_rates, config),
+                unit="GFLOP/s",
+                wanted=wanted,
+            )
+        )
     for precision, wanted in (("float32", 0.7), ("bf16", 1.4 if has_bfloat16() else None)):
         rows.append(
             compared(
@@ -73,14 +90,19 @@ def our_rate(config: ExperimentConfig) -> float:
     return len(config.runs()) * (MANY - FEW) / (seconds[MANY] - seconds[FEW])
 
 
-def plain_rate(config: ExperimentConfig, steps: int) -> float:
-    """What anybody would write: eager, Adam, one run after another, on all cores."""
+def _only_last(config: ExperimentConfig) -> ExperimentConfig:
+    """The sweep's last run alone."""
+    return config.override({"sweep.num_tasks": ["inf"]})
+
+
+def plain_rate(config: ExperimentConfig, steps: int, few: int = FEW) -> float:
+    """What anybody would write: eager, Adam, one run after another, on all cores; the first `few` steps do not count."""
     seconds = 0.0
     for run in config.runs():
         model = models.build(run.model, run.task, run.seed)
         optimiser = torch.optim.Adam(model.parameters(), lr=run.training.learning_rate)
         for step in range(steps):
-            if step == FEW:
+            if step == few:
                 started = time.perf_counter()
             xs, ys = run.task.sample(run.training.batch_size, step)
             loss = (model(xs, ys) - ys).square().mean()
@@ -88,7 +110,7 @@ def plain_rate(config: ExperimentConfig, steps: int) -> float:
             loss.backward()
             optimiser.step()
         seconds += time.perf_counter() - started
-    return len(config.runs()) * (steps - FEW) / seconds
+    return len(config.runs()) * (steps - few) / seconds
 
 
 def gradient_rates(config: ExperimentConfig, precision: devices.Precision) -> list[tuple[float, float]]:
@@ -126,13 +148,21 @@ def has_bfloat16() -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
-def update_rate(config: ExperimentConfig, together: bool) -> float:
-    """Updates a second, all runs counted, on one thread."""
-    torch.set_num_threads(1)
+def update_flop_rates(config: ExperimentConfig) -> list[tuple[float, float]]:
+    """GFLOP/s of the last run's updates and of matrix products, turn and turn about, on all cores."""
+    runs = config.runs()[-1:]
+    learned, flops = learner(runs, [None], stacked=False), update_flops(runs[0])
+    return [(flops / time_update(learned, runs) / 1e9, matmul_rate()) for _ in range(5)]
+
+
+def update_rate(config: ExperimentConfig, together: bool, threads: int | None = 1) -> float:
+    """Updates a second, all runs counted if together; on so many threads, or all there are."""
+    if threads:
+        torch.set_num_threads(threads)
     runs = config.runs()
     if together:
         return len(runs) / time_update(learner(runs, [None] * len(runs), stacked=True), runs)
-    return 1 / time_update(learner(runs[:1], [None], stacked=False), runs[:1])
+    return 1 / time_update(learner(runs[-1:], [None], stacked=False), runs[-1:])
 
 
 def _seconds(work) -> float:
