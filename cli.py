@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from llc.store import Experiment
     from llc.training import ExperimentConfig
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
+
+class Folder(click.Path):
+    """A folder; an empty name, such as that of an unset variable, is not the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty name given, expected a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = Folder(path_type=Path, file_okay=False)
 
 
 class Group(click.Group):

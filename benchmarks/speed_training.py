@@ -96,7 +96,7 @@ def _only_last(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def plain_rate(config: ExperimentConfig, steps: int, few: int = FEW) -> float:
-    """What anybody would write: eager, Adam, one run after another, on all cores; the first `few` steps do not count."""
+    """What anybody would write: eager, Adam, one run after another, on all cores; of steps after the first few."""
     seconds = 0.0
     for run in config.runs():
         model = models.build(run.model, run.task, run.seed)

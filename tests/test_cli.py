@@ -122,6 +122,12 @@ def test_bad_training_input_is_one_sentence_and_writes_nothing(case, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_an_empty_folder_name_is_not_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "an empty name given, expected a folder" in run("train", "--out", "", code=2).output
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     done = run("train", "--out", tmp_path / "file" / "x", code=1)

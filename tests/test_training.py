@@ -52,6 +52,31 @@ def test_checkpoints_lie_on_the_grid(finished):
         assert run.finished
 
 
+def test_a_sweep_grows_by_further_diversities_and_seeds(finished, own):
+    """Runs that are there stay as they are; the new ones are those of a sweep that had them from the beginning."""
+    before = {run.name: (run.path / "metrics.nc").stat().st_mtime_ns for run in own.runs}
+    larger = small_config(**{"sweep.num_tasks": [1, 2, 4, "inf"], "sweep.seeds": [0, 1]})
+    with pytest.raises(StoreError, match=r"sweep.num_tasks: \[1, 4, 'inf'\] there, \[1, 2\] now"):
+        llc.train(small_config(**{"sweep.num_tasks": [1, 2]}), own.path, jobs=1)
+    grown = llc.train(larger, own.path, jobs=1)
+    assert len(grown.runs) == 8
+    assert grown.finished
+    assert before == {name: (own.path / name / "metrics.nc").stat().st_mtime_ns for name in before}
+    assert grown.metrics.num_tasks.values.tolist() == [1, 2, 4, np.inf]
+    assert grown.metrics.loss_ood.notnull().all()
+    assert grown.llc.llc.equals(finished.llc.llc)  # estimates stay too
+    alone = llc.train(small_config(**{"sweep.num_tasks": [2, 4, 8]}), own.path.parent / "alone", jobs=1)
+    assert_same_runs(grown.run(2), alone.run(2))
+
+
+def test_a_sweep_that_grew_and_was_stopped_is_not_finished(own):
+    llc.store.extend_sweep(own.path, small_config(**{"sweep.num_tasks": [1, 2, 4, "inf"]}).to_table())
+    again = llc.open(own.path)
+    assert not again.finished
+    assert "M=2,seed=0: not begun" in llc.store.describe(again)
+    assert again.metrics.num_tasks.values.tolist() == [1, 4, np.inf]  # of the runs there are
+
+
 def test_step_zero_is_the_initialisation(finished):
     config = RunConfig.from_table(finished.run(4).config)
     initial = llc.models.build(config.model, config.task, config.seed).state_dict()

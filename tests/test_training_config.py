@@ -51,6 +51,11 @@ def test_sweep_gives_every_diversity_with_every_seed():
     assert [(run.task.num_tasks, run.seed) for run in config.runs()] == [(2, 0), (None, 0), (2, 5), (None, 5)]
 
 
+def test_the_order_in_which_a_sweep_is_given_does_not_matter():
+    one = llc.presets.tiny().override({"sweep.num_tasks": ["inf", 4, 1], "sweep.seeds": [1, 0]})
+    assert one == llc.presets.tiny().override({"sweep.num_tasks": [1, 4, "inf"], "sweep.seeds": [0, 1]})
+
+
 def test_table_round_trip():
     for name in ("tiny", "hoogland", "carroll"):
         config = llc.presets.preset(name)

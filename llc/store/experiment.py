@@ -182,9 +182,16 @@ class Experiment:
         raise StoreError(f"{self.path} has no run with M = {wanted:g} and seed = {seed}; runs there: {known}")
 
     @property
+    def wanted(self) -> list[str]:
+        """Names of the sweep's runs, begun or not."""
+        sweep = self.config["sweep"]
+        return [run_name(None if m == "inf" else m, seed) for seed in sweep["seeds"] for m in sweep["num_tasks"]]
+
+    @property
     def finished(self) -> bool:
         """Whether every run of the sweep was trained, is whole, and is in `metrics.nc`."""
-        return (self.path / "metrics.nc").exists() and all(run.finished for run in self.runs)
+        runs = {run.name: run for run in self.runs}
+        return (self.path / "metrics.nc").exists() and all(name in runs and runs[name].finished for name in self.wanted)
 
     @property
     def has_metrics(self) -> bool:
@@ -265,6 +272,21 @@ def open_folder(path: str | Path) -> Experiment | Run:
     if not folder.is_dir():
         raise StoreError(f"{path} does not exist; name a folder that `llc train --out` made")
     return Run(folder) if (folder / RUN_FILE).exists() else Experiment(folder)
+
+
+def extend_sweep(folder: Path, table: Table) -> None:
+    """Let an experiment's folder hold more runs, if `table` is its config but for further M or seeds in its sweep."""
+    path = folder / EXPERIMENT_FILE
+    if not path.exists():
+        return
+    stored = read_table(path)
+    provenance = stored.pop(PROVENANCE, {})
+    before, after = stored.get("sweep", {}), table["sweep"]
+    only_sweep = {**stored, "sweep": {}} == {**table, "sweep": {}} and before.keys() == after.keys()
+    if only_sweep and before != after and all(set(before[key]) <= set(after[key]) for key in after):
+        # First: it lacks the new runs, and without it the sweep is not finished.
+        (folder / "metrics.nc").unlink(missing_ok=True)
+        write_table(path, {**table, PROVENANCE: provenance})
 
 
 def claim(folder: Path, file: str, table: Table, provenance: Table | None = None) -> None:

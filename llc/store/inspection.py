@@ -2,7 +2,7 @@
 
 from llc.errors import StoreError
 from llc.store.checkpoints import checkpoint_path, checkpoint_steps, read_checkpoint
-from llc.store.experiment import Experiment, Run, run_name
+from llc.store.experiment import Experiment, Run
 from llc.store.results import read_dataset
 from llc.store.tables import flat
 
@@ -15,14 +15,12 @@ def describe(found: Experiment | Run) -> str:
         state = "finished" if found.finished else "not finished; run the same `llc train` command to go on"
         lines = [f"Run {found.path}: {held}; {state}"]
         return "\n".join(lines + [f"  {line}" for line in flat(found.config)])
-    sweep = found.config["sweep"]
-    wanted = [run_name(None if m == "inf" else m, seed) for seed in sweep["seeds"] for m in sweep["num_tasks"]]
-    lines = [f"Experiment {found.path}: preset {found.config['preset']}, {len(wanted)} runs"]
+    lines = [f"Experiment {found.path}: preset {found.config['preset']}, {len(found.wanted)} runs"]
     if "imported_from" in found.provenance:
         lines.append(f"  weights imported from {found.provenance['imported_from']}")
     for run in found.runs:
         lines.append(f"  {run.name}: {len(run.steps)} checkpoints{'' if run.finished else ', not finished'}")
-    not_begun = [name for name in wanted if not (found.path / name).exists()]
+    not_begun = [name for name in found.wanted if not (found.path / name).exists()]
     lines += [f"  {name}: not begun" for name in not_begun]
     if not found.finished:
         command = "import" if "imported_from" in found.provenance else "train"

@@ -96,7 +96,7 @@ MOST_CHECKPOINTS = 10**6
 
 
 class SweepConfig(Config):
-    """The runs of an experiment: every M with every seed."""
+    """The runs of an experiment: every M with every seed, each sorted, so that one sweep is one config."""
 
     num_tasks: list[NumTasks]
     seeds: list[int] = Field(default=[0])
@@ -108,7 +108,7 @@ class SweepConfig(Config):
             raise ValueError(f"expected at least one value for {info.field_name}, none twice")
         if info.field_name == "num_tasks" and any(m is not None and m < 1 for m in value):
             raise ValueError("expected whole numbers from 1 up, or inf for the Gaussian prior")
-        return value
+        return sorted(value, key=lambda one: math.inf if one is None else one)
 
 
 class ExperimentConfig(Config):

@@ -16,7 +16,7 @@ from llc.training.loop import train_runs
 from llc.training.plan import check_room, update_flops
 
 # FLOPs of an update below which a CPU trains several runs at least 1.3 times as fast in one graph
-# (`benchmarks/training.py`).
+# (`benchmarks/speed.py --only training`).
 _SMALL_UPDATE = 1e8
 # The same for a GPU, whose kernels take some 10 µs each however small; not measured.
 _SMALL_ON_GPU = 1e11
@@ -33,6 +33,8 @@ def train(
     report: Report = quiet,
 ) -> store.Experiment:
     """Train every run of a sweep into the folder `out`; calling it again resumes, or finds everything done.
+
+    A folder can grow: a config that differs in having further M or seeds trains those, and keeps the runs there are.
 
     Args:
         config: such as `llc.presets.tiny()`.
@@ -102,7 +104,7 @@ def claim_experiment(
     together: int | None = None,
     imported_from: str | None = None,
 ) -> None:
-    """Write `experiment.toml`, or check that the folder is this config's."""
+    """Write `experiment.toml`, or check that the folder is this config's or can grow to it."""
     runs = len(config.runs())
     provenance = {
         "library": store.library_version(),
@@ -114,7 +116,9 @@ def claim_experiment(
         "device": str(device),
         "together": together or choose_together(config, device),
     }
-    if imported_from is not None:
+    if imported_from is None:
+        store.extend_sweep(out, config.to_table())
+    else:
         provenance["imported_from"] = imported_from
     store.claim(out, store.EXPERIMENT_FILE, config.to_table(), provenance)
     there = store.Experiment(out).provenance.get("imported_from")
