@@ -11,7 +11,7 @@ from test_stages import make_up
 
 import llc
 from cli import main
-from llc import development
+from llc import development, plots
 from llc.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -101,6 +101,10 @@ def test_results_that_are_older_than_what_they_are_made_of_are_left_out(own):
     said = text_of(write_report(own).read_text())
     assert "stages.nc is older than llc.nc; make it again with: llc stages" in said
     assert 'id="stages"' not in said
+    written, missing = plots.save_figures(own, ["stages"])
+    assert not written
+    assert "stages.nc is older than llc.nc" in missing["stages"]
+    assert "stages.nc is older than llc.nc" in llc.store.describe(own)
 
 
 def test_diverged_estimates_are_counted_and_listed(own):

@@ -92,11 +92,9 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
         except StoreError as error:
             missing.append(str(error))
             return None
-        source = _MADE_FROM.get(name)
-        if source and (experiment.path / f"{source}.nc").exists() and _made(found) < _made(getattr(experiment, source)):
-            missing.append(f"{name}.nc is older than {source}.nc; make it again with: llc stages {experiment.path}")
-            return None
-        return found
+        outdated = experiment.outdated(name)
+        missing.extend([outdated] if outdated else [])
+        return None if outdated else found
 
     metrics, table = experiment.metrics, development.summary_table(experiment)
     behaviour = _Section("behaviour", "Behaviour")
@@ -142,15 +140,6 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
         section.pictures = [picture for picture in section.pictures if picture is not None]
     kept = [section for section in sections if section.pictures or section.tables]
     return kept, [(heading, said) for heading, said in summary if said], missing
-
-
-# Results that are made from others, and say nothing once those have changed.
-_MADE_FROM = {"stages": "llc", "tradeoff": "llc", "essential": "pca"}
-
-
-def _made(result: Any) -> str:
-    """When a result was made, as text that sorts by time."""
-    return str(result.attrs.get("created", ""))
 
 
 def _drawn(data: Any, draw: Callable[[Any], list]) -> list:

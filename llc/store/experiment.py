@@ -12,13 +12,15 @@ from torch import Tensor
 
 from llc.errors import StoreError
 from llc.store.checkpoints import Weights, checkpoint_path, checkpoint_steps, read_checkpoint
-from llc.store.results import read_dataset
+from llc.store.results import created, read_dataset
 from llc.store.tables import Table, differences, read_table, table_hash, write_table
 
 EXPERIMENT_FILE = "experiment.toml"
 RUN_FILE = "config.toml"
 # Part of the two files above that says how they came about; two folders may differ in it and be the same.
 PROVENANCE = "provenance"
+# Results that are made from another one, and say nothing once that has changed; `llc stages` makes them all.
+_MADE_FROM = {"stages": "llc", "tradeoff": "llc", "essential": "pca"}
 
 
 def run_name(num_tasks: int | None, seed: int) -> str:
@@ -239,6 +241,17 @@ class Experiment:
     def essential(self) -> xr.Dataset:
         """Curvature, evolutes and forms of the trajectories."""
         return self._result("essential", "stages")
+
+    def outdated(self, name: str) -> str:
+        """Why a result is of no use any longer: what it was made from is newer. Empty if that is not so.
+
+        Raises:
+            StoreError: a file cannot be read.
+        """
+        paths = [self.path / f"{of}.nc" for of in (name, _MADE_FROM.get(name, name))]
+        if name not in _MADE_FROM or not all(path.exists() for path in paths) or created(paths[0]) >= created(paths[1]):
+            return ""
+        return f"{paths[0].name} is older than {paths[1].name}; make it again with: llc stages {self.path}"
 
     def _result(self, name: str, command: str, *, lazy: bool = False) -> xr.Dataset:
         path = self.path / f"{name}.nc"

@@ -28,6 +28,7 @@ def describe(found: Experiment | Run) -> str:
     for name in ("metrics", "llc", "pca"):
         if not (found.path / f"{name}.nc").exists():
             lines.append(f"  no {name}.nc yet")
+    lines += [f"  {why}" for why in map(found.outdated, ("stages", "tradeoff", "essential")) if why]
     return "\n".join(lines)
 
 

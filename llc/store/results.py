@@ -47,6 +47,12 @@ def made_with(path: Path, config: Table) -> bool:
         return found.attrs.get("config") == provenance(config)["config"]
 
 
+def created(path: Path) -> str:
+    """When a result was made, as text that sorts by time; empty where it does not say."""
+    with _reading(path), xr.open_dataset(path, engine="netcdf4") as found:
+        return str(found.attrs.get("created", ""))
+
+
 def labelled(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset with dims in the house's order, after checking that every variable says what it is.
 
