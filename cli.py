@@ -134,7 +134,7 @@ def train(
 
 
 @main.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=Folder(path_type=Path))
 @click.option("--out", type=FOLDER, required=True, help="Folder of the experiment to make.")
 @click.option("--preset", default="tiny", show_default=True, help="Whose task and model the weights are of.")
 @click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities, such as 1,4,16,inf.")

@@ -34,7 +34,7 @@ def measure() -> list[Row]:
     rows.append(
         in_turns(
             "steps of carroll, all cores, against a plain PyTorch loop",
-            lambda: in_a_process(update_rate, carroll, False, None),
+            lambda: in_a_process(update_rate, _only_last(carroll), False, None),
             lambda: in_a_process(plain_rate, _only_last(carroll), 6, 1),
             unit="steps/s",
         )
@@ -162,7 +162,7 @@ def update_rate(config: ExperimentConfig, together: bool, threads: int | None = 
     runs = config.runs()
     if together:
         return len(runs) / time_update(learner(runs, [None] * len(runs), stacked=True), runs)
-    return 1 / time_update(learner(runs[-1:], [None], stacked=False), runs[-1:])
+    return 1 / time_update(learner(runs[:1], [None], stacked=False), runs[:1])
 
 
 def _seconds(work) -> float:

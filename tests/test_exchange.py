@@ -176,3 +176,15 @@ def test_export_from_the_command_line(finished, tmp_path):
     assert torch.equal(early["readout.bias"], finished.run(4).weights(20)["readout.bias"])
     assert "nearest are 26 and 40" in run("export", finished.run(4).path, tmp_path / "x.pt", "--step", 30, code=1)
     assert "is an experiment; name one of its runs: M=1,seed=0" in run("export", finished.path, "x.pt", code=2)
+
+
+def test_training_leaves_an_imported_sweep_as_it_is(theirs, tmp_path):
+    code, folder = theirs
+    config = with_factory(one_run(), f"{code}:build")
+    there = llc.import_weights(folder, tmp_path / "in", config)
+    before = {path.name: path.read_bytes() for path in there.path.iterdir() if path.is_file()}
+    for sweep in ([4], [2, 4]):
+        with pytest.raises(StoreError, match="was imported from"):
+            llc.train(config.override({"sweep.num_tasks": sweep}), there.path, jobs=1)
+    assert before == {path.name: path.read_bytes() for path in there.path.iterdir() if path.is_file()}
+    llc.import_weights(folder, tmp_path / "in", config)

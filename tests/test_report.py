@@ -99,12 +99,12 @@ def test_results_that_are_older_than_what_they_are_made_of_are_left_out(own):
     stages.to_netcdf(own.path / "stages.nc")
     llc.store.write_dataset(own.path / "llc.nc", real.drop_attrs(deep=False), {})
     said = text_of(write_report(own).read_text())
-    assert "stages.nc is older than llc.nc; make it again with: llc stages" in said
+    assert "stages.nc is older than llc.nc and pca.nc; make it again with: llc stages" in said
     assert 'id="stages"' not in said
     written, missing = plots.save_figures(own, ["stages"])
     assert not written
-    assert "stages.nc is older than llc.nc" in missing["stages"]
-    assert "stages.nc is older than llc.nc" in llc.store.describe(own)
+    assert "stages.nc is older than llc.nc and pca.nc" in missing["stages"]
+    assert "stages.nc is older than llc.nc and pca.nc" in llc.store.describe(own)
 
 
 def test_diverged_estimates_are_counted_and_listed(own):

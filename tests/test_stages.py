@@ -10,7 +10,7 @@ from cli import main
 from llc import store
 from llc.development import find_stages, stage_rows, tradeoff
 from llc.development.critical import critical_step, critical_step_of
-from llc.development.stages import NothingToStage
+from llc.development.stages import NothingToStage, _even_places
 from llc.errors import InvalidInput, StoreError
 
 
@@ -165,3 +165,14 @@ def test_runs_with_different_numbers_of_stages(own):
     assert table[table.M == 4].type.tolist() == ["A"]
     assert np.isnan(found.start.sel(num_tasks=4, seed=0, stage=2))
     assert found.type.sel(num_tasks=4, seed=0, stage=2) == ""
+
+
+def test_long_curves_are_looked_at_in_even_places():
+    steps = np.unique(np.concatenate([np.arange(0, 150_001, 100), np.geomspace(1, 150_000, 1000).round()]))
+    places = _even_places(steps)
+    assert 100 < len(places) <= 128
+    assert places[0] == 0
+    assert places[-1] == len(steps) - 1
+    gaps = np.diff(np.log1p(steps[places]))
+    assert gaps[20:].max() < 3 * np.log1p(steps[-1]) / 128  # the first few steps are farther apart than that
+    assert _even_places(steps[:50]).tolist() == list(range(50))

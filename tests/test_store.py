@@ -8,7 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
-from llc import store
+from llc import plots, store
 from llc.errors import StoreError
 from llc.store.checkpoints import read_checkpoint, write_checkpoint
 
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_one_writer_a_folder(tmp_path):
     code = f"""
 from pathlib import Path
-from llc import store
+from llc import plots, store
 with store.folder_lock(Path({str(tmp_path)!r})):
     print("held", flush=True)
     input()
@@ -145,15 +145,19 @@ def test_a_damaged_result_is_named(own):
 def test_traces_are_read_when_asked_for_and_no_file_stays_open(own):
     """A file that is closed whenever memory is cleaned up would get in HDF5's way, which does one thing at a time."""
     llc = own.llc
-    held = [file.path for file in psutil.Process().open_files()]
-    assert not [path for path in held if path.endswith(".nc")]
     whole = xr.load_dataset(own.path / "llc.nc")
     names = store.large(whole)
     assert names
     for name in names:
         some = {"step": [0, -1], "chain": 1, "draw": slice(2, 9, 3)}
         xr.testing.assert_identical(llc[name].isel(some).drop_encoding(), whole[name].isel(some).drop_encoding())
+        assert not llc[name].variable._in_memory
+        held = [file.path for file in psutil.Process().open_files()]
+        assert not [path for path in held if path.endswith(".nc")]
         xr.testing.assert_identical(llc[name].drop_encoding(), whole[name].drop_encoding())
+        llc[name][:] = 0.0
+        assert not llc[name].any()
+        assert own.llc[name].any()
 
 
 def test_traces_of_a_file_that_was_written_again_are_not_mixed_in(own):
@@ -162,3 +166,13 @@ def test_traces_of_a_file_that_was_written_again_are_not_mixed_in(own):
     store.write_dataset(own.path / "llc.nc", own.llc, {})
     with pytest.raises(StoreError, match=r"llc.nc has been written again since it was opened"):
         llc[name].load()
+
+
+def test_a_damaged_result_does_not_keep_others_from_being_shown(own):
+    (own.path / "stages.nc").write_bytes(b"not netCDF")
+    said = store.describe(own)
+    assert "stages.nc cannot be read" in said
+    assert said.count("stages.nc") == 2  # once, with what to do
+    written, missing = plots.save_figures(own, ["losses", "stages"])
+    assert [path.name for path in written] == ["losses.png"]
+    assert "stages.nc cannot be read" in missing["stages"]

@@ -10,7 +10,8 @@ import torch
 from conftest import small_config
 
 import llc
-from llc import behaviour
+from llc import behaviour, development
+from llc.development import NothingToStage
 from llc.errors import Interrupted, StoreError
 from llc.parallel import quiet
 from llc.training import RunConfig, TrainingDiverged, TrainingFailed, checkpoint_steps, loop, train_run, weight_steps
@@ -70,11 +71,26 @@ def test_a_sweep_grows_by_further_diversities_and_seeds(finished, own):
 
 
 def test_a_sweep_that_grew_and_was_stopped_is_not_finished(own):
-    llc.store.extend_sweep(own.path, small_config(**{"sweep.num_tasks": [1, 2, 4, "inf"]}).to_table())
+    llc.store.extend_sweep(own.path, small_config(**{"sweep.num_tasks": [1, 2, 4, "inf"]}).to_table(), {})
     again = llc.open(own.path)
     assert not again.finished
     assert "M=2,seed=0: not begun" in llc.store.describe(again)
     assert again.metrics.num_tasks.values.tolist() == [1, 4, np.inf]  # of the runs there are
+    assert f"pca.nc lacks M=2,seed=0; make it again with: llc pca {own.path}" in llc.store.describe(again)
+
+
+def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(own):
+    """The study keeps the γ that was chosen for it."""
+    settings = {"num_samples": 64, "batch_size": 16, "warmup": 10, "draws": 30, "chains": 2, "jobs": 1}
+    first = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **settings)
+    grown = llc.train(small_config(**{"sweep.num_tasks": [1, 2, 4, "inf"]}), own.path, jobs=1)
+    second = llc.estimate_llc_over_training(grown, steps="last", **settings)
+    with pytest.raises(NothingToStage, match=r"M=2,seed=0: . of 1 estimates are converged, expected 6"):
+        development.find_stages(grown)  # whose pca.nc does not know M = 2
+    assert second.num_tasks.values.tolist() == [1, 2, 4, np.inf]
+    assert second.llc.sel(num_tasks=[1, 4, np.inf]).equals(first.llc)
+    assert llc.joint_pca(grown, sequences=16).num_tasks.values.tolist() == [1, 2, 4, np.inf]
+    assert "lacks" not in llc.store.describe(grown)
 
 
 def test_step_zero_is_the_initialisation(finished):

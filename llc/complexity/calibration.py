@@ -56,8 +56,8 @@ def choose_radius(points: Sequence[Point], config: SamplingConfig, *, key: tuple
 
     Starts at a third of ‖w*‖. Where draws come out delocalised, or chains diverge, radii shrink by √10 until they no
     longer do. Where only the prior is measured, a radius three times as large is taken if chains reach a plateau there
-    at every point: short chains now and then call an estimate prior-dominated that longer ones do not. Otherwise the
-    first that none of the points rejects is taken, or the default, whose verdict then says what is wrong.
+    at every point, or else the default: short chains now and then call an estimate prior-dominated that longer ones do
+    not. Of the smaller ones the first that no point rejects is taken, or the default, whose verdict says what is wrong.
     """
     smaller = (DEFAULT_RADIUS, *(DEFAULT_RADIUS / 10 ** (i / 2) for i in range(1, 4)))
     verdicts = _pilot(points, config, DEFAULT_RADIUS, key)

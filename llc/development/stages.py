@@ -39,7 +39,8 @@ def find_stages(
 
     λ̂(t) and the loss at w* on λ̂'s own dataset come from `llc.nc`, in which only estimates that are `converged` count;
     the principal components from `pca.nc`, if there is one. λ̂ has errors of its own; those of the other curves are the
-    jitter from point to point (`llc.development.boundaries.noise`). Every curve is looked at by both methods; `method`
+    jitter from point to point (`llc.development.boundaries.noise`). Principal components are looked at in at most 128
+    points, evenly over log(1 + step). Every curve is looked at by both methods; `method`
     says which boundaries of λ̂ make the table.
 
     Args:
@@ -63,7 +64,10 @@ def find_stages(
         runs = [run for run in experiment.runs if run.num_tasks in llc.num_tasks and run.seed in llc.seed]
         for run in runs:
             place = {"num_tasks": run.num_tasks, "seed": run.seed}
-            curves[run.name] = _curves(llc.sel(place), None if pca is None else pca.sel(place))
+            of_pca = None
+            if pca is not None and run.num_tasks in pca.num_tasks and run.seed in pca.seed:
+                of_pca = pca.sel(place)
+            curves[run.name] = _curves(llc.sel(place), of_pca)
         if all(missing for _, missing in curves.values()):
             reasons = "; ".join(f"{name}: {missing}" for name, (_, missing) in curves.items())
             raise NothingToStage(
@@ -104,10 +108,9 @@ def _curves(llc: xr.Dataset, pca: xr.Dataset | None) -> tuple[dict[str, Curve], 
     for component in [] if pca is None else pca.component.values[:2]:
         score = pca.score.sel(component=component).dropna("step") if pca is not None else None
         if score is not None and score.size >= LEAST_POINTS:
+            error = _jitter(score.values)
             score = score.isel(step=_even_places(score.step.values))
-            curves[f"pc{component}"] = Curve(
-                score.step.values.astype(float), score.values, np.full(score.size, _jitter(score.values))
-            )
+            curves[f"pc{component}"] = Curve(score.step.values.astype(float), score.values, np.full(score.size, error))
     return curves, ""
 
 

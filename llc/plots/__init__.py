@@ -65,11 +65,11 @@ def save_figures(experiment: store.Experiment, names: list[str] | None = None) -
             raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
     for name in names or list(FIGURES):
         sources, draw = FIGURES[name]
-        outdated = [why for why in map(experiment.outdated, sources) if why]
-        if outdated:
-            missing[name] = "; ".join(outdated)
-            continue
         try:
+            outdated = [why for why in map(experiment.outdated, sources) if why]
+            if outdated:
+                missing[name] = "; ".join(outdated)
+                continue
             figure = draw(*(getattr(experiment, source) for source in sources))
         except StoreError as error:
             missing[name] = str(error)

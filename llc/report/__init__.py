@@ -92,8 +92,8 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
         except StoreError as error:
             missing.append(str(error))
             return None
-        outdated = experiment.outdated(name)
-        missing.extend([outdated] if outdated else [])
+        outdated, incomplete = experiment.outdated(name), experiment.incomplete(name)
+        missing.extend(why for why in (outdated, incomplete) if why)
         return None if outdated else found
 
     metrics, table = experiment.metrics, development.summary_table(experiment)

@@ -12,20 +12,35 @@ from torch import Tensor
 
 from llc.errors import StoreError
 from llc.store.checkpoints import Weights, checkpoint_path, checkpoint_steps, read_checkpoint
-from llc.store.results import created, read_dataset
+from llc.store.results import made, made_from, read_dataset
 from llc.store.tables import Table, differences, read_table, table_hash, write_table
 
 EXPERIMENT_FILE = "experiment.toml"
 RUN_FILE = "config.toml"
 # Part of the two files above that says how they came about; two folders may differ in it and be the same.
 PROVENANCE = "provenance"
-# Results that are made from another one, and say nothing once that has changed; `llc stages` makes them all.
-_MADE_FROM = {"stages": "llc", "tradeoff": "llc", "essential": "pca"}
+# Results that are made from others, and say nothing once those have changed.
+_MADE_FROM = {"stages": ("llc", "pca"), "tradeoff": ("llc",), "essential": ("pca",)}
+# The command that makes each result.
+_MADE_BY = {
+    "llc": "estimate-llc",
+    "pca": "pca",
+    "stages": "stages",
+    "tradeoff": "stages",
+    "essential": "stages",
+    "behaviour": "behaviour",
+    "readouts": "readouts",
+}
+RESULTS = tuple(_MADE_BY)
 
 
 def run_name(num_tasks: int | None, seed: int) -> str:
     """The folder of a run: `M=16,seed=0`, or `M=inf,seed=0` for the Gaussian prior."""
     return f"M={'inf' if num_tasks is None else num_tasks},seed={seed}"
+
+
+def _run_names(sweep: Table) -> list[str]:
+    return [run_name(None if m == "inf" else m, seed) for seed in sweep["seeds"] for m in sweep["num_tasks"]]
 
 
 class Run:
@@ -186,8 +201,7 @@ class Experiment:
     @property
     def wanted(self) -> list[str]:
         """Names of the sweep's runs, begun or not."""
-        sweep = self.config["sweep"]
-        return [run_name(None if m == "inf" else m, seed) for seed in sweep["seeds"] for m in sweep["num_tasks"]]
+        return _run_names(self.config["sweep"])
 
     @property
     def finished(self) -> bool:
@@ -210,37 +224,37 @@ class Experiment:
     @property
     def llc(self) -> xr.Dataset:
         """λ̂ at the estimated checkpoints, dims (num_tasks, seed, step, …); traces are read once they are asked for."""
-        return self._result("llc", "estimate-llc", lazy=True)
+        return self._result("llc", lazy=True)
 
     @property
     def pca(self) -> xr.Dataset:
         """The joint trajectory PCA."""
-        return self._result("pca", "pca")
+        return self._result("pca")
 
     @property
     def stages(self) -> xr.Dataset:
         """Boundaries and stages of every run."""
-        return self._result("stages", "stages")
+        return self._result("stages")
 
     @property
     def tradeoff(self) -> xr.Dataset:
         """Loss against complexity for every finite M."""
-        return self._result("tradeoff", "stages")
+        return self._result("tradeoff")
 
     @property
     def behaviour(self) -> xr.Dataset:
         """Losses and distances on shifted inputs."""
-        return self._result("behaviour", "behaviour")
+        return self._result("behaviour")
 
     @property
     def readouts(self) -> xr.Dataset:
         """Read-outs of weights and attention."""
-        return self._result("readouts", "readouts")
+        return self._result("readouts")
 
     @property
     def essential(self) -> xr.Dataset:
         """Curvature, evolutes and forms of the trajectories."""
-        return self._result("essential", "stages")
+        return self._result("essential")
 
     def outdated(self, name: str) -> str:
         """Why a result is of no use any longer: what it was made from is newer. Empty if that is not so.
@@ -248,15 +262,30 @@ class Experiment:
         Raises:
             StoreError: a file cannot be read.
         """
-        paths = [self.path / f"{of}.nc" for of in (name, _MADE_FROM.get(name, name))]
-        if name not in _MADE_FROM or not all(path.exists() for path in paths) or created(paths[0]) >= created(paths[1]):
+        path = self.path / f"{name}.nc"
+        sources = [self.path / f"{source}.nc" for source in _MADE_FROM.get(name, ())]
+        newer = [source.name for source in sources if path.exists() and source.exists() and made(path) < made(source)]
+        if not newer:
             return ""
-        return f"{paths[0].name} is older than {paths[1].name}; make it again with: llc stages {self.path}"
+        return f"{path.name} is older than {' and '.join(newer)}; make it again with: llc {_MADE_BY[name]} {self.path}"
 
-    def _result(self, name: str, command: str, *, lazy: bool = False) -> xr.Dataset:
+    def incomplete(self, name: str) -> str:
+        """Which runs a result knows nothing of, since the sweep has grown. Empty if it knows of all.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        path = self.path / f"{name}.nc"
+        sweep = made_from(path).get("sweep") if path.exists() else None
+        lacking = sorted(set(self.wanted) - set(_run_names(sweep))) if sweep else []
+        if not lacking:
+            return ""
+        return f"{path.name} lacks {', '.join(lacking)}; make it again with: llc {_MADE_BY[name]} {self.path}"
+
+    def _result(self, name: str, *, lazy: bool = False) -> xr.Dataset:
         path = self.path / f"{name}.nc"
         if not path.exists():
-            raise StoreError(f"{self.path} has no {name}.nc; make it with: llc {command} {self.path}")
+            raise StoreError(f"{self.path} has no {name}.nc; make it with: llc {_MADE_BY[name]} {self.path}")
         return read_dataset(path, lazy=lazy)
 
 
@@ -287,19 +316,20 @@ def open_folder(path: str | Path) -> Experiment | Run:
     return Run(folder) if (folder / RUN_FILE).exists() else Experiment(folder)
 
 
-def extend_sweep(folder: Path, table: Table) -> None:
-    """Let an experiment's folder hold more runs, if `table` is its config but for further M or seeds in its sweep."""
-    path = folder / EXPERIMENT_FILE
-    if not path.exists():
-        return
-    stored = read_table(path)
-    provenance = stored.pop(PROVENANCE, {})
+def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
+    """Let an experiment's folder hold more runs, if `table` is its config but for further M or seeds in its sweep.
+
+    Its provenance stays if some runs are under way, which are to end with the bits that they would have had.
+    """
+    stored = read_table(folder / EXPERIMENT_FILE)
+    kept = stored.pop(PROVENANCE, {})
     before, after = stored.get("sweep", {}), table["sweep"]
     only_sweep = {**stored, "sweep": {}} == {**table, "sweep": {}} and before.keys() == after.keys()
     if only_sweep and before != after and all(set(before[key]) <= set(after[key]) for key in after):
+        under_way = not all(run.finished for run in Experiment(folder).runs)
         # First: it lacks the new runs, and without it the sweep is not finished.
         (folder / "metrics.nc").unlink(missing_ok=True)
-        write_table(path, {**table, PROVENANCE: provenance})
+        write_table(folder / EXPERIMENT_FILE, {**table, PROVENANCE: kept if under_way else provenance})
 
 
 def claim(folder: Path, file: str, table: Table, provenance: Table | None = None) -> None:

@@ -1,8 +1,10 @@
 """What a folder holds, and whether it is whole."""
 
+import itertools
+
 from llc.errors import StoreError
 from llc.store.checkpoints import checkpoint_path, checkpoint_steps, read_checkpoint
-from llc.store.experiment import Experiment, Run
+from llc.store.experiment import RESULTS, Experiment, Run
 from llc.store.results import read_dataset
 from llc.store.tables import flat
 
@@ -28,7 +30,12 @@ def describe(found: Experiment | Run) -> str:
     for name in ("metrics", "llc", "pca"):
         if not (found.path / f"{name}.nc").exists():
             lines.append(f"  no {name}.nc yet")
-    lines += [f"  {why}" for why in map(found.outdated, ("stages", "tradeoff", "essential")) if why]
+    for look, name in itertools.product((found.outdated, found.incomplete), RESULTS):
+        try:
+            why = look(name)
+        except StoreError as error:
+            why = str(error)
+        lines += [f"  {why}"] if why and f"  {why}" not in lines else []
     return "\n".join(lines)
 
 

@@ -43,14 +43,22 @@ def made_with(path: Path, config: Table) -> bool:
     """Whether there is a result at `path` and it carries just this config."""
     if not path.exists():
         return False
-    with _reading(path), xr.open_dataset(path, engine="netcdf4") as found:
-        return found.attrs.get("config") == provenance(config)["config"]
+    return _attributes(path).get("config") == provenance(config)["config"]
 
 
-def created(path: Path) -> str:
+def made(path: Path) -> str:
     """When a result was made, as text that sorts by time; empty where it does not say."""
+    return str(_attributes(path).get("created", ""))
+
+
+def made_from(path: Path) -> Table:
+    """The config that a result carries; empty where it has none."""
+    return json.loads(_attributes(path).get("config", "{}"))
+
+
+def _attributes(path: Path) -> dict:
     with _reading(path), xr.open_dataset(path, engine="netcdf4") as found:
-        return str(found.attrs.get("created", ""))
+        return found.attrs
 
 
 def labelled(dataset: xr.Dataset) -> xr.Dataset:
@@ -134,17 +142,17 @@ def read_dataset(path: Path, *, lazy: bool = False) -> xr.Dataset:
         # The encoding of one file (such as the length of its strings) must not shape what is written from it.
         if not lazy:
             return xr.load_dataset(path, engine="netcdf4").drop_encoding()
-        identity = _identity(path)
+        path, identity = path.absolute(), _identity(path)
         with xr.open_dataset(path, engine="netcdf4") as found:
             later = {
-                name: found[name].variable._replace(
-                    data=indexing.LazilyIndexedArray(
-                        _OnDisk(path, identity, name, found[name].shape, found[name].dtype)
-                    )
-                )
-                for name in large(found)
+                name: found[name].variable._replace(data=_on_disk(path, identity, found[name])) for name in large(found)
             }
             return found.drop_vars(later).load().assign(later).drop_encoding()
+
+
+def _on_disk(path: Path, identity: tuple, array: xr.DataArray) -> indexing.ExplicitlyIndexed:
+    whole = _OnDisk(path, identity, str(array.name), array.shape, array.dtype)
+    return indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(whole))  # type: ignore[arg-type]
 
 
 class _OnDisk(xr.backends.BackendArray):
@@ -158,7 +166,9 @@ class _OnDisk(xr.backends.BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple) -> np.ndarray:
-        if not self._path.exists() or _identity(self._path) != self._identity:
+        if not self._path.exists():
+            raise StoreError(f"{self._path} is gone, and with it the traces that were not read yet")
+        if _identity(self._path) != self._identity:
             raise StoreError(f"{self._path} has been written again since it was opened; open it again for its traces")
         with _reading(self._path), xr.open_dataset(self._path, engine="netcdf4") as found:
             return found[self._name].variable[key].values

@@ -116,15 +116,15 @@ def claim_experiment(
         "device": str(device),
         "together": together or choose_together(config, device),
     }
-    if imported_from is None:
-        store.extend_sweep(out, config.to_table())
-    else:
+    if imported_from is not None:
         provenance["imported_from"] = imported_from
+    if (out / store.EXPERIMENT_FILE).exists():
+        there = store.Experiment(out).provenance.get("imported_from")
+        if there != imported_from:
+            how = f"was imported from {there}" if there else "was trained, not imported"
+            raise StoreError(f"{out} {how}; choose another folder")
+        store.extend_sweep(out, config.to_table(), provenance)
     store.claim(out, store.EXPERIMENT_FILE, config.to_table(), provenance)
-    there = store.Experiment(out).provenance.get("imported_from")
-    if there != imported_from:
-        how = f"was imported from {there}" if there else "was trained, not imported"
-        raise StoreError(f"{out} {how}; choose another folder")
 
 
 def choose_together(config: ExperimentConfig, device: torch.device) -> int:
