@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,6 +23,8 @@ from llc.sampling import Target, run_chains, sampler_named
 CHAINS, STEPS, BATCH, SEQUENCES = 4, 150, 256, 4096
 # Draws of estimates that are taken off, for what does not depend on their number.
 FEW = 2
+# Steps a chain of a whole call.
+CALL = 200
 EPSILON, GAMMA = 1e-6, 100.0
 
 
@@ -54,6 +57,17 @@ def measure() -> list[Row]:
                 wanted=wanted,
             )
         )
+    in_a_process(canonical_call)  # compiles; PyTorch keeps what it made for the processes that follow
+    rows.append(
+        in_turns(
+            f"chain-steps of one call of {CHAINS} × {CALL} steps of sgld on tiny, all cores, everything included, "
+            "against canonical-interp's LLCEstimator as it is by default",
+            lambda: in_a_process(our_call),
+            lambda: in_a_process(canonical_call),
+            unit="steps/s",
+            wanted=2.5,
+        )
+    )
     return rows
 
 
@@ -158,8 +172,41 @@ def devinterp_rate() -> float:
     return STEPS / chain(STEPS)
 
 
+def our_call() -> float:
+    """Chain-steps a second of `llc.estimate_llc` in a fresh process, with all it does besides (warm-up is found)."""
+    model, data = _problem()
+    started = time.perf_counter()
+    llc.estimate_llc(
+        model,
+        behaviour.sequence_losses,
+        data,
+        nbeta=_NBETA,
+        gamma=GAMMA,
+        sampler="sgld",
+        step_size=EPSILON,
+        chains=CHAINS,
+        draws=CALL // 2,
+        warmup=CALL // 2,
+    )
+    return CHAINS * CALL / (time.perf_counter() - started)
+
+
+def canonical_call() -> float:
+    """Chain-steps a second of a call of canonical-interp's in a fresh process, compiled as by default."""
+    seconds = _canonical(compile=True)
+    return CHAINS * CALL / seconds(CALL)
+
+
 def canonical_rate(steps: int, compile: bool = False) -> float:
     """Chain-steps a second of canonical-interp's four vmapped chains on all cores; its default is to compile them."""
+    seconds = _canonical(compile)
+    seconds(FEW)  # whatever only the first one does
+    without = seconds(FEW)  # compiling anew, its baseline
+    return CHAINS * steps / (seconds(FEW + steps) - without)
+
+
+def _canonical(compile: bool) -> Callable[[int], float]:
+    """What measures the seconds that canonical-interp takes for so many draws."""
     if not hasattr(itertools, "batched"):  # which it takes from Python 3.12
         itertools.batched = _batched  # type: ignore[attr-defined]
     torch._dynamo.config.disable = not compile
@@ -186,9 +233,7 @@ def canonical_rate(steps: int, compile: bool = False) -> float:
             )
         return time.perf_counter() - started
 
-    seconds(FEW)  # whatever only the first one does
-    without = seconds(FEW)  # compiling anew, its baseline
-    return CHAINS * steps / (seconds(FEW + steps) - without)
+    return seconds
 
 
 class _Joined(torch.nn.Module):

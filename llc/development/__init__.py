@@ -1,5 +1,6 @@
 """Development: what trajectories of checkpoints say, from joint PCA on."""
 
+from llc.development.boundaries import Boundary, trend_changes, turns
 from llc.development.essential import geometry
 from llc.development.forms import essential_dynamics, form_rows
 from llc.development.pca import format_pca, joint_pca, project
@@ -12,6 +13,7 @@ from llc.development.summary import format_table, summary_table
 from llc.development.tradeoff import format_tradeoff, tradeoff
 
 __all__ = [
+    "Boundary",
     "Curve",
     "NothingToStage",
     "essential_dynamics",
@@ -33,4 +35,6 @@ __all__ = [
     "stage_table",
     "summary_table",
     "tradeoff",
+    "trend_changes",
+    "turns",
 ]
