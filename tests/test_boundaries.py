@@ -141,6 +141,10 @@ def test_stages_where_nothing_is_sure_say_so():
     table = stage_table(flat, Curve(STEPS, 5 - 0.1 * np.log1p(STEPS), np.full(len(STEPS), 0.01)), [])
     assert table["type"].tolist() == ["flat"]
     assert isinstance(table, pd.DataFrame)
+    # Complexity falls for sure, and a loss that is level but for its errors has no sign.
+    falls = Curve(STEPS, 100 - 8 * np.log1p(STEPS), errors)
+    level = Curve(STEPS, 5 + np.random.default_rng(8).normal(0, 0.01, len(STEPS)), np.full(len(STEPS), 0.01))
+    assert stage_table(falls, level, [])["type"].tolist() == ["loss flat"]
 
 
 @pytest.mark.parametrize(

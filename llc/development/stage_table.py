@@ -31,7 +31,7 @@ def stage_table(
 
     Stages of type A bring a lower loss at the price of higher complexity, those of type B simplify while the loss
     falls (Hoogland et al. 2024, arXiv 2402.02364); where the loss rises, the type is `loss rises`; where the interval
-    of Δλ holds 0, it is `flat`.
+    of Δλ holds 0, it is `flat`, and where only that of Δℓ does, `loss flat`.
 
     Returns:
         Columns `stage`, `start`, `end`, with the interval of `end` in `end_low` and `end_high` (NaN for the last
@@ -56,6 +56,8 @@ def stage_table(
 def _type(row: dict) -> str:
     if row["delta_llc_low"] <= 0 <= row["delta_llc_high"]:
         return "flat"
+    if row["delta_loss_low"] <= 0 <= row["delta_loss_high"]:
+        return "loss flat"
     if row["delta_loss"] > 0:
         return "loss rises"
     return "A" if row["delta_llc"] > 0 else "B"

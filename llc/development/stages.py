@@ -203,7 +203,7 @@ _SAID = {
     "end": "last step of a stage",
     "end_low": "lower end of the 90 % interval of end",
     "end_high": "upper end of the 90 % interval of end",
-    "type": "A: loss falls, llc rises; B: both fall; flat: llc may not change",
+    "type": "A: loss falls, llc rises; B: both fall; flat: llc may not change; loss flat: only the loss may not",
     "delta_loss": "change of the loss in a stage",
     "delta_llc": "change of llc in a stage",
     "step_critical": "step of the smallest OOD loss, t_crit",

@@ -17,6 +17,7 @@ from llc.plots.style import (
     marker,
     new_figure,
     step_axis,
+    step_ticks,
     verdict_handle,
 )
 
@@ -111,7 +112,8 @@ def loss_llc_plane(llc: xr.Dataset) -> Figure:
             seen.add(str(point.verdict.item()))
             estimate_point(axes, float(point.loss_init), point, scale.to_rgba(np.array(max(1.0, float(point.step)))))
         axes.set(xlabel="loss", ylabel="λ̂", title=f"M = {_number(run.num_tasks)}, seed {int(run.seed)}")
-    figure.colorbar(scale, ax=list(panels), label="training step")
+    bar = figure.colorbar(scale, ax=list(panels), label="training step")
+    step_ticks(bar.ax.yaxis, max(1, first), max(2, last))
     legend(figure, [verdict_handle(verdict) for verdict in sorted(seen)])
     return figure
 
@@ -174,7 +176,13 @@ def tradeoff(found: xr.Dataset) -> Figure:
 
 
 # Of stages by type.
-_STAGE_COLOURS = {"A": "tab:red", "B": "tab:blue", "flat": "tab:grey", "loss rises": "tab:orange"}
+_STAGE_COLOURS = {
+    "A": "tab:red",
+    "B": "tab:blue",
+    "flat": "tab:grey",
+    "loss flat": "tab:green",
+    "loss rises": "tab:orange",
+}
 
 
 def _shade_stages(axes: Axes, run: xr.Dataset) -> set[str]:

@@ -8,6 +8,7 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 # Up to so many values of M get a legend entry each; more share a colour bar.
@@ -73,10 +74,15 @@ def step_axis(axes: Axes, steps: xr.DataArray) -> None:
         axes.set_xscale("log")
         axes.set_xlim(first / 1.15, last * 1.15)
         axes.set_xlabel("training step (log scale)")
-        if last < 100 * first:  # too few powers of ten for ticks
-            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
-            axes.minorticks_off()
+        step_ticks(axes.xaxis, first, last)
+
+
+def step_ticks(axis: Axis, first: int, last: int) -> None:
+    """Ticks between the powers of ten too, where steps span too few of these."""
+    if last < 100 * first:
+        axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+        axis.set_minor_locator(mpl.ticker.NullLocator())
 
 
 def smooth(values: np.ndarray) -> np.ndarray:

@@ -20,7 +20,13 @@ from llc.report.draw import (
 from llc.report.made import features_of, fitted_of
 
 _GREY = "rgb(128, 128, 128)"
-_STAGES = {"A": "rgb(214, 84, 90)", "B": "rgb(76, 120, 200)", "flat": _GREY, "loss rises": "rgb(235, 150, 60)"}
+_STAGES = {
+    "A": "rgb(214, 84, 90)",
+    "B": "rgb(76, 120, 200)",
+    "flat": _GREY,
+    "loss flat": "rgb(80, 160, 100)",
+    "loss rises": "rgb(235, 150, 60)",
+}
 _SETS = {"id": "in distribution", "ood": "out of distribution"}
 
 
@@ -365,8 +371,8 @@ def stages(llc: xr.Dataset, found: xr.Dataset) -> list[Picture]:
                 f"Stages, {name}",
                 made,
                 "A (red): loss falls while complexity rises. B (blue): both fall. Grey: complexity may not have "
-                "changed. Orange: the loss rises. Thin lines are boundaries with their 90 % intervals, from the "
-                "errors of λ̂.",
+                "changed. Green: only the loss may not have. Orange: the loss rises. Thin lines are boundaries with "
+                "their 90 % intervals, from the errors of λ̂.",
                 f"{name} has {len(rows)} stages, of types {', '.join(kinds)}.",
             )
         )

@@ -105,7 +105,11 @@ def stages(rows: pd.DataFrame) -> Table:
         for row in _rows(rows)
     ]
     return Table(
-        "stages", "Stages", columns, cells, "A: loss falls, λ̂ rises; B: both fall; flat: λ̂ may not have changed."
+        "stages",
+        "Stages",
+        columns,
+        cells,
+        "A: loss falls, λ̂ rises; B: both fall; flat: λ̂ may not have changed; loss flat: only the loss may not.",
     )
 
 
