@@ -43,7 +43,7 @@ class Group(click.Group):
                 sys.exit(1)
             _say(f"Error: {error}")
             sys.exit(2 if isinstance(error, InvalidInput) else 1)
-        except (click.exceptions.Exit, click.ClickException, click.Abort):
+        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):  # click ends these
             raise
         except Exception as error:  # whatever the library did not foresee
             if ctx.params.get("debug"):

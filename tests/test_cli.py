@@ -1,5 +1,6 @@
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import llc
 from cli import main
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["train", "import", "export", "estimate-llc", "calibrate", "pca", "show", "plot", "validate", "demo"]
+COMMANDS = ["train", "import", "export", "estimate-llc", "calibrate", "pca", "stages", "behaviour", "readouts"]
+COMMANDS += ["show", "plot", "report", "validate", "demo"]
 SMALL_LLC = [
     "--radius",
     "0.3",
@@ -230,3 +232,10 @@ def test_ctrl_c_keeps_what_is_finished_and_resumes(tmp_path):
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
     straight = llc.train(config, tmp_path / "straight", jobs=1)
     assert straight.metrics.drop_attrs().identical(llc.open(tmp_path / "x").metrics.drop_attrs())
+
+
+def test_a_reader_that_has_gone_is_no_error(finished):
+    """As in `llc show FOLDER | head`."""
+    command = f"{shlex.quote(sys.executable)} -m llc show {shlex.quote(str(finished.path))} | true"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.stderr == ""

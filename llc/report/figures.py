@@ -437,7 +437,8 @@ def turns(found: xr.Dataset) -> Picture | None:
         )
     if not made.data:
         return None
-    made.update_xaxes(type="log", dtick="D1")
+    step_axis(made, np.concatenate([of_run.x for of_run in made.data]))
+    made.update_xaxes(title="t_crit, step (log scale)")
     made.update_yaxes(type="log", dtick=1)
     return Picture(
         "turns",
