@@ -72,7 +72,7 @@ assert not heavy, heavy
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command):
     said = run(command, "--help").output
-    assert re.search(rf"Examples?:\n\s+llc {command}", said), said
+    assert re.search(rf"Examples?:\n(\s+llc .*\n)*?\s+llc {command}", said), said
 
 
 def test_train_and_show(tmp_path):
