@@ -245,14 +245,14 @@ def estimate_llc(
       llc estimate-llc runs/tiny --steps last --sampler sgld --draws 2000
       llc estimate-llc runs/tiny --steps log:20 --settings runs/tiny/calibration.toml
     """
-    from llc import complexity
+    from llc import study
 
     experiment = _experiment(folder)
     settings["parameters"] = _patterns(settings["parameters"])
     if file is not None:
-        settings = {**settings, **_but(ctx, complexity.settings_from(file))}
+        settings = {**settings, **_but(ctx, study.settings_from(file))}
     with _progress("checkpoints") as report:
-        estimates = complexity.estimate_llc_over_training(
+        estimates = study.estimate_llc_over_training(
             experiment,
             steps=steps,
             jobs=jobs,
@@ -262,7 +262,7 @@ def estimate_llc(
             report=report,
             **settings,
         )
-    click.echo(complexity.format_estimates(estimates) + "\n")
+    click.echo(study.format_estimates(estimates) + "\n")
     _show_summary(experiment)
     _next(f"llc plot {experiment.path}")
 
@@ -293,16 +293,16 @@ def calibrate(folder: Path, steps: str, points: int, radii: str | None, **settin
       llc calibrate runs/tiny --num-samples 1024 --batch-size 64
       llc estimate-llc runs/tiny --settings runs/tiny/calibration.toml
     """
-    from llc import complexity, plots
+    from llc import estimate, plots, study
 
     experiment = _experiment(folder)
     settings["parameters"] = _patterns(settings["parameters"])
     options: dict[str, Any] = {} if radii is None else {"radii": _floats("--radii", radii)}
     with _progress("trials") as report:
-        found, dataset = complexity.calibrate_experiment(
+        found, dataset = study.calibrate_experiment(
             experiment, steps=steps, points=points, report=report, **options, **settings
         )
-    click.echo(complexity.format_calibration(found))
+    click.echo(estimate.format_calibration(found))
     for name, figure in (("heat", plots.calibration_heat(dataset)), ("traces", plots.calibration_traces(dataset))):
         path = plots.save_figure(figure, experiment.path / "figures" / f"calibration_{name}.png")
         click.echo(f"Drew {path}")
@@ -566,7 +566,7 @@ def validate(
     """
     from importlib.util import find_spec
 
-    from llc import complexity, plots, store
+    from llc import plots, store, validation
 
     if against is None:
         against = "sgld,devinterp" if find_spec("devinterp") else "sgld"
@@ -574,7 +574,7 @@ def validate(
     name = f"validate_{suite}_{sampler}" + (f"_problems{problems}" if problems else "")
     unfinished = out / f"{name}.unfinished"
     with _progress("cases") as report:
-        result = complexity.validate(
+        result = validation.validate(
             suite,
             methods=(sampler, *others),
             seed=seed,
@@ -587,7 +587,7 @@ def validate(
     store.write_dataset(out / f"{name}.nc", result, settings)
     plots.save_figure(plots.validation(result), out / f"{name}.png")
     shutil.rmtree(unfinished, ignore_errors=True)
-    click.echo(complexity.format_validation(result))
+    click.echo(validation.format_validation(result))
     click.echo(f"Wrote {out / name}.nc and .png")
 
 
@@ -601,22 +601,22 @@ def demo(out: Path, jobs: int | None) -> None:
     Example:
       llc demo --out runs/demo
     """
-    from llc import complexity, development, plots, training
-    from llc.complexity import presets as complexity_presets
+    from llc import development, plots, study, training
     from llc.errors import StoreError
     from llc.report import write_report
+    from llc.study import presets as study_presets
     from llc.training import presets
 
     click.echo(f"1/6  llc train --preset tiny --out {out}")
     with _progress("steps") as report:
         experiment = training.train(presets.tiny(), out, jobs=jobs, report=report)
-    settings: dict[str, Any] = complexity_presets.TINY
-    steps = complexity_presets.TINY_STEPS
+    settings: dict[str, Any] = study_presets.TINY
+    steps = study_presets.TINY_STEPS
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
     click.echo(f"2/6  llc estimate-llc {out} --steps {steps} {options}")
     with _progress("checkpoints") as report:
-        estimates = complexity.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, report=report, **settings)
-    click.echo(complexity.format_estimates(estimates))
+        estimates = study.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, report=report, **settings)
+    click.echo(study.format_estimates(estimates))
     click.echo(f"3/6  llc pca {out}")
     with _progress("checkpoints") as report:
         development.joint_pca(experiment, report=report)

@@ -16,10 +16,10 @@ import xarray as xr
 
 import llc
 from llc import store
-from llc.complexity import presets
-from llc.complexity.measure import estimate_at
-from llc.complexity.study import LLCConfig, study_point
+from llc.estimate.measure import estimate_at
 from llc.parallel import available_cores, quiet, run_units
+from llc.study import presets
+from llc.study.points import LLCConfig, study_point
 
 HERE = Path(__file__).resolve().parent
 SETTINGS = {

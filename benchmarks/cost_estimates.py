@@ -6,7 +6,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 from cost_chains import BATCH, INIT_BATCHES, PROBES, Problem, Traces
 
-from llc.complexity import diagnostics
+from llc.estimate import diagnostics
 
 # What an estimate has to reach: |λ̂/reference − 1|, and the relative standard error.
 ERROR, SPREAD = 0.05, 0.02

@@ -14,10 +14,10 @@ from speed_training import in_a_process
 
 import llc
 from llc import behaviour, models, store
-from llc.complexity import over_training
-from llc.complexity.study import LLCConfig
 from llc.development import principal
 from llc.sampling import Target, kinetic, run_chains
+from llc.study import over_training
+from llc.study.points import LLCConfig
 
 SETTINGS = {"gamma": 100.0, "num_samples": 256, "batch_size": 64, "draws": 200, "warmup": 200}
 PAPER = (66_000, 8192)

@@ -22,7 +22,9 @@ _PUBLIC = {
     "training": "llc.training",
     "presets": "llc.training.presets",
     "sampling": "llc.sampling",
-    "complexity": "llc.complexity",
+    "estimate": "llc.estimate",
+    "validation": "llc.validation",
+    "study": "llc.study",
     "development": "llc.development",
     "plots": "llc.plots",
     "errors": "llc.errors",
@@ -33,9 +35,9 @@ _PUBLIC = {
     "load_model": "llc.training:load_model",
     "import_weights": "llc.training:import_weights",
     "export_weights": "llc.training:export_weights",
-    "learning_coefficient": "llc.complexity.learning_coefficient",
-    "estimate_llc": "llc.complexity:estimate_llc",
-    "estimate_llc_over_training": "llc.complexity:estimate_llc_over_training",
+    "learning_coefficient": "llc.validation.learning_coefficient",
+    "estimate_llc": "llc.estimate:estimate_llc",
+    "estimate_llc_over_training": "llc.study:estimate_llc_over_training",
     "joint_pca": "llc.development:joint_pca",
     "summary_table": "llc.development:summary_table",
     "write_report": "llc.report:write_report",
@@ -45,24 +47,28 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from llc import (
         behaviour,
-        complexity,
         development,
         errors,
+        estimate,
         models,
         plots,
         predictors,
         sampling,
         store,
+        study,
         tasks,
         training,
+        validation,
     )
-    from llc.complexity import estimate_llc, estimate_llc_over_training, learning_coefficient
     from llc.development import joint_pca, summary_table
     from llc.errors import LLCError
+    from llc.estimate import estimate_llc
     from llc.report import write_report
     from llc.store import Experiment, Run
     from llc.store import open_folder as open
+    from llc.study import estimate_llc_over_training
     from llc.training import export_weights, import_weights, load_model, presets, train
+    from llc.validation import learning_coefficient
 
 __all__ = [  # noqa: PLE0604
     *_PUBLIC

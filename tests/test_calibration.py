@@ -6,18 +6,18 @@ from conftest import SMALL_LLC
 from wells import CURVATURES, GAMMA, NBETA, Well, data, diagonal_well, exact_llc, well_loss
 
 import llc
-from llc import complexity, plots, store
-from llc.complexity import calibration
-from llc.complexity.settings import SamplingConfig
+from llc import estimate, plots, store, study
 from llc.errors import EstimateFailed, InvalidInput, StoreError
+from llc.estimate import calibration
+from llc.estimate.settings import SamplingConfig
 
 
-def well_point(reference: float | None = None, scale: float = 1.0) -> complexity.Point:
+def well_point(reference: float | None = None, scale: float = 1.0) -> estimate.Point:
     model = diagonal_well()
     model.center.fill_(scale)
     model.weight.data.fill_(scale)
     known = {} if reference is None else {"the zero predictor": reference}
-    return complexity.Point("well", model, well_loss, data(), known)
+    return estimate.Point("well", model, well_loss, data(), known)
 
 
 CONFIG = SamplingConfig(draws=150, chains=2, nbeta=NBETA)
@@ -69,10 +69,10 @@ def test_nothing_left_is_an_error_with_reasons():
         calibration.calibrate([well_point(reference=0.001)], CONFIG, radii=(1.0,))
 
 
-def steep_point(reference: float | None = None) -> complexity.Point:
+def steep_point(reference: float | None = None) -> estimate.Point:
     """Five curvatures of 100 and weights of norm √5: γ = 1/radius²; at nβ = 1, E[L] = 2.3 at γ = 9 and 1.3 at 90."""
     model = Well(100 * torch.eye(5), torch.ones(5))
-    return complexity.Point("steep", model, well_loss, data(), {} if reference is None else {"nothing": reference})
+    return estimate.Point("steep", model, well_loss, data(), {} if reference is None else {"nothing": reference})
 
 
 def test_the_pilot_shrinks_the_radius_only_where_it_must():
@@ -92,7 +92,7 @@ def test_gamma_auto_uses_the_pilot_and_records_its_choice():
 
 def test_calibrating_an_experiment(own):
     settings = {name: SMALL_LLC[name] for name in ("num_samples", "batch_size", "chains")}
-    found, dataset = complexity.calibrate_experiment(
+    found, dataset = study.calibrate_experiment(
         own, points=1, radii=(0.3, 0.1), nbeta_factors=(1.0,), draws=20, **settings
     )
     assert dataset.sizes["trial"] == 2 + 6
@@ -101,10 +101,10 @@ def test_calibrating_an_experiment(own):
         assert {"long_name", "units"} <= set(variable.attrs)
     with xr.open_dataset(own.path / "calibration.nc") as kept:
         assert kept.sizes == dataset.sizes
-    again = complexity.settings_from(own.path / "calibration.toml")
+    again = study.settings_from(own.path / "calibration.toml")
     assert again["gamma"] == found.settings.gamma
     assert again["num_samples"] == 64
-    said = complexity.format_calibration(found)
+    said = estimate.format_calibration(found)
     assert said.count("chosen") == 1
     assert "nbeta = 0" in said
     heat, traces = plots.calibration_heat(dataset), plots.calibration_traces(dataset)
@@ -117,12 +117,12 @@ def test_calibrating_an_experiment(own):
 
 def test_bad_input_is_named(own, tmp_path):
     with pytest.raises(InvalidInput, match="points = 0 given"):
-        complexity.calibrate_experiment(own, points=0)
+        study.calibrate_experiment(own, points=0)
     with pytest.raises(StoreError, match="no settings file"):
-        complexity.settings_from(tmp_path / "none.toml")
+        study.settings_from(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("gama = 3.0\n")
     with pytest.raises(InvalidInput, match=r"unknown key gama; did you mean gamma\?"):
-        complexity.settings_from(tmp_path / "bad.toml")
+        study.settings_from(tmp_path / "bad.toml")
     with pytest.raises(InvalidInput, match=r"gamma = 1.0 and radius = 0.5 given"):
         SamplingConfig(gamma=1.0, radius=0.5)
     with pytest.raises(InvalidInput, match=r"max_rhat = 1.1 given with chains = 1, expected at least 2 chains"):

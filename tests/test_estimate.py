@@ -7,11 +7,11 @@ from torch import nn
 from wells import CURVATURES, GAMMA, NBETA, Well, data, diagonal_well, exact_llc, well_loss
 
 import llc
-from llc.complexity import diagnostics
-from llc.complexity.peers import devinterp_sgld
 from llc.errors import EstimateFailed, InvalidInput
+from llc.estimate import diagnostics
 from llc.randomness import generator
 from llc.sampling import SAMPLERS, Target, run_chains
+from llc.validation.peers import devinterp_sgld
 
 
 def test_the_gaussian_well_is_estimated_within_its_error():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import llc
-from llc.complexity import learning_coefficient as exact
 from llc.errors import InvalidInput
+from llc.validation import learning_coefficient as exact
 
 
 def brute_force(widths, rank):

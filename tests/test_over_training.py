@@ -8,10 +8,10 @@ import xarray as xr
 from conftest import SMALL_LLC
 
 import llc
-from llc.complexity import choose_steps, format_estimates, study
-from llc.complexity.measure import Point, estimate_at
-from llc.complexity.verdict import VERDICTS
 from llc.errors import EstimateFailed, InvalidInput, StoreError
+from llc.estimate.measure import Point, estimate_at
+from llc.estimate.verdict import VERDICTS
+from llc.study import choose_steps, format_estimates, points
 
 
 def estimate_path(run, step):
@@ -43,7 +43,7 @@ def test_a_verdict_is_stored_whole(own):
 def test_an_estimate_is_what_the_single_call_gives(finished):
     """The same checkpoint through the public single-model function, with the recorded settings."""
     run = finished.run(4)
-    settings = study.LLCConfig.from_table(llc.store.read_table(finished.path / "llc.toml"))
+    settings = points.LLCConfig.from_table(llc.store.read_table(finished.path / "llc.toml"))
     task = llc.training.RunConfig.from_table(run.config).task
     with llc.parallel.torch_threads(1):  # as the workers have
         data = task.sample(64, stream="llc")
@@ -146,9 +146,9 @@ def test_one_gamma_serves_all_checkpoints(finished):
 def test_nll_is_the_scaled_loss(finished):
     run = llc.training.RunConfig.from_table(finished.run(4).config)
     model, batch = llc.load_model(finished.run(4), 60), run.task.sample(5)
-    plain = study.run_loss(run, study.LLCConfig())(model, batch)
-    scaled = study.run_loss(run, study.LLCConfig(loss="nll"))(model, batch)
-    by_position = study.run_loss(run, study.LLCConfig(loss="nll", positions=True))(model, batch)
+    plain = points.run_loss(run, points.LLCConfig())(model, batch)
+    scaled = points.run_loss(run, points.LLCConfig(loss="nll"))(model, batch)
+    by_position = points.run_loss(run, points.LLCConfig(loss="nll", positions=True))(model, batch)
     torch.testing.assert_close(by_position.mean(1), scaled)
     torch.testing.assert_close(scaled, plain * 3 / (2 * 0.125))
 

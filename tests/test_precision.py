@@ -6,9 +6,10 @@ import torch
 from conftest import SMALL_LLC
 
 import llc
-from llc.complexity import diagnostics, known_cases
 from llc.errors import InvalidInput
+from llc.estimate import diagnostics
 from llc.sampling import Target
+from llc.validation import known_cases
 
 
 def test_rounding_is_the_difference_between_two_precisions():

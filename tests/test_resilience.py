@@ -114,7 +114,7 @@ def test_a_worker_killed_while_estimating_is_replaced(finished, own):
         path.unlink()
     code = f"""
 import os, signal, llc
-from llc.complexity import over_training
+from llc.study import over_training
 from pathlib import Path
 
 unit = over_training._estimate_unit

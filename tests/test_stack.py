@@ -11,9 +11,10 @@ from torch import nn
 from wells import Well, correlated_hessian, data, well_loss
 
 import llc
-from llc.complexity import measure, over_training
+from llc.estimate import measure
 from llc.sampling import SAMPLERS, Stack, Target, largest_curvatures, one_graph, run_many
 from llc.sampling.engine import Chains
+from llc.study import over_training
 
 
 def by_position(model, batch):

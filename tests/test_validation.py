@@ -4,11 +4,12 @@ import torch
 import xarray as xr
 
 from llc import plots
-from llc.complexity import known_cases, peers, validation
-from llc.complexity.learning_coefficient import deep_linear, two_layer_local
 from llc.errors import InvalidInput
 from llc.models.deep_linear import DeepLinear
 from llc.randomness import generator
+from llc.validation import known_cases, peers
+from llc.validation import validate as validation
+from llc.validation.learning_coefficient import deep_linear, two_layer_local
 
 
 @pytest.mark.parametrize(("widths", "rank"), [((4, 6, 3), 2), ((5, 5, 5, 5), 0), ((3, 3), 3)])

@@ -1,7 +1,7 @@
 import pytest
 
-from llc.complexity.diagnostics import Summary
-from llc.complexity.verdict import VERDICTS, Evidence, judge
+from llc.estimate.diagnostics import Summary
+from llc.estimate.verdict import VERDICTS, Evidence, judge
 
 GOOD = Summary(
     llc=10.0, llc_se=0.2, llc_low=9.6, llc_high=10.4, ess_bulk=400, ess_tail=300, rhat=1.01, rhat_nested=1.01, drift=0.5

@@ -8,11 +8,11 @@ import xarray as xr
 from torch import Tensor, nn
 
 from llc import behaviour, store
-from llc.complexity.study import choose_steps, trained_runs
 from llc.development.hessian import curvature
 from llc.errors import InvalidInput
 from llc.models.transformer import Attention, Transformer
 from llc.parallel import Report, quiet
+from llc.study.points import choose_steps, trained_runs
 from llc.training import RunConfig, load_model
 
 # Sequences of q_M that attention and curvature are looked at on.

@@ -9,10 +9,10 @@ import pandas as pd
 import xarray as xr
 
 from llc import behaviour, store
-from llc.complexity.study import choose_steps, trained_runs
 from llc.development.labels import about
 from llc.errors import InvalidInput
 from llc.parallel import Report, quiet
+from llc.study.points import choose_steps, trained_runs
 from llc.tasks import AnyTask
 from llc.training import RunConfig, load_model
 

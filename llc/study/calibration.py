@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import xarray as xr
 
 from llc import store
-from llc.complexity.calibration import NBETA_FACTORS, RADII, Calibration, calibrate
-from llc.complexity.calibration_labels import calibration_dataset
-from llc.complexity.study import LLCConfig, choose_steps, evenly, study_point, trained_runs
 from llc.errors import InvalidInput
+from llc.estimate.calibration import NBETA_FACTORS, RADII, Calibration, calibrate
+from llc.estimate.calibration_labels import calibration_dataset
 from llc.parallel import Report, quiet
+from llc.study.points import LLCConfig, choose_steps, evenly, study_point, trained_runs
 
 
 def calibrate_experiment(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llc.complexity.conclusion import Estimate
-from llc.complexity.measure import Point, estimate_at
-from llc.complexity.settings import DEFAULT_RADIUS, SamplingConfig, choose_batch_size, choose_gamma
 from llc.errors import EstimateFailed
+from llc.estimate.conclusion import Estimate
+from llc.estimate.measure import Point, estimate_at
+from llc.estimate.settings import DEFAULT_RADIUS, SamplingConfig, choose_batch_size, choose_gamma
 from llc.parallel import Report, quiet
 from llc.sampling import Target, needs_full_batch, run_chains, sampler_named
 from llc.sampling.target import check_data, data_length

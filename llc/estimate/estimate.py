@@ -7,12 +7,12 @@ import xarray as xr
 from torch import nn
 
 from llc import devices
-from llc.complexity.calibration import choose_radius
-from llc.complexity.labels import estimate_tree
-from llc.complexity.measure import Point, estimate_at
-from llc.complexity.settings import SamplingConfig
 from llc.devices import Precision
 from llc.errors import EstimateFailed
+from llc.estimate.calibration import choose_radius
+from llc.estimate.labels import estimate_tree
+from llc.estimate.measure import Point, estimate_at
+from llc.estimate.settings import SamplingConfig
 from llc.parallel import Report, quiet
 from llc.sampling.target import Data, Loss
 
@@ -60,7 +60,7 @@ def estimate_llc(
         data: a tuple of tensors with one first dimension n, or a map-style dataset of n samples.
         nbeta: nβ, multiplies the mean loss; by default n / log n.
         gamma: γ. radius: the same thing as the prior's radius √(P/γ) relative to ‖w*‖; by default a third, or another
-            that short chains show to be needed (`llc.complexity.calibration.choose_radius`).
+            that short chains show to be needed (`llc.estimate.calibration.choose_radius`).
         sampler: `kinetic`, `sgld`, `rmsprop-sgld`, or on full batches `mala` or `hmc`.
         step_size: h (kinetic, HMC) or ε (the others); by default from the largest curvature at w*, and then cut
             for a chain that runs into higher curvature. A step size that is given is kept.

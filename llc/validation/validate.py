@@ -11,14 +11,14 @@ import numpy as np
 import xarray as xr
 
 from llc import store
-from llc.complexity.known_cases import Case, suite
-from llc.complexity.measure import Point, estimate_at
-from llc.complexity.peers import devinterp_estimate
-from llc.complexity.settings import SamplingConfig, choose_batch_size
 from llc.errors import InvalidInput, did_you_mean
+from llc.estimate.measure import Point, estimate_at
+from llc.estimate.settings import SamplingConfig, choose_batch_size
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
 from llc.sampling import SAMPLERS, largest_curvature, sgld
 from llc.sampling.target import Target
+from llc.validation.known_cases import Case, suite
+from llc.validation.peers import devinterp_estimate
 
 # A method with no verdicts of its own; the others are samplers of this package.
 DEVINTERP = "devinterp"

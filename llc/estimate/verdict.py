@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llc.complexity.diagnostics import Summary
+from llc.estimate.diagnostics import Summary
 
 # Above this R̂ chains disagree. Vehtari et al. (2021) recommend 1.01 for publication; single estimates of λ̂ are short
 # runs, for which 1.05 already tells chains that agree from chains that do not.

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llc.complexity import learning_coefficient
 from llc.errors import InvalidInput, did_you_mean
 from llc.models.deep_linear import DeepLinear
 from llc.randomness import generator
+from llc.validation import learning_coefficient
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from pydantic import Field, model_validator
 
 from llc import behaviour, models, predictors, store
-from llc.complexity.calibration import choose_radius
-from llc.complexity.measure import Point
-from llc.complexity.settings import SamplingConfig, choose_batch_size, choose_gamma
 from llc.errors import InvalidInput, StoreError
+from llc.estimate.calibration import choose_radius
+from llc.estimate.measure import Point
+from llc.estimate.settings import SamplingConfig, choose_batch_size, choose_gamma
 from llc.sampling import Loss, needs_full_batch, sampler_named
 from llc.training import RunConfig, load_model
 

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from llc.complexity.calibration import Calibration, Trial
+from llc.estimate.calibration import Calibration, Trial
 
 _COLUMNS = {
     "stage": "what the trial was for",

@@ -11,8 +11,9 @@ import torch
 import xarray as xr
 
 from llc import behaviour, devices, models, store
-from llc.complexity.conclusion import Estimate
-from llc.complexity.labels import (
+from llc.errors import EstimateFailed, Interrupted, LLCError, StoreError
+from llc.estimate.conclusion import Estimate
+from llc.estimate.labels import (
     SCALARS,
     TRACES,
     along,
@@ -20,10 +21,9 @@ from llc.complexity.labels import (
     scalar_values,
     trace_values,
 )
-from llc.complexity.measure import estimate_all
-from llc.complexity.study import LLCConfig, choose_steps, settle, study_points, trained_runs
-from llc.errors import EstimateFailed, Interrupted, LLCError, StoreError
+from llc.estimate.measure import estimate_all
 from llc.parallel import Report, default_workers, quiet, raise_failures, run_units
+from llc.study.points import LLCConfig, choose_steps, settle, study_points, trained_runs
 from llc.training import RunConfig
 
 

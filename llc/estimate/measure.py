@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from llc.complexity.conclusion import Estimate, conclude
-from llc.complexity.settings import SamplingConfig, choose_batch_size, choose_gamma
+from llc.estimate.conclusion import Estimate, conclude
+from llc.estimate.settings import SamplingConfig, choose_batch_size, choose_gamma
 from llc.parallel import Report, quiet
 from llc.sampling import (
     HOT,

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from llc.complexity.diagnostics import INTERVAL
+from llc.estimate.diagnostics import INTERVAL
 from llc.randomness import generator
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from llc.complexity.conclusion import Estimate
+from llc.estimate.conclusion import Estimate
 
 SCALARS = {
     "llc": ("estimated local learning coefficient", "1"),

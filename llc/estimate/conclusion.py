@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 from arviz_stats.base import array_stats
 
-from llc.complexity import diagnostics
-from llc.complexity.verdict import RHAT_LIMIT, Evidence, judge
+from llc.estimate import diagnostics
+from llc.estimate.verdict import RHAT_LIMIT, Evidence, judge
 from llc.sampling import Chains
 
 # Shares of the way gone that differ by less say nothing about the rest of it.
