@@ -7,8 +7,7 @@ from llc import plots
 from llc.errors import InvalidInput
 from llc.models.deep_linear import DeepLinear
 from llc.randomness import generator
-from llc.validation import known_cases, peers
-from llc.validation import validate as validation
+from llc.validation import known_cases, peers, validation
 from llc.validation.learning_coefficient import deep_linear, two_layer_local
 
 
