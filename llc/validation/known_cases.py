@@ -1,39 +1,20 @@
 """Problems whose learning coefficients are known exactly: what `llc validate` holds the estimator against."""
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from llc.errors import InvalidInput, did_you_mean
-from llc.models.deep_linear import DeepLinear
-from llc.randomness import generator
 from llc.validation import learning_coefficient
+from llc.validation.problems.case import Case
+from llc.validation.problems.deep_linear import deep_linear
+from llc.validation.problems.defaults import defaults
+from llc.validation.problems.polynomial import CROSSINGS, crossing_name, polynomial
+from llc.validation.problems.regression import regression
+from llc.validation.problems.strata import two_layer_stratum
 
-
-@dataclass(frozen=True)
-class Case:
-    """One problem with its answer, small enough to send to a worker.
-
-    Attributes:
-        name: says all that determines it. kind: groups cases in the report.
-        build: makes (model, loss, data) when called with `arguments`.
-        exact: what λ̂ should come out at. settings: fields of `SamplingConfig`.
-    """
-
-    name: str
-    kind: str
-    build: Callable[..., tuple[nn.Module, Callable, tuple[Tensor, ...]]]
-    arguments: tuple
-    exact: float
-    multiplicity: int
-    parameters: int
-    settings: dict[str, Any]
-
+SUITES = ("quick", "full", "defaults-quick", "defaults")
 
 # Where the asymptotics of λ are nearly reached: the prior is about as wide as the weights, so that products of many
 # small factors still count, and directions that the data hold are far narrower.
@@ -42,11 +23,8 @@ _NBETA, _GAMMA = 1e4, 2.0
 _SMALL, _MIDDLE, _LARGE = (200, 600, 1200), (700, 1400, 6000), (8000, 12000, 6000)
 
 
-_CROSSINGS = ([1], [2], [3], [1, 0], [1, 1], [1, 2], [1, 1, 1])
-
-
 def suite(name: str, problems: int = 0) -> list[Case]:
-    """The cases of a suite, `quick` or `full`.
+    """The cases of a suite: `quick` or `full` at settings of their own, `defaults-quick` or `defaults` at none.
 
     Args:
         problems: which wells, data, strata and networks are drawn; normal crossings are the same in all. Settings were
@@ -56,6 +34,8 @@ def suite(name: str, problems: int = 0) -> list[Case]:
     """
     if problems < 0:
         raise InvalidInput(f"problems = {problems} given, expected 0 or more")
+    if name in {"defaults", "defaults-quick"}:
+        return defaults(problems, quick=name == "defaults-quick")
     first = 1000 * problems
     if name == "quick":
         return [
@@ -68,108 +48,13 @@ def suite(name: str, problems: int = 0) -> list[Case]:
     if name == "full":
         return [
             *(_well(first + seed) for seed in range(10)),
-            *(_crossing(half_exponents, 4000) for half_exponents in _CROSSINGS),
+            *(_crossing(half_exponents, 4000) for half_exponents in CROSSINGS),
             *(_regression(dim, first + dim) for dim in (2, 5, 10, 20, 50, 100)),
             *(_stratum(shape, 3000, first) for shape in _strata(problems)),
             *(_deep_linear(first + seed, *_MIDDLE) for seed in range(90)),
             *(_deep_linear(first + seed, *_LARGE) for seed in range(90, 102)),
         ]
-    raise InvalidInput(f"unknown suite {name}; {did_you_mean(name, ('quick', 'full'))}")
-
-
-class Polynomial(nn.Module):
-    """K(w) = ½ Σ_i c_i w_i² or Π_i w_i^{2k_i}, as a loss that is the same for every sample."""
-
-    numbers: Tensor
-
-    def __init__(self, kind: str, numbers: Sequence[float]) -> None:
-        super().__init__()
-        self.kind = kind
-        self.register_buffer("numbers", torch.tensor([float(number) for number in numbers]))
-        self.weight = nn.Parameter(torch.zeros(len(numbers)))
-
-    def forward(self) -> Tensor:
-        """K(w), a scalar."""
-        squares = self.weight.square()
-        if self.kind == "well":
-            return (self.numbers * squares).sum() / 2
-        return (squares**self.numbers).prod()
-
-
-def polynomial(kind: str, numbers: Sequence[float]):
-    """A model that is its own loss, the same for each of eight samples."""
-
-    def loss(model: Polynomial, batch: tuple[Tensor]) -> Tensor:
-        return model().expand(len(batch[0]))
-
-    return Polynomial(kind, numbers), loss, (torch.zeros(8),)
-
-
-def deep_linear(widths: Sequence[int], rank: int, samples: int, seed: int):
-    """A deep linear network that is its own teacher: x ~ U(−10, 10), no noise, squared error averaged over outputs."""
-    draw = generator("deep linear", seed)
-    model = DeepLinear(widths)
-    model.set_to_rank(rank, draw)
-    return _own_teacher(model, widths[0], samples, draw)
-
-
-def two_layer_stratum(widths: Sequence[int], ranks: Sequence[int], samples: int, seed: int):
-    """A two-layer linear network whose factors have ranks a and b and whose product has rank r, its own teacher.
-
-    The hidden directions are shared by both factors (r), used by the first alone (a − r), by the second alone (b − r),
-    or by neither.
-
-    Args:
-        widths: M, H, N. ranks: a, b, r.
-    """
-    inputs, hidden, outputs = widths
-    rank_in, rank_out, rank = ranks
-    draw = generator("stratum", seed)
-
-    def basis(dim: int, number: int) -> Tensor:
-        return torch.linalg.qr(torch.randn(dim, max(1, number), generator=draw))[0][:, :number]
-
-    def sizes(number: int) -> Tensor:
-        return 0.5 + torch.rand(number, generator=draw)
-
-    between = torch.linalg.qr(torch.randn(hidden, hidden, generator=draw))[0]
-    first = between[:, :rank_in]
-    second = torch.cat([between[:, :rank], between[:, rank_in : rank_in + rank_out - rank]], 1)
-    model = DeepLinear([inputs, hidden, outputs])
-    with torch.no_grad():
-        model.weights[0].copy_(first * sizes(rank_in) @ basis(inputs, rank_in).T)
-        model.weights[1].copy_(basis(outputs, rank_out) * sizes(rank_out) @ second.T)
-    return _own_teacher(model, inputs, samples, draw)
-
-
-def _own_teacher(model: DeepLinear, inputs: int, samples: int, draw: torch.Generator):
-    x = 20 * torch.rand(samples, inputs, generator=draw) - 10
-    with torch.no_grad():
-        y = model(x)
-    return model, mean_squared_errors, (x, y)
-
-
-def mean_squared_errors(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """(B,): squared error averaged over outputs."""
-    x, y = batch
-    return (model(x) - y).square().mean(-1)
-
-
-def regression(dim: int, samples: int, seed: int):
-    """Ordinary linear regression with unit noise at its least-squares solution, loss half the squared error."""
-    draw = generator("regression", seed)
-    x = torch.randn(samples, dim, generator=draw)
-    y = x @ torch.randn(dim, 1, generator=draw) + torch.randn(samples, 1, generator=draw)
-    model = nn.Linear(dim, 1, bias=False)
-    with torch.no_grad():
-        model.weight.copy_(torch.linalg.lstsq(x.double(), y.double()).solution.T)
-    return model, half_squared_errors, (x, y)
-
-
-def half_squared_errors(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """(B,): half the squared error."""
-    x, y = batch
-    return (model(x) - y).square().sum(-1) / 2
+    raise InvalidInput(f"unknown suite {name}; {did_you_mean(name, SUITES)}")
 
 
 def _well(seed: int) -> Case:
@@ -183,7 +68,7 @@ def _well(seed: int) -> Case:
 def _crossing(half_exponents: list[int], draws: int) -> Case:
     exact = learning_coefficient.normal_crossing(half_exponents)
     return Case(
-        name=f"normal crossing {'·'.join(f'w^{2 * k}' for k in half_exponents)}",
+        name=f"normal crossing {crossing_name(half_exponents)}",
         kind="normal crossing",
         build=polynomial,
         arguments=("crossing", half_exponents),

@@ -1,0 +1,126 @@
+"""Weights that constant-rate training has left above the floor of their basin, as checkpoints are."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from llc.errors import InvalidInput
+from llc.randomness import generator
+from llc.validation.problems import chance, classification, deep_linear, regression
+from llc.validation.problems.case import Case, Data, Loss, Problem
+from llc.validation.problems.losses import mean_loss
+
+OPTIMISERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
+# How far above the floor a run has to end, in units of (log n)/n of the loss.
+LEAST, MOST = 20.0, 200.0
+_STEPS, _BATCH = 300, 32
+_ATTEMPTS = 30
+
+
+def above_the_floor(
+    build: Callable[..., Problem],
+    arguments: tuple,
+    lowest: Callable[[Data], float],
+    optimiser: str,
+    nats: float,
+    seed: int,
+    *,
+    redraw: int = 0,
+) -> Problem:
+    """Another problem, trained on from its w* by `_STEPS` minibatches of `_BATCH` at a constant rate.
+
+    The rate is the one at which the loss ends within a third of `nats`·(log n)/n above the floor. It is looked for
+    from T/(nβ E‖g_B − g‖²/4), which is it for SGD on a quadratic loss, always with the same minibatches.
+
+    Args:
+        build, arguments: of the problem. lowest: its least mean loss, from the data.
+        optimiser: a name in `OPTIMISERS`. nats: T. redraw: another sample of the same truth.
+    Raises:
+        InvalidInput: no rate leaves it there.
+    """
+    model, loss, data = build(*arguments, redraw=redraw)
+    nbeta = len(data[0]) / math.log(len(data[0]))
+    floor = lowest(data)
+    start = copy.deepcopy(model.state_dict())
+    key = ("above the floor", optimiser, seed, redraw)
+    rate = 4 * nats / (nbeta * _gradient_noise(model, loss, data, generator(*key)))
+    if optimiser == "Adam":
+        rate = 0.01
+    slower, faster = 0.0, math.inf
+    for _ in range(_ATTEMPTS):
+        model.load_state_dict(start)
+        _train(model, loss, data, OPTIMISERS[optimiser](model.parameters(), lr=rate), generator(*key))
+        found = nbeta * (mean_loss(model, loss, data) - floor)
+        if abs(found / nats - 1) < 1 / 3:
+            return model, loss, data
+        if found < nats:
+            slower = rate
+        else:  # also where it is not a number
+            faster = rate
+        rate = 2 * slower if faster == math.inf else math.sqrt(max(slower, faster / 16) * faster)
+    raise InvalidInput(f"no rate of {optimiser} found that leaves {arguments} {nats} above its floor")
+
+
+def _train(model: nn.Module, loss: Loss, data: Data, optimiser: torch.optim.Optimizer, draw: torch.Generator) -> None:
+    for batch in _minibatches(data, _STEPS, draw):
+        optimiser.zero_grad()
+        loss(model, batch).mean().backward()
+        optimiser.step()
+    optimiser.zero_grad()
+
+
+def _gradient_noise(model: nn.Module, loss: Loss, data: Data, draw: torch.Generator) -> float:
+    """E‖g_B − g‖² at w*."""
+    gradients = torch.stack([_gradient(model, loss, batch) for batch in _minibatches(data, 20, draw)])
+    return float((gradients - _gradient(model, loss, data)).square().sum(1).mean())
+
+
+def _gradient(model: nn.Module, loss: Loss, batch: Data) -> Tensor:
+    found = torch.autograd.grad(loss(model, batch).mean(), list(model.parameters()))
+    return torch.cat([part.reshape(-1) for part in found])
+
+
+def _minibatches(data: Data, steps: int, draw: torch.Generator) -> Iterator[Data]:
+    for chosen in torch.randint(0, len(data[0]), (steps, _BATCH), generator=draw):
+        yield tuple(part[chosen] for part in data)
+
+
+def left_by(optimiser: str, problems: int, index: int) -> Case:
+    """A deep linear network at every other index, and a linear regression or a classification in between."""
+    draw = chance.stream(f"left by {optimiser}", problems, index)
+    case, lowest = _settled(index, draw, chance.number(problems, index))
+    nats = chance.real(40, 140, draw)
+    return replace(
+        case,
+        name=f"{case.name}, {nats} above by {optimiser}",
+        kind=f"above the floor, {optimiser}",
+        build=above_the_floor,
+        arguments=(case.build, case.arguments, lowest, optimiser, nats, case.arguments[-1]),
+        lowest=lowest,
+    )
+
+
+def _settled(index: int, draw: torch.Generator, seed: int) -> tuple[Case, Callable[[Data], float]]:
+    """A problem at its truth or its minimum, and its least loss."""
+    samples = chance.samples(2000, 8000, draw)
+    noise = chance.real(0.5, 1.5, draw)
+    if index % 4 == 1:
+        case = regression.least_squares_case("regression", chance.count(5, 60, draw), samples, noise, draw, seed)
+        return case, partial(regression.lowest, loss=case.arguments[5])
+    if index % 4 == 3:
+        classes, dim = chance.count(2, 6, draw), chance.count(3, 15, draw)
+        case = classification.classes_case("classification", classes, dim, samples, draw, seed)
+        return case, partial(classification.lowest, classes=classes, bias=case.arguments[2])
+    widths = deep_linear.random_widths(100, 600, draw)
+    rank = chance.count(0, min(widths), draw)
+    case = deep_linear.teacher_case("deep linear", widths, rank, samples, noise, draw, seed)
+    return case, partial(deep_linear.lowest, rank=min(widths), loss=case.arguments[5])
+
+
+left_by_sgd = partial(left_by, "SGD")
+left_by_adam = partial(left_by, "Adam")

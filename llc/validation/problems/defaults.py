@@ -1,0 +1,41 @@
+"""The suites of problems at which the estimator chooses everything itself."""
+
+from collections.abc import Callable
+
+from llc.validation.problems import (
+    above_the_floor,
+    autoencoder,
+    classification,
+    deep_linear,
+    polynomial,
+    regression,
+    strata,
+    superposition,
+)
+from llc.validation.problems.case import Case
+
+# What makes the i-th case of a kind, how many there are, and how many of them are in the quick suite.
+_KINDS: tuple[tuple[Callable[[int, int], Case], int, int], ...] = (
+    (regression.regular, 14, 2),
+    (regression.degenerate, 10, 1),
+    (classification.logistic, 8, 1),
+    (classification.softmax, 8, 1),
+    (deep_linear.noiseless, 22, 2),
+    (deep_linear.noisy, 16, 2),
+    (deep_linear.minimum, 8, 1),
+    (above_the_floor.left_by_sgd, 12, 1),
+    (above_the_floor.left_by_adam, 12, 1),
+    (polynomial.crossing, 5, 1),
+    (strata.off_the_lowest, 6, 1),
+    (superposition.regular_polygon, 4, 1),
+    (autoencoder.principal, 8, 1),
+)
+
+
+def defaults(problems: int = 0, *, quick: bool = False) -> list[Case]:
+    """133 cases, or 16 of them, without settings.
+
+    Args:
+        problems: which sizes, data and truths are drawn.
+    """
+    return [make(problems, index) for make, full, few in _KINDS for index in range(few if quick else full)]
