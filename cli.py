@@ -536,7 +536,7 @@ def report(folder: Path, out: Path | None) -> None:
 
 
 @main.command()
-@click.option("--suite", default="quick", show_default=True, help="quick (minutes) or full (hours).")
+@click.option("--suite", default="quick", show_default=True, help="quick, full, defaults-quick or defaults.")
 @click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
 @click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and devinterp where installed]")
 @click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
@@ -558,9 +558,14 @@ def validate(
     networks, whose learning coefficients are known. Errors and coverage are over estimates called `converged`; the
     others are counted as failures. SGLD and devinterp's SGLD get the same number of gradients.
 
+    The suites quick (minutes) and full (hours) give the estimator settings that suit each case. defaults-quick and
+    defaults give it none, and have more kinds: noisy labels, flat directions, classification, autoencoders,
+    superposition, and weights that training has left above the floor of their basin.
+
     \b
     Examples:
       llc validate --suite quick
+      llc validate --suite defaults-quick --against ""
       llc validate --suite full --against ""
       llc validate --problems 1
     """

@@ -11,14 +11,16 @@ import numpy as np
 import xarray as xr
 
 from llc import store
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import EstimateFailed, InvalidInput, did_you_mean
+from llc.estimate.estimate import estimate_llc
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig, choose_batch_size
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
 from llc.sampling import SAMPLERS, largest_curvature, sgld
 from llc.sampling.target import Target
-from llc.validation.known_cases import Case, suite
+from llc.validation.known_cases import suite
 from llc.validation.peers import devinterp_estimate
+from llc.validation.problems.case import Case
 
 # A method with no verdicts of its own; the others are samplers of this package.
 DEVINTERP = "devinterp"
@@ -38,7 +40,8 @@ def validate(
     """Run the estimator on a suite with known answers, and others at the same number of gradients.
 
     Args:
-        name: `quick` or `full`.
+        name: `quick` or `full`, at settings of their own, or `defaults-quick` or `defaults`, where `estimate_llc`
+            chooses everything.
         methods: samplers of `llc.sampling`, and `devinterp` for its SGLD with its own estimator. All of them get the
             gradients that the first one takes.
         jobs: worker processes; by default one a core. seed: of the chains.
@@ -89,7 +92,7 @@ def _validate_case(
             rows.append(store.read_table(kept)["row"])
             continue
         started = time.perf_counter()
-        found = _peer(case, rows[0]["gradients"], seed) if method == DEVINTERP else _own(case, method, seed)
+        found = _peer(case, rows[0], seed) if method == DEVINTERP else _own(case, method, seed)
         row = {name: value if isinstance(value, str) else float(value) for name, value in found.items()}
         rows.append({**row, "seconds": time.perf_counter() - started})
         if kept is not None:
@@ -97,7 +100,13 @@ def _validate_case(
     return rows
 
 
+_NUMBERS = ("llc", "llc_se", "llc_low", "llc_high", "explored", "gradients")
+_CHOSEN = ("nbeta", "gamma", "batch_size")
+
+
 def _own(case: Case, sampler: str, seed: int) -> dict:
+    if not case.settings:
+        return _at_defaults(case, sampler, seed)
     config = SamplingConfig(sampler=sampler, chains=_CHAINS, **case.settings)
     point = Point(case.name, *case.build(*case.arguments))
     estimate = estimate_at(point, config, key=(seed, "validate", case.name))
@@ -105,10 +114,28 @@ def _own(case: Case, sampler: str, seed: int) -> dict:
     return row | {name: getattr(estimate, name) for name in ("explored", "verdict", "reason", "gradients")}
 
 
-def _peer(case: Case, gradients: float, seed: int) -> dict:
-    """devinterp with the same target, at the step size that this package's SGLD would begin with."""
+def _at_defaults(case: Case, sampler: str, seed: int) -> dict:
+    """What somebody gets who says nothing but the model, the loss and the data; and what was chosen for them."""
+    try:
+        root = estimate_llc(*case.build(*case.arguments), sampler=sampler, seed=seed)
+    except EstimateFailed as error:
+        return dict.fromkeys(_NUMBERS, math.nan) | {"gradients": 0, "verdict": "diverged", "reason": str(error)}
+    row = {name: float(root[name]) for name in _NUMBERS}
+    chosen = {name: root.attrs[name] for name in _CHOSEN if name in root.attrs}
+    return row | chosen | {name: str(root[name].item()) for name in ("verdict", "reason")}
+
+
+def _peer(case: Case, first: dict, seed: int) -> dict:
+    """devinterp with the same target, at the step size that this package's SGLD would begin with.
+
+    Args:
+        first: what the first method made of it: its gradients, and its choices where the case has no settings.
+    """
     model, loss, data = case.build(*case.arguments)
-    config = SamplingConfig(**case.settings)
+    chosen = {name: first[name] for name in _CHOSEN if name in first and math.isfinite(first[name])}
+    if "batch_size" in chosen:
+        chosen["batch_size"] = int(chosen["batch_size"])
+    config = SamplingConfig(**chosen | case.settings)
     n = len(data[0])
     nbeta, gamma = config.nbeta or n / math.log(n), config.gamma or 0.0
     batch_size = choose_batch_size(config, n, full_batch=False)
@@ -117,7 +144,7 @@ def _peer(case: Case, gradients: float, seed: int) -> dict:
         model,
         loss,
         data,
-        gradients=int(gradients),
+        gradients=max(int(first["gradients"]), 2 * _CHAINS),  # none are known where the first method failed
         chains=_CHAINS,
         step_size=sgld.default_settings(largest_curvature(target), gamma, config.draws)["step_size"],
         nbeta=nbeta,

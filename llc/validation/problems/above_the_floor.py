@@ -16,8 +16,7 @@ from llc.validation.problems.case import Case, Data, Loss, Problem
 from llc.validation.problems.losses import mean_loss
 
 OPTIMISERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
-# How far above the floor a run has to end, in units of (log n)/n of the loss.
-LEAST, MOST = 20.0, 200.0
+
 _STEPS, _BATCH = 300, 32
 _ATTEMPTS = 30
 
@@ -27,15 +26,15 @@ def above_the_floor(
     arguments: tuple,
     lowest: Callable[[Data], float],
     optimiser: str,
-    nats: float,
+    nats: int,
     seed: int,
     *,
     redraw: int = 0,
 ) -> Problem:
     """Another problem, trained on from its w* by `_STEPS` minibatches of `_BATCH` at a constant rate.
 
-    The rate is the one at which the loss ends within a third of `nats`·(log n)/n above the floor. It is looked for
-    from T/(nβ E‖g_B − g‖²/4), which is it for SGD on a quadratic loss, always with the same minibatches.
+    The rate is one at which the loss ends T(log n)/n above the floor, within a third. It is looked for with the same
+    minibatches throughout, for SGD from 4T(log n)/n / E‖g_B − g‖², which is it on a quadratic loss in the long run.
 
     Args:
         build, arguments: of the problem. lowest: its least mean loss, from the data.
@@ -48,9 +47,8 @@ def above_the_floor(
     floor = lowest(data)
     start = copy.deepcopy(model.state_dict())
     key = ("above the floor", optimiser, seed, redraw)
-    rate = 4 * nats / (nbeta * _gradient_noise(model, loss, data, generator(*key)))
-    if optimiser == "Adam":
-        rate = 0.01
+    noise = _gradient_noise(model, loss, data, generator(*key))
+    rate = 4 * nats / (nbeta * noise) if optimiser == "SGD" else 0.01
     slower, faster = 0.0, math.inf
     for _ in range(_ATTEMPTS):
         model.load_state_dict(start)
@@ -62,7 +60,9 @@ def above_the_floor(
             slower = rate
         else:  # also where it is not a number
             faster = rate
-        rate = 2 * slower if faster == math.inf else math.sqrt(max(slower, faster / 16) * faster)
+        rate *= min(8.0, max(1 / 8, nats / found)) if math.isfinite(found) else 1 / 8
+        if not slower < rate < faster:
+            rate = math.sqrt(slower * faster)
     raise InvalidInput(f"no rate of {optimiser} found that leaves {arguments} {nats} above its floor")
 
 
@@ -94,7 +94,7 @@ def left_by(optimiser: str, problems: int, index: int) -> Case:
     """A deep linear network at every other index, and a linear regression or a classification in between."""
     draw = chance.stream(f"left by {optimiser}", problems, index)
     case, lowest = _settled(index, draw, chance.number(problems, index))
-    nats = chance.real(40, 140, draw)
+    nats = chance.count(40, 140, draw)
     return replace(
         case,
         name=f"{case.name}, {nats} above by {optimiser}",
@@ -117,7 +117,7 @@ def _settled(index: int, draw: torch.Generator, seed: int) -> tuple[Case, Callab
         case = classification.classes_case("classification", classes, dim, samples, draw, seed)
         return case, partial(classification.lowest, classes=classes, bias=case.arguments[2])
     widths = deep_linear.random_widths(100, 600, draw)
-    rank = chance.count(0, min(widths), draw)
+    rank = chance.count(1, min(widths), draw)  # at 0 there is no gradient to leave by
     case = deep_linear.teacher_case("deep linear", widths, rank, samples, noise, draw, seed)
     return case, partial(deep_linear.lowest, rank=min(widths), loss=case.arguments[5])
 

@@ -38,7 +38,8 @@ def autoencoder(dim: int, rank: int, tied: bool, samples: int, loss: str, seed: 
     Args:
         loss: a name in `losses.SQUARED`. redraw: another sample of the same truth.
     """
-    draw, sample = generator("autoencoder", seed), generator("autoencoder", seed, "sample", redraw)
+    key = ("autoencoder", dim, rank, seed)
+    draw, sample = generator(*key), generator(*key, "sample", redraw)
     spread = torch.cat([1 + torch.rand(rank, generator=draw), 0.3 + 0.4 * torch.rand(dim - rank, generator=draw)])
     axes = chance.basis(dim, dim, draw)
     x = torch.randn(samples, dim, generator=sample) * spread @ axes.T

@@ -20,7 +20,8 @@ def classification(classes: int, dim: int, bias: bool, samples: int, seed: int, 
     Args:
         redraw: another sample of the same truth.
     """
-    draw, sample = generator("classes", seed), generator("classes", seed, "sample", redraw)
+    key = ("classification", classes, dim, seed)
+    draw, sample = generator(*key), generator(*key, "sample", redraw)
     columns = dim + bias
     truth = torch.randn(classes, columns, generator=draw) * (2 / columns) ** 0.5
     x = torch.randn(samples, dim, generator=sample)

@@ -52,8 +52,8 @@ def teacher(
         inputs: a name in `INPUTS`. loss: a name in `losses.SQUARED`. redraw: another sample of the same truth.
     """
     model = DeepLinear(widths)
-    model.set_to_rank(rank, generator("teacher", seed))
-    sample = generator("teacher", seed, "sample", redraw)
+    model.set_to_rank(rank, generator("teacher", *widths, rank, seed))
+    sample = generator("teacher", *widths, rank, seed, "sample", redraw)
     x = _inputs(inputs, samples, widths[0], sample)
     with torch.no_grad():
         y = model(x)
@@ -140,7 +140,7 @@ def noisy(problems: int, index: int) -> Case:
     widths = random_widths(100, 1000, draw)
     rank = chance.count(0, min(widths), draw)
     samples = chance.samples(2000, 10_000, draw)
-    noise = chance.real(0.3, 1.5, draw)
+    noise = chance.real(0.4, 1.5, draw)
     return teacher_case("deep linear, noisy", widths, rank, samples, noise, draw, chance.number(problems, index))
 
 
@@ -148,7 +148,8 @@ def teacher_case(
     kind: str, widths: Sequence[int], rank: int, samples: int, noise: float, draw: torch.Generator, seed: int
 ) -> Case:
     """The case of a teacher, its inputs and loss drawn."""
-    inputs, loss = chance.one_of(INPUTS, draw), chance.one_of(tuple(SQUARED), draw)
+    # Averaged over outputs, noise of the size of the signal would hardly show.
+    inputs, loss = chance.one_of(INPUTS, draw), chance.one_of(("summed", "half") if noise else tuple(SQUARED), draw)
     exact = learning_coefficient.deep_linear(widths, rank)
     told = f", noise {noise}" if noise else ""
     return Case(

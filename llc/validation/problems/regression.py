@@ -58,7 +58,8 @@ def least_squares(
     Args:
         loss: a name in `losses.SQUARED`. redraw: another sample of the same truth.
     """
-    draw, sample = generator("least squares", seed), generator("least squares", seed, "sample", redraw)
+    key = ("least squares", rank, extra, flat, seed)
+    draw, sample = generator(*key), generator(*key, "sample", redraw)
     signs = torch.randint(0, 2, (rank,), generator=draw) * 2 - 1
     truth = signs * chance.sizes(rank, draw)
     z = torch.randn(samples, rank, generator=sample)

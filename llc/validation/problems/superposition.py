@@ -49,7 +49,7 @@ def polygon(features: int, samples: int, seed: int, *, redraw: int = 0) -> Probl
     Args:
         redraw: another sample of the same truth.
     """
-    sample = generator("superposition", seed, "sample", redraw)
+    sample = generator("superposition", features, seed, "sample", redraw)
     x = torch.zeros(samples, features)
     active = torch.randint(0, features, (samples,), generator=sample)
     x[torch.arange(samples), active] = torch.rand(samples, generator=sample)
@@ -64,7 +64,7 @@ def polygon(features: int, samples: int, seed: int, *, redraw: int = 0) -> Probl
 
     start = torch.cat([corners.reshape(-1), torch.full((features,), bias, dtype=torch.float64)])
     found = start if features == 4 else _settle(loss, start)
-    turn = chance.basis(2, 2, generator("superposition", seed)).double()
+    turn = chance.basis(2, 2, generator("superposition", features, seed)).double()
     model = Superposition(features)
     with torch.no_grad():
         model.weight.copy_(turn @ found[: 2 * features].reshape(2, features))
