@@ -74,7 +74,8 @@ def polygon(features: int, samples: int, seed: int, *, redraw: int = 0) -> Probl
 
 def _settle(loss: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
     """Newton's method with |h_i| for curvatures h_i and steps halved until the loss falls, to rounding."""
-    gradient_of, curvature_of = torch.func.grad(loss), torch.func.hessian(loss)
+    gradient_of = torch.func.grad(loss)
+    curvature_of = torch.func.jacrev(gradient_of)
     for _ in range(_STEPS):
         gradient = gradient_of(w)
         if float(gradient.abs().max()) < 1e-14:
