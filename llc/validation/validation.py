@@ -15,8 +15,7 @@ from llc.errors import InvalidInput, did_you_mean
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig, choose_batch_size
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
-from llc.sampling import SAMPLERS, largest_curvature, sgld
-from llc.sampling.target import Target
+from llc.sampling import SAMPLERS, Target, largest_curvature
 from llc.validation.known_cases import Case, suite
 from llc.validation.peers import devinterp_estimate
 
@@ -119,7 +118,7 @@ def _peer(case: Case, gradients: float, seed: int) -> dict:
         data,
         gradients=int(gradients),
         chains=_CHAINS,
-        step_size=sgld.default_settings(largest_curvature(target), gamma, config.draws)["step_size"],
+        step_size=SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, config.draws)["step_size"],
         nbeta=nbeta,
         gamma=gamma,
         batch_size=batch_size,
