@@ -102,7 +102,7 @@ class Traces:
 
     Attributes:
         paired: nβ(L_B(w_t) − L_B(w*)), with our control variates where they are on.
-        excess: what `step_excess` predicts that finite step and minibatches add, (chain,); 0 for theirs.
+        excess: what the sampler's `bias` predicts that finite step and minibatches add, (chain,); 0 for theirs.
     """
 
     paired: np.ndarray
@@ -130,7 +130,7 @@ def our_chains(problem: Problem, settings: Ours, *, chains: int, steps: int, say
         noise, square = float(run.gradient_noise.mean()), float(run.gradient_square.mean())
         return {
             "paired": target.nbeta * run.difference[0],
-            "excess": KINETIC.step_excess(chosen, square=square, noise=noise),
+            "excess": KINETIC.bias(chosen, square=square, noise=noise),
         }
 
     return Traces.of(_kept(problem, f"{label} {steps}", chains, make, say))

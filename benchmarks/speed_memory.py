@@ -15,7 +15,7 @@ from speed_training import in_a_process
 import llc
 from llc import behaviour, models, store
 from llc.development import principal
-from llc.sampling import Target, kinetic, run_chains
+from llc.sampling import SAMPLERS, Target, run_chains
 from llc.study import over_training
 from llc.study.points import LLCConfig
 
@@ -85,6 +85,7 @@ def sampling(_folder: str, chains: int) -> float:
     target = Target(
         models.build(run.model, run.task), behaviour.sequence_losses, data, nbeta=500, gamma=100, batch_size=256
     )
+    kinetic = SAMPLERS["kinetic"]
     settings = kinetic.default_settings(1e4, 100, 100)
     run_chains(target, kinetic, settings, chains=chains, warmup=0, draws=30, key=(0,))
     return _peak()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from llc.errors import InvalidInput, did_you_mean
 
@@ -61,3 +62,8 @@ def matmul_precision(precision: Precision) -> Iterator[None]:
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """For a forward pass: bfloat16 in matrix products where `bf16` is asked for; weights and sums stay float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def double(numbers: Tensor) -> Tensor:
+    """As float64; on the CPU where the device has none."""
+    return (numbers.cpu() if numbers.device.type == "mps" else numbers).double()

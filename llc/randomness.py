@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Draw = torch.Generator | Sequence[torch.Generator]
+Rng = torch.Generator | Sequence[torch.Generator]
 """Where random numbers come from: one generator, or one for each row."""
 
 
@@ -25,31 +25,31 @@ def generator(*key: object, device: torch.device | str = "cpu") -> torch.Generat
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def normal_like(numbers: Tensor, draw: Draw) -> Tensor:
+def normal_like(numbers: Tensor, rng: Rng) -> Tensor:
     """Standard normal numbers of a tensor's shape, type and device; row by row where there are many generators."""
-    if isinstance(draw, Sequence):
-        return torch.stack([normal_like(row, of_row) for row, of_row in zip(numbers, draw, strict=True)])
-    device = getattr(draw, "device", None)
-    return torch.randn(numbers.shape, generator=draw, dtype=numbers.dtype, device=device).to(numbers.device)
+    if isinstance(rng, Sequence):
+        return torch.stack([normal_like(row, of_row) for row, of_row in zip(numbers, rng, strict=True)])
+    device = getattr(rng, "device", None)
+    return torch.randn(numbers.shape, generator=rng, dtype=numbers.dtype, device=device).to(numbers.device)
 
 
-def uniform(draw: Draw) -> Tensor:
+def uniform(rng: Rng) -> Tensor:
     """One number from [0, 1), or one a row, float64, on the CPU."""
-    if isinstance(draw, Sequence):
-        return torch.stack([_uniform(of_row) for of_row in draw]).cpu()
-    return _uniform(draw).cpu()
+    if isinstance(rng, Sequence):
+        return torch.stack([_uniform(of_row) for of_row in rng]).cpu()
+    return _uniform(rng).cpu()
 
 
-def whole(low: int, high: int, draw: Draw) -> Tensor:
+def whole(low: int, high: int, rng: Rng) -> Tensor:
     """One whole number from low … high − 1, or one a row, on the CPU."""
-    if isinstance(draw, Sequence):
-        return torch.stack([_whole(low, high, of_row) for of_row in draw]).cpu()
-    return _whole(low, high, draw).cpu()
+    if isinstance(rng, Sequence):
+        return torch.stack([_whole(low, high, of_row) for of_row in rng]).cpu()
+    return _whole(low, high, rng).cpu()
 
 
-def _uniform(draw: torch.Generator) -> Tensor:
-    return torch.rand((), generator=draw, dtype=torch.float64, device=getattr(draw, "device", None))
+def _uniform(rng: torch.Generator) -> Tensor:
+    return torch.rand((), generator=rng, dtype=torch.float64, device=getattr(rng, "device", None))
 
 
-def _whole(low: int, high: int, draw: torch.Generator) -> Tensor:
-    return torch.randint(low, high, (), generator=draw, device=getattr(draw, "device", None))
+def _whole(low: int, high: int, rng: torch.Generator) -> Tensor:
+    return torch.randint(low, high, (), generator=rng, device=getattr(rng, "device", None))

@@ -15,8 +15,6 @@ from llc.sampling import (
     Evaluation,
     Target,
     largest_curvature,
-    needs_full_batch,
-    rmsprop_sgld,
     run_chains,
     sampler_named,
 )
@@ -42,9 +40,9 @@ def stationary_covariance(name: str, precision: torch.Tensor, settings: dict[str
     if name == "sgld":
         return inverse @ torch.linalg.inv(eye - step_size / 4 * precision)
     if name == "rmsprop-sgld":
-        root = (state.squares / (1 - rmsprop_sgld.DECAY**state.steps)).sqrt()
+        root = (state.squares / (1 - SAMPLERS["rmsprop-sgld"].decay ** state.steps)).sqrt()
         scale = root.square().mean().sqrt()
-        preconditioner = torch.diag(scale / (root + rmsprop_sgld.DAMPING * scale))
+        preconditioner = torch.diag(scale / (root + SAMPLERS["rmsprop-sgld"].damping * scale))
         step = eye - step_size / 2 * preconditioner @ precision
         return torch.from_numpy(solve_discrete_lyapunov(step.numpy(), (step_size * preconditioner).numpy()))
     return inverse
@@ -58,14 +56,14 @@ def test_every_sampler_has_the_moments_of_a_correlated_gaussian(name):
     noise, chains, draws = generator(0, name), 4, 6000
     start = sampler.init(torch.zeros(4, dtype=torch.float64))
     for _ in range(1000):
-        start, _ = sampler.update(start, evaluate, noise, **settings)
+        start, _ = sampler.step(start, evaluate, noise, **settings)
     if hasattr(sampler, "freeze"):
         start = sampler.freeze(start)
     positions = np.empty((chains, draws, 4))
     for chain in range(chains):
         state = start
         for step in range(draws):
-            state, _ = sampler.update(state, evaluate, noise, **settings)
+            state, _ = sampler.step(state, evaluate, noise, **settings)
             positions[chain, step] = state.position
     expected = stationary_covariance(name, precision, settings, start)
     for i in range(4):
@@ -85,8 +83,8 @@ def test_metropolis_samplers_are_exact_at_large_steps(name):
     state, noise = sampler.init(torch.zeros(2, dtype=torch.float64)), generator(0, name)
     squares, accepted = np.empty((20_000, 2)), 0.0
     for step in range(20_000):
-        state, _ = sampler.update(state, quadratic(precision), noise, **settings)
-        squares[step], accepted = state.position.square(), accepted + state.accepted
+        state, seen = sampler.step(state, quadratic(precision), noise, **settings)
+        squares[step], accepted = state.position.square(), accepted + seen.accepted
     assert accepted < 0.9 * 20_000
     for i, exact in enumerate((1.0, 1 / 9)):
         assert abs(squares[:, i].mean() - exact) < 4 * array_stats.mcse(squares[None, :, i], method="mean")
@@ -95,7 +93,7 @@ def test_metropolis_samplers_are_exact_at_large_steps(name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_without_gradient_and_noise_a_chain_stays_where_it_is(name):
     start = torch.tensor([1.0, -2.0, 3.0])
-    state, _ = SAMPLERS[name].update(
+    state, _ = SAMPLERS[name].step(
         SAMPLERS[name].init(start),
         lambda w: Evaluation(0.0, 0.0, torch.zeros_like(w), 0.0),
         _Silent(),
@@ -109,7 +107,7 @@ def test_without_gradient_a_chain_at_rest_only_diffuses(name):
     """∇U = 0: SGLD takes √ε ξ; the kinetic sampler h/2 √(1 − e^{−2αh}) ξ in its first step."""
     sampler, settings = SAMPLERS[name], settings_for(name, 10.0)
     start = torch.full((1000,), 3.0, dtype=torch.float64)
-    state, _ = sampler.update(
+    state, _ = sampler.step(
         sampler.init(start), lambda w: Evaluation(0.0, 0.0, torch.zeros_like(w)), generator(1), **settings
     )
     h = settings["step_size"]
@@ -124,14 +122,14 @@ def test_with_the_noise_off_the_update_is_its_equation(name):
     sampler, h = SAMPLERS[name], 0.1
     settings = {"step_size": h} | {"kinetic": {"friction": 3.0}, "hmc": {"leapfrog_steps": 1}}.get(name, {})
     start, slope = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 4.0])
-    state, seen = sampler.update(
+    state, seen = sampler.step(
         sampler.init(start), lambda w: Evaluation(1.0, 2.0, slope, float(slope @ w)), _Silent(), **settings
     )
     scale = float(slope.square().mean().sqrt())
     moved = {
         "sgld": h / 2 * slope,
         "mala": h / 2 * slope,
-        "rmsprop-sgld": h / 2 * scale / (slope + rmsprop_sgld.DAMPING * scale) * slope,
+        "rmsprop-sgld": h / 2 * scale / (slope + SAMPLERS["rmsprop-sgld"].damping * scale) * slope,
         "kinetic": h * h / 2 * (1 + math.exp(-3.0 * h)) * slope,
         "hmc": h * h / 2 * slope,
     }
@@ -144,12 +142,12 @@ def test_a_frozen_preconditioner_does_not_move():
     evaluate = quadratic(torch.diag(torch.tensor([1.0, 100.0], dtype=torch.float64)))
     state, noise = sampler.init(torch.ones(2, dtype=torch.float64)), generator(0)
     for _ in range(20):
-        state, _ = sampler.update(state, evaluate, noise, step_size=1e-3)
+        state, _ = sampler.step(state, evaluate, noise, step_size=1e-3)
     adapted = state.squares
-    assert not torch.equal(adapted, sampler.update(state, evaluate, noise, step_size=1e-3)[0].squares)
+    assert not torch.equal(adapted, sampler.step(state, evaluate, noise, step_size=1e-3)[0].squares)
     state = sampler.freeze(state)
     for _ in range(5):
-        state, _ = sampler.update(state, evaluate, noise, step_size=1e-3)
+        state, _ = sampler.step(state, evaluate, noise, step_size=1e-3)
     assert torch.equal(state.squares, adapted)
 
 
@@ -192,7 +190,9 @@ def squared_errors(model, batch):
 
 def make_target(**settings) -> Target:
     model, batch = regression()
-    return Target(model, squared_errors, batch, **{"nbeta": 7.0, "gamma": 0.3, "batch_size": 5, **settings})
+    return Target(
+        model, data=batch, **{"loss": squared_errors, "nbeta": 7.0, "gamma": 0.3, "batch_size": 5, **settings}
+    )
 
 
 @pytest.mark.parametrize("control_variates", [False, True])
@@ -222,11 +222,12 @@ def test_minibatches_in_pieces_are_those_in_one(control_variates, monkeypatch):
     """As models with wide layers have them on a CPU, for caches."""
     whole = make_target(control_variates=control_variates)
     monkeypatch.setattr("llc.pieces._BYTES", 2 * 4 * 8)  # of four float64 a sample: two samples
-    pieces = make_target(control_variates=control_variates)
     sizes = []
-    monkeypatch.setattr(
-        pieces, "loss", lambda model, batch: sizes.append(len(batch[0])) or squared_errors(model, batch)
+    pieces = make_target(
+        control_variates=control_variates,
+        loss=lambda model, batch: sizes.append(len(batch[0])) or squared_errors(model, batch),
     )
+    sizes.clear()
     position = whole.center + 0.1
     minibatch = next(whole.minibatches(generator(0)))
     for one, other in zip(whole.evaluate(position, minibatch), pieces.evaluate(position, minibatch), strict=True):
@@ -280,7 +281,7 @@ def test_a_dataset_is_as_good_as_tensors():
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_chains_are_a_pure_function_of_their_key(name):
-    target = make_target(batch_size=23 if needs_full_batch(SAMPLERS[name]) else 5)
+    target = make_target(batch_size=23 if SAMPLERS[name].full_batch else 5)
     settings = settings_for(name, 100.0)
 
     def traces(chains, key):

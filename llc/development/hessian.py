@@ -9,8 +9,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from llc.errors import InvalidInput
-from llc.sampling import Loss, moving_parameters
-from llc.sampling.target import Data, check_data
+from llc.sampling import Data, Loss, check_data, moving_parameters
 
 
 @dataclass(frozen=True)

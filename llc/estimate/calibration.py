@@ -12,8 +12,7 @@ from llc.estimate.conclusion import Estimate
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import DEFAULT_RADIUS, SamplingConfig, choose_batch_size, choose_gamma
 from llc.parallel import Report, quiet
-from llc.sampling import Target, needs_full_batch, run_chains, sampler_named
-from llc.sampling.target import check_data, data_length
+from llc.sampling import Target, check_data, data_length, run_chains, sampler_named
 
 # The grid: radii √(P/γ)/‖w*‖ of the prior, and nβ in units of n/log n.
 RADII = (1.0, 1 / 3, 1 / 10, 1 / 30)
@@ -196,7 +195,7 @@ def _prior_alone(point: Point, config: SamplingConfig, nbeta: float, gamma: floa
     """nβ(E[L] − L(w*)) over chains at nβ = 0."""
     kernel = sampler_named(config.sampler)
     n = data_length(check_data(point.data))
-    batch_size = choose_batch_size(config, n, needs_full_batch(kernel))
+    batch_size = choose_batch_size(config, n, kernel.full_batch)
     target = Target(
         point.model, point.loss, point.data, nbeta=0.0, gamma=gamma, batch_size=batch_size, parameters=config.parameters
     )

@@ -4,14 +4,13 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 
 import numpy as np
 from arviz_stats.base import array_stats
 
 from llc.estimate import diagnostics
 from llc.estimate.verdict import RHAT_LIMIT, Evidence, judge
-from llc.sampling import Chains
+from llc.sampling import Chains, Sampler
 
 # Shares of the way gone that differ by less say nothing about the rest of it.
 _LEAST_LEVER = 0.1
@@ -49,7 +48,7 @@ class Estimate:
 
 def conclude(
     traces: Chains,
-    kernel: ModuleType,
+    kernel: Sampler,
     *,
     settings: dict,
     loss_init: float,
@@ -128,9 +127,9 @@ def conclude(
     )
 
 
-def _step_excess(kernel: ModuleType, settings: dict, traces: Chains, chain: int) -> float:
+def _step_excess(kernel: Sampler, settings: dict, traces: Chains, chain: int) -> float:
     """What one chain's step size and minibatch noise are predicted to add to λ̂."""
-    return kernel.step_excess(
+    return kernel.bias(
         traces.settings[chain],
         square=float(np.mean(traces.gradient_square[chain])),
         noise=float(np.mean(traces.gradient_noise[chain])),
@@ -174,7 +173,7 @@ def _of_kind(traces: Chains, kind: int) -> list[int]:
     return [chain for chain in traces.survivors if traces.superchain[chain] == kind]
 
 
-def _step_over_limit(kernel: ModuleType, settings: dict, traces: Chains) -> float:
+def _step_over_limit(kernel: Sampler, settings: dict, traces: Chains) -> float:
     """Step size over the stability limit: at w*, or where a surviving chain was, whichever is larger."""
     at_center = min(ended["step_size"] for ended in traces.settings)
     seen = [traces.step_over_limit[chain] for chain in traces.survivors]

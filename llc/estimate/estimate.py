@@ -14,7 +14,7 @@ from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig
 from llc.parallel import Report, quiet
-from llc.sampling.target import Data, Loss
+from llc.sampling import Data, Loss, Observable, check_observables
 
 
 def estimate_llc(
@@ -39,6 +39,7 @@ def estimate_llc(
     precision: Precision = "float32",
     device: str | None = None,
     reference_losses: Mapping[str, float] | None = None,
+    observables: Sequence[Observable] = (),
     seed: int = 0,
     report: Report = quiet,
 ) -> xr.DataTree:
@@ -48,7 +49,7 @@ def estimate_llc(
 
     Lau et al. (2023), arXiv 2308.12108. Each draw's minibatch loss is paired with the same samples' losses at w*, so
     that the spread between samples cancels. What the finite step and the noise of minibatch gradients add to the mean
-    is predicted from the gradients themselves (each sampler's `step_excess`), taken off, and its uncertainty carried.
+    is predicted from the gradients themselves (each sampler's `bias`), taken off, and its uncertainty carried.
 
     Half of the chains start at w*, the others where a hotter chain went, so that agreement means arrival.
 
@@ -70,6 +71,7 @@ def estimate_llc(
         batch_size: samples a draw; by default 256, or n if that is smaller or the sampler needs full batches.
         reference_losses: losses of predictors that know nothing, by name, such as `{"the zero predictor": 4.1}`; draws
             that do no better are called `delocalised`.
+        observables: what else to look at on the way, see `llc.sampling.Observable`.
         control_variates: see `llc.sampling.Target`; off by default.
         parameters: patterns of the names of the parameters that move, such as `["blocks.0.*"]`; by default all.
         full_loss_every: also look at the whole dataset's loss at every k-th draw (`full_llc` in `sample_stats`);
@@ -86,7 +88,8 @@ def estimate_llc(
         A tree whose root holds `llc`, `llc_se`, `llc_low`, `llc_high` (90 %), `verdict`, `reason` and diagnostics,
         (with positions, also `llc_position` and its error and interval) and
         whose groups `posterior`, `sample_stats`, `warmup_posterior`, `warmup_sample_stats` hold the traces by
-        (chain, draw) as ArviZ expects them. Chains that diverged are in no group; the reason names them.
+        (chain, draw) as ArviZ expects them; with observables, a group `observables` holds theirs, each by a `draw_…`
+        of its own. Chains that diverged are in no group; the reason names them.
 
     Raises:
         InvalidInput: an argument out of range, a loss of the wrong shape, weights that are not finite.
@@ -110,10 +113,11 @@ def estimate_llc(
         precision=precision,
     )
     where = None if device is None else devices.choose_device(device)
+    check_observables(observables, draws)  # before any pilot runs
     point = Point("the model", model, loss, data, dict(reference_losses or {}))
     if config.gamma is None and config.radius is None:
         config = config.model_copy(update={"radius": choose_radius([point], config, key=(seed, "pilot"))})
-    estimate = estimate_at(point, config, key=(seed, "llc"), device=where, report=report)
+    estimate = estimate_at(point, config, key=(seed, "llc"), device=where, observables=observables, report=report)
     if step_size is not None and estimate.step_over_limit >= 1:
         warnings.warn(
             f"step_size = {step_size:.3g} is {estimate.step_over_limit:.2f} times what is stable; leave it out for one "

@@ -104,4 +104,18 @@ def estimate_tree(estimate: Estimate) -> xr.DataTree:
         everything = xr.Dataset(traces, places)
         tree[f"{prefix}posterior"] = everything[["llc"]]
         tree[f"{prefix}sample_stats"] = everything.drop_vars("llc")
+    if chains.observed:
+        tree["observables"] = _observables(estimate)
     return xr.DataTree.from_dict(tree)
+
+
+def _observables(estimate: Estimate) -> xr.Dataset:
+    """What observables saw, (chain, draw_<name>, …); draws are numbered as in `posterior`, of the same chains."""
+    chains = estimate.chains
+    data: dict = {}
+    places: dict = {"chain": ("chain", chains.survivors, {"long_name": "chain", "units": "1"})}
+    for name, seen in chains.observed.items():
+        draw = f"draw_{name}"
+        data[name] = (("chain", draw, *seen.dims), seen.values[chains.survivors], {"long_name": name, "units": "1"})
+        places[draw] = (draw, seen.at - estimate.warmup, {"long_name": f"draw at which {name} was taken", "units": "1"})
+    return xr.Dataset(data, places)

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 
 import torch
 from torch import nn
@@ -14,15 +14,19 @@ from llc.parallel import Report, quiet
 from llc.sampling import (
     HOT,
     Chains,
+    Data,
     Graph,
+    Loss,
+    Observable,
+    Sampler,
     Target,
+    check_data,
+    data_length,
     graph_where_it_pays,
     largest_curvatures,
-    needs_full_batch,
     run_many,
     sampler_named,
 )
-from llc.sampling.target import Data, Loss, check_data, data_length
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,20 @@ class Point:
 
 
 def estimate_at(
-    point: Point, config: SamplingConfig, *, key: tuple, device: torch.device | None = None, report: Report = quiet
+    point: Point,
+    config: SamplingConfig,
+    *,
+    key: tuple,
+    device: torch.device | None = None,
+    observables: Sequence[Observable] = (),
+    report: Report = quiet,
 ) -> Estimate:
     """`estimate_llc` without labels. A total failure is a verdict here, with NaN for numbers, not an error.
 
     Args:
-        device: where to sample; None for where the model is.
+        device: where to sample; None for where the model is. observables: see `llc.sampling.Observable`.
     """
-    (found,) = estimate_all([point], config, keys=[key], device=device, report=report)
+    (found,) = estimate_all([point], config, keys=[key], device=device, observables=observables, report=report)
     return found
 
 
@@ -54,6 +64,7 @@ def estimate_all(
     *,
     keys: Sequence[tuple],
     device: torch.device | None = None,
+    observables: Sequence[Observable] = (),
     report: Report = quiet,
 ) -> Iterator[Estimate]:
     """Estimates at several points with one setting, in order; on a GPU all their chains run in one graph, if they can.
@@ -63,7 +74,7 @@ def estimate_all(
     Args:
         points: with one architecture, loss and shape of data, where they are to share a graph. keys: of each.
     """
-    full_batch = needs_full_batch(sampler_named(config.sampler))
+    full_batch = sampler_named(config.sampler).full_batch
     with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
         targets = [_target(point, config, full_batch, device) for point in points]
         graph = graph_where_it_pays(targets, config.chains)
@@ -76,6 +87,7 @@ def estimate_all(
                 config,
                 keys=[keys[place] for place in places],
                 graph=graph,
+                observables=observables,
                 report=report,
             )
         yield from found
@@ -88,6 +100,7 @@ def _estimate(
     *,
     keys: Sequence[tuple],
     graph: Graph | None,
+    observables: Sequence[Observable],
     report: Report,
 ) -> list[Estimate]:
     """Estimates of targets that share a graph, or of a single one."""
@@ -117,6 +130,7 @@ def _estimate(
         look=True,
         hot_settings=hot_settings,
         graph=graph,
+        observables=observables,
         report=report,
     )
     return [
@@ -164,6 +178,7 @@ def _said(config: SamplingConfig, target: Target, curvature: float, traces: Chai
         "num_samples": target.num_samples,
         "num_parameters": target.num_parameters,
         "curvature": curvature,
+        **_constants(sampler_named(config.sampler)),
         **_ended_with(traces.settings),
     }
 
@@ -171,6 +186,11 @@ def _said(config: SamplingConfig, target: Target, curvature: float, traces: Chai
 def _ended_with(settings: list[dict[str, float]]) -> dict[str, float]:
     """The sampler's settings at the end of warm-up and cuts: the median over chains, where they differ."""
     return {name: statistics.median_low(of_chain[name] for of_chain in settings) for name in settings[0]}
+
+
+def _constants(sampler: Sampler) -> dict[str, float]:
+    """What a sampler was made with, such as the decay of a running mean."""
+    return asdict(sampler) if is_dataclass(sampler) and not isinstance(sampler, type) else {}
 
 
 def _affordable_probes(target: Target, draws: int) -> int:

@@ -1,44 +1,53 @@
-"""Sampling: the localised tempered posterior, samplers of it (one algorithm a file), and the chain engine."""
+"""Sampling: the localised tempered posterior, samplers of it (one algorithm a file), chains and observables of them."""
 
-from llc.sampling import hmc, kinetic, mala, rmsprop_sgld, sgld
+from llc.sampling.chains import HOT, LEAST_DRAWS, Chains, Observed, run_chains, run_many
 from llc.sampling.curvature import largest_curvature, largest_curvatures
-from llc.sampling.engine import (
-    HOT,
-    LEAST_DRAWS,
-    SAMPLERS,
-    Chains,
-    needs_full_batch,
-    run_chains,
-    run_many,
-    sampler_named,
-)
-from llc.sampling.stack import Graph, Stack, graph_where_it_pays, one_graph
-from llc.sampling.target import Data, Evaluation, Loss, Minibatch, Target, moving_parameters
+from llc.sampling.data import Data, Minibatch, check_data, data_length
+from llc.sampling.ensemble import Ensemble
+from llc.sampling.gradient import Loss
+from llc.sampling.graph import Graph, graph_where_it_pays, one_graph
+from llc.sampling.hmc import HMC
+from llc.sampling.kinetic import Kinetic
+from llc.sampling.mala import MALA
+from llc.sampling.observable import Draw, Observable, check_observables
+from llc.sampling.rmsprop_sgld import RMSpropSGLD
+from llc.sampling.sampler import Evaluate, Evaluation, Sampler
+from llc.sampling.samplers import SAMPLERS, sampler_named
+from llc.sampling.sgld import SGLD
+from llc.sampling.target import Target
+from llc.sampling.weights import moving_parameters
 
 __all__ = [
+    "HMC",
     "HOT",
     "LEAST_DRAWS",
+    "MALA",
     "SAMPLERS",
+    "SGLD",
     "Chains",
     "Data",
+    "Draw",
+    "Ensemble",
+    "Evaluate",
     "Evaluation",
     "Graph",
+    "Kinetic",
     "Loss",
     "Minibatch",
-    "Stack",
+    "Observable",
+    "Observed",
+    "RMSpropSGLD",
+    "Sampler",
     "Target",
+    "check_data",
+    "check_observables",
+    "data_length",
     "graph_where_it_pays",
-    "hmc",
-    "kinetic",
     "largest_curvature",
     "largest_curvatures",
-    "mala",
     "moving_parameters",
-    "needs_full_batch",
     "one_graph",
-    "rmsprop_sgld",
     "run_chains",
     "run_many",
     "sampler_named",
-    "sgld",
 ]

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from llc.randomness import generator
-from llc.sampling.stack import Graph, Stack
-from llc.sampling.target import Evaluation, Target
+from llc.sampling.ensemble import Ensemble
+from llc.sampling.graph import Graph
+from llc.sampling.sampler import Evaluation
+from llc.sampling.target import Target
 
 
 def largest_curvature(target: Target, *, iterations: int = 20, seed: int = 0) -> float:
@@ -24,14 +26,14 @@ def largest_curvatures(
     targets: Sequence[Target], graph: Graph | None = None, *, iterations: int = 20, seed: int = 0
 ) -> list[float]:
     """`largest_curvature` of several targets, in one graph if there is one."""
-    stacks = [Stack(targets, graph)] if graph is not None else [Stack([target]) for target in targets]
+    ensembles = [Ensemble(targets, graph)] if graph is not None else [Ensemble([target]) for target in targets]
     found: list[float] = []
-    for stack in stacks:
-        draws = [generator(seed, "curvature") for _ in stack.targets]
-        minibatches = [next(target.minibatches(draw)) for target, draw in zip(stack.targets, draws, strict=True)]
-        directions = [random_direction(target, draw) for target, draw in zip(stack.targets, draws, strict=True)]
-        evaluate = partial(stack.evaluate, minibatches=minibatches)
-        values, _ = power_iteration(evaluate, stack.gamma, stack.center, torch.stack(directions), iterations)
+    for ensemble in ensembles:
+        draws = [generator(seed, "curvature") for _ in ensemble.targets]
+        minibatches = [next(target.minibatches(draw)) for target, draw in zip(ensemble.targets, draws, strict=True)]
+        directions = [random_direction(target, draw) for target, draw in zip(ensemble.targets, draws, strict=True)]
+        evaluate = partial(ensemble.evaluate, minibatches=minibatches)
+        values, _ = power_iteration(evaluate, ensemble.gamma, ensemble.center, torch.stack(directions), iterations)
         found += values.tolist()
     return found
 

@@ -23,6 +23,7 @@ from llc.estimate.labels import (
 )
 from llc.estimate.measure import estimate_all
 from llc.parallel import Report, default_workers, quiet, raise_failures, run_units
+from llc.sampling import sampler_named
 from llc.study.points import LLCConfig, choose_steps, settle, study_points, trained_runs
 from llc.training import RunConfig
 
@@ -184,7 +185,7 @@ def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:
         name: (place, np.reshape(value, (1, 1, 1)), described(SCALARS, name))
         for name, value in scalar_values(estimate).items()
     }
-    for name in sorted({"step_size", "friction", "leapfrog_steps", "curvature"} & set(estimate.settings)):
+    for name in sorted({*sampler_named(str(estimate.settings["sampler"])).hyperparameters, "curvature"}):
         about = {"long_name": f"{name.replace('_', ' ')} at this checkpoint, the median of its chains", "units": "1"}
         data[name] = (place, np.full((1, 1, 1), float(estimate.settings[name])), about)
     own, own_coords = along(estimate)

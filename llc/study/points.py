@@ -14,7 +14,7 @@ from llc.errors import InvalidInput, StoreError
 from llc.estimate.calibration import choose_radius
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_batch_size, choose_gamma
-from llc.sampling import Loss, needs_full_batch, sampler_named
+from llc.sampling import Loss, sampler_named
 from llc.training import RunConfig, load_model
 
 
@@ -101,7 +101,7 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
 
 def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     """The config with nβ and γ chosen, so that every checkpoint of a study has the same target."""
-    full_batch = needs_full_batch(sampler_named(config.sampler))
+    full_batch = sampler_named(config.sampler).full_batch
     chosen: dict = {
         "nbeta": config.num_samples / math.log(config.num_samples) if config.nbeta is None else config.nbeta,
         "batch_size": choose_batch_size(config, config.num_samples, full_batch),

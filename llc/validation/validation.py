@@ -16,8 +16,7 @@ from llc.estimate.estimate import estimate_llc
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig, choose_batch_size
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
-from llc.sampling import SAMPLERS, largest_curvature, sgld
-from llc.sampling.target import Target
+from llc.sampling import SAMPLERS, Target, largest_curvature
 from llc.validation.known_cases import suite
 from llc.validation.peers import devinterp_estimate
 from llc.validation.problems.case import Case
@@ -146,7 +145,7 @@ def _peer(case: Case, first: dict, seed: int) -> dict:
         data,
         gradients=max(int(first["gradients"]), 2 * _CHAINS),  # none are known where the first method failed
         chains=_CHAINS,
-        step_size=sgld.default_settings(largest_curvature(target), gamma, config.draws)["step_size"],
+        step_size=SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, config.draws)["step_size"],
         nbeta=nbeta,
         gamma=gamma,
         batch_size=batch_size,

@@ -12,8 +12,7 @@ from wells import Well, correlated_hessian, data, well_loss
 
 import llc
 from llc.estimate import measure
-from llc.sampling import SAMPLERS, Stack, Target, largest_curvatures, one_graph, run_many
-from llc.sampling.engine import Chains
+from llc.sampling import SAMPLERS, Chains, Ensemble, Target, largest_curvatures, one_graph, run_many
 from llc.study import over_training
 
 
@@ -46,7 +45,7 @@ def test_one_graph_sees_what_each_target_sees(settings, rows_at_once):
     several = targets(**settings)
     graph = one_graph(several, rows_at_once)
     rows = [several[place] for place in (0, 2, 1, 2, 0)]
-    together, apart = Stack(rows, graph), Stack(rows)
+    together, apart = Ensemble(rows, graph), Ensemble(rows)
     draw = torch.Generator().manual_seed(1)
     minibatches = [next(target.minibatches(draw)) for target in rows]
     position = together.center + 0.1 * torch.randn(together.center.shape, generator=draw, dtype=torch.float64)
@@ -72,10 +71,10 @@ def test_low_precision_is_compared_with_float32_in_a_graph_too():
         Target(model.float(), squared_errors, [part.float() for part in batch], **settings, precision=precision)
         for precision in ("bf16", "float32")
     )
-    together = Stack([rough] * 2, one_graph([rough], 10))
+    together = Ensemble([rough] * 2, one_graph([rough], 10))
     position = together.center + torch.tensor([[0.3], [0.1]])
     there = together.difference(position)
-    added = there - Stack([exact] * 2).difference(position)
+    added = there - Ensemble([exact] * 2).difference(position)
     assert float(added.abs().min()) > 0
     torch.testing.assert_close(together.rounding(position, there), added)
 

@@ -3,27 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import InvalidInput
 from llc.parallel import Report, quiet
-from llc.sampling import hmc, kinetic, mala, rmsprop_sgld, sgld
-from llc.sampling.lockstep import Lockstep, Plan, Trail
-from llc.sampling.stack import Graph, Stack
+from llc.sampling.ensemble import Ensemble
+from llc.sampling.graph import Graph
+from llc.sampling.lockstep import Lockstep, Trail
+from llc.sampling.looks import ByPosition, FullDifference, GradientNoise
+from llc.sampling.observable import Observable, Observer, OneByOne, check_observables
+from llc.sampling.sampler import Sampler
+from llc.sampling.steering import ChainPlan
 from llc.sampling.target import Target
-
-# The line to add for a new sampler.
-SAMPLERS: dict[str, ModuleType] = {
-    "kinetic": kinetic,
-    "sgld": sgld,
-    "rmsprop-sgld": rmsprop_sgld,
-    "mala": mala,
-    "hmc": hmc,
-}
 
 # Fewer draws cannot be told apart from a trend.
 LEAST_DRAWS = 8
@@ -31,6 +25,19 @@ LEAST_DRAWS = 8
 HOT = 10.0
 # … of at least so many steps: hot chains take longer steps and go far in few.
 _LEAST_HOT_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one observable saw.
+
+    Attributes:
+        values: (chain, look, *dims), float64; NaN where a chain had diverged. at: draw of each look, warm-up included.
+    """
+
+    values: np.ndarray
+    at: np.ndarray
+    dims: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Chains:
         at_once: how many chains, of this and other targets, ran in one graph; 1 where each ran by itself.
         diverged: for each chain that diverged, the draw at which it did.
         cuts: (chain, draw, new step size) where a step was too long for the curvature a chain ran into.
+        observed: what the observables saw, by name.
     """
 
     difference: np.ndarray
@@ -76,6 +84,7 @@ class Chains:
     at_once: int = 1
     diverged: dict[int, int] = field(default_factory=dict)
     cuts: list[tuple[int, int, float]] = field(default_factory=list)
+    observed: dict[str, Observed] = field(default_factory=dict)
 
     @property
     def survivors(self) -> list[int]:
@@ -88,26 +97,14 @@ class Chains:
         return self.difference.shape[1]
 
 
-def sampler_named(name: str) -> ModuleType:
-    """A sampler by name, or InvalidInput with the nearest one."""
-    if name not in SAMPLERS:
-        raise InvalidInput(f"unknown sampler {name}; {did_you_mean(name, SAMPLERS)}")
-    return SAMPLERS[name]
-
-
-def needs_full_batch(sampler: ModuleType) -> bool:
-    """Whether a sampler has a Metropolis test, which takes the whole dataset at once."""
-    return getattr(sampler, "FULL_BATCH", False)
-
-
 def run_chains(
-    target: Target, sampler: ModuleType, settings: dict[str, float], *, key: tuple, report: Report = quiet, **how
+    target: Target, sampler: Sampler, settings: dict[str, float], *, key: tuple, report: Report = quiet, **how
 ) -> Chains:
     """Run chains on one target, each with its own noise and its own reshuffled minibatches.
 
     Args:
-        sampler: a module of `llc.sampling` with `init` and `update`.
-        settings: the keyword arguments of its `update`.
+        sampler: one of `SAMPLERS`, or anything that satisfies `llc.sampling.Sampler`.
+        settings: its hyperparameters.
         key: seeds the chains; chain c draws from the streams (*key, "noise", c), (*key, "minibatches", c), ….
         report: told (unit, done, total, note).
         how: see `run_many`, of which `hot_settings` are this target's.
@@ -123,7 +120,7 @@ def run_chains(
 
 def run_many(
     targets: Sequence[Target],
-    sampler: ModuleType,
+    sampler: Sampler,
     settings: Sequence[dict[str, float]],
     *,
     chains: int,
@@ -136,6 +133,7 @@ def run_many(
     look: bool = False,
     hot_settings: Sequence[dict[str, float]] | None = None,
     graph: Graph | None = None,
+    observables: Sequence[Observable] = (),
     report: Report = quiet,
 ) -> list[Chains]:
     """Run chains on several targets: in one graph all at once, otherwise one chain after another.
@@ -145,27 +143,32 @@ def run_many(
         chains, warmup, draws: how many on each target, each chain taking warmup + draws steps.
         probes: at so many evenly spaced draws after warm-up, look at the whole dataset and at the gradient's noise.
         probe_every: do so at every k-th draw instead.
-        adapt, look: see `Plan`.
+        adapt, look: see `ChainPlan`.
         hot_settings: `settings` for a chain at nβ/`HOT`. Where they are given, the second half of the chains start
             where such a chain goes during half a warm-up, not at w*. Chains that all start at w* agree while all of
             them still climb; coming from both sides, they agree only once they have arrived.
         graph: the targets', from `one_graph`; see there when it pays.
+        observables: looked at after warm-up, at every k-th draw each; see `llc.sampling.Observable`.
         report: told (unit, done, total, note).
     Raises:
-        InvalidInput: a count out of range, or a sampler that needs full batches without them.
+        InvalidInput: a count out of range, settings that the sampler does not take, a sampler that needs full batches
+            without them, or an observable that fails (it is named).
     """
     first = targets[0]
     for name, value, least in (("chains", chains, 1), ("draws", draws, LEAST_DRAWS), ("warmup", warmup, 0)):
         if value < least:
             raise InvalidInput(f"{name} = {value} given, expected a whole number from {least} up")
-    if needs_full_batch(sampler):
+    _check_settings(sampler, [*settings, *(hot_settings or [])])
+    if sampler.full_batch:
         if first.batch_size < first.num_samples:
             raise InvalidInput(
                 f"a Metropolis sampler needs the whole dataset at once: batch_size = {first.batch_size} given, "
                 f"expected {first.num_samples}"
             )
         look = False  # what such a sampler accepts is right at any step size
-    plan = Plan(warmup + draws, warmup, _probed(warmup, draws, probes, probe_every), adapt, look)
+    check_observables(observables, draws)
+    plan = ChainPlan(warmup + draws, warmup, adapt, look)
+    observers = _observers(first, plan, _probed(warmup, draws, probes, probe_every), observables)
     before = [target.gradients for target in targets]
     starts: list[Tensor | None] = [None] * len(targets)
     if hot_settings and chains > 1 and warmup:
@@ -179,12 +182,13 @@ def run_many(
     for number, piece in enumerate(pieces):
         start = [starts[place] if superchain[place, chain] else targets[place].center for place, chain in piece]
         lockstep = Lockstep(
-            Stack([targets[place] for place, _ in piece], graph),
+            Ensemble([targets[place] for place, _ in piece], graph),
             sampler,
             [settings[place] for place, _ in piece],
             plan,
             start=torch.stack([one for one in start if one is not None]),
             keys=[(*keys[place], chain) for place, chain in piece],
+            observers=observers,
         )
         of_piece = lockstep.go(partial(_tell, report, number * len(piece) * plan.steps, len(rows) * plan.steps))
         for (place, _), trail in zip(piece, of_piece, strict=True):
@@ -194,11 +198,37 @@ def run_many(
             trails[place],
             plan,
             superchain[place],
+            observers,
             gradients=target.gradients - before[place],
             at_once=1 if graph is None else min(len(rows), graph.rows_at_once),
         )
         for place, target in enumerate(targets)
     ]
+
+
+def _check_settings(sampler: Sampler, settings: Sequence[dict[str, float]]) -> None:
+    if "step_size" not in sampler.hyperparameters:
+        raise InvalidInput(f"sampler {sampler.name} takes {sampler.hyperparameters}, expected step_size among them")
+    for of_target in settings:
+        if set(of_target) != set(sampler.hyperparameters):
+            raise InvalidInput(
+                f"{', '.join(of_target) or 'nothing'} given to sampler {sampler.name}, which takes "
+                f"{', '.join(sampler.hyperparameters)}"
+            )
+
+
+def _observers(
+    target: Target, plan: ChainPlan, probed: Sequence[int], observables: Sequence[Observable]
+) -> list[tuple[Observer, Sequence[int]]]:
+    """Everything that looks at the chains, with the steps at which it does; the users' observables come last."""
+    found: list[tuple[Observer, Sequence[int]]] = [(FullDifference(), probed), (GradientNoise(), probed)]
+    if target.positions is not None:  # in warm-up too, of which a part may turn out to be none
+        found.append((ByPosition(target.positions), range(plan.steps)))
+    sizes: dict[str, tuple[int, str]] = {}
+    for observable in observables:
+        at = range(plan.warmup + observable.every - 1, plan.steps, observable.every)
+        found.append((OneByOne(observable, sizes), at))
+    return found
 
 
 def _probed(warmup: int, draws: int, probes: int, every: int | None) -> tuple[int, ...]:
@@ -210,61 +240,83 @@ def _probed(warmup: int, draws: int, probes: int, every: int | None) -> tuple[in
     return tuple(range(warmup + every - 1, warmup + draws, every))
 
 
-def _gather(trails: list[Trail], plan: Plan, superchain: np.ndarray, *, gradients: int, at_once: int) -> Chains:
+def _gather(
+    trails: list[Trail],
+    plan: ChainPlan,
+    superchain: np.ndarray,
+    observers: Sequence[tuple[Observer, Sequence[int]]],
+    *,
+    gradients: int,
+    at_once: int,
+) -> Chains:
     """The chains of one target, labelled."""
     difference, loss, distance, virial, acceptance = np.stack([trail.traces for trail in trails], axis=1)
-    by_position = [trail.by_position for trail in trails if trail.by_position is not None]
+    seen = {
+        observer.name: _observed([trail.observed[observer.name] for trail in trails], observer, at)
+        for observer, at in observers
+    }
+    full, noise, by_position = (seen.pop(one.name, None) for one in (FullDifference, GradientNoise, ByPosition))
+    assert full is not None  # every run has them
+    assert noise is not None
     return Chains(
         difference=difference,
         loss=loss,
         distance=distance,
         virial=virial,
         acceptance=acceptance,
-        by_position=np.stack(by_position) if by_position else None,
+        by_position=None if by_position is None else by_position.values,
         warmup=plan.warmup,
         superchain=superchain,
-        probed=np.array(plan.probed, int),
-        full_difference=np.array([trail.full for trail in trails]),
-        gradient_noise=np.array([trail.noise for trail in trails]),
-        gradient_square=np.array([trail.square for trail in trails]),
-        rounding=np.array([trail.rounding for trail in trails]),
+        probed=full.at,
+        full_difference=full.values[..., 0],
+        gradient_noise=noise.values[..., 0],
+        gradient_square=noise.values[..., 1],
+        rounding=full.values[..., 1],
         gradients=gradients,
         settings=[trail.settings for trail in trails],
         step_over_limit=np.array([trail.step_over_limit for trail in trails]),
         at_once=at_once,
         diverged={chain: trail.diverged for chain, trail in enumerate(trails) if trail.diverged is not None},
         cuts=[(chain, *cut) for chain, trail in enumerate(trails) for cut in trail.cuts],
+        observed=seen,
     )
+
+
+def _observed(values: Sequence[np.ndarray | None], observer: Observer, at: Sequence[int]) -> Observed:
+    """Chains side by side; one that never came to a look has NaN."""
+    shape = next((one.shape for one in values if one is not None), (len(at), *[0] * len(observer.dims)))
+    whole = [np.full(shape, np.nan) if one is None else one for one in values]
+    return Observed(np.stack(whole), np.array(at, int), observer.dims)
 
 
 def _hot_starts(
     targets: Sequence[Target],
-    sampler: ModuleType,
+    sampler: Sampler,
     settings: Sequence[dict[str, float]],
-    plan: Plan,
+    plan: ChainPlan,
     *,
     keys: Sequence[tuple],
     graph: Graph | None,
 ) -> list[Tensor | None]:
     """Where a hot chain on each target is after half as many steps as warm-up has; None if it diverged."""
     steps = max(_LEAST_HOT_STEPS, plan.warmup // 2)
-    plan = replace(plan, steps=steps, warmup=steps, probed=(), explore=True)
-    hot_targets = [target.at_nbeta(target.nbeta / HOT) for target in targets]
+    plan = replace(plan, steps=steps, warmup=steps, explore=True)
+    hot_targets = [target.at(nbeta=target.nbeta / HOT) for target in targets]
     if hasattr(sampler, "exploring"):
         pairs = zip(settings, targets, strict=True)
         settings = [sampler.exploring(of_target, target.gamma) for of_target, target in pairs]
     starts: list[Tensor | None] = []
     for piece in [range(len(targets))] if graph is not None else [[place] for place in range(len(targets))]:
-        stack = Stack([hot_targets[place] for place in piece], graph)
+        ensemble = Ensemble([hot_targets[place] for place in piece], graph)
         hot_keys = [(*keys[place], "hot", 0) for place in piece]
         chosen = [settings[place] for place in piece]
-        lockstep = Lockstep(stack, sampler, chosen, plan, start=stack.center, keys=hot_keys)
+        lockstep = Lockstep(ensemble, sampler, chosen, plan, start=ensemble.center, keys=hot_keys)
         trails = lockstep.go(lambda _done: None)
         starts += [
             None if trail.diverged is not None else at for trail, at in zip(trails, lockstep.position, strict=True)
         ]
     for target, hot in zip(targets, hot_targets, strict=True):
-        target.gradients = hot.gradients
+        target.gradients += hot.gradients
     return starts
 
 

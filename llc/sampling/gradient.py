@@ -1,0 +1,130 @@
+"""Losses of a batch and their gradient, as one pure function of a flat position; whatever is sampled comes from it.
+
+    losses_and_gradient(w, still, batch, weight) = ℓ(w),  ∇_w Σ weight·ℓ(w)
+
+It has three forms, which agree up to rounding: step by step (`Gradient.plain`), of many rows at once
+(`Gradient.by_row`), and compiled (`llc.sampling.compiled`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from llc.devices import Precision, autocast, matmul_precision
+from llc.errors import InvalidInput
+from llc.objective import Objective
+from llc.sampling.weights import Still, Weights
+
+Loss = Callable[[nn.Module, Any], Tensor]
+"""`loss(model, batch) -> per-sample losses (B,)`, or (B, K): one a position, of which the mean is sampled."""
+
+LossesAndGradient = Callable[[Tensor, Still, Any, Tensor | float], tuple[Tensor, Tensor]]
+"""(position (P,), what does not move, batch, weight) -> losses, (B,) or (B, K), and ∇ Σ weight·losses, (P,)."""
+
+
+class Gradient:
+    """The function for one model and loss.
+
+    Args:
+        weights: of the model; `plain` moves it. precision: of matrix products, see `llc.devices`.
+    """
+
+    def __init__(self, weights: Weights, loss: Loss, precision: Precision) -> None:
+        self.weights, self.loss, self.precision = weights, loss, precision
+        self.device = weights.flat.device
+        self._objective = Objective(weights.model, loss)
+        self._losses = functional_losses(self._objective, weights.shapes, precision, self.device)
+
+    def losses(self, position: Tensor, still: Still, batch: Any) -> Tensor:
+        """ℓ(w) of a batch, (B,) or (B, K)."""
+        with matmul_precision(self.precision):
+            if still is not self.weights.still:
+                return self._losses(position, still, batch)
+            self.weights.put(position)
+            with autocast(self.precision, self.device):
+                return self._objective(batch)
+
+    def plain(self, position: Tensor, still: Still, batch: Any, weight: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Step by step. What the model holds itself, `weights.still`, needs no swapping, which small models feel.
+
+        Raises:
+            InvalidInput: the losses do not depend on the position, or are no tensor.
+        """
+        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
+            if still is self.weights.still:
+                leaves: list = self.weights.put(position)
+            else:
+                leaves = [position.detach().clone().requires_grad_()]
+                position = leaves[0]
+            losses = self.losses(position, still, batch)
+            _check_dependence(losses)
+            with matmul_precision(self.precision):
+                parts = torch.autograd.grad(losses.sum() * weight, leaves, allow_unused=True)
+        flat = [
+            torch.zeros_like(leaf).flatten() if part is None else part.flatten()
+            for part, leaf in zip(parts, leaves, strict=True)
+        ]
+        return losses.detach(), torch.cat(flat)
+
+    def losses_by_row(self, position: Tensor, still: Still, batch: Any) -> Tensor:
+        """`losses` of every row, (R, B) or (R, B, K), in one graph."""
+        with matmul_precision(self.precision):
+            return vmap(self._losses)(position, still, batch)
+
+    def by_row(self, position: Tensor, still: Still, batch: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Every row in one graph: arguments and results have R rows, `weight` is (R,).
+
+        Rows do not meet, so that the gradient of their sum is every row's own.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = position.detach().clone().requires_grad_()
+            losses = self.losses_by_row(leaf, still, batch)
+            total = (losses.flatten(1).sum(1) * weight.to(losses.dtype)).sum()
+            with matmul_precision(self.precision):
+                (gradient,) = torch.autograd.grad(total, leaf)
+        return losses.detach(), gradient
+
+
+def functional_losses(
+    objective: Objective, shapes: dict[str, torch.Size], precision: Precision, device: torch.device
+) -> Callable[[Tensor, Still, Any], Tensor]:
+    """(position, still, batch) -> ℓ(w), without touching the objective's own weights.
+
+    Args:
+        shapes: of the parameters that a position holds, by name, in its order.
+    """
+    sizes = [shape.numel() for shape in shapes.values()]
+
+    def losses(position: Tensor, still: Still, batch: Any) -> Tensor:
+        parts = zip(shapes.items(), position.split(sizes), strict=True)
+        moving = {name: part.view(shape) for (name, shape), part in parts}
+        with autocast(precision, device):
+            return functional_call(objective, {**still, **moving}, (batch,))
+
+    return losses
+
+
+def check_losses(losses: Any, samples: int) -> None:
+    """One loss a sample, or one a sample and position, or InvalidInput."""
+    if not isinstance(losses, Tensor) or losses.ndim not in {1, 2} or len(losses) != samples:
+        given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise InvalidInput(
+            f"loss(model, batch) returned {given}, expected one loss for each of the {samples} samples, "
+            f"shape ({samples},), or one a position, shape ({samples}, K); leave out the mean over the batch"
+        )
+
+
+def mean_over_positions(losses: Tensor, dims: int = 1) -> Tensor:
+    """(n,) from (n,) or (n, K); with more `dims` of samples, likewise from those."""
+    return losses if losses.ndim == dims else losses.mean(-1)
+
+
+def _check_dependence(losses: Any) -> None:
+    if not isinstance(losses, Tensor) or not losses.requires_grad:
+        raise InvalidInput(
+            "loss(model, batch) does not depend on the weights of the model it is given; use that model, not another, "
+            "and do not detach the losses"
+        )
