@@ -291,7 +291,7 @@ def test_foreign_files_are_named_and_in_nobodys_way(own):
     llc.train(small_config(), own.path, jobs=1)
     assert made.steps == sorted(set(made.steps) - {70})
     estimate(own)
-    run("estimate-llc", own.path, "--steps", "all", "--settings", own.path / "llc.toml")
+    run("estimate-llc", own.path, "--steps", "40", "--settings", own.path / "llc.toml")
     for command in (["pca", "--sequences", "8"], ["plot"], ["report"]):
         run(command[0], own.path, *command[1:])
     said = run("show", own.path, "--verify")
@@ -348,3 +348,16 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     assert found.keys() == state.keys()
     assert torch.equal(found["model"]["w"], state["model"]["w"])
     assert torch.load(tmp_path / "resume.pt", weights_only=True)["step"] == 3  # PyTorch alone reads it too
+
+
+def test_a_checkpoint_of_another_config_is_neither_replaced_nor_removed(tmp_path):
+    path = store.checkpoint_path(tmp_path, 20)
+    store.write_checkpoint(path, {"w": torch.zeros(2)}, step=20, config_hash="theirs")
+    before = path.read_bytes()
+    store.remove_checkpoint(path, config_hash="ours")
+    with pytest.raises(StoreError, match=r"000020.safetensors belongs to another config .*; move it away"):
+        store.write_checkpoint(path, {"w": torch.ones(2)}, step=20, config_hash="ours")
+    assert path.read_bytes() == before
+    store.remove_checkpoint(path, config_hash="theirs")
+    assert not path.exists()
+    store.remove_checkpoint(path, config_hash="ours")

@@ -1,7 +1,7 @@
 """Everything that touches disk: run folders, checkpoints, results. Configs are plain tables here."""
 
 from llc.store.atomic import atomic_path, check_regular, scratch_file, write_text
-from llc.store.checkpoints import PREDICTIONS, checkpoint_path, read_checkpoint, write_checkpoint
+from llc.store.checkpoints import PREDICTIONS, checkpoint_path, read_checkpoint, remove_checkpoint, write_checkpoint
 from llc.store.experiment import (
     EXPERIMENT_FILE,
     RUN_FILE,
@@ -16,7 +16,7 @@ from llc.store.experiment import (
 from llc.store.inspection import describe, passed_over, verify
 from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.numbered import numbered_path, numbered_steps
-from llc.store.removal import own_folders, remove_file, remove_folder, remove_scratch, settings_folders
+from llc.store.removal import own_folders, remove_folder, remove_scratch
 from llc.store.results import (
     labelled,
     large,
@@ -62,12 +62,11 @@ __all__ = [
     "read_numbered",
     "read_state",
     "read_table",
-    "remove_file",
+    "remove_checkpoint",
     "remove_folder",
     "remove_scratch",
     "run_name",
     "scratch_file",
-    "settings_folders",
     "table_hash",
     "verify",
     "write_checkpoint",

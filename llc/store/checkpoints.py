@@ -8,8 +8,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from llc.errors import StoreError
-from llc.store.atomic import atomic_path
+from llc.store.atomic import atomic_path, check_regular
 from llc.store.numbered import numbered_path, numbered_steps, step_of
+from llc.store.removal import remove_file
 
 # What such a file is called, and its one tensor where it stands in for weights.
 CHECKPOINT = ".safetensors"
@@ -30,11 +31,25 @@ def checkpoint_steps(folder: Path) -> list[int]:
 
 
 def write_checkpoint(path: Path, weights: Weights, *, step: int, config_hash: str) -> None:
-    """Save weights as they are (their dtype is kept); the header carries step, config hash and a checksum."""
+    """Save weights as they are (their dtype is kept); the header carries step, config hash and a checksum.
+
+    Raises:
+        StoreError: it cannot be written, or would take the place of a checkpoint of another config.
+    """
+    check_regular(path)
+    there = _config_hash(path)
+    if there not in (None, config_hash):
+        raise StoreError(f"{path} belongs to another config ({there}, expected {config_hash}); move it away")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     header = {"step": str(step), "config_hash": config_hash, "crc32": _checksum(weights)}
     with atomic_path(path) as scratch:
         save_file(weights, scratch, metadata=header)
+
+
+def remove_checkpoint(path: Path, *, config_hash: str) -> None:
+    """Delete a checkpoint, if there is one of this config."""
+    if _config_hash(path) == config_hash:
+        remove_file(path)
 
 
 def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
@@ -62,6 +77,15 @@ def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
     if named is not None and header.get("step") != str(named):
         raise StoreError(f"{path} is damaged (it holds step {header.get('step')}, not {named}); {AGAIN}")
     return weights
+
+
+def _config_hash(path: Path) -> str | None:
+    """The config that a checkpoint's header names; None if there is no file, or none that says."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("config_hash")
+    except (SafetensorError, OSError):
+        return None
 
 
 def _checksum(weights: Weights) -> str:

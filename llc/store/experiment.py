@@ -36,7 +36,14 @@ _MADE_BY = {
 RESULTS = tuple(_MADE_BY)
 # What is written into the two kinds of folder beside the file that claims it.
 _WRITTEN = {
-    EXPERIMENT_FILE: ("metrics.nc", *(f"{name}.nc" for name in RESULTS), "llc.toml", "report.html"),
+    EXPERIMENT_FILE: (
+        "metrics.nc",
+        *(f"{name}.nc" for name in RESULTS),
+        "llc.toml",
+        "calibration.toml",
+        "figures",
+        "report.html",
+    ),
     RUN_FILE: ("metrics.nc", "resume.pt", "checkpoints", "predictions", "llc"),
 }
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from llc.errors import StoreError
 from llc.store.checkpoints import CHECKPOINT, checkpoint_steps
 from llc.store.experiment import RESULTS, RUN_FILE, Experiment, Run
-from llc.store.numbered import foreign, numbered_path, numbered_steps
-from llc.store.removal import settings_folders
+from llc.store.numbered import foreign, numbered_path, numbered_steps, settings_folders
 from llc.store.results import made_from, read_dataset, read_numbered
 from llc.store.tables import flat, table_hash
 

@@ -1,9 +1,13 @@
 """Folders of files that are named by step, such as `000507.safetensors`; whatever else lies in them is not ours."""
 
 import os
+import re
 from pathlib import Path
 
 from llc.store.atomic import SCRATCH
+
+# What `table_hash` makes.
+_HASH = re.compile(r"[0-9a-f]{16}")
 
 
 def numbered_path(folder: Path, step: int, suffix: str) -> Path:
@@ -24,6 +28,13 @@ def foreign(folder: Path, suffix: str) -> list[Path]:
     files = _files(folder)
     ours = {name for name in files if _step(name, suffix) is not None or is_scratch(name)}
     return sorted(folder / name for name in set(os.listdir(folder)) - ours)
+
+
+def settings_folders(folder: Path) -> list[Path]:
+    """Subfolders named by a hash of settings, as a run has one for each choice of how to estimate, ascending."""
+    if not folder.is_dir():
+        return []
+    return sorted(place for place in folder.iterdir() if _HASH.fullmatch(place.name) and place.is_dir())
 
 
 def step_of(path: Path) -> int | None:

@@ -5,10 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from llc.store.numbered import is_scratch
-
-# What `table_hash` makes.
-_HASH = re.compile(r"[0-9a-f]{16}")
+from llc.store.numbered import is_scratch, settings_folders
 
 
 def own_folders(folder: Path, runs: Iterable[str]) -> list[Path]:
@@ -22,17 +19,10 @@ def own_folders(folder: Path, runs: Iterable[str]) -> list[Path]:
         if not _is_folder(place):
             continue
         found.append(place)
-        for name in ("checkpoints", "predictions"):
-            found += [place / name] if _is_folder(place / name) else []
-        found += settings_folders(place / "llc")
+        inside = [place / "checkpoints", place / "predictions"]
+        inside += settings_folders(place / "llc") if _is_folder(place / "llc") else []
+        found += [folder for folder in inside if _is_folder(folder)]
     return found
-
-
-def settings_folders(folder: Path) -> list[Path]:
-    """Subfolders named by a hash of settings, as a run's `llc` folder has them, ascending; links are left out."""
-    if not _is_folder(folder):
-        return []
-    return sorted(place for place in folder.iterdir() if _HASH.fullmatch(place.name) and _is_folder(place))
 
 
 def remove_scratch(folders: Iterable[Path]) -> None:

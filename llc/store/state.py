@@ -36,7 +36,8 @@ def read_state(path: Path, *, config_hash: str) -> dict:
         raise StoreError(f"{path} cannot be read ({error.strerror}); {again}") from None
     whole, end = data[:-_LENGTH], bytes(data[-_LENGTH:])
     if end != _MARK + _checksum(whole):
-        raise StoreError(f"{path} is damaged (checksum differs); {again}")
+        why = "checksum differs" if end.startswith(_MARK) else "cut short, or written by an earlier version"
+        raise StoreError(f"{path} is damaged ({why}); {again}")
     state = torch.load(io.BytesIO(whole), weights_only=True, map_location="cpu")
     if state.pop("config_hash", None) != config_hash:
         raise StoreError(f"{path} belongs to another run; {again}")

@@ -94,7 +94,7 @@ def estimate_llc_over_training(
         missing = sum(not result_path(store.Run(path), step, config).exists() for path, step in places)
         raise_failures(failures, f"{missing} of {len(places)} checkpoints could not be estimated", EstimateFailed)
         if overwrite:
-            _forget_others(runs, config)
+            _forget_others(experiment, runs, config)
     if dataset is None:
         raise EstimateFailed("no checkpoint could be estimated")
     return dataset
@@ -267,13 +267,12 @@ def _as_before(folder: Path, config: LLCConfig, runs: list[store.Run]) -> LLCCon
     return None if store.differences(stored.to_table(), given.to_table()) else given
 
 
-def _forget_others(runs: list[store.Run], config: LLCConfig) -> None:
+def _forget_others(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> None:
     """Delete estimates made with other settings, now that these have replaced them."""
-    for run in runs:
-        kept = result_path(run, 0, config).parent
-        for folder in store.settings_folders(kept.parent):
-            if folder != kept:
-                store.remove_folder(folder, r"(\d{6}|[1-9]\d{6,})\.nc")
+    kept = {result_path(run, 0, config).parent for run in runs}
+    for folder in experiment.folders:
+        if folder.parent in {run.estimates for run in runs} and folder not in kept:
+            store.remove_folder(folder, r"(\d{6}|[1-9]\d{6,})\.nc")
 
 
 def _counted(report: Report, total: int) -> Report:

@@ -141,7 +141,8 @@ class Recorder:
     def _thin_out(self) -> None:
         """Delete weights that were the best for a while. Only once a state that knows of better ones is saved."""
         for step in set(self.run.steps) & (self.steps - self._weights - {self._critical()}):
-            store.remove_file(store.checkpoint_path(self.run.checkpoints, step))
+            path = store.checkpoint_path(self.run.checkpoints, step)
+            store.remove_checkpoint(path, config_hash=self.run.config_hash)
 
     def _dataset(self):
         task = self.config.task
