@@ -1,6 +1,7 @@
 """Nobody's files are lost: what is removed, what is replaced, what is read, and what is left alone."""
 
 import os
+import shutil
 import socket
 import stat
 from pathlib import Path
@@ -156,7 +157,7 @@ def test_only_regular_files_are_replaced(kind, tmp_path, monkeypatch):
     path = tmp_path / "out.csv"
     said = _special(kind, path)
     before = path.lstat()
-    with pytest.raises(StoreError, match=f"out.csv: it is {said}, expected a regular file or a new name; choose"):
+    with pytest.raises(StoreError, match=f"out.csv: it is {said}, expected a regular file or nothing; choose"):
         store.write_text(path, "text")
     assert os.path.samestat(path.lstat(), before)
     if kind == "link":
@@ -266,6 +267,14 @@ def test_an_estimate_of_another_step_or_run_is_named(own):
     assert f"{foreign} is of another run or of other settings than its place; delete it" in said
     with pytest.raises(StoreError, match=r"000040.nc is damaged \(it holds steps \[60\], not 40\)"):
         llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
+
+
+def test_a_run_in_the_place_of_another_is_named(own):
+    shutil.rmtree(own.run(4).path)
+    shutil.copytree(own.run(1).path, own.path / "M=4,seed=0")
+    assert f"{own.path / 'M=4,seed=0'} holds the run M=1,seed=0; move it away" in run(
+        "show", own.path, "--verify", code=1
+    )
 
 
 def test_foreign_files_are_named_and_in_nobodys_way(own):

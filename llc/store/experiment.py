@@ -164,8 +164,11 @@ class Run:
         """
         path = checkpoint_path(folder, step)
         found = read_checkpoint(path, config_hash=self.config_hash)
-        if (PREDICTIONS in found) != (folder == self.predicted):
-            held, wanted = ("predictions", "weights") if PREDICTIONS in found else ("weights", "predictions")
+        held, wanted = (
+            "predictions" if stands_in else "weights"
+            for stands_in in (set(found) == {PREDICTIONS}, folder == self.predicted)
+        )
+        if held != wanted:
             raise StoreError(f"{path} is damaged (it holds {held}, not {wanted}); {AGAIN}")
         return found
 

@@ -1,13 +1,14 @@
 """What a folder holds, and whether it is whole."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from llc.errors import StoreError
 from llc.store.checkpoints import CHECKPOINT, checkpoint_steps
-from llc.store.experiment import RESULTS, RUN_FILE, Experiment, Run
+from llc.store.experiment import RESULTS, RUN_FILE, Experiment, Run, run_name
 from llc.store.numbered import foreign, numbered_path, numbered_steps, settings_folders
 from llc.store.results import made_from, read_dataset, read_numbered
 from llc.store.tables import flat, table_hash
@@ -89,9 +90,17 @@ def _looks(found: Experiment | Run) -> Iterator[Callable[[], object]]:
             for step in numbered_steps(folder, ".nc"):
                 yield partial(_read_estimate, run, numbered_path(folder, step, ".nc"))
         yield partial(_read_result, run.path / "metrics.nc")
+        if isinstance(found, Experiment):
+            yield partial(_check_name, run)
     if isinstance(found, Experiment):
         for name in ("metrics", *RESULTS, "calibration"):
             yield partial(_read_result, found.path / f"{name}.nc")
+
+
+def _check_name(run: Run) -> None:
+    name = run_name(None if math.isinf(run.num_tasks) else int(run.num_tasks), run.seed)
+    if name != run.name:
+        raise StoreError(f"{run.path} holds the run {name}; move it away and run the same `llc train` command again")
 
 
 def _read_result(path: Path) -> None:

@@ -119,7 +119,7 @@ def count_parameters(config: ExperimentConfig | RunConfig) -> int:
 def check_room(config: ExperimentConfig, out: Path) -> None:
     """Raise StoreError if the disk cannot hold what is still to be written."""
     ours = store.own_folders(out, [store.run_name(run.task.num_tasks, run.seed) for run in config.runs()])
-    there = sum(path.lstat().st_size for folder in ours if folder.exists() for path in folder.iterdir())
+    there = sum(path.lstat().st_size for folder in ours if folder.is_dir() for path in folder.iterdir())
     needed, free = disk_needed(config) - there, _free(out)
     if needed > free:
         steps = len(checkpoint_steps(config))
