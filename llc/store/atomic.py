@@ -65,7 +65,8 @@ def check_regular(path: Path) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise StoreError(
-            f"cannot write {path}: it is {kind}, expected a regular file or nothing; choose another name, or move it away"
+            f"cannot write {path}: it is {kind}, expected a regular file or nothing; choose another name, or move it "
+            "away"
         )
 
 
