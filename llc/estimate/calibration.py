@@ -10,7 +10,8 @@ import numpy as np
 from llc.errors import EstimateFailed
 from llc.estimate.conclusion import Estimate
 from llc.estimate.measure import Point, estimate_at
-from llc.estimate.settings import DEFAULT_RADIUS, SamplingConfig, choose_batch_size, choose_gamma
+from llc.estimate.noise import choose_batch
+from llc.estimate.settings import DEFAULT_RADIUS, SamplingConfig, choose_gamma
 from llc.parallel import Report, quiet
 from llc.sampling import Target, check_data, data_length, run_chains, sampler_named
 
@@ -73,7 +74,7 @@ def choose_radius(points: Sequence[Point], config: SamplingConfig, *, key: tuple
 
 def _pilot(points: Sequence[Point], config: SamplingConfig, radius: float, key: tuple) -> set[str]:
     """The verdicts of two short chains at each point."""
-    short = {"radius": radius, "gamma": None, "chains": 2, "warmup": None, "draws": min(config.draws, 50)}
+    short = {"radius": radius, "gamma": None, "chains": 2, "warmup": None, "draws": 50}
     short |= {"full_loss_every": None, "max_rhat": None}
     small = config.model_copy(update=short)
     return {_try("pilot", point, small, key).estimate.verdict for point in points}
@@ -195,13 +196,19 @@ def _prior_alone(point: Point, config: SamplingConfig, nbeta: float, gamma: floa
     """nβ(E[L] − L(w*)) over chains at nβ = 0."""
     kernel = sampler_named(config.sampler)
     n = data_length(check_data(point.data))
-    batch_size = choose_batch_size(config, n, kernel.full_batch)
+    batch_size, _ = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=kernel.full_batch)
     target = Target(
         point.model, point.loss, point.data, nbeta=0.0, gamma=gamma, batch_size=batch_size, parameters=config.parameters
     )
-    settings = kernel.default_settings(0.0, gamma, config.draws)
+    settings = kernel.default_settings(0.0, gamma, config.draws or 200)
     traces = run_chains(
-        target, kernel, settings, chains=config.chains, warmup=config.draws, draws=config.draws, key=(*key, "control")
+        target,
+        kernel,
+        settings,
+        chains=config.chains,
+        warmup=config.draws or 200,
+        draws=config.draws or 200,
+        key=(*key, "control"),
     )
     return nbeta * float(np.nanmean(traces.difference[:, traces.warmup :]))
 

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 import torch
 from torch import nn
 
+from llc.estimate.climb import Climb, climb
 from llc.estimate.conclusion import Estimate, conclude
-from llc.estimate.settings import SamplingConfig, choose_batch_size, choose_gamma
+from llc.estimate.floor import RATIO
+from llc.estimate.noise import choose_batch
+from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Report, quiet
 from llc.sampling import (
-    HOT,
-    Chains,
     Data,
-    Graph,
     Loss,
     Observable,
     Sampler,
@@ -23,8 +23,6 @@ from llc.sampling import (
     check_data,
     data_length,
     graph_where_it_pays,
-    largest_curvatures,
-    run_many,
     sampler_named,
 )
 
@@ -74,112 +72,64 @@ def estimate_all(
     Args:
         points: with one architecture, loss and shape of data, where they are to share a graph. keys: of each.
     """
-    full_batch = sampler_named(config.sampler).full_batch
-    with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
-        targets = [_target(point, config, full_batch, device) for point in points]
-        graph = graph_where_it_pays(targets, config.chains)
-    together = [range(len(points))] if graph is not None else [[place] for place in range(len(points))]
-    for places in together:
-        with torch.random.fork_rng():
-            found = _estimate(
-                [targets[place] for place in places],
-                [points[place].reference_losses for place in places],
-                config,
-                keys=[keys[place] for place in places],
-                graph=graph,
-                observables=observables,
-                report=report,
-            )
-        yield from found
-
-
-def _estimate(
-    targets: Sequence[Target],
-    reference_losses: Sequence[Mapping[str, float]],
-    config: SamplingConfig,
-    *,
-    keys: Sequence[tuple],
-    graph: Graph | None,
-    observables: Sequence[Observable],
-    report: Report,
-) -> list[Estimate]:
-    """Estimates of targets that share a graph, or of a single one."""
     kernel = sampler_named(config.sampler)
-    curvatures = largest_curvatures(targets, graph)
-    settings, hot_settings = (
-        [
-            kernel.default_settings(curvature / colder, target.gamma, config.draws)
-            for target, curvature in zip(targets, curvatures, strict=True)
-        ]
-        for colder in (1, HOT)
-    )
-    if config.step_size is not None:
-        for of_target in (*settings, *hot_settings):
-            of_target["step_size"] = config.step_size
-    found = run_many(
-        targets,
-        kernel,
-        settings,
-        chains=config.chains,
-        warmup=config.draws if config.warmup is None else config.warmup,
-        draws=config.draws,
-        keys=keys,
-        probes=_affordable_probes(targets[0], config.draws),
-        probe_every=config.full_loss_every,
-        adapt=config.step_size is None,
-        look=True,
-        hot_settings=hot_settings,
-        graph=graph,
-        observables=observables,
-        report=report,
-    )
-    return [
-        conclude(
-            replace(traces, gradients=target.gradients),
-            kernel,
-            settings=_said(config, target, curvature, traces),
-            loss_init=target.loss_init,
-            find_warmup=config.warmup is None,
-            max_rhat=config.max_rhat,
-            reference_losses=known,
+    for point, key in zip(points, keys, strict=True):
+        with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
+            target, why = _target(point, config, kernel, device)
+            graph = graph_where_it_pays([target], 2 * config.chains)
+            climbed = climb(target, kernel, config, key=key, graph=graph, observables=observables, report=report)
+        settings = _said(config, climbed, why)
+        yield conclude(
+            _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
         )
-        for target, curvature, traces, known in zip(targets, curvatures, found, reference_losses, strict=True)
-    ]
 
 
-def _target(point: Point, config: SamplingConfig, full_batch: bool, device: torch.device | None) -> Target:
-    data = check_data(point.data)
-    num_samples = data_length(data)
-    return Target(
+def _without_ends(climbed: Climb) -> Climb:
+    """Without where chains ended: a model's worth of memory a chain, which nobody needs any more."""
+    pair = climbed.pair
+    bare = replace(pair, cold=replace(pair.cold, ended=None), hot=replace(pair.hot, ended=None))
+    return replace(climbed, pair=bare)
+
+
+def _target(point: Point, config: SamplingConfig, kernel: Sampler, device: torch.device | None) -> tuple[Target, str]:
+    """What is sampled first, and why in such batches."""
+    n = data_length(check_data(point.data))
+    size, why = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=kernel.full_batch)
+    target = Target(
         point.model,
         point.loss,
-        data,
-        nbeta=num_samples / math.log(num_samples) if config.nbeta is None else config.nbeta,
+        point.data,
+        nbeta=n / math.log(n) if config.nbeta is None else config.nbeta,
         gamma=choose_gamma([point.model], config),
-        batch_size=choose_batch_size(config, num_samples, full_batch),
-        control_variates=config.control_variates,
+        batch_size=size,
+        control_variates=bool(config.control_variates),
         parameters=config.parameters,
         compile=bool(config.compile),
         precision=config.precision,
         device=device,
     )
+    return target, why
 
 
-def _said(config: SamplingConfig, target: Target, curvature: float, traces: Chains) -> dict[str, float | int | str]:
+def _said(config: SamplingConfig, climbed: Climb, batches: str) -> dict[str, float | int | str]:
     """How an estimate was made."""
+    target = climbed.pair.target
     return {
         "sampler": config.sampler,
         "nbeta": target.nbeta,
         "gamma": target.gamma,
+        "temperature_ratio": RATIO,
+        "choice": climbed.choice,
         "batch_size": target.batch_size,
+        "batches": batches,
         "control_variates": int(target.control_variates),
         "precision": target.precision,
         "device": str(target.device),
         "num_samples": target.num_samples,
         "num_parameters": target.num_parameters,
-        "curvature": curvature,
+        "curvature": climbed.curvature,
         **_constants(sampler_named(config.sampler)),
-        **_ended_with(traces.settings),
+        **_ended_with(climbed.pair.cold.settings),
     }
 
 
@@ -191,9 +141,3 @@ def _ended_with(settings: list[dict[str, float]]) -> dict[str, float]:
 def _constants(sampler: Sampler) -> dict[str, float]:
     """What a sampler was made with, such as the decay of a running mean."""
     return asdict(sampler) if is_dataclass(sampler) and not isinstance(sampler, type) else {}
-
-
-def _affordable_probes(target: Target, draws: int) -> int:
-    """Looks at the whole dataset that add at most about a tenth to a chain's cost: a loss is a third of a gradient."""
-    looks = 0.1 * 2 * draws * 3 * target.batch_size / target.num_samples
-    return int(min(20, draws, max(3, looks)))

@@ -2,7 +2,7 @@
 
 from llc.sampling.chains import HOT, LEAST_DRAWS, Chains, Observed, run_chains, run_many
 from llc.sampling.curvature import largest_curvature, largest_curvatures
-from llc.sampling.data import Data, Minibatch, check_data, data_length
+from llc.sampling.data import Data, Minibatch, Samples, check_data, data_length
 from llc.sampling.ensemble import Ensemble
 from llc.sampling.gradient import Loss
 from llc.sampling.graph import Graph, graph_where_it_pays, one_graph
@@ -38,6 +38,7 @@ __all__ = [
     "Observed",
     "RMSpropSGLD",
     "Sampler",
+    "Samples",
     "Target",
     "check_data",
     "check_observables",

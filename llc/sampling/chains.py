@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from llc.sampling.graph import Graph
 from llc.sampling.lockstep import Lockstep, Trail
 from llc.sampling.looks import ByPosition, FullDifference, GradientNoise
 from llc.sampling.observable import Observable, Observer, OneByOne, check_observables
+from llc.sampling.rows import joined, row_of
 from llc.sampling.sampler import Sampler
 from llc.sampling.steering import ChainPlan
 from llc.sampling.target import Target
@@ -51,8 +53,9 @@ class Chains:
         by_position: paired differences of every position, (chain, warmup + draws, K), or None.
         warmup: how many of the draws are warm-up.
         superchain: the kind of start of each chain, (chain,): 0 at w*, 1 where a hot chain went.
-        probed: at which draws the next four were taken, (probe,).
+        probed: at which draws the next five were taken, (probe,).
         full_difference: L_n(w) − L_n(w*) over the whole dataset, (chain, probe).
+        sample_losses: ℓ_i(w) − ℓ_i(w*) of some samples i, evenly spread over the data, (chain, probe, sample).
         gradient_noise: tr Cov(∇Û) of a minibatch, (chain, probe); 0 for full batches.
         gradient_square: ‖∇Û‖² − γP of a minibatch, likewise; both in the sampler's metric.
         rounding: what low precision adds to a loss difference, likewise; 0 in float32.
@@ -63,6 +66,7 @@ class Chains:
         diverged: for each chain that diverged, the draw at which it did.
         cuts: (chain, draw, new step size) where a step was too long for the curvature a chain ran into.
         observed: what the observables saw, by name.
+        ended: the sampler's state of every chain in the end, a row a chain; `run_many(starts=…)` goes on from it.
     """
 
     difference: np.ndarray
@@ -75,6 +79,7 @@ class Chains:
     superchain: np.ndarray
     probed: np.ndarray
     full_difference: np.ndarray
+    sample_losses: np.ndarray
     gradient_noise: np.ndarray
     gradient_square: np.ndarray
     rounding: np.ndarray
@@ -85,6 +90,7 @@ class Chains:
     diverged: dict[int, int] = field(default_factory=dict)
     cuts: list[tuple[int, int, float]] = field(default_factory=list)
     observed: dict[str, Observed] = field(default_factory=dict)
+    ended: Any = None
 
     @property
     def survivors(self) -> list[int]:
@@ -95,6 +101,39 @@ class Chains:
     def steps(self) -> int:
         """Draws a chain made, warm-up included."""
         return self.difference.shape[1]
+
+    def then(self, more: "Chains") -> "Chains":
+        """These draws and those of the same chains going on, which had no warm-up of their own."""
+        traces: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(more, name)], 1)
+            for name in ("difference", "loss", "distance", "virial", "acceptance", *_AT_PROBES)
+        }
+        if self.by_position is not None and more.by_position is not None:
+            traces["by_position"] = np.concatenate([self.by_position, more.by_position], 1)
+        observed = {
+            name: Observed(
+                np.concatenate([one.values, more.observed[name].values], 1),
+                np.concatenate([one.at, self.steps + more.observed[name].at]),
+                one.dims,
+            )
+            for name, one in self.observed.items()
+        }
+        return replace(
+            more,
+            **traces,
+            warmup=self.warmup,
+            superchain=self.superchain,
+            probed=np.concatenate([self.probed, self.steps + more.probed]),
+            gradients=self.gradients + more.gradients,
+            step_over_limit=np.fmax(self.step_over_limit, more.step_over_limit),
+            diverged={chain: self.steps + at for chain, at in more.diverged.items()} | self.diverged,
+            cuts=[*self.cuts, *((chain, self.steps + at, size) for chain, at, size in more.cuts)],
+            observed=observed,
+        )
+
+
+# What is recorded a look at the whole dataset.
+_AT_PROBES = ("full_difference", "sample_losses", "gradient_noise", "gradient_square", "rounding")
 
 
 def run_chains(
@@ -132,6 +171,7 @@ def run_many(
     adapt: bool = False,
     look: bool = False,
     hot_settings: Sequence[dict[str, float]] | None = None,
+    starts: Sequence[Any] | None = None,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
     report: Report = quiet,
@@ -147,6 +187,8 @@ def run_many(
         hot_settings: `settings` for a chain at nβ/`HOT`. Where they are given, the second half of the chains start
             where such a chain goes during half a warm-up, not at w*. Chains that all start at w* agree while all of
             them still climb; coming from both sides, they agree only once they have arrived.
+        starts: of each target, where its chains start instead: positions (chain, P), or the state that earlier chains
+            `ended` with.
         graph: the targets', from `one_graph`; see there when it pays.
         observables: looked at after warm-up, at every k-th draw each; see `llc.sampling.Observable`.
         report: told (unit, done, total, note).
@@ -170,35 +212,42 @@ def run_many(
     plan = ChainPlan(warmup + draws, warmup, adapt, look)
     observers = _observers(first, plan, _probed(warmup, draws, probes, probe_every), observables)
     before = [target.gradients for target in targets]
-    starts: list[Tensor | None] = [None] * len(targets)
-    if hot_settings and chains > 1 and warmup:
-        starts = _hot_starts(targets, sampler, hot_settings, plan, keys=keys, graph=graph)
+    hot_starts: list[Tensor | None] = [None] * len(targets)
+    if hot_settings and chains > 1 and warmup and starts is None:
+        hot_starts = _hot_starts(targets, sampler, hot_settings, plan, keys=keys, graph=graph)
     rows = [(place, chain) for place in range(len(targets)) for chain in range(chains)]
     superchain = np.zeros((len(targets), chains), int)
-    for place, hot in enumerate(starts):
+    for place, hot in enumerate(hot_starts):
         superchain[place, (chains + 1) // 2 :] = int(hot is not None)
     pieces = [rows] if graph is not None else [[row] for row in rows]
     trails: list[list[Trail]] = [[] for _ in targets]
+    ended: list[list[Any]] = [[] for _ in targets]
     for number, piece in enumerate(pieces):
-        start = [starts[place] if superchain[place, chain] else targets[place].center for place, chain in piece]
+        if starts is None:
+            at = [hot_starts[place] if superchain[place, chain] else targets[place].center for place, chain in piece]
+            start: Any = torch.stack([one for one in at if one is not None])
+        else:
+            start = joined([row_of(starts[place], chain) for place, chain in piece])
         lockstep = Lockstep(
             Ensemble([targets[place] for place, _ in piece], graph),
             sampler,
             [settings[place] for place, _ in piece],
             plan,
-            start=torch.stack([one for one in start if one is not None]),
+            start=start,
             keys=[(*keys[place], chain) for place, chain in piece],
             observers=observers,
         )
         of_piece = lockstep.go(partial(_tell, report, number * len(piece) * plan.steps, len(rows) * plan.steps))
-        for (place, _), trail in zip(piece, of_piece, strict=True):
+        for row, ((place, _), trail) in enumerate(zip(piece, of_piece, strict=True)):
             trails[place].append(trail)
+            ended[place].append(row_of(lockstep.state, row))
     return [
         _gather(
             trails[place],
             plan,
             superchain[place],
             observers,
+            ended=joined(ended[place]),
             gradients=target.gradients - before[place],
             at_once=1 if graph is None else min(len(rows), graph.rows_at_once),
         )
@@ -221,7 +270,10 @@ def _observers(
     target: Target, plan: ChainPlan, probed: Sequence[int], observables: Sequence[Observable]
 ) -> list[tuple[Observer, Sequence[int]]]:
     """Everything that looks at the chains, with the steps at which it does; the users' observables come last."""
-    found: list[tuple[Observer, Sequence[int]]] = [(FullDifference(), probed), (GradientNoise(), probed)]
+    found: list[tuple[Observer, Sequence[int]]] = [
+        (FullDifference(target.num_samples), probed),
+        (GradientNoise(), probed),
+    ]
     if target.positions is not None:  # in warm-up too, of which a part may turn out to be none
         found.append((ByPosition(target.positions), range(plan.steps)))
     sizes: dict[str, tuple[int, str]] = {}
@@ -246,6 +298,7 @@ def _gather(
     superchain: np.ndarray,
     observers: Sequence[tuple[Observer, Sequence[int]]],
     *,
+    ended: Any,
     gradients: int,
     at_once: int,
 ) -> Chains:
@@ -269,6 +322,7 @@ def _gather(
         superchain=superchain,
         probed=full.at,
         full_difference=full.values[..., 0],
+        sample_losses=full.values[..., 2:],
         gradient_noise=noise.values[..., 0],
         gradient_square=noise.values[..., 1],
         rounding=full.values[..., 1],
@@ -279,6 +333,7 @@ def _gather(
         diverged={chain: trail.diverged for chain, trail in enumerate(trails) if trail.diverged is not None},
         cuts=[(chain, *cut) for chain, trail in enumerate(trails) for cut in trail.cuts],
         observed=seen,
+        ended=ended,
     )
 
 
@@ -313,7 +368,8 @@ def _hot_starts(
         lockstep = Lockstep(ensemble, sampler, chosen, plan, start=ensemble.center, keys=hot_keys)
         trails = lockstep.go(lambda _done: None)
         starts += [
-            None if trail.diverged is not None else at for trail, at in zip(trails, lockstep.position, strict=True)
+            None if trail.diverged is not None else at
+            for trail, at in zip(trails, lockstep.state.position, strict=True)
         ]
     for target, hot in zip(targets, hot_targets, strict=True):
         target.gradients += hot.gradients

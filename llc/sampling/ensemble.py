@@ -73,12 +73,13 @@ class Ensemble:
 
     def difference(self, position: Tensor) -> Tensor:
         """L_n(w) − L_n(w*) over the whole dataset, (R,)."""
+        return self.differences(position).mean(1).cpu()
+
+    def differences(self, position: Tensor) -> Tensor:
+        """ℓ_i(w) − ℓ_i(w*) of all n samples, averaged over positions if there are any, float64, (R, n)."""
         if self.graph is not None:
-            baseline = self.graph.baseline[self._places]
-            return (self.graph.losses(position, self._places) - baseline).mean(1).cpu()
-        return _numbers(
-            [float((t.losses(at) - t.baseline).mean()) for t, at in zip(self.targets, position, strict=True)]
-        )
+            return self.graph.losses(position, self._places) - self.graph.baseline[self._places]
+        return torch.stack([t.losses(at) - t.baseline for t, at in zip(self.targets, position, strict=True)])
 
     def rounding(self, position: Tensor, difference: Tensor) -> Tensor:
         """What the precision adds to that difference, (R,)."""

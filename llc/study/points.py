@@ -13,7 +13,7 @@ from llc import behaviour, models, predictors, store
 from llc.errors import InvalidInput, StoreError
 from llc.estimate.calibration import choose_radius
 from llc.estimate.measure import Point
-from llc.estimate.settings import SamplingConfig, choose_batch_size, choose_gamma
+from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.sampling import Loss, sampler_named
 from llc.training import RunConfig, load_model
 
@@ -104,7 +104,7 @@ def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     full_batch = sampler_named(config.sampler).full_batch
     chosen: dict = {
         "nbeta": config.num_samples / math.log(config.num_samples) if config.nbeta is None else config.nbeta,
-        "batch_size": choose_batch_size(config, config.num_samples, full_batch),
+        "batch_size": config.batch_size or (config.num_samples if full_batch else min(256, config.num_samples)),
     }
     config = config.model_copy(update=chosen)
     if config.gamma is None:

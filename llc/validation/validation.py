@@ -14,7 +14,8 @@ from llc import store
 from llc.errors import EstimateFailed, InvalidInput, did_you_mean
 from llc.estimate.estimate import estimate_llc
 from llc.estimate.measure import Point, estimate_at
-from llc.estimate.settings import SamplingConfig, choose_batch_size
+from llc.estimate.noise import choose_batch
+from llc.estimate.settings import SamplingConfig
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
 from llc.sampling import SAMPLERS, Target, largest_curvature
 from llc.validation.known_cases import suite
@@ -137,7 +138,7 @@ def _peer(case: Case, first: dict, seed: int) -> dict:
     config = SamplingConfig(**chosen | case.settings)
     n = len(data[0])
     nbeta, gamma = config.nbeta or n / math.log(n), config.gamma or 0.0
-    batch_size = choose_batch_size(config, n, full_batch=False)
+    batch_size, _ = choose_batch(model, loss, data, config.batch_size)
     target = Target(model, loss, data, nbeta=nbeta, gamma=gamma, batch_size=batch_size)
     return devinterp_estimate(
         model,
@@ -145,7 +146,7 @@ def _peer(case: Case, first: dict, seed: int) -> dict:
         data,
         gradients=max(int(first["gradients"]), 2 * _CHAINS),  # none are known where the first method failed
         chains=_CHAINS,
-        step_size=SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, config.draws)["step_size"],
+        step_size=SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, config.draws or 200)["step_size"],
         nbeta=nbeta,
         gamma=gamma,
         batch_size=batch_size,
