@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -374,6 +374,9 @@ def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | Non
     from llc.errors import LLCError
 
     experiment = _experiment(folder)
+    for path in (csv, latex):  # before minutes of work, not after
+        if path is not None:
+            store.check_regular(path)
     with _progress("checkpoints") as report:
         found = development.find_stages(experiment, method=method, resamples=resamples, seed=seed, report=report)
     table = development.stage_rows(found)
@@ -489,6 +492,8 @@ def show(folder: Path, verify: bool) -> None:
     if verify:
         damaged = store.verify(found)
         click.echo("\n".join(damaged) or "Every checkpoint and result is whole.")
+        for said in store.passed_over(found):
+            click.echo(said)
         if damaged:
             sys.exit(1)
     if isinstance(found, store.Experiment) and found.has_metrics:
@@ -591,7 +596,7 @@ def validate(
     settings = {"suite": suite, "sampler": sampler, "seed": seed, "problems": problems}
     store.write_dataset(out / f"{name}.nc", result, settings)
     plots.save_figure(plots.validation(result), out / f"{name}.png")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    store.remove_folder(unfinished, rf"[0-9a-f]{{16}}\.toml|{re.escape(store.LOCK_FILE)}")
     click.echo(validation.format_validation(result))
     click.echo(f"Wrote {out / name}.nc and .png")
 

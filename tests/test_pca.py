@@ -210,7 +210,7 @@ def test_robustness_is_an_angle_between_subspaces(own):
 
 def test_no_scratch_is_left(finished, own):
     llc.joint_pca(own, components=2, sequences=16)
-    assert not list(own.path.rglob("*.part"))
+    assert not list(own.path.rglob("*.llc-part"))
 
 
 def test_labels(finished):

@@ -142,6 +142,20 @@ def test_types_follow_the_input():
     assert predictors.ridge(xs.float(), ys.float(), noise_variance=SIGMA2).dtype == torch.float32
 
 
+def test_whole_numbers_as_input_do_not_cut_predictions():
+    xs, ys, task = sequences()
+    xs, ys = (4 * xs).round(), (4 * ys).round()
+    calls = {
+        "ridge": lambda x, y: predictors.ridge(x, y, noise_variance=SIGMA2),
+        "dmmse": lambda x, y: predictors.dmmse(x, y, tasks=task.tasks, noise_variance=SIGMA2),
+        "zero": predictors.zero,
+    }
+    for name, call in calls.items():
+        assert torch.equal(call(xs, ys.long()), call(xs, ys)), name
+        assert call(xs.float(), ys.long()).dtype == torch.float32, name
+        torch.testing.assert_close(call(xs.long(), ys.long()), call(xs, ys).float(), msg=name)
+
+
 def test_bad_input_is_named():
     xs, ys, task = sequences()
     with pytest.raises(InvalidInput, match="noise_variance = 0 given"):

@@ -82,7 +82,7 @@ def assert_same_experiments(ours: llc.Experiment, theirs: llc.Experiment) -> Non
 
 
 def assert_no_scratch(folder: Path) -> None:
-    assert not list(folder.rglob("*.part"))
+    assert not list(folder.rglob("*.llc-part"))
 
 
 @pytest.mark.parametrize("hang", ["checkpoint", "metrics"])
@@ -90,7 +90,7 @@ def test_killed_in_the_middle_of_a_write_while_training(hang, finished, tmp_path
     """Half a checkpoint, half a merged metrics.nc: neither is ever seen."""
     folder = tmp_path / "runs"
     kill_half_way(hang, folder, "train")
-    assert list(folder.rglob("*.part"))
+    assert list(folder.rglob("*.llc-part"))
     assert "not finished; run the same `llc train` command to go on" in shown(folder)
     assert store.verify(llc.open(folder)) == []
     assert_same_experiments(llc.train(small_config(), folder, jobs=1), finished)

@@ -23,20 +23,20 @@ class Rows:
     def __init__(self, runs: list[store.Run], features: Features, folder: Path, report: Report) -> None:
         self._runs, self._features, self._report = runs, features, report
         self._counts = {run.name: len(steps_of(run, features.kind)) for run in runs}
-        self._path = folder / ".rows.part"
+        self._folder = folder
 
     def __enter__(self) -> Self:
         done, total = 0, sum(self._counts.values())
-        with store.scratch_file(self._path) as file:
+        with store.scratch_file(self._folder) as self._file:
             for run in self._runs:
                 self._report("pca", done, total, run.name)
                 for step in steps_of(run, self._features.kind):
-                    self._features.of(run, step).tofile(file)
+                    self._features.of(run, step).tofile(self._file)
                 done += self._counts[run.name]
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._path.unlink(missing_ok=True)
+        self._file.close()
 
     def fit(
         self,
@@ -68,7 +68,8 @@ class Rows:
         names = [other.name for other in self._runs]
         before = sum(self._counts[name] for name in names[: names.index(run.name)])
         columns = self._features.columns
-        numbers = np.fromfile(self._path, np.float32, self._counts[run.name] * columns, offset=4 * before * columns)
+        self._file.seek(4 * before * columns)
+        numbers = np.fromfile(self._file, np.float32, self._counts[run.name] * columns)
         return numbers.reshape(-1, columns).astype(np.float64)
 
     def thinned(self, run: store.Run, runs: int) -> np.ndarray:

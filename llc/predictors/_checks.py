@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from llc.errors import InvalidInput
@@ -19,3 +20,11 @@ def check_noise_variance(predictor: str, noise_variance: float) -> None:
     """A finite σ² > 0, or InvalidInput."""
     if not 0 < noise_variance < math.inf:
         raise InvalidInput(f"{predictor}: noise_variance = {noise_variance} given, expected a finite number > 0")
+
+
+def float_dtype(xs: Tensor, ys: Tensor) -> torch.dtype:
+    """The dtype of predictions: that of ys; where ys are whole numbers, which predictions are not, that of xs."""
+    for given in (ys, xs):
+        if given.is_floating_point():
+            return given.dtype
+    return torch.get_default_dtype()

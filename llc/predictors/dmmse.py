@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from llc.errors import InvalidInput
-from llc.predictors._checks import check_noise_variance, check_sequences
+from llc.predictors._checks import check_noise_variance, check_sequences, float_dtype
 
 # Numbers held at once in one (sequences × tasks × positions) block of float64: 128 MiB.
 _BLOCK_NUMBERS = 2**24
@@ -22,7 +22,7 @@ def dmmse(xs: Tensor, ys: Tensor, *, tasks: Tensor, noise_variance: float) -> Te
     Args:
         xs: (B, K, D). ys: (B, K). tasks: T_M, (M, D). noise_variance: σ² > 0.
     Returns:
-        Predictions (B, K), in the dtype of ys; computed in float64.
+        Predictions (B, K), in the dtype of ys, or of xs where ys are whole numbers; computed in float64.
     Raises:
         InvalidInput: wrong shapes or noise variance.
     """
@@ -37,7 +37,7 @@ def dmmse(xs: Tensor, ys: Tensor, *, tasks: Tensor, noise_variance: float) -> Te
         _dmmse_rows(x.double(), y.double(), tasks.double(), noise_variance, task_block)
         for x, y in zip(xs.split(row_block), ys.split(row_block), strict=True)
     ]
-    return torch.cat(rows).to(ys.dtype)
+    return torch.cat(rows).to(float_dtype(xs, ys))
 
 
 def _dmmse_rows(x: Tensor, y: Tensor, tasks: Tensor, noise_variance: float, task_block: int) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from llc.predictors._checks import check_noise_variance, check_sequences
+from llc.predictors._checks import check_noise_variance, check_sequences, float_dtype
 
 
 def ridge(xs: Tensor, ys: Tensor, *, noise_variance: float) -> Tensor:
@@ -17,7 +17,7 @@ def ridge(xs: Tensor, ys: Tensor, *, noise_variance: float) -> Tensor:
     Args:
         xs: (B, K, D). ys: (B, K). noise_variance: σ² > 0.
     Returns:
-        Predictions (B, K), in the dtype of ys.
+        Predictions (B, K), in the dtype of ys, or of xs where ys are whole numbers.
     Raises:
         InvalidInput: wrong shapes or noise variance.
     """
@@ -31,4 +31,4 @@ def ridge(xs: Tensor, ys: Tensor, *, noise_variance: float) -> Tensor:
     moment = moment.cumsum(1) - moment
     eye = noise_variance * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     estimate = torch.linalg.solve(gram + eye, moment[..., None]).squeeze(-1)
-    return (estimate * x).sum(-1).to(ys.dtype)
+    return (estimate * x).sum(-1).to(float_dtype(xs, ys))

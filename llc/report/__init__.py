@@ -49,6 +49,8 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, repo
         raise StoreError(
             f"{experiment.path} has no metrics yet; train it first with: llc train --out {experiment.path}"
         )
+    path = path or experiment.path / "report.html"
+    store.check_regular(path)  # before the work, not after it
     report("report", 0, 2, "pictures")
     sections, summary, missing = _contents(experiment)
     pictures = [picture for section in sections for picture in section.pictures]
@@ -74,7 +76,6 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, repo
         # Nothing in a string may look like an end of the script.
         figures=jinja2.utils.markupsafe.Markup(json.dumps(figures, allow_nan=False).replace("<", "\\u003c")),
     )
-    path = path or experiment.path / "report.html"
     store.write_text(path, page)
     report("report", 2, 2, "")
     return path

@@ -1,7 +1,7 @@
 """Everything that touches disk: run folders, checkpoints, results. Configs are plain tables here."""
 
-from llc.store.atomic import atomic_path, remove_scratch, scratch_file, write_text
-from llc.store.checkpoints import checkpoint_path, read_checkpoint, write_checkpoint
+from llc.store.atomic import atomic_path, check_regular, scratch_file, write_text
+from llc.store.checkpoints import PREDICTIONS, checkpoint_path, read_checkpoint, remove_checkpoint, write_checkpoint
 from llc.store.experiment import (
     EXPERIMENT_FILE,
     RUN_FILE,
@@ -13,8 +13,10 @@ from llc.store.experiment import (
     open_folder,
     run_name,
 )
-from llc.store.inspection import describe, verify
-from llc.store.lock import folder_lock
+from llc.store.inspection import describe, passed_over, verify
+from llc.store.lock import LOCK_FILE, folder_lock
+from llc.store.numbered import numbered_path, numbered_steps
+from llc.store.removal import own_folders, remove_folder, remove_scratch
 from llc.store.results import (
     labelled,
     large,
@@ -22,17 +24,22 @@ from llc.store.results import (
     made_with,
     provenance,
     read_dataset,
+    read_numbered,
     write_dataset,
     write_merged,
 )
+from llc.store.state import read_state, write_state
 from llc.store.tables import differences, read_table, table_hash, write_table
 
 __all__ = [
     "EXPERIMENT_FILE",
+    "LOCK_FILE",
+    "PREDICTIONS",
     "RUN_FILE",
     "Experiment",
     "Run",
     "atomic_path",
+    "check_regular",
     "checkpoint_path",
     "claim",
     "describe",
@@ -44,11 +51,19 @@ __all__ = [
     "library_version",
     "made_with",
     "merge",
+    "numbered_path",
+    "numbered_steps",
     "open_folder",
+    "own_folders",
+    "passed_over",
     "provenance",
     "read_checkpoint",
     "read_dataset",
+    "read_numbered",
+    "read_state",
     "read_table",
+    "remove_checkpoint",
+    "remove_folder",
     "remove_scratch",
     "run_name",
     "scratch_file",
@@ -57,6 +72,7 @@ __all__ = [
     "write_checkpoint",
     "write_dataset",
     "write_merged",
+    "write_state",
     "write_table",
     "write_text",
 ]

@@ -1,11 +1,12 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and that take nobody else's place."""
 
+import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,20 +14,23 @@ from safetensors import SafetensorError
 
 from llc.errors import StoreError
 
+# What names of half-written files end with, so that nobody else's are taken for ours.
+SCRATCH = ".llc-part"
 # A disk with fewer bytes free is full.
 _FULL = 2**14
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A scratch path beside `path`, synced and renamed to it when the block ends well, removed when it does not.
 
     Raises:
-        StoreError: the folder cannot be written, or the disk is full.
+        StoreError: the folder cannot be written, the disk is full, or `path` is something else than a regular file.
     """
+    check_regular(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=SCRATCH, dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; choose a folder you can write to") from error
@@ -37,6 +41,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         scratch.chmod(0o666 & ~_umask())
         with open(scratch, "rb+") as file:
             os.fsync(file.fileno())
+        check_regular(path)
         os.replace(scratch, path)
     except (OSError, RuntimeError, SafetensorError) as error:
         # netCDF, torch and safetensors each have their own way to say that a disk is full, some of them misleading.
@@ -48,31 +53,54 @@ def atomic_path(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
-@contextmanager
-def scratch_file(path: Path) -> Iterator[BinaryIO]:
-    """A file for numbers that are needed for a while; its user deletes it. Named `.….part`, a lost one goes likewise.
+def check_regular(path: Path) -> None:
+    """Raise StoreError unless `path` is a regular file or free: a rename would take the place of whatever is there.
+
+    Links are refused too, those to regular files among them: neither the link nor its target is ours to replace.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # nothing there, or nothing that can be seen; writing will tell
+        return
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise StoreError(
+            f"cannot write {path}: it is {kind}, expected a regular file or nothing; choose another name, or move it "
+            "away"
+        )
+
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+@contextlib.contextmanager
+def scratch_file(folder: Path) -> Iterator[BinaryIO]:
+    """A nameless file in a folder, to be filled in the block and read after it; gone once closed, or once we are.
 
     Raises:
         StoreError: the folder cannot be written, or the disk is full.
     """
-    try:
-        with open(path, "wb") as file:
+    with contextlib.ExitStack() as failed:
+        try:
+            file = failed.enter_context(tempfile.TemporaryFile(prefix=".", suffix=SCRATCH, dir=folder))
             yield file
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror or error}; it needs room for a while") from error
+        except OSError as error:
+            reason = error.strerror or error
+            raise StoreError(f"cannot write in {folder}: {reason}; room is needed for a while") from error
+        failed.pop_all()
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically."""
     with atomic_path(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
-
-
-def remove_scratch(folder: Path) -> None:
-    """Delete scratch files that a killed process left. Only for a caller that holds the folder's lock."""
-    for scratch in folder.rglob(".*.part"):
-        scratch.unlink(missing_ok=True)
 
 
 def _umask() -> int:

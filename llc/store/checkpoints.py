@@ -8,34 +8,56 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from llc.errors import StoreError
-from llc.store.atomic import atomic_path
+from llc.store.atomic import atomic_path, check_regular
+from llc.store.numbered import numbered_path, numbered_steps, step_of
+from llc.store.removal import remove_file
+
+# What such a file is called, and its one tensor where it stands in for weights.
+CHECKPOINT = ".safetensors"
+PREDICTIONS = "predictions"
+AGAIN = "delete it and run the same `llc train` or `llc import` command again"
 
 Weights = dict[str, torch.Tensor]
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
-    return folder / f"{step:06d}.safetensors"
+    return numbered_path(folder, step, CHECKPOINT)
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
-    """The steps that a folder has checkpoints of, ascending."""
-    return sorted(int(path.stem) for path in folder.glob("[0-9]*.safetensors"))
+    """The steps that a folder has checkpoints of, ascending. Files of other names are passed over."""
+    return numbered_steps(folder, CHECKPOINT)
 
 
 def write_checkpoint(path: Path, weights: Weights, *, step: int, config_hash: str) -> None:
-    """Save weights as they are (their dtype is kept); the header carries step, config hash and a checksum."""
+    """Save weights as they are (their dtype is kept); the header carries step, config hash and a checksum.
+
+    Raises:
+        StoreError: it cannot be written, or would take the place of a checkpoint of another config.
+    """
+    check_regular(path)
+    there = _config_hash(path)
+    if there not in (None, config_hash):
+        raise StoreError(f"{path} belongs to another config ({there}, expected {config_hash}); move it away")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     header = {"step": str(step), "config_hash": config_hash, "crc32": _checksum(weights)}
     with atomic_path(path) as scratch:
         save_file(weights, scratch, metadata=header)
 
 
+def remove_checkpoint(path: Path, *, config_hash: str) -> None:
+    """Delete a checkpoint, if there is one of this config."""
+    if _config_hash(path) == config_hash:
+        remove_file(path)
+
+
 def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
     """The weights in a checkpoint file.
 
     Raises:
-        StoreError: it is not there, cut short, damaged, or of another config than `config_hash`.
+        StoreError: it is not there, cut short, damaged, of another step than its name says, or of another config than
+            `config_hash`.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -44,16 +66,26 @@ def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist") from None
     except (SafetensorError, OSError) as error:
-        raise StoreError(
-            f"{path} is damaged or cut short ({error}); delete it and run the same `llc train` command again"
-        ) from None
+        raise StoreError(f"{path} is damaged or cut short ({error}); {AGAIN}") from None
     if header.get("crc32") != _checksum(weights):
-        raise StoreError(f"{path} is damaged (checksum differs); delete it and run the same `llc train` command again")
+        raise StoreError(f"{path} is damaged (checksum differs); {AGAIN}")
     if config_hash is not None and header.get("config_hash") != config_hash:
         raise StoreError(
             f"{path} belongs to another config ({header.get('config_hash')}, expected {config_hash}); move it away"
         )
+    named = step_of(path)
+    if named is not None and header.get("step") != str(named):
+        raise StoreError(f"{path} is damaged (it holds step {header.get('step')}, not {named}); {AGAIN}")
     return weights
+
+
+def _config_hash(path: Path) -> str | None:
+    """The config that a checkpoint's header names; None if there is no file, or none that says."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("config_hash")
+    except (SafetensorError, OSError):
+        return None
 
 
 def _checksum(weights: Weights) -> str:

@@ -1,6 +1,7 @@
 """Run folders: an experiment is one sweep over task diversity and seed, a run is one of its trainings."""
 
 import bisect
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,8 @@ import xarray as xr
 from torch import Tensor
 
 from llc.errors import StoreError
-from llc.store.checkpoints import Weights, checkpoint_path, checkpoint_steps, read_checkpoint
+from llc.store.checkpoints import AGAIN, PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
+from llc.store.removal import own_folders, remove_file
 from llc.store.results import made, made_from, read_dataset
 from llc.store.tables import Table, differences, read_table, table_hash, write_table
 
@@ -32,6 +34,18 @@ _MADE_BY = {
     "readouts": "readouts",
 }
 RESULTS = tuple(_MADE_BY)
+# What is written into the two kinds of folder beside the file that claims it.
+_WRITTEN = {
+    EXPERIMENT_FILE: (
+        "metrics.nc",
+        *(f"{name}.nc" for name in RESULTS),
+        "llc.toml",
+        "calibration.toml",
+        "figures",
+        "report.html",
+    ),
+    RUN_FILE: ("metrics.nc", "resume.pt", "checkpoints", "predictions", "llc"),
+}
 
 
 def run_name(num_tasks: int | None, seed: int) -> str:
@@ -104,6 +118,11 @@ class Run:
         return self.path / "predictions"
 
     @property
+    def estimates(self) -> Path:
+        """The folder of the estimates, with a folder in it for each choice of settings."""
+        return self.path / "llc"
+
+    @property
     def metrics(self) -> xr.Dataset:
         """Behaviour at every checkpoint of this run so far."""
         return read_dataset(self.path / "metrics.nc")
@@ -127,7 +146,7 @@ class Run:
             StoreError: there is no such checkpoint (the nearest are named), or it is damaged.
         """
         self.check_step(step)
-        return read_checkpoint(checkpoint_path(self.checkpoints, step), config_hash=self.config_hash)
+        return self.read(self.checkpoints, step)
 
     def predictions(self, step: int) -> Tensor:
         """Predictions on the probe at a step whose weights were not kept, (sequence, position).
@@ -135,8 +154,23 @@ class Run:
         Raises:
             StoreError: there are none, or they are damaged.
         """
-        path = checkpoint_path(self.predicted, step)
-        return read_checkpoint(path, config_hash=self.config_hash)["predictions"]
+        return self.read(self.predicted, step)[PREDICTIONS]
+
+    def read(self, folder: Path, step: int) -> Weights:
+        """What the file of a step in `checkpoints` or `predicted` holds.
+
+        Raises:
+            StoreError: there is none, it is damaged, or it is one of the other folder's.
+        """
+        path = checkpoint_path(folder, step)
+        found = read_checkpoint(path, config_hash=self.config_hash)
+        held, wanted = (
+            "predictions" if stands_in else "weights"
+            for stands_in in (set(found) == {PREDICTIONS}, folder == self.predicted)
+        )
+        if held != wanted:
+            raise StoreError(f"{path} is damaged (it holds {held}, not {wanted}); {AGAIN}")
+        return found
 
     def check_step(self, step: int) -> None:
         """Raise StoreError, naming the nearest steps, unless there is a checkpoint at this one."""
@@ -181,8 +215,8 @@ class Experiment:
 
     @property
     def runs(self) -> list[Run]:
-        """By M ascending (inf last), then seed."""
-        found = [Run(path.parent) for path in self.path.glob(f"*/{RUN_FILE}")]
+        """Those of the sweep that are begun, by M ascending (inf last), then seed; other folders are passed over."""
+        found = [Run(self.path / name) for name in self.wanted if (self.path / name / RUN_FILE).exists()]
         return sorted(found, key=lambda run: (run.num_tasks, run.seed))
 
     def run(self, num_tasks: float | None, seed: int = 0) -> Run:
@@ -202,6 +236,11 @@ class Experiment:
     def wanted(self) -> list[str]:
         """Names of the sweep's runs, begun or not."""
         return _run_names(self.config["sweep"])
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that the experiment writes into, as far as they are there."""
+        return own_folders(self.path, self.wanted)
 
     @property
     def finished(self) -> bool:
@@ -328,7 +367,7 @@ def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
     if only_sweep and before != after and all(set(before[key]) <= set(after[key]) for key in after):
         under_way = not all(run.finished for run in Experiment(folder).runs)
         # First: it lacks the new runs, and without it the sweep is not finished.
-        (folder / "metrics.nc").unlink(missing_ok=True)
+        remove_file(folder / "metrics.nc")
         write_table(folder / EXPERIMENT_FILE, {**table, PROVENANCE: kept if under_way else provenance})
 
 
@@ -336,7 +375,8 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
     """Make `folder` the home of this config, or check that it already is.
 
     Raises:
-        StoreError: it belongs to another config; the difference is shown.
+        StoreError: it belongs to another config (the difference is shown), or holds somebody's files whose place ours
+            would take.
     """
     path = folder / file
     if path.exists():
@@ -348,4 +388,10 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
                 "choose another folder, or give the settings it was made with"
             )
     else:
+        there = [name for name in _WRITTEN[file] if os.path.lexists(folder / name)]
+        if there:
+            raise StoreError(
+                f"{folder} holds {', '.join(there)} but no {file}, so it is not known whose they are; choose another "
+                "folder, or move them away"
+            )
         write_table(path, {**table, PROVENANCE: provenance} if provenance else table)

@@ -1,12 +1,17 @@
 """What a folder holds, and whether it is whole."""
 
 import itertools
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 from llc.errors import StoreError
-from llc.store.checkpoints import checkpoint_path, checkpoint_steps, read_checkpoint
-from llc.store.experiment import RESULTS, Experiment, Run
-from llc.store.results import read_dataset
-from llc.store.tables import flat
+from llc.store.checkpoints import CHECKPOINT, checkpoint_steps
+from llc.store.experiment import RESULTS, RUN_FILE, Experiment, Run, run_name
+from llc.store.numbered import foreign, numbered_path, numbered_steps, settings_folders
+from llc.store.results import made_from, read_dataset, read_numbered
+from llc.store.tables import flat, table_hash
 
 
 def describe(found: Experiment | Run) -> str:
@@ -42,19 +47,78 @@ def describe(found: Experiment | Run) -> str:
 def verify(found: Experiment | Run) -> list[str]:
     """What is wrong with the files of a folder, a sentence each; reads every byte of them.
 
-    Checkpoints that are not what was written, or of another config, and results that cannot be read.
+    Checkpoints that are not what was written, of another step or of another config, and results that cannot be read.
     """
     said = []
-    for run in [found] if isinstance(found, Run) else found.runs:
-        for folder in (run.checkpoints, run.predicted):
-            for step in checkpoint_steps(folder):
-                try:
-                    read_checkpoint(checkpoint_path(folder, step), config_hash=run.config_hash)
-                except StoreError as error:
-                    said.append(str(error))
-    for path in sorted(found.path.rglob("*.nc")):
+    for look in _looks(found):
         try:
-            read_dataset(path)
+            look()
         except StoreError as error:
             said.append(str(error))
     return said
+
+
+def passed_over(found: Experiment | Run) -> list[str]:
+    """What lies where files of ours are expected and is none of them, a sentence each. Every command ignores it."""
+    there: list[Path] = []
+    for run in _runs(found):
+        there += [*foreign(run.checkpoints, CHECKPOINT), *foreign(run.predicted, CHECKPOINT)]
+        settings = settings_folders(run.estimates)
+        there += sorted(set(_inside(run.estimates)) - set(settings))
+        for folder in settings:
+            there += foreign(folder, ".nc")
+    if isinstance(found, Experiment):
+        others = {path.parent for path in found.path.glob(f"*/{RUN_FILE}")}
+        there += sorted(others - {found.path / name for name in found.wanted})
+    return [
+        f"{path} is not of this {'experiment' if isinstance(found, Experiment) else 'run'}; it is ignored"
+        for path in there
+    ]
+
+
+def _runs(found: Experiment | Run) -> list[Run]:
+    return [found] if isinstance(found, Run) else found.runs
+
+
+def _looks(found: Experiment | Run) -> Iterator[Callable[[], object]]:
+    """What to read, each once: checkpoints, estimates, results."""
+    for run in _runs(found):
+        for folder in (run.checkpoints, run.predicted):
+            for step in checkpoint_steps(folder):
+                yield partial(run.read, folder, step)
+        for folder in settings_folders(run.estimates):
+            for step in numbered_steps(folder, ".nc"):
+                yield partial(_read_estimate, run, numbered_path(folder, step, ".nc"))
+        yield partial(_read_result, run.path / "metrics.nc")
+        if isinstance(found, Experiment):
+            yield partial(_check_name, run)
+    if isinstance(found, Experiment):
+        for name in ("metrics", *RESULTS, "calibration"):
+            yield partial(_read_result, found.path / f"{name}.nc")
+
+
+def _check_name(run: Run) -> None:
+    name = run_name(None if math.isinf(run.num_tasks) else int(run.num_tasks), run.seed)
+    if name != run.name:
+        raise StoreError(f"{run.path} holds the run {name}; move it away and run the same `llc train` command again")
+
+
+def _read_result(path: Path) -> None:
+    if path.exists():
+        read_dataset(path)
+
+
+def _read_estimate(run: Run, path: Path) -> None:
+    """Read an estimate, and hold its step, run and settings against its place."""
+    settings = made_from(path).get("llc", {})
+    place = read_numbered(path).load()
+    here = (place.num_tasks.item(), place.seed.item()) == (run.num_tasks, run.seed)
+    if not here or table_hash(settings) != path.parent.name:
+        raise StoreError(
+            f"{path} is of another run or of other settings than its place; delete it and run the same "
+            "`llc estimate-llc` command again"
+        )
+
+
+def _inside(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llc.errors import StoreError
+from llc.store.atomic import check_regular
+
+# A name that no other tool gives its locks: what is in it is overwritten.
+LOCK_FILE = ".llc-lock"
 
 
 @contextmanager
@@ -14,12 +18,14 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """Hold `folder` for writing. The operating system frees the lock when the process ends, however it ends.
 
     Raises:
-        StoreError: another process holds it (named), or the folder cannot be written.
+        StoreError: another process holds it (named), the folder cannot be written, or its lock is no regular file.
     """
-    path = folder / ".lock"
+    path = folder / LOCK_FILE
+    check_regular(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        # A link that came after the check is not followed either.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error.strerror}; choose a folder you can write to") from error
     try:

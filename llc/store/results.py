@@ -15,6 +15,7 @@ from xarray.core import indexing
 
 from llc.errors import StoreError
 from llc.store.atomic import atomic_path
+from llc.store.numbered import step_of
 from llc.store.tables import Table
 
 # The leading dimensions, in their order everywhere; those of one result (such as `position`) follow as it gives them.
@@ -148,6 +149,22 @@ def read_dataset(path: Path, *, lazy: bool = False) -> xr.Dataset:
                 name: found[name].variable._replace(data=_on_disk(path, identity, found[name])) for name in large(found)
             }
             return found.drop_vars(later).load().assign(later).drop_encoding()
+
+
+def read_numbered(path: Path) -> xr.Dataset:
+    """The result of one step from a file that is named by it; large variables are read once they are asked for.
+
+    Raises:
+        StoreError: it cannot be read, or is of another step than its name says.
+    """
+    found = read_dataset(path, lazy=True)
+    held = found.step.values.tolist() if "step" in found.coords else []
+    if held != [step_of(path)]:
+        raise StoreError(
+            f"{path} is damaged (it holds steps {held}, not {step_of(path)}); delete it and run the command that made "
+            "it again"
+        )
+    return found
 
 
 def _on_disk(path: Path, identity: tuple, array: xr.DataArray) -> indexing.ExplicitlyIndexed:

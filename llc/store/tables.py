@@ -26,6 +26,8 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}); expected a text file that you may read") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} is damaged ({error}); restore it or start in a new folder") from None
     missing = [key for key in needs if key not in table]

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,7 +94,8 @@ def estimate_llc_over_training(
             dataset = _merge(experiment, runs, config)
         missing = sum(not result_path(store.Run(path), step, config).exists() for path, step in places)
         raise_failures(failures, f"{missing} of {len(places)} checkpoints could not be estimated", EstimateFailed)
-        _forget_others(runs, config)
+        if overwrite:
+            _forget_others(experiment, runs, config)
     if dataset is None:
         raise EstimateFailed("no checkpoint could be estimated")
     return dataset
@@ -103,7 +103,7 @@ def estimate_llc_over_training(
 
 def result_path(run: store.Run, step: int, config: LLCConfig) -> Path:
     """Where the estimate at one checkpoint with one setting is kept; other settings have a folder of their own."""
-    return run.path / "llc" / store.table_hash(config.to_table()) / f"{step:06d}.nc"
+    return store.numbered_path(run.estimates / store.table_hash(config.to_table()), step, ".nc")
 
 
 # Checkpoints whose chains share a graph, at most: results are saved when all of them are done. Fewer on a cluster,
@@ -198,7 +198,8 @@ def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:
 
 
 def _results(run: store.Run, config: LLCConfig) -> list[Path]:
-    return sorted(result_path(run, 0, config).parent.glob("[0-9]*.nc"))
+    folder = result_path(run, 0, config).parent
+    return [result_path(run, step, config) for step in store.numbered_steps(folder, ".nc")]
 
 
 def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> xr.Dataset | None:
@@ -228,7 +229,7 @@ def _joined(paths: list[Path]) -> xr.Dataset:
 
 def _without_traces(path: Path) -> xr.Dataset:
     """One estimate without what only a look at its chains needs: thousands of them fit in memory."""
-    found = store.read_dataset(path, lazy=True)
+    found = store.read_numbered(path)
     return found.drop_vars(store.large(found))
 
 
@@ -267,13 +268,12 @@ def _as_before(folder: Path, config: LLCConfig, runs: list[store.Run]) -> LLCCon
     return None if store.differences(stored.to_table(), given.to_table()) else given
 
 
-def _forget_others(runs: list[store.Run], config: LLCConfig) -> None:
+def _forget_others(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> None:
     """Delete estimates made with other settings, now that these have replaced them."""
-    for run in runs:
-        kept = result_path(run, 0, config).parent
-        for folder in kept.parent.glob("*"):
-            if folder != kept:
-                shutil.rmtree(folder, ignore_errors=True)
+    kept = {result_path(run, 0, config).parent for run in runs}
+    for folder in experiment.folders:
+        if folder.parent in {run.estimates for run in runs} and folder not in kept:
+            store.remove_folder(folder, r"(\d{6}|[1-9]\d{6,})\.nc")
 
 
 def _counted(report: Report, total: int) -> Report:

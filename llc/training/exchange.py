@@ -56,8 +56,8 @@ def import_weights(
         _load(models.build(run.model, run.task), next(iter(of_run.values())))
     with store.folder_lock(out):
         claim_experiment(config, out, torch.device("cpu"), together=1, imported_from=str(source.absolute()))
-        store.remove_scratch(out)
         experiment = store.Experiment(out)
+        store.remove_scratch(experiment.folders)
         for run, of_run in zip(runs, files, strict=True):
             _import_run(of_run, out / run_folder(run), run, report)
         whole = store.merge(run.metrics for run in experiment.runs)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from llc import behaviour, devices, models
+from llc import behaviour, devices, models, store
 from llc.errors import StoreError
 from llc.parallel import available_cores, default_jobs, default_workers, torch_threads
 from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
@@ -118,7 +118,8 @@ def count_parameters(config: ExperimentConfig | RunConfig) -> int:
 
 def check_room(config: ExperimentConfig, out: Path) -> None:
     """Raise StoreError if the disk cannot hold what is still to be written."""
-    there = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) if out.exists() else 0
+    ours = store.own_folders(out, [store.run_name(run.task.num_tasks, run.seed) for run in config.runs()])
+    there = sum(path.lstat().st_size for folder in ours if folder.is_dir() for path in folder.iterdir())
     needed, free = disk_needed(config) - there, _free(out)
     if needed > free:
         steps = len(checkpoint_steps(config))

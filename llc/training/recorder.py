@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llc import behaviour, models, store
-from llc.errors import LLCError, StoreError
+from llc.errors import LLCError
 from llc.training.config import RunConfig, checkpoint_steps, weight_steps
 from llc.training.schedules import learning_rate
 
@@ -84,32 +84,27 @@ class Recorder:
             "weight_norm": _norm(model),
         }
         if step not in self._weights:
-            self._write(self._path(step), {"predictions": behaviour.predict(model, *self._probe)}, step)
+            self._write(self._path(step), {store.PREDICTIONS: behaviour.predict(model, *self._probe)}, step)
         if step in self._weights or self._critical() == step:
             self._write(store.checkpoint_path(self.run.checkpoints, step), model.state_dict(), step)
 
     def save(self, state: State) -> None:
         """Save the state to go on from. Metrics first: whatever `resume.pt` says has been done is then on disk."""
         store.write_dataset(self._metrics_path, self._dataset(), self.run.config)
-        with store.atomic_path(self._state_path) as scratch:
-            torch.save(state._asdict(), scratch)
+        store.write_state(self._state_path, state._asdict(), config_hash=self.run.config_hash)
         self._thin_out()
 
     def load(self) -> State | None:
         """The state to go on from; None if nothing was saved, or if something recorded before it is gone.
 
         Training again from 0 gives the same bits, so a file that was lost or deleted is simply made anew.
+
+        Raises:
+            StoreError: the state is damaged, or another run's.
         """
         if not self._state_path.exists() or not self._metrics_path.exists():
             return None
-        try:
-            found = torch.load(self._state_path, weights_only=True, map_location="cpu")
-            state = State(found["step"], found["model"], found["optimiser"])
-        except Exception as error:  # torch raises many kinds for a damaged file
-            reason = str(error).splitlines()[0]
-            raise StoreError(
-                f"{self._state_path} is damaged ({reason}); delete it to train this run again from step 0"
-            ) from None
+        state = State(**store.read_state(self._state_path, config_hash=self.run.config_hash))
         if not all(self._path(before).exists() for before in self.steps if before < state.step):
             return None
         data = store.read_dataset(self._metrics_path).squeeze(["num_tasks", "seed"])
@@ -146,7 +141,8 @@ class Recorder:
     def _thin_out(self) -> None:
         """Delete weights that were the best for a while. Only once a state that knows of better ones is saved."""
         for step in set(self.run.steps) & (self.steps - self._weights - {self._critical()}):
-            store.checkpoint_path(self.run.checkpoints, step).unlink()
+            path = store.checkpoint_path(self.run.checkpoints, step)
+            store.remove_checkpoint(path, config_hash=self.run.config_hash)
 
     def _dataset(self):
         task = self.config.task

@@ -66,7 +66,7 @@ def train(
         if experiment.finished:
             report("training", 0, 0, f"all {len(runs)} runs in {out} were trained before; nothing to do")
             return experiment
-        store.remove_scratch(out)
+        store.remove_scratch(experiment.folders)
         together = together or experiment.provenance.get("together", 1)
         units = [
             ([out.absolute() / run_folder(run) for run in group], group, str(where))

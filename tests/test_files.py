@@ -1,0 +1,372 @@
+"""Nobody's files are lost: what is removed, what is replaced, what is read, and what is left alone."""
+
+import os
+import shutil
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import SMALL_LLC, small_config
+from test_training import assert_same_runs
+
+import llc
+from cli import main
+from llc import store
+from llc.errors import StoreError
+
+
+def run(*arguments, code=0) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+def unfinish(experiment: llc.Experiment) -> None:
+    """Let the next `train` have something to do."""
+    (experiment.path / "metrics.nc").unlink()
+
+
+def estimate(experiment: llc.Experiment, **settings):
+    return llc.estimate_llc_over_training(experiment, steps="0,20,60", **{**SMALL_LLC, **settings})
+
+
+# What is removed
+
+
+def test_only_our_own_leftovers_are_removed_and_only_where_we_write(own, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (own.path / "figures").symlink_to(elsewhere)
+    inside = own.run(4).path
+    (estimates,) = (inside / "llc").iterdir()
+    ours = [folder / ".x.abc.llc-part" for folder in (own.path, inside, inside / "checkpoints", estimates)]
+    theirs = [
+        own.path / ".film.mkv.part",
+        inside / "checkpoints" / ".x.part",
+        elsewhere / ".x.abc.llc-part",
+        own.path / "notes" / ".x.abc.llc-part",
+        own.path / "x.llc-part",
+    ]
+    for path in [*ours, *theirs]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    link = own.path / ".link.llc-part"
+    link.symlink_to(theirs[0])
+    unfinish(own)
+    llc.train(small_config(), own.path, jobs=1)
+    assert not [path for path in ours if path.exists()]
+    assert all(path.read_text() == "half" for path in [*theirs, link])
+
+
+def test_estimates_of_other_settings_go_when_asked_and_nothing_else(own, tmp_path):
+    folder = own.run(4).path / "llc"
+    (before,) = folder.iterdir()
+    elsewhere = tmp_path / "0123456789abcdef"
+    elsewhere.mkdir()
+    theirs = [folder / "notes.txt", folder / "drafts" / "000020.nc", elsewhere / "000020.nc", before / "a (copy).nc"]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (folder / elsewhere.name).symlink_to(elsewhere)
+    other = own.run(1).path / "llc"
+    estimate(own, chains=3, overwrite=True)
+    assert all(path.read_text() == "mine" for path in theirs)
+    assert os.listdir(before) == ["a (copy).nc"]
+    assert len(list(other.iterdir())) == 1  # nobody's files kept this one
+
+
+def test_estimates_stay_unless_they_are_to_be_replaced(own):
+    """Without its `llc.toml` an experiment does not know that it has others."""
+    (own.path / "llc.toml").unlink()
+    before = sorted(own.path.glob("*/llc/*/*.nc"))
+    estimate(own, chains=3)
+    assert before
+    assert all(path.exists() for path in before)
+
+
+def test_validation_removes_its_own_folder_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr("llc.validation.validate", lambda *_, **__: None)
+    monkeypatch.setattr("llc.validation.format_validation", lambda _: "")
+    monkeypatch.setattr("llc.store.write_dataset", lambda *_: None)
+    monkeypatch.setattr("llc.plots.validation", lambda _: None)
+    monkeypatch.setattr("llc.plots.save_figure", lambda *_: None)
+    unfinished = tmp_path / "validate_quick_kinetic.unfinished"
+    unfinished.mkdir()
+    for name in ("0123456789abcdef.toml", ".llc-lock", "notes.toml"):
+        (unfinished / name).write_text("")
+    run("validate", "--out", tmp_path)
+    assert os.listdir(unfinished) == ["notes.toml"]
+    (unfinished / "notes.toml").unlink()
+    run("validate", "--out", tmp_path)
+    assert not unfinished.exists()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "0123456789abcdef.toml").write_text("")
+    unfinished.symlink_to(tmp_path / "real")
+    run("validate", "--out", tmp_path)
+    assert unfinished.is_symlink()
+    assert os.listdir(tmp_path / "real") == ["0123456789abcdef.toml"]
+
+
+def test_numbers_that_are_needed_for_a_while_have_no_name(tmp_path):
+    with store.scratch_file(tmp_path) as file:
+        file.write(b"12")
+        assert not list(tmp_path.iterdir())
+    file.seek(0)
+    assert file.read() == b"12"
+    file.close()
+    with pytest.raises(KeyError), store.scratch_file(tmp_path) as file:
+        raise KeyError
+    assert file.closed
+
+
+# What is replaced
+
+
+def _special(kind: str, path: Path) -> str:
+    if kind == "link":
+        target = path.parent / "target"
+        target.write_text("theirs")
+        path.symlink_to(target)
+        return "a symbolic link"
+    if kind == "dangling":
+        path.symlink_to(path.parent / "nothing")
+        return "a symbolic link"
+    if kind == "pipe":
+        os.mkfifo(path)
+        return "a named pipe"
+    if kind == "folder":
+        path.mkdir()
+        return "a folder"
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(os.path.relpath(path))  # its name has to be short
+        return "a socket"
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("needs the right to make a device")
+    return "a device"
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder", "socket", "device"])
+def test_only_regular_files_are_replaced(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "out.csv"
+    said = _special(kind, path)
+    before = path.lstat()
+    with pytest.raises(StoreError, match=f"out.csv: it is {said}, expected a regular file or nothing; choose"):
+        store.write_text(path, "text")
+    assert os.path.samestat(path.lstat(), before)
+    if kind == "link":
+        assert path.read_text() == "theirs"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_came_while_writing_is_not_replaced(tmp_path):
+    path = tmp_path / "out.csv"
+
+    def write() -> None:
+        with store.atomic_path(path) as scratch:
+            scratch.write_text("ours")
+            path.symlink_to("/dev/null")
+
+    with pytest.raises(StoreError, match="it is a symbolic link"):
+        write()
+    assert path.is_symlink()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("option", ["--csv", "--latex"])
+def test_tables_do_not_take_the_place_of_a_link(option, own, tmp_path):
+    link = tmp_path / "out"
+    link.symlink_to("/dev/stdout")
+    before = sorted(own.path.rglob("*"))
+    assert f"Error: cannot write {link}: it is a symbolic link" in run("stages", own.path, option, link, code=1)
+    assert link.is_symlink()
+    assert sorted(own.path.rglob("*")) == before  # it was said before the work was done
+
+
+def test_no_output_takes_the_place_of_a_link(own, tmp_path):
+    (tmp_path / "theirs").write_text("theirs")
+    outputs = {
+        tmp_path / "model.pt": ["export", own.run(4).path, tmp_path / "model.pt"],
+        tmp_path / "page.html": ["report", own.path, "--out", tmp_path / "page.html"],
+        own.path / "figures" / "losses.png": ["plot", own.path, "--figure", "losses"],
+        own.path / "pca.nc": ["pca", own.path, "--sequences", "8"],
+    }
+    for path, command in outputs.items():
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(tmp_path / "theirs")
+        said = run(*command, code=1)
+        assert "it is a symbolic link" in said or f"{path} cannot be read" in said
+        assert path.is_symlink()
+        assert (tmp_path / "theirs").read_text() == "theirs"
+
+
+def test_a_lock_that_is_a_link_leaves_its_target_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / store.LOCK_FILE).symlink_to("thesis.txt")
+    with pytest.raises(StoreError, match=r"\.llc-lock: it is a symbolic link"), store.folder_lock(tmp_path):
+        pass
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_lock_of_another_tool_is_left_alone(tmp_path):
+    (tmp_path / ".lock").write_text("theirs")
+    with store.folder_lock(tmp_path):
+        assert (tmp_path / ".lock").read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("metrics.nc", "metrics.nc but no experiment.toml"), ("M=4,seed=0/checkpoints", "checkpoints but no config.toml")],
+)
+def test_a_folder_of_somebody_else_is_not_moved_into(name, said, tmp_path):
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(llc.LLCError, match=f"holds {said}, so it is not known whose they are; choose another folder"):
+        llc.train(small_config(**{"sweep.num_tasks": [4]}), tmp_path, jobs=1)
+    assert not list((tmp_path / name).iterdir())
+
+
+# What is read
+
+
+def test_a_checkpoint_of_another_step_is_named(own, finished):
+    folder = own.run(4).checkpoints
+    moved = folder / "000040.safetensors"
+    moved.write_bytes((folder / "000020.safetensors").read_bytes())
+    said = run("show", own.path, "--verify", code=1)
+    assert f"{moved} is damaged (it holds step 20, not 40); delete it and run the same `llc train`" in said
+    with pytest.raises(StoreError, match="it holds step 20, not 40"):
+        own.run(4).weights(40)
+    moved.unlink()
+    llc.train(small_config(), own.path, jobs=1)
+    assert_same_runs(own.run(4), finished.run(4))
+
+
+def test_predictions_in_the_place_of_weights_are_named(tmp_path):
+    thin = llc.train(small_config(**{"checkpoints.weights_every": 3, "sweep.num_tasks": [4]}), tmp_path / "x", jobs=1)
+    made = thin.run(4)
+    step = (set(made.recorded_steps) - set(made.steps)).pop()
+    moved = made.checkpoints / f"{step:06d}.safetensors"
+    moved.write_bytes((made.predicted / moved.name).read_bytes())
+    assert f"{moved} is damaged (it holds predictions, not weights)" in run("show", thin.path, "--verify", code=1)
+
+
+def test_an_estimate_of_another_step_or_run_is_named(own):
+    (folder,) = (own.run(4).path / "llc").iterdir()
+    moved, foreign = folder / "000040.nc", folder / "000020.nc"
+    moved.write_bytes((folder / "000060.nc").read_bytes())
+    foreign.write_bytes((own.run(1).path / "llc" / folder.name / "000020.nc").read_bytes())
+    said = run("show", own.path, "--verify", code=1)
+    assert f"{moved} is damaged (it holds steps [60], not 40); delete it" in said
+    assert f"{foreign} is of another run or of other settings than its place; delete it" in said
+    with pytest.raises(StoreError, match=r"000040.nc is damaged \(it holds steps \[60\], not 40\)"):
+        llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
+
+
+def test_a_run_in_the_place_of_another_is_named(own):
+    shutil.rmtree(own.run(4).path)
+    shutil.copytree(own.run(1).path, own.path / "M=4,seed=0")
+    assert f"{own.path / 'M=4,seed=0'} holds the run M=1,seed=0; move it away" in run(
+        "show", own.path, "--verify", code=1
+    )
+
+
+def test_foreign_files_are_named_and_in_nobodys_way(own):
+    made = own.run(4)
+    (settings,) = (made.path / "llc").iterdir()
+    foreign = [
+        made.checkpoints / "000006 (copy).safetensors",
+        made.checkpoints / "7.safetensors",
+        made.checkpoints / "²³.safetensors",
+        made.predicted / "0_notes.safetensors",
+        made.path / "llc" / "notes.txt",
+        settings / "000020 (copy).nc",
+    ]
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    folders = [made.checkpoints / "000070.safetensors", own.path / "M=4,seed=0 (copy)", own.path / "docs"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "config.toml").write_text("theirs = 1")
+    (own.path / "theirs.nc").write_text("x")
+    unfinish(own)
+    llc.train(small_config(), own.path, jobs=1)
+    assert made.steps == sorted(set(made.steps) - {70})
+    estimate(own)
+    run("estimate-llc", own.path, "--steps", "40", "--settings", own.path / "llc.toml")
+    for command in (["pca", "--sequences", "8"], ["plot"], ["report"]):
+        run(command[0], own.path, *command[1:])
+    said = run("show", own.path, "--verify")
+    assert "Every checkpoint and result is whole." in said
+    for path in [*foreign, *folders]:
+        assert f"{path} is not of this experiment; it is ignored" in said
+    assert "theirs.nc" not in said
+
+
+# The state to go on from
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """A run that was stopped on its way, and the call that goes on with it."""
+    from llc.training import loop, train_run
+
+    config = small_config(**{"sweep.num_tasks": [4]}).runs()[0]
+    asked = iter([False] * 33 + [True])
+    monkeypatch.setattr(loop, "check_interrupt", lambda: next(asked))
+    with pytest.raises(llc.errors.Interrupted):
+        train_run(tmp_path / "run", config)
+    monkeypatch.undo()
+    return tmp_path / "run" / "resume.pt", lambda: train_run(tmp_path / "run", config)
+
+
+def test_a_flipped_bit_in_the_state_is_seen_wherever_it_is(stopped):
+    state, go_on = stopped
+    whole = state.read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 200)):
+        data = bytearray(whole)
+        data[place] ^= 1
+        state.write_bytes(data)
+        with pytest.raises(StoreError, match=r"resume.pt is damaged \(checksum differs\); delete it to train this run"):
+            store.read_state(state, config_hash=llc.Run(state.parent).config_hash)
+    with pytest.raises(StoreError, match="delete it to train this run again from step 0"):
+        go_on()
+    state.unlink()
+    go_on()
+    assert llc.Run(state.parent).finished
+
+
+def test_a_state_of_another_run_is_refused(stopped):
+    state, go_on = stopped
+    store.write_state(state, store.read_state(state, config_hash=llc.Run(state.parent).config_hash), config_hash="else")
+    with pytest.raises(StoreError, match=r"resume.pt belongs to another run; delete it to train this run again"):
+        go_on()
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    state = {"step": 3, "model": {"w": torch.randn(3, 4)}, "optimiser": {"state": {0: torch.arange(2)}, "lr": 0.1}}
+    store.write_state(tmp_path / "resume.pt", state, config_hash="abc")
+    found = store.read_state(tmp_path / "resume.pt", config_hash="abc")
+    assert found.keys() == state.keys()
+    assert torch.equal(found["model"]["w"], state["model"]["w"])
+    assert torch.load(tmp_path / "resume.pt", weights_only=True)["step"] == 3  # PyTorch alone reads it too
+
+
+def test_a_checkpoint_of_another_config_is_neither_replaced_nor_removed(tmp_path):
+    path = store.checkpoint_path(tmp_path, 20)
+    store.write_checkpoint(path, {"w": torch.zeros(2)}, step=20, config_hash="theirs")
+    before = path.read_bytes()
+    store.remove_checkpoint(path, config_hash="ours")
+    with pytest.raises(StoreError, match=r"000020.safetensors belongs to another config .*; move it away"):
+        store.write_checkpoint(path, {"w": torch.ones(2)}, step=20, config_hash="ours")
+    assert path.read_bytes() == before
+    store.remove_checkpoint(path, config_hash="theirs")
+    assert not path.exists()
+    store.remove_checkpoint(path, config_hash="ours")
