@@ -188,8 +188,8 @@ def squared_errors(model, batch):
     return (model(xs).squeeze(-1) - ys) ** 2
 
 
-def make_target(**settings) -> Target:
-    model, batch = regression()
+def make_target(samples: int = 23, **settings) -> Target:
+    model, batch = regression(samples)
     return Target(
         model, data=batch, **{"loss": squared_errors, "nbeta": 7.0, "gamma": 0.3, "batch_size": 5, **settings}
     )

@@ -1,6 +1,6 @@
 """Sampling: the localised tempered posterior, samplers of it (one algorithm a file), chains and observables of them."""
 
-from llc.sampling.chains import HOT, LEAST_DRAWS, Chains, Observed, run_chains, run_many
+from llc.sampling.chains import HOT, LEAST_DRAWS, run_chains, run_many
 from llc.sampling.curvature import largest_curvature, largest_curvatures
 from llc.sampling.data import Data, Minibatch, Samples, check_data, data_length
 from llc.sampling.ensemble import Ensemble
@@ -15,6 +15,7 @@ from llc.sampling.sampler import Evaluate, Evaluation, Sampler
 from llc.sampling.samplers import SAMPLERS, sampler_named
 from llc.sampling.sgld import SGLD
 from llc.sampling.target import Target
+from llc.sampling.traces import Chains, Observed
 from llc.sampling.weights import moving_parameters
 
 __all__ = [

@@ -35,8 +35,8 @@ class Gradient:
     def __init__(self, weights: Weights, loss: Loss, precision: Precision) -> None:
         self.weights, self.loss, self.precision = weights, loss, precision
         self.device = weights.flat.device
-        self._objective = Objective(weights.model, loss)
-        self._losses = functional_losses(self._objective, weights.shapes, precision, self.device)
+        objective = Objective(weights.model, loss)
+        self._losses = functional_losses(objective, weights.shapes, precision, self.device)
 
     def losses(self, position: Tensor, still: Still, batch: Any) -> Tensor:
         """ℓ(w) of a batch, (B,) or (B, K)."""
@@ -44,8 +44,7 @@ class Gradient:
             if still is not self.weights.still:
                 return self._losses(position, still, batch)
             self.weights.put(position)
-            with autocast(self.precision, self.device):
-                return self._objective(batch)
+            return self._losses_here(batch)
 
     def plain(self, position: Tensor, still: Still, batch: Any, weight: Tensor | float) -> tuple[Tensor, Tensor]:
         """Step by step. What the model holds itself, `weights.still`, needs no swapping, which small models feel.
@@ -53,21 +52,26 @@ class Gradient:
         Raises:
             InvalidInput: the losses do not depend on the position, or are no tensor.
         """
-        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
+        # Whatever the caller has switched off.
+        with torch.inference_mode(False), torch.enable_grad(), matmul_precision(self.precision):
+            leaves: list[Tensor]
             if still is self.weights.still:
-                leaves: list = self.weights.put(position)
+                leaves = [*self.weights.put(position)]
+                losses = self._losses_here(batch)
             else:
                 leaves = [position.detach().clone().requires_grad_()]
-                position = leaves[0]
-            losses = self.losses(position, still, batch)
+                losses = self._losses(leaves[0], still, batch)
             _check_dependence(losses)
-            with matmul_precision(self.precision):
-                parts = torch.autograd.grad(losses.sum() * weight, leaves, allow_unused=True)
+            parts = torch.autograd.grad(losses.sum() * weight, leaves, allow_unused=True)
         flat = [
             torch.zeros_like(leaf).flatten() if part is None else part.flatten()
             for part, leaf in zip(parts, leaves, strict=True)
         ]
         return losses.detach(), torch.cat(flat)
+
+    def _losses_here(self, batch: Any) -> Tensor:
+        with autocast(self.precision, self.device):
+            return self.loss(self.weights.model, batch)
 
     def losses_by_row(self, position: Tensor, still: Still, batch: Any) -> Tensor:
         """`losses` of every row, (R, B) or (R, B, K), in one graph."""

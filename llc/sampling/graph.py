@@ -14,6 +14,8 @@ from llc.sampling.target import Target
 _SAME_LOSSES, _SAME_GRADIENTS = 1e-3, 1e-2
 # … at so far from w*, relative to ‖w*‖: at w* itself a gradient may be nothing but rounding.
 _AWAY = 0.01
+# Rows in one graph where nobody knows how much memory is free: more of them are no faster on a CPU.
+_ROWS_ON_A_CPU = 16
 
 
 class Graph:
@@ -125,10 +127,6 @@ def one_graph(targets: Sequence[Target], rows_at_once: int | None = None) -> Gra
         raise
     except Exception:  # vmap and the models that it cannot do raise many kinds
         return None
-
-
-# Rows in one graph where nobody knows how much memory is free: more of them are no faster on a CPU.
-_ROWS_ON_A_CPU = 16
 
 
 def _affordable_rows(target: Target) -> int:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,33 +18,12 @@ from llc.sampling.observable import Draws, Observer, Record
 from llc.sampling.rows import choose, joined, row_of, take
 from llc.sampling.sampler import Evaluation, Sampler
 from llc.sampling.steering import LEAST_BETWEEN_LOOKS, ChainPlan, Steering
+from llc.sampling.traces import TRACES, Trail
 
 # A chain is taken back this many draws, at least, when it ran away and its step size is cut.
 _REWIND = 25
 # A chain that runs away more often than this has diverged.
 _MOST_ESCAPES = 16
-# What a step leaves in the traces.
-_TRACES = ("difference", "loss", "distance", "virial", "acceptance")
-
-
-@dataclass(frozen=True)
-class Trail:
-    """What one chain leaves.
-
-    Attributes:
-        traces: paired difference, loss, distance from the center, (w − center)·∇Û, acceptance, (5, steps).
-        observed: what each observer saw, by its name, (look, …); None where it never looked.
-        settings: the sampler's, as they were at the end.
-        step_over_limit: the largest step size relative to the stability limit where the chain was after warm-up.
-        diverged: the step at which it did. cuts: (step, new step size) after trouble.
-    """
-
-    traces: np.ndarray
-    observed: dict[str, np.ndarray | None]
-    settings: dict[str, float]
-    step_over_limit: float
-    diverged: int | None
-    cuts: list[tuple[int, float]]
 
 
 class Lockstep:
@@ -83,7 +61,7 @@ class Lockstep:
         ]
         self._steering = Steering(ensemble, sampler, settings, plan, keys)
         self._chain = np.array([key[-1] for key in keys])
-        self._traces = np.full((len(_TRACES), rows, plan.steps), np.nan)
+        self._traces = np.full((len(TRACES), rows, plan.steps), np.nan)
         self._records = [Record(observer, at, rows, plan.steps) for observer, at in observers]
         self._diverged: dict[int, int] = {}
         # Of all chains: their own counts of steps. Of those that still go: rows, targets, states (above), …

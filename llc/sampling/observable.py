@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from llc.devices import double
 from llc.errors import Interrupted, InvalidInput
 from llc.sampling.data import Minibatch
 from llc.sampling.ensemble import Ensemble
@@ -141,7 +142,7 @@ class OneByOne:
         try:
             with torch.no_grad():
                 found = self._observable(draw)
-            value = np.asarray(found.double().cpu() if isinstance(found, Tensor) else found, dtype=np.float64)
+            value = np.asarray(double(found.detach()).cpu() if isinstance(found, Tensor) else found, dtype=np.float64)
         except (Interrupted, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a user's code may raise

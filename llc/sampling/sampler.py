@@ -71,6 +71,7 @@ class Sampler(Protocol):
         """The state of a chain that starts at `position`: a NamedTuple of tensors, `position` among them."""
         ...
 
+    # `*_` only lets a type checker accept a step that names its hyperparameters; nothing is passed there.
     def step(self, state: Any, evaluate: Evaluate, rng: Rng, *_: Any, **hyper: Any) -> tuple[Any, Evaluation]:
         """The next state, and the evaluation at the old position, with `accepted` where there is a Metropolis test.
 

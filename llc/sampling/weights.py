@@ -45,8 +45,7 @@ class Weights:
 
     def put(self, position: Tensor) -> list[nn.Parameter]:
         """Move the model to a position, (P,); gives the parameters that have moved, in its order."""
-        with torch.no_grad():
-            self.flat.copy_(position)
+        self.flat.copy_(position.detach())
         return self._parameters
 
     @property
