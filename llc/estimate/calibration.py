@@ -194,7 +194,7 @@ def _common_step(made: Sequence[Estimate]) -> float:
 
 def _prior_alone(point: Point, config: SamplingConfig, nbeta: float, gamma: float, key: tuple) -> float:
     """nβ(E[L] − L(w*)) over chains at nβ = 0."""
-    kernel = sampler_named(config.sampler)
+    kernel = sampler_named(config.sampler or "kinetic")
     n = data_length(check_data(point.data))
     batch_size, _ = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=kernel.full_batch)
     target = Target(

@@ -12,6 +12,7 @@ from llc.estimate.noise import coldest
 from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs
 from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
+from llc.estimate.settle import Settled, settle
 from llc.estimate.verdict import DRIFT_LIMIT, ROUGH_RHAT_LIMIT
 from llc.parallel import Report, quiet
 from llc.sampling import LEAST_DRAWS, Graph, Observable, Sampler, Target, largest_curvature
@@ -26,6 +27,8 @@ _LOOKS = 6
 _Z = 1.645
 # Of the half-width that is asked for, what is left of the climb may take so much before another rung is tried.
 _SCALE_SHARE = 0.7
+# The minimiser may take this share of the budget.
+_SETTLE_SHARE = 0.05
 # nβ is left where it is unless another is better by this factor.
 _WORTH_MOVING = 1.5
 
@@ -92,6 +95,7 @@ class _Climber:
         self.scale_is_free = config.gamma is None and config.radius is None
         self.spent, self.ended = target.gradients, ""
         self.rungs: list[Rung] = []
+        self.settled, self.settled_at = self._settle()
         self.pair, self.reading = self._run(None)
         self._add()
 
@@ -133,8 +137,16 @@ class _Climber:
         self.spent += pair.cold.gradients + pair.hot.gradients
         return pair, self._read(pair)
 
+    def _settle(self) -> tuple[Settled | None, float]:
+        """The floor by a minimiser, where that is cheap beside the chains, and the nβ of its nats."""
+        at = self.target.at(nbeta=self.nbeta, gamma=self.gamma / scale.WEAKER if self.scale_is_free else self.gamma)
+        found = settle(at, max_gradients=int(_SETTLE_SHARE * self.config.max_gradients))
+        self.spent += found.gradients
+        return (found if found.done else None), self.nbeta
+
     def _read(self, pair: Pair) -> Reading:
-        return read(pair, self.kernel, find_warmup=self.config.warmup is None)
+        settled = self.settled.nats * pair.target.nbeta / self.settled_at if self.settled is not None else None
+        return read(pair, self.kernel, find_warmup=self.config.warmup is None, settled=settled)
 
     def _add(self) -> None:
         found = self.reading.basin

@@ -98,7 +98,8 @@ def conclude(
         distance = float(np.mean(traces.distance[kept, warmup:]))
     explored = _explored(traces, gamma, parameters, warmup)
     found = _headline(reading, of_basin, climbed.rungs)
-    found = diagnostics.widened(found, _unexplored_error(traces, nbeta, found.llc, explored, warmup))
+    if len(climbed.rungs) == 1:  # on a ladder, what weaker localisation adds has been seen
+        found = diagnostics.widened(found, _unexplored_error(traces, nbeta, found.llc, explored, warmup))
     slopes = second_moments(traces, nbeta, gamma, warmup, full_batch=target.batch_size == target.num_samples)
     variance = slopes.variance
     evidence = Evidence(

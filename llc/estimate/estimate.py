@@ -25,7 +25,7 @@ def estimate_llc(
     nbeta: float | None = None,
     gamma: float | None = None,
     radius: float | None = None,
-    sampler: str = "kinetic",
+    sampler: str | None = None,
     step_size: float | None = None,
     target_error: float = 0.1,
     max_gradients: int = 30_000,
@@ -68,7 +68,8 @@ def estimate_llc(
         data: a tuple of tensors with one first dimension n, or a map-style dataset of n samples.
         nbeta: nβ, multiplies the mean loss. gamma: γ. radius: the same thing as the prior's radius √(P/γ) relative to
             ‖w*‖. By default chosen; what is given is kept, and with γ or a radius given there is no ladder.
-        sampler: `kinetic`, `sgld`, `rmsprop-sgld`, or on full batches `mala` or `hmc`.
+        sampler: `kinetic`, `gle`, `sgld`, `rmsprop-sgld`, or on full batches `mala` or `hmc`; by default `gle` on full
+            batches and `kinetic` on minibatches.
         step_size: h (kinetic, HMC) or ε (the others); by default from the largest curvature at w*, and then cut
             for a chain that runs into higher curvature. A step size that is given is kept.
         target_error: half-width of the 90 % interval, relative to λ̂, at which rounds of draws end.

@@ -72,13 +72,12 @@ def estimate_all(
     Args:
         points: with one architecture, loss and shape of data, where they are to share a graph. keys: of each.
     """
-    kernel = sampler_named(config.sampler)
     for point, key in zip(points, keys, strict=True):
         with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
-            target, why = _target(point, config, kernel, device)
+            target, kernel, why = _target(point, config, device)
             graph = graph_where_it_pays([target], 2 * config.chains)
             climbed = climb(target, kernel, config, key=key, graph=graph, observables=observables, report=report)
-        settings = _said(config, climbed, why)
+        settings = _said(kernel, climbed, why)
         yield conclude(
             _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
         )
@@ -91,10 +90,12 @@ def _without_ends(climbed: Climb) -> Climb:
     return replace(climbed, pair=bare)
 
 
-def _target(point: Point, config: SamplingConfig, kernel: Sampler, device: torch.device | None) -> tuple[Target, str]:
-    """What is sampled first, and why in such batches."""
+def _target(point: Point, config: SamplingConfig, device: torch.device | None) -> tuple[Target, Sampler, str]:
+    """What is sampled first, by which sampler, and why in such batches."""
     n = data_length(check_data(point.data))
-    size, why = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=kernel.full_batch)
+    full_batch = config.sampler is not None and sampler_named(config.sampler).full_batch
+    size, why = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=full_batch)
+    kernel = sampler_named(config.sampler or ("gle" if size == n else "kinetic"))
     target = Target(
         point.model,
         point.loss,
@@ -108,14 +109,14 @@ def _target(point: Point, config: SamplingConfig, kernel: Sampler, device: torch
         precision=config.precision,
         device=device,
     )
-    return target, why
+    return target, kernel, why
 
 
-def _said(config: SamplingConfig, climbed: Climb, batches: str) -> dict[str, float | int | str]:
+def _said(kernel: Sampler, climbed: Climb, batches: str) -> dict[str, float | int | str]:
     """How an estimate was made."""
     target = climbed.pair.target
     return {
-        "sampler": config.sampler,
+        "sampler": kernel.name,
         "nbeta": target.nbeta,
         "gamma": target.gamma,
         "temperature_ratio": RATIO,
@@ -128,7 +129,7 @@ def _said(config: SamplingConfig, climbed: Climb, batches: str) -> dict[str, flo
         "num_samples": target.num_samples,
         "num_parameters": target.num_parameters,
         "curvature": climbed.curvature,
-        **_constants(sampler_named(config.sampler)),
+        **_constants(kernel),
         **_ended_with(climbed.pair.cold.settings),
     }
 

@@ -143,8 +143,12 @@ def run_on(
     return replace(pair, cold=pair.cold.then(more[0]), hot=pair.hot.then(more[1]))
 
 
-def read(pair: Pair, kernel: Sampler, *, find_warmup: bool) -> Reading:
-    """λ̂ of a pair from the draws after warm-up of the chains that survived."""
+def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: float | None = None) -> Reading:
+    """λ̂ of a pair from the draws after warm-up of the chains that survived.
+
+    Args:
+        settled: a minimiser's nβ(L(w*) − L_0), if there is one.
+    """
     nbeta = pair.target.nbeta
     (cold, excess, warmup), (hot, _, _) = (
         _mean_type(chains, at, kernel, find_warmup) for chains, at in ((pair.cold, nbeta), (pair.hot, nbeta / RATIO))
@@ -152,7 +156,8 @@ def read(pair: Pair, kernel: Sampler, *, find_warmup: bool) -> Reading:
     kept = pair.cold.survivors
     losses = pair.cold.sample_losses[kept][:, pair.cold.probed >= warmup]
     noise = noise_nats(nbeta, losses.reshape(-1, losses.shape[-1]), pair.target.num_samples)
-    return Reading(cold, hot, basin((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), noise), noise, excess, warmup)
+    found = basin((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise)
+    return Reading(cold, hot, found, noise, excess, warmup)
 
 
 def _mean_type(

@@ -11,7 +11,7 @@ MOST_RUNGS = 4
 # Directions with curvature from h_max down to h_max over this count in full on the first rung, where noise allows it.
 RESOLUTION = 3000.0
 # A step of λ̂ between rungs larger than this share of it asks for another rung.
-_LARGE_STEP = 0.15
+_LARGE_STEP = 0.08
 # What is left of the way, in units of the last step up: on deep linear networks of known λ the steps shrink by two to
 # ten from rung to rung. Its error is of its own size.
 _LEFT, _LEFT_ERROR = 0.25, 0.2
@@ -49,6 +49,6 @@ def left(rungs: Sequence[Rung]) -> tuple[float, float]:
         return 0.0, 0.0
     first, before, last = rungs[0], rungs[-2], rungs[-1]
     step = max(0.0, last.llc - before.llc)
-    certain = first.llc + 2 * math.hypot(first.llc_se, last.llc_se)
+    certain = first.llc + math.hypot(first.llc_se, last.llc_se)
     late = max(0.0, last.llc - certain)
     return _LEFT * step + _SLOW * late, math.hypot(_LEFT_ERROR * step, _SLOW_ERROR * late)

@@ -26,7 +26,7 @@ class SamplingConfig(Config):
     """How λ̂ is estimated at one w*; None stands for a choice made from the model and data, and recorded.
 
     Args:
-        sampler: see `llc.sampling`.
+        sampler: see `llc.sampling`; None for `gle` on full batches, `kinetic` on minibatches.
         chains: how many at each of two temperatures, nβ and nβ/4. draws: how many each keeps; None for rounds of draws
             until the interval is narrow enough. warmup: draws made before those, kept apart; None to find the end of
             burn-in.
@@ -44,7 +44,7 @@ class SamplingConfig(Config):
         max_rhat: R̂ and nested R̂ above which chains disagree; None for 1.05. Asking for one takes two chains.
     """
 
-    sampler: Annotated[str, BeforeValidator(_known_sampler)] = "kinetic"
+    sampler: Annotated[str | None, BeforeValidator(_known_sampler)] = None
     chains: int = Field(2, ge=1)
     draws: int | None = Field(None, ge=LEAST_DRAWS)
     warmup: int | None = Field(None, ge=0)

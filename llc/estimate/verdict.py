@@ -24,6 +24,8 @@ PRIOR_LIMIT = 0.9
 ELASTICITY_LIMIT = 0.9
 # Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds.
 EXPLORED_LIMIT = 0.25
+# … or this share on a ladder, where two widths have been compared already.
+LADDER_EXPLORED_LIMIT = 0.1
 # A basin's λ̂ that is known no better than this share of it is not told, …
 _BASIN_LIMIT = 0.5
 # … and a variance-type estimate is spoken of where it is off by more than this share, beyond its error.
@@ -228,7 +230,7 @@ def _drifting(evidence: Evidence) -> str:
             found.rhat_nested > evidence.max_rhat
         ),
         f"chains have gone {100 * evidence.explored:.0f} % of the way that the prior lets them go": (
-            evidence.explored < EXPLORED_LIMIT
+            evidence.explored < (EXPLORED_LIMIT if len(evidence.rungs) < 2 else LADDER_EXPLORED_LIMIT)
         ),
         f"the interval is ± {100 * half / abs(found.llc) if found.llc else math.inf:.0f} % wide": (
             sampling > evidence.wanted_error * abs(found.llc)

@@ -85,8 +85,8 @@ class Kinetic:
         return 2 / math.sqrt(curvature + gamma) if curvature + gamma > 0 else 1.0
 
     def relaxation(self, settings: dict[str, float], gamma: float) -> float:
-        """max(1/√γ, α/γ)/h: along directions that only γ holds a wave, or a crawl where friction is high."""
-        return max(gamma**-0.5, settings["friction"] / gamma) / settings["step_size"] if gamma > 0 else math.inf
+        """1/(√γ h): along directions that only γ holds, at the friction that suits them."""
+        return 1 / (gamma**0.5 * settings["step_size"]) if gamma > 0 else math.inf
 
     def default_settings(self, curvature: float, gamma: float, draws: int) -> dict[str, float]:
         """h at two fifths of the stability limit, 0.8/√(nβ h_max + γ); α = max(2√γ, 20/(h·draws)), at most 1/(2h).

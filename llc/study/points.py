@@ -101,7 +101,7 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
 
 def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     """The config with nβ and γ chosen, so that every checkpoint of a study has the same target."""
-    full_batch = sampler_named(config.sampler).full_batch
+    full_batch = sampler_named(config.sampler or "kinetic").full_batch
     chosen: dict = {
         "nbeta": config.num_samples / math.log(config.num_samples) if config.nbeta is None else config.nbeta,
         "batch_size": config.batch_size or (config.num_samples if full_batch else min(256, config.num_samples)),
