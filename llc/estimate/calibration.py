@@ -11,7 +11,7 @@ from llc.errors import EstimateFailed
 from llc.estimate.conclusion import Estimate
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.noise import choose_batch
-from llc.estimate.settings import DEFAULT_RADIUS, SamplingConfig, choose_gamma
+from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Report, quiet
 from llc.sampling import Target, check_data, data_length, run_chains, sampler_named
 
@@ -49,35 +49,6 @@ class Calibration:
     trials: list[Trial]
     controls: dict[str, float]
     rejected: dict[tuple[float, float], str]
-
-
-def choose_radius(points: Sequence[Point], config: SamplingConfig, *, key: tuple) -> float:
-    """`--gamma auto`: the default radius, unless a pilot of short chains says that another is needed.
-
-    Starts at a third of ‖w*‖. Where draws come out delocalised, or chains diverge, radii shrink by √10 until they no
-    longer do. Where only the prior is measured, a radius three times as large is taken if chains reach a plateau there
-    at every point, or else the default: short chains now and then call an estimate prior-dominated that longer ones do
-    not. Of the smaller ones the first that no point rejects is taken, or the default, whose verdict says what is wrong.
-    """
-    smaller = (DEFAULT_RADIUS, *(DEFAULT_RADIUS / 10 ** (i / 2) for i in range(1, 4)))
-    verdicts = _pilot(points, config, DEFAULT_RADIUS, key)
-    if "prior-dominated" in verdicts:
-        larger = 3 * DEFAULT_RADIUS
-        return larger if _pilot(points, config, larger, key) == {"converged"} else DEFAULT_RADIUS
-    for radius in smaller:
-        if radius != DEFAULT_RADIUS:
-            verdicts = _pilot(points, config, radius, key)
-        if not {"delocalised", "diverged", "prior-dominated"} & verdicts:
-            return radius
-    return DEFAULT_RADIUS
-
-
-def _pilot(points: Sequence[Point], config: SamplingConfig, radius: float, key: tuple) -> set[str]:
-    """The verdicts of two short chains at each point."""
-    short = {"radius": radius, "gamma": None, "chains": 2, "warmup": None, "draws": 50}
-    short |= {"full_loss_every": None, "max_rhat": None}
-    small = config.model_copy(update=short)
-    return {_try("pilot", point, small, key).estimate.verdict for point in points}
 
 
 def calibrate(
@@ -195,7 +166,6 @@ def _common_step(made: Sequence[Estimate]) -> float:
 def _prior_alone(point: Point, config: SamplingConfig, nbeta: float, gamma: float, key: tuple) -> float:
     """nβ(E[L] − L(w*)) over chains at nβ = 0."""
     kernel = sampler_named(config.sampler or "kinetic")
-    n = data_length(check_data(point.data))
     batch_size, _ = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=kernel.full_batch)
     target = Target(
         point.model, point.loss, point.data, nbeta=0.0, gamma=gamma, batch_size=batch_size, parameters=config.parameters

@@ -59,6 +59,7 @@ def climb(
     config: SamplingConfig,
     *,
     key: tuple,
+    reference_loss: float = math.inf,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
     report: Report = quiet,
@@ -73,8 +74,10 @@ def climb(
 
     Args:
         target: at the first nβ and γ. config: an nβ, γ or number of draws given there is kept.
+        reference_loss: of a predictor that knows nothing; localisation so weak that draws do no better is not tried on.
     """
-    return _Climber(target, kernel, config, key, graph=graph, observables=observables, report=report).go()
+    surroundings = {"graph": graph, "observables": observables, "report": report}
+    return _Climber(target, kernel, config, key, reference_loss, **surroundings).go()
 
 
 class _Climber:
@@ -86,9 +89,11 @@ class _Climber:
         kernel: Sampler,
         config: SamplingConfig,
         key: tuple,
+        reference_loss: float,
         **surroundings: Any,
     ) -> None:
         self.target, self.kernel, self.config, self.key = target, kernel, config, key
+        self.reference_loss = reference_loss
         self.surroundings = surroundings
         self.steepest = largest_curvature(target) / target.nbeta
         self.nbeta, self.gamma, self.choice = target.nbeta, target.gamma, "as given"
@@ -162,12 +167,17 @@ class _Climber:
             self._choose_nbeta()
         self.gamma /= scale.WEAKER
         pair, reading = self._run(self.pair)
-        if _lost(pair):
+        if _lost(pair) or self._delocalised(pair, reading):
             self.ended = f"chains do not stay where gamma is {self.gamma:.3g}"
             self.nbeta, self.gamma = before
         else:
             self.pair, self.reading = pair, reading
             self._add()
+
+    def _delocalised(self, pair: Pair, reading: Reading) -> bool:
+        """Whether draws do no better than a predictor that knows nothing."""
+        cold = pair.cold.difference[pair.cold.survivors, reading.warmup :]
+        return bool(self.target.loss_init + cold.mean() >= self.reference_loss)
 
     def _round(self) -> None:
         """More draws on the last rung: as many as the interval needs, as far as that can be told, at least a few."""

@@ -122,6 +122,7 @@ def conclude(
         wanted_error=config.target_error if config.draws is None else math.inf,
         ended=climbed.ended,
         variance=variance,
+        slopes={"gamma": slopes.gamma},
     )
     verdict, reason = judge(evidence)
     if traces.cuts:

@@ -40,7 +40,8 @@ def summarise(traces: np.ndarray, superchain: np.ndarray | None = None) -> Summa
         se = max(MCSE, sd of chain means / √chains)
 
     MCSE, bulk and tail ESS and rank-normalised R̂ are ArviZ's: the first knows the autocorrelation inside a chain, the
-    spread of the means sees chains that settled in different places. Losses are paired with the baseline sample by sample, so the baseline
+    spread of the means sees chains that settled in different places. Losses are paired with the baseline sample by
+    sample, so the baseline
     adds no error of its own.
 
     `drift` is the mean of the second half of the draws minus that of the first, in standard errors: a chain that is

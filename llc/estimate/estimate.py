@@ -54,11 +54,11 @@ def estimate_llc(
     that the spread between samples cancels. What the finite step and the noise of minibatch gradients add to the mean
     is predicted from the gradients themselves (each sampler's `bias`), taken off, and its uncertainty carried.
 
-    Nothing has to be chosen. Pairs of chains at two temperatures with one ρ = γ/nβ give λ̂ at w* and, free of L(w*), λ̂ of
-    the basin with its floor (`llc.estimate.floor`); nβ is as cold as the noise of the data allows
-    (`llc.estimate.noise`); γ is weakened until λ̂ is a plateau (`llc.estimate.scale`); draws are added until the interval
-    is as narrow as `target_error` asks for or `max_gradients` are spent. Where that is not reached, the verdict says
-    what the number is instead.
+    Nothing has to be chosen. Chains at two temperatures with one ρ = γ/nβ, and a minimiser, give λ̂ at w*, the floor of
+    its basin and λ̂ of that (`llc.estimate.floor`); nβ is as cold as the noise of the data allows
+    (`llc.estimate.noise`); γ is weakened until λ̂ is a plateau (`llc.estimate.scale`); draws are added until the
+    interval is as narrow as `target_error` asks for or `max_gradients` are spent. Where that is not reached, the
+    verdict says what the number is instead.
 
     Args:
         model: any `nn.Module`. A copy in eval mode is sampled (dropout off, batch norms with their running averages);

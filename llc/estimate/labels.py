@@ -107,7 +107,7 @@ def rung_values(estimate: Estimate) -> xr.Dataset:
         "llc_se": ("standard error of llc on a rung", "1"),
     }
     data = {
-        name: ("rung", [getattr(rung, name) for rung in estimate.rungs], dict(long_name=long_name, units=units))
+        name: ("rung", [getattr(rung, name) for rung in estimate.rungs], {"long_name": long_name, "units": units})
         for name, (long_name, units) in about.items()
     }
     places = {"rung": ("rung", np.arange(len(estimate.rungs)), {"long_name": "rung of the ladder", "units": "1"})}

@@ -76,7 +76,17 @@ def estimate_all(
         with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
             target, kernel, why = _target(point, config, device)
             graph = graph_where_it_pays([target], 2 * config.chains)
-            climbed = climb(target, kernel, config, key=key, graph=graph, observables=observables, report=report)
+            known = min(point.reference_losses.values(), default=math.inf)
+            climbed = climb(
+                target,
+                kernel,
+                config,
+                key=key,
+                reference_loss=known,
+                graph=graph,
+                observables=observables,
+                report=report,
+            )
         settings = _said(kernel, climbed, why)
         yield conclude(
             _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses

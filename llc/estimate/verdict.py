@@ -1,7 +1,7 @@
 """Whether an estimate of λ̂ may be believed, and why (not)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +13,8 @@ from llc.estimate.scale import Rung, left, settled
 # Above this R̂ chains disagree. Vehtari et al. (2021) recommend 1.01 for publication; single estimates of λ̂ are short
 # runs, for which 1.05 already tells chains that agree from chains that do not.
 RHAT_LIMIT = 1.05
-# Where rounds go on until the interval is narrow, it holds the spread between chains already (`summarise`): then R̂, which
-# is relative to a single draw's spread, only has to exclude chains in different places.
+# Where rounds go on until the interval is narrow, it holds the spread between chains already (`summarise`): then R̂,
+# which is relative to a single draw's spread, only has to exclude chains in different places.
 ROUGH_RHAT_LIMIT = 1.2
 # A trend across the draws larger than this many of its standard errors is no plateau.
 DRIFT_LIMIT = 3.0
@@ -30,8 +30,13 @@ LADDER_EXPLORED_LIMIT = 0.1
 _BASIN_LIMIT = 0.5
 # … and a variance-type estimate is spoken of where it is off by more than this share, beyond its error.
 _VARIANCE_LIMIT = 0.3
+# λ̂ depends on the scale where half or twice nβ or γ moves it by more than this share, beyond its interval.
+SCALE_LIMIT = 0.1
 # The excess of λ̂ from step size and minibatch noise, as a share of it, that is still called converged.
 EXCESS_LIMIT = 0.25
+
+# With these, estimates made at one nβ and γ may be compared with one another.
+COMPARABLE = ("converged", "scale-dependent")
 
 VERDICTS = (
     "converged",
@@ -67,7 +72,7 @@ class Evidence:
         rungs: λ̂ at every localisation tried; one where γ was given.
         wanted_error: relative half-width asked for; inf where the user said how many draws.
         ended: why chains did not go on.
-        variance: the variance-type estimate and its standard error.
+        variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log nβ and ∂λ̂/∂log γ, likewise.
     """
 
     summary: Summary
@@ -89,6 +94,7 @@ class Evidence:
     wanted_error: float = math.inf
     ended: str = ""
     variance: tuple[float, float] = (math.nan, math.nan)
+    slopes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def judge(evidence: Evidence) -> tuple[str, str]:
@@ -126,7 +132,10 @@ def _plateau(evidence: Evidence) -> str:
     said = f"plateau over {kept} chains, R-hat {evidence.summary.rhat:.2f}"
     if len(evidence.rungs) > 1:
         before, last = evidence.rungs[-2:]
-        said += f"; llc moved from {before.llc:.3g} to {last.llc:.3g} as gamma fell from {before.gamma:.2g} to {last.gamma:.2g}"
+        said += (
+            f"; llc moved from {before.llc:.3g} to {last.llc:.3g} as gamma fell from {before.gamma:.2g} to "
+            f"{last.gamma:.2g}"
+        )
     basin = evidence.basin
     if evidence.of_basin and basin is not None:
         said += (
@@ -202,14 +211,28 @@ def _longer(evidence: Evidence) -> str:
 
 def _scale_dependent(evidence: Evidence) -> str:
     rungs = evidence.rungs
-    if len(rungs) < 2 and not (rungs and evidence.ended and math.isfinite(evidence.wanted_error)):
-        return ""
+    if len(rungs) < 2:
+        return _moves(evidence)
     error = 1.645 * left(rungs)[1]
     if settled(rungs) and error <= evidence.wanted_error * abs(evidence.summary.llc):
         return ""
     ladder = ", ".join(f"{rung.llc:.3g} ± {rung.llc_se:.2g} at gamma {rung.gamma:.2g}" for rung in rungs)
     ended = f"; {evidence.ended}" if evidence.ended else ""
     return f"llc depends on the scale: {ladder}{ended}; compare it at one nbeta and gamma only"
+
+
+def _moves(evidence: Evidence) -> str:
+    """Whether half or twice a given γ or nβ would take λ̂ out of its interval, by more than a share of it."""
+    found = evidence.summary
+    half = (found.llc_high - found.llc_low) / 2
+    for name, (slope, error) in evidence.slopes.items():
+        move = math.log(2) * abs(slope)
+        if move > max(half, SCALE_LIMIT * abs(found.llc)) and abs(slope) > 3 * error:
+            return (
+                f"half or twice {name} would move llc by {move:.2g}: it is that of this scale; compare it at one nbeta "
+                "and gamma only"
+            )
+    return ""
 
 
 def _drifting(evidence: Evidence) -> str:
