@@ -196,17 +196,24 @@ def export(folder: Path, path: Path, step: int | None) -> None:
 @main.command("estimate-llc")
 @click.argument("folder", type=FOLDER)
 @click.option("--steps", default="log:12", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
-@click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
-@click.option("--chains", type=int, default=4, show_default=True, help="Chains a checkpoint.")
-@click.option("--draws", type=int, default=200, show_default=True, help="Draws a chain keeps.")
+@click.option("--sampler", default=None, help="kinetic, gle, sgld, rmsprop-sgld, mala or hmc.  [default: what suits]")
+@click.option(
+    "--target-error", type=float, default=0.1, show_default=True, help="Half-width of the interval, relative."
+)
+@click.option("--max-gradients", type=int, default=6000, show_default=True, help="After which no round is begun.")
+@click.option("--headline", default="basin", show_default=True, help="Which llc: auto, w* (at the weights), or basin.")
+@click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures.")
+@click.option("--draws", type=int, default=None, help="Draws a chain keeps.  [default: as --target-error takes]")
 @click.option("--warmup", type=int, default=None, help="Draws before those, never averaged.  [default: found]")
 @click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
 @click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
-@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Inverse temperature; auto: n/log n.")
-@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: see --radius.")
+@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Inverse temperature; auto: chosen.")
+@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: chosen.")
 @click.option("--radius", type=float, default=None, help="gamma as the prior's radius over |w*|.  [default: found]")
 @click.option("--step-size", type=Auto(), default="auto", show_default=True, help="auto: follows the curvature.")
-@click.option("--control-variates", is_flag=True, help="Correct minibatch gradients by their error at w*.")
+@click.option(
+    "--control-variates", is_flag=True, default=None, help="Correct minibatch gradients by their error at w*."
+)
 @click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
 @click.option("--positions", is_flag=True, help="Also tell llc apart by position in the sequence.")
 @click.option("--full-loss-every", type=int, default=None, help="Whole dataset's loss at every k-th draw.")
@@ -241,7 +248,7 @@ def estimate_llc(
     \b
     Examples:
       llc estimate-llc runs/tiny
-      llc estimate-llc runs/tiny --steps 500,1000,5000 --chains 8 --gamma 100
+      llc estimate-llc runs/tiny --steps 500,1000,5000 --target-error 0.05 --gamma 100
       llc estimate-llc runs/tiny --steps last --sampler sgld --draws 2000
       llc estimate-llc runs/tiny --steps log:20 --settings runs/tiny/calibration.toml
     """
@@ -273,7 +280,7 @@ def estimate_llc(
 @click.option("--points", type=int, default=3, show_default=True, help="Checkpoints to use, of all runs' steps.")
 @click.option("--radii", metavar="R,R,…", default=None, help="Radii of the prior over |w*|.  [default: 1 to 1/30]")
 @click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
-@click.option("--chains", type=int, default=4, show_default=True, help="Chains a trial.")
+@click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures, a trial.")
 @click.option("--draws", type=int, default=100, show_default=True, help="Draws a chain keeps.")
 @click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
 @click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
