@@ -102,15 +102,16 @@ def conclude(
         found = diagnostics.widened(found, _unexplored_error(traces, nbeta, found.llc, explored, warmup))
     slopes = second_moments(traces, nbeta, gamma, warmup, full_batch=target.batch_size == target.num_samples)
     variance = slopes.variance
+    size = raw if basin.at_floor else basin.llc  # shares are of λ̂; above the floor that at w* is mostly the height
     evidence = Evidence(
         summary=found,
         chains=len(traces.difference),
         diverged=traces.diverged,
         prior_share=gamma * squared_distance / parameters,
         prior_over_curvature=gamma / settings["curvature"] if settings["curvature"] else math.inf if gamma else 0.0,
-        variance_ratio=variance[0] / raw if raw else math.nan,
+        variance_ratio=variance[0] / size if size else math.nan,
         explored=float(np.fmax.reduce([*explored.values(), math.nan])),
-        step_excess=reading.excess / abs(raw) if raw else math.nan,
+        step_excess=reading.excess / abs(size) if size else math.nan,
         step_over_limit=_step_over_limit(kernel, settings, traces),
         loss_sampled=target.loss_init + raw / nbeta,
         reference_losses=dict(reference_losses or {}),

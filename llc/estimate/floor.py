@@ -77,7 +77,7 @@ def basin(
         errors.append(math.hypot(_DEPTH_ERROR * settled, _NOISE_ERROR * noise))
     weights = 1 / np.maximum(errors, tiny)
     weighted = np.array(rows) * weights[:, None]
-    covariance = np.linalg.inv(weighted.T @ weighted)
-    llc, nats, bend = covariance @ weighted.T @ (np.array(values) * weights)
-    llc_se, nats_se, bend_se = np.sqrt(np.diag(covariance))
+    solving = np.linalg.pinv(weighted)  # weights a thousand million apart are too much for WᵀW
+    llc, nats, bend = solving @ (np.array(values) * weights)
+    llc_se, nats_se, bend_se = np.linalg.norm(solving, axis=1)
     return Basin(float(llc), float(llc_se), float(nats), float(nats_se), float(bend), float(bend_se))

@@ -39,6 +39,8 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
     minimum fits the noise of its data along those, which is not the floor that the draws see. Losses are compared
     sample by sample.
 
+    The floor is L_n itself at that minimum: what localisation costs there is in no draw's loss.
+
     Args:
         max_gradients: minibatch gradients that it may take.
     """
@@ -53,26 +55,29 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
         spent += price
         return target.losses_and_gradient(position, everything)[1].double()
 
-    def fall(position: Tensor) -> float:
+    def heights(position: Tensor) -> tuple[float, float]:
+        """Of what is minimised and of L_n, above those at w*."""
         away = (position - target.origin).double()
-        return float((target.losses(position) - target.baseline).mean()) + rho / 2 * float(away.square().sum())
+        loss = float((target.losses(position) - target.baseline).mean())
+        return loss + rho / 2 * float(away.square().sum()), loss
 
-    position, value = target.origin.clone(), 0.0
+    position, value, loss = target.origin.clone(), 0.0, 0.0
     for _ in range(_STEPS):
+        if spent + 3 * price > max_gradients:
+            return Settled(-target.nbeta * loss, spent, False)
         slope = gradient(position) + rho * (position - target.origin).double()
-        if spent + 2 * price > max_gradients:
-            return Settled(-target.nbeta * value, spent, False)
         step = _newton_step(gradient, position, slope, rho, inner=min(_INNER, (max_gradients - spent) // (2 * price)))
         for halving in range(_HALVINGS):
             there = position + (step / 2**halving).to(position)
-            if (lower := fall(there)) < value:
+            lower, lower_loss = heights(there)
+            if lower < value:
                 break
         else:
-            return Settled(-target.nbeta * value, spent, True)
-        gained, position, value = target.nbeta * (value - lower), there, lower
+            return Settled(-target.nbeta * loss, spent, True)
+        gained, position, value, loss = target.nbeta * (value - lower), there, lower, lower_loss
         if gained < max(_NOTHING, -0.01 * target.nbeta * value):
-            return Settled(-target.nbeta * value, spent, True)
-    return Settled(-target.nbeta * value, spent, False)
+            return Settled(-target.nbeta * loss, spent, True)
+    return Settled(-target.nbeta * loss, spent, False)
 
 
 def _newton_step(
