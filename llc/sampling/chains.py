@@ -24,6 +24,9 @@ from llc.sampling.traces import Chains, Trail, gather
 
 # Fewer draws cannot be told apart from a trend.
 LEAST_DRAWS = 8
+# Chains of so few numbers in all go side by side also without a graph: what a step costs besides its gradients is then
+# paid once for all of them. Larger ones go one after another, for which the memory of one is enough.
+_SMALL = 2**18
 # The second kind of start comes out of a chain at an inverse temperature lower by this factor, …
 HOT = 10.0
 # … of at least so many steps: hot chains take longer steps and go far in few.
@@ -113,7 +116,8 @@ def run_many(
     superchain = np.zeros((len(targets), chains), int)
     for place, hot in enumerate(hot_starts):
         superchain[place, (chains + 1) // 2 :] = int(hot is not None)
-    pieces = [rows] if graph is not None else [[row] for row in rows]
+    small = len(rows) * first.num_parameters <= _SMALL
+    pieces = [rows] if graph is not None or small else [[row] for row in rows]
     trails: list[list[Trail]] = [[] for _ in targets]
     ended: list[list[Any]] = [[] for _ in targets]
     for number, piece in enumerate(pieces):
