@@ -201,7 +201,7 @@ def export(folder: Path, path: Path, step: int | None) -> None:
     "--target-error", type=float, default=0.1, show_default=True, help="Half-width of the interval, relative."
 )
 @click.option("--max-gradients", type=int, default=6000, show_default=True, help="After which no round is begun.")
-@click.option("--headline", default="basin", show_default=True, help="Which llc: auto, w* (at the weights), or basin.")
+@click.option("--headline", default="auto", show_default=True, help="Which llc: auto, w* (at the weights), or basin.")
 @click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures.")
 @click.option("--draws", type=int, default=None, help="Draws a chain keeps.  [default: as --target-error takes]")
 @click.option("--warmup", type=int, default=None, help="Draws before those, never averaged.  [default: found]")
@@ -548,8 +548,8 @@ def report(folder: Path, out: Path | None) -> None:
 
 
 @main.command()
-@click.option("--suite", default="quick", show_default=True, help="quick, full, defaults-quick or defaults.")
-@click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
+@click.option("--suite", default="quick", show_default=True, help="quick, full, tuned-quick or tuned.")
+@click.option("--sampler", default="default", show_default=True, help="What estimate_llc chooses, or one by name.")
 @click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and devinterp where installed]")
 @click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
@@ -566,18 +566,17 @@ def validate(
 ) -> None:
     """Hold the estimator against exact learning coefficients on this machine.
 
-    Gaussian wells, normal crossings, regular regression, two-layer networks off the lowest stratum and deep linear
-    networks, whose learning coefficients are known. Errors and coverage are over estimates called `converged`; the
-    others are counted as failures. SGLD and devinterp's SGLD get the same number of gradients.
+    The suites quick (minutes) and full (an hour) give the estimator a model, a loss and data, and nothing else:
+    regression with noisy labels and flat directions, classification, deep linear networks, autoencoders, superposition,
+    normal crossings, and weights that training has left above the floor of their basin, whose learning coefficients
+    are known. Errors and coverage are over estimates called `converged`; the others are counted as failures. SGLD and
+    devinterp's SGLD get the same number of gradients.
 
-    The suites quick (minutes) and full (hours) give the estimator settings that suit each case. defaults-quick and
-    defaults give it none, and have more kinds: noisy labels, flat directions, classification, autoencoders,
-    superposition, and weights that training has left above the floor of their basin.
+    tuned-quick and tuned give settings that suit each case, and have Gaussian wells and larger networks.
 
     \b
     Examples:
       llc validate --suite quick
-      llc validate --suite defaults-quick --against ""
       llc validate --suite full --against ""
       llc validate --problems 1
     """

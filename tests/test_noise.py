@@ -23,7 +23,7 @@ def regression(samples: int = SAMPLES) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def sample_losses(factor: float, nbeta: float, draws: int = 64) -> np.ndarray:
-    """factor·½(residual − x·δ)² less that at δ = 0, for Gaussian δ whose sample covariance is exactly (nβ factor H)⁻¹."""
+    """factor·½(residual − x·δ)² less that at δ = 0, for δ whose sample covariance is exactly (nβ factor H)⁻¹."""
     x, residuals, hessian = regression()
     white = np.random.default_rng(1).standard_normal((draws, DIM))
     white -= white.mean(0)

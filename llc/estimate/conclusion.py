@@ -116,7 +116,7 @@ def conclude(
         loss_sampled=target.loss_init + raw / nbeta,
         reference_losses=dict(reference_losses or {}),
         max_rhat=config.max_rhat or (ROUGH_RHAT_LIMIT if config.draws is None else RHAT_LIMIT),
-        hot=reading.hot,
+        hot=reading.hot if of_basin else None,
         basin=basin,
         of_basin=of_basin,
         rungs=climbed.rungs,
@@ -124,6 +124,7 @@ def conclude(
         ended=climbed.ended,
         variance=variance,
         slopes={"gamma": slopes.gamma},
+        plateau=config.plateau,
     )
     verdict, reason = judge(evidence)
     if traces.cuts:

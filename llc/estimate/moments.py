@@ -30,31 +30,30 @@ def second_moments(chains: Chains, nbeta: float, gamma: float, warmup: int, *, f
 
     both exact for p(w) ∝ exp(−A − B). On a plateau both vanish, and Var A is λ̂ without L_n(w*).
 
-    Errors come from pieces of chains. From minibatches only the looks at the whole dataset are used, so that the
-    minibatch's own variance is not in Var A.
+    Errors come from pieces of chains. From minibatches, Var A takes only the looks at the whole dataset, so that the
+    minibatch's own variance is not in it; a covariance with B is free of that anyway.
     """
     kept = chains.survivors
-    if full_batch:
-        energy, distance = nbeta * chains.difference[kept, warmup:], chains.distance[kept, warmup:]
-    else:
-        late = chains.probed >= warmup
-        energy, distance = nbeta * chains.full_difference[kept][:, late], chains.distance[kept][:, chains.probed[late]]
-    prior = gamma / 2 * np.square(distance)
-    if energy.size < 4 or energy.shape[1] < 2:
-        nothing = (np.nan, np.nan)
-        return Moments(nothing, nothing, nothing)
-    pieces = max(1, min(_PIECES, energy.shape[1] // 8))
-    size = energy.shape[1] // pieces
-    a, b = (
-        values[:, : size * pieces].reshape(-1, size) - values.mean(1, keepdims=True).repeat(pieces, 0)
-        for values in (energy, prior)
-    )
-    level = energy[:, : size * pieces].reshape(-1, size).mean(1)
-    longer = energy.shape[1] / max(1, energy.shape[1] - 1)
-    variances, covariances = longer * (a * a).mean(1), longer * (a * b).mean(1)
-    return Moments(_mean(variances), _mean(level - variances), _mean(-covariances))
+    energy, distance = nbeta * chains.difference[kept, warmup:], chains.distance[kept, warmup:]
+    _, gamma_slope = _covariance(energy, gamma / 2 * np.square(distance))
+    if not full_batch:
+        energy = nbeta * chains.full_difference[kept][:, chains.probed >= warmup]
+    levels, variances = _covariance(energy, energy)
+    return Moments(_mean(variances), _mean(levels - variances), _mean(-gamma_slope))
+
+
+def _covariance(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of pieces of chains, about the chains' own means: the mean of `one`, and the covariance, (piece,) each."""
+    chains, draws = one.shape
+    if chains == 0 or draws < 2:
+        return np.array([]), np.array([])
+    pieces = max(1, min(_PIECES, draws // 4))
+    size = draws // pieces
+    a, b = ((values - values.mean(1, keepdims=True))[:, : size * pieces].reshape(-1, size) for values in (one, other))
+    return one[:, : size * pieces].reshape(-1, size).mean(1), draws / (draws - 1) * (a * b).mean(1)
 
 
 def _mean(pieces: np.ndarray) -> tuple[float, float]:
-    error = float(pieces.std(ddof=1) / np.sqrt(len(pieces))) if len(pieces) > 1 else np.nan
-    return float(pieces.mean()), error
+    if not len(pieces):
+        return np.nan, np.nan
+    return float(pieces.mean()), float(pieces.std(ddof=1) / np.sqrt(len(pieces))) if len(pieces) > 1 else np.nan

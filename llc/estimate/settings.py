@@ -34,6 +34,7 @@ class SamplingConfig(Config):
             they end anyway; minibatch gradients, of all chains.
         headline: which λ̂ is called `llc`: at `w*`, of the `basin` below it, or `auto`: at w* unless w* lies above the
             floor of its basin.
+        plateau: whether λ̂ is known to be, or not to be, a plateau at the nβ and γ given; None where nobody looked.
         batch_size: samples a draw; None for n where that is cheap or the sampler needs it, else 256 or more.
         control_variates: see `llc.sampling.Target`; None where they lower the gradient's noise. parameters: likewise.
         nbeta: nβ. gamma: γ. radius: the same as √(P/γ)/‖w*‖. None: chosen, see `llc.estimate.climb`.
@@ -53,6 +54,7 @@ class SamplingConfig(Config):
     target_error: float = Field(0.1, gt=0)
     max_gradients: int = Field(30_000, ge=1)
     headline: Literal["auto", "w*", "basin"] = "auto"
+    plateau: bool | None = None
     parameters: list[str] | None = None
     nbeta: float | None = Field(None, gt=0)
     gamma: float | None = Field(None, ge=0)

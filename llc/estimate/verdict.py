@@ -73,6 +73,7 @@ class Evidence:
         wanted_error: relative half-width asked for; inf where the user said how many draws.
         ended: why chains did not go on.
         variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log nβ and ∂λ̂/∂log γ, likewise.
+        plateau: whether λ̂ was found to be one at this nβ and γ, elsewhere in the study.
     """
 
     summary: Summary
@@ -95,6 +96,7 @@ class Evidence:
     ended: str = ""
     variance: tuple[float, float] = (math.nan, math.nan)
     slopes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    plateau: bool | None = None
 
 
 def judge(evidence: Evidence) -> tuple[str, str]:
@@ -212,6 +214,8 @@ def _longer(evidence: Evidence) -> str:
 def _scale_dependent(evidence: Evidence) -> str:
     rungs = evidence.rungs
     if len(rungs) < 2:
+        if evidence.plateau is False:
+            return "at the pilots of this study llc had no plateau in gamma: compare it within the study only"
         return _moves(evidence)
     error = 1.645 * left(rungs)[1]
     if settled(rungs) and error <= evidence.wanted_error * abs(evidence.summary.llc):

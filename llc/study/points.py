@@ -23,7 +23,7 @@ class LLCConfig(SamplingConfig):
         num_samples: n, sequences of q_M in the sampling dataset of each run.
         loss: `mse`, squared error averaged over positions and sequences, or `nll`, K/(2σ²) times that.
         positions: also tell λ̂ apart by position, from the same draws.
-        seed: of the chains. max_gradients: at each checkpoint. headline: the same at all of them.
+        seed: of the chains. max_gradients: at each checkpoint.
     """
 
     num_samples: int = Field(4096, ge=2)
@@ -31,7 +31,6 @@ class LLCConfig(SamplingConfig):
     positions: bool = False
     seed: int = 0
     max_gradients: int = Field(6000, ge=1)
-    headline: Literal["auto", "w*", "basin"] = "basin"
 
     @model_validator(mode="after")
     def _fits(self):
@@ -101,6 +100,8 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
 
 # Checkpoints that a study's nβ and γ are chosen at, and minibatch gradients for each.
 _PILOTS, _PILOT_GRADIENTS = 2, 4000
+# Without a plateau, γ is so many times that of a prior as wide as ‖w*‖.
+_NO_PLATEAU = 9.0
 # γ is raised by this factor where chains do not stay, at most so often.
 _TIGHTER, _MOST_TIGHTER = 10.0, 3
 
@@ -109,8 +110,8 @@ def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     """The config with nβ and γ chosen, so that every checkpoint of a study has the same target.
 
     Both come from what `estimate_llc` chooses by itself at the last checkpoints of a few runs: the warmest nβ and the
-    strongest localisation of these. A checkpoint at which λ̂ has no plateau is taken at its first localisation, as wide
-    as ‖w*‖; where chains do not stay even there, γ is raised.
+    strongest localisation of these. A checkpoint at which λ̂ has no plateau is taken at n/log n and a prior a third as
+    wide as ‖w*‖, where chains of a transformer come to rest; where they do not stay even there, γ is raised.
     """
     if config.nbeta is not None and config.gamma is not None:
         return config
@@ -119,22 +120,28 @@ def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
         gamma = choose_gamma((load_model(run, run.steps[-1]) for run in runs), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
     found = [_scale_at(point, config) for point in pilots]
-    return config.model_copy(
-        update={"nbeta": min(nbeta for nbeta, _ in found), "gamma": max(gamma for _, gamma in found), "radius": None}
-    )
+    chosen = {
+        "nbeta": min(nbeta for nbeta, _, _ in found),
+        "gamma": max(gamma for _, gamma, _ in found),
+        "plateau": all(plateau for _, _, plateau in found),
+    }
+    return config.model_copy(update=chosen)
 
 
-def _scale_at(point: Point, config: LLCConfig) -> tuple[float, float]:
-    """nβ and γ that suit one checkpoint."""
+def _scale_at(point: Point, config: LLCConfig) -> tuple[float, float, bool]:
+    """nβ and γ that suit one checkpoint, and whether λ̂ is a plateau there."""
     pilot = config.model_copy(update={"draws": None, "warmup": None, "max_gradients": _PILOT_GRADIENTS})
     pilot = pilot.model_copy(update={"full_loss_every": None, "max_rhat": None})
     for _ in range(_MOST_TIGHTER + 1):
         found = estimate_at(point, pilot, key=(config.seed, "pilot", point.name))
-        rung = found.rungs[-1 if found.verdict == "converged" else 0]
-        if found.verdict not in {"delocalised", "diverged"} or config.gamma is not None:
+        first, last = found.rungs[0], found.rungs[-1]
+        if found.verdict == "converged" or config.gamma is not None:
+            return last.nbeta, last.gamma, found.verdict == "converged"
+        tighter = first.gamma * (_NO_PLATEAU if pilot.gamma is None else 1)
+        if found.verdict not in {"delocalised", "diverged"}:
             break
-        pilot = pilot.model_copy(update={"gamma": _TIGHTER * rung.gamma})
-    return rung.nbeta, rung.gamma
+        pilot = pilot.model_copy(update={"gamma": _TIGHTER * first.gamma})
+    return first.nbeta, tighter, False
 
 
 def evenly(items: list, number: int) -> list:
