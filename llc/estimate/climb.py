@@ -21,6 +21,8 @@ from llc.sampling import LEAST_DRAWS, Graph, Observable, Sampler, Target, larges
 _RELAXATIONS = 4.0
 # … within these bounds; a third of them is warm-up.
 _LEAST_STEPS, _MOST_STEPS = 400, 2500
+# The first rung of a ladder may take this share of the budget.
+_FIRST_SHARE = 1 / 3
 # Looks at the whole dataset a chain makes in a rung.
 _LOOKS = 6
 # z of the 90 % interval.
@@ -96,7 +98,8 @@ class _Climber:
         self.reference_loss = reference_loss
         self.surroundings = surroundings
         self.steepest = largest_curvature(target) / target.nbeta
-        self.nbeta, self.gamma, self.choice = target.nbeta, target.gamma, "as given"
+        self.nbeta, self.gamma = target.nbeta, target.gamma
+        self.choice = "n/log n" if config.nbeta is None else "as given"
         self.scale_is_free = config.gamma is None and config.radius is None
         self.spent, self.ended = target.gradients, ""
         self.rungs: list[Rung] = []
@@ -228,6 +231,8 @@ class _Climber:
             settings["step_size"] = config.step_size
         relaxation = self.kernel.relaxation(settings, at.gamma) if hasattr(self.kernel, "relaxation") else math.inf
         affordable = (config.max_gradients - self.spent) / (2 * config.chains)
+        if self.scale_is_free and not self.rungs:  # which is to tell where to go on
+            affordable *= _FIRST_SHARE
         steps = min(max(_RELAXATIONS * relaxation, _LEAST_STEPS), _MOST_STEPS, max(affordable, _LEAST_STEPS / 4))
         warmup = int(steps) // 3 if config.warmup is None else config.warmup
         return warmup, max(LEAST_DRAWS, int(steps) - int(steps) // 3)
