@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from llc.estimate import scale
+from llc.estimate.batches import choose_control_variates
 from llc.estimate.noise import coldest
 from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs
 from llc.estimate.scale import Rung
@@ -43,7 +44,7 @@ class Climb:
         rungs: every localisation tried. pair, reading: of the last.
         curvature: nβ h_max at w*, for the last nβ. gradients: minibatch gradients in all.
         ended: why no more was done, for the reason; "" where the interval is as narrow as was asked for.
-        choice: why nβ and γ are what they are.
+        choice: why nβ and γ are what they are. variates: why there are control variates, or none.
     """
 
     rungs: list[Rung]
@@ -53,6 +54,7 @@ class Climb:
     gradients: int
     ended: str
     choice: str
+    variates: str
 
 
 def climb(
@@ -97,11 +99,14 @@ class _Climber:
         self.target, self.kernel, self.config, self.key = target, kernel, config, key
         self.reference_loss = reference_loss
         self.surroundings = surroundings
-        self.steepest = largest_curvature(target) / target.nbeta
+        curvature = largest_curvature(target)
+        self.steepest, self.variates = curvature / target.nbeta, "as given"
+        if config.control_variates is None:
+            self.target, self.variates = choose_control_variates(target, kernel, curvature, key=key)
         self.nbeta, self.gamma = target.nbeta, target.gamma
         self.choice = "n/log n" if config.nbeta is None else "as given"
         self.scale_is_free = config.gamma is None and config.radius is None
-        self.spent, self.ended = target.gradients, ""
+        self.spent, self.ended = self.target.gradients, ""
         self.rungs: list[Rung] = []
         self.settled, self.settled_at = self._settle()
         self.pair, self.reading = self._run(None)
@@ -121,7 +126,7 @@ class _Climber:
             else:
                 self._round()
         curvature = self.steepest * self.pair.target.nbeta
-        return Climb(self.rungs, self.pair, self.reading, curvature, self.spent, self.ended, self.choice)
+        return Climb(self.rungs, self.pair, self.reading, curvature, self.spent, self.ended, self.choice, self.variates)
 
     def _run(self, start: Pair | None) -> tuple[Pair, Reading]:
         """A pair of chains at the nβ and γ of now."""
@@ -157,8 +162,7 @@ class _Climber:
         return read(pair, self.kernel, find_warmup=self.config.warmup is None, settled=settled)
 
     def _add(self) -> None:
-        found = self.reading.basin
-        self.rungs.append(Rung(self.nbeta, self.gamma, found.llc, found.llc_se))
+        self.rungs.append(rung_of(self.pair, self.reading))
 
     def _may_climb(self) -> bool:
         return self.scale_is_free and len(self.rungs) < scale.MOST_RUNGS and self.spent < self.config.max_gradients
@@ -258,6 +262,11 @@ class _Climber:
         square = np.square(cold.distance[kept, self.reading.warmup :])
         slope = (cold.virial[kept, self.reading.warmup :] - self.gamma * square) / self.nbeta
         return max(0.0, float(slope.mean() / square.mean())) if square.mean() > 0 else 0.0
+
+
+def rung_of(pair: Pair, reading: Reading) -> Rung:
+    """The rung that a pair stands on."""
+    return Rung(pair.target.nbeta, pair.target.gamma, reading.basin.llc, reading.basin.llc_se)
 
 
 def _lost(pair: Pair) -> bool:

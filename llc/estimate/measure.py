@@ -8,14 +8,16 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 import torch
 from torch import nn
 
-from llc.estimate.climb import Climb, climb
+from llc.estimate.climb import Climb, climb, rung_of
 from llc.estimate.conclusion import Estimate, conclude
 from llc.estimate.floor import RATIO
 from llc.estimate.noise import choose_batch
+from llc.estimate.pair import read, run_pairs
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Report, quiet
 from llc.sampling import (
     Data,
+    Graph,
     Loss,
     Observable,
     Sampler,
@@ -23,6 +25,7 @@ from llc.sampling import (
     check_data,
     data_length,
     graph_where_it_pays,
+    largest_curvatures,
     sampler_named,
 )
 
@@ -65,13 +68,21 @@ def estimate_all(
     observables: Sequence[Observable] = (),
     report: Report = quiet,
 ) -> Iterator[Estimate]:
-    """Estimates at several points with one setting, in order; on a GPU all their chains run in one graph, if they can.
+    """Estimates at several points with one setting, in order.
 
-    Otherwise each estimate is finished, and yielded, before the next is begun.
+    On a GPU all their chains run in one graph, if they can and if nβ, γ and the number of draws are given. Otherwise
+    each estimate is finished, and yielded, before the next is begun.
 
     Args:
         points: with one architecture, loss and shape of data, where they are to share a graph. keys: of each.
     """
+    if len(points) > 1 and None not in (config.nbeta, config.gamma, config.draws):
+        with torch.random.fork_rng():
+            made = [_target(point, config, device) for point in points]
+            graph = graph_where_it_pays([target for target, _, _ in made], 2 * config.chains)
+            if graph is not None:
+                yield from _together(points, made, config, keys, graph, observables=observables, report=report)
+                return
     for point, key in zip(points, keys, strict=True):
         with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
             target, kernel, why = _target(point, config, device)
@@ -87,6 +98,45 @@ def estimate_all(
                 observables=observables,
                 report=report,
             )
+        settings = _said(kernel, climbed, why)
+        yield conclude(
+            _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
+        )
+
+
+def _together(
+    points: Sequence[Point],
+    made: Sequence[tuple[Target, Sampler, str]],
+    config: SamplingConfig,
+    keys: Sequence[tuple],
+    graph: Graph,
+    *,
+    observables: Sequence[Observable],
+    report: Report,
+) -> Iterator[Estimate]:
+    """Estimates whose chains share a graph: one pair each, at the nβ and γ given."""
+    targets, kernel = [target for target, _, _ in made], made[0][1]
+    curvatures = largest_curvatures(targets, graph)
+    assert config.draws is not None
+    pairs = run_pairs(
+        targets,
+        kernel,
+        curvatures,
+        chains=config.chains,
+        warmup=config.draws if config.warmup is None else config.warmup,
+        draws=config.draws,
+        keys=[(*key, 0) for key in keys],
+        step_size=config.step_size,
+        hot_starts=True,
+        probe_every=config.full_loss_every,
+        graph=graph,
+        observables=observables,
+        report=report,
+    )
+    for point, (target, _, why), pair, curvature in zip(points, made, pairs, curvatures, strict=True):
+        reading = read(pair, kernel, find_warmup=config.warmup is None)
+        spent = target.gradients + pair.hot.gradients
+        climbed = Climb([rung_of(pair, reading)], pair, reading, curvature, spent, "", "as given", "as given")
         settings = _said(kernel, climbed, why)
         yield conclude(
             _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
@@ -134,6 +184,7 @@ def _said(kernel: Sampler, climbed: Climb, batches: str) -> dict[str, float | in
         "batch_size": target.batch_size,
         "batches": batches,
         "control_variates": int(target.control_variates),
+        "variates": climbed.variates,
         "precision": target.precision,
         "device": str(target.device),
         "num_samples": target.num_samples,

@@ -1,6 +1,7 @@
 """Sampling: the localised tempered posterior, samplers of it (one algorithm a file), chains and observables of them."""
 
 from llc.sampling.chains import HOT, LEAST_DRAWS, run_chains, run_many
+from llc.sampling.control_variates import CONTROL_VARIATE_BYTES
 from llc.sampling.curvature import largest_curvature, largest_curvatures
 from llc.sampling.data import Data, Minibatch, Samples, check_data, data_length
 from llc.sampling.ensemble import Ensemble
@@ -19,6 +20,7 @@ from llc.sampling.traces import Chains, Observed
 from llc.sampling.weights import moving_parameters
 
 __all__ = [
+    "CONTROL_VARIATE_BYTES",
     "HMC",
     "HOT",
     "LEAST_DRAWS",
