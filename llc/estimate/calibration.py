@@ -19,7 +19,7 @@ from llc.sampling import Target, check_data, data_length, run_chains, sampler_na
 RADII = (1.0, 1 / 3, 1 / 10, 1 / 30)
 NBETA_FACTORS = (0.1, 1.0, 10.0)
 # Verdicts with which a pilot's cell is still a candidate: pilots are short, and longer chains mend a drift.
-_CANDIDATES = ("converged", "drifting")
+_CANDIDATES = ("converged", "drifting", "scale-dependent")
 # λ̂ this close to what the prior alone would give measures the prior.
 _CONTROL_LIMIT = 0.8
 
