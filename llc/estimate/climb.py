@@ -266,7 +266,8 @@ class _Climber:
 
 def rung_of(pair: Pair, reading: Reading) -> Rung:
     """The rung that a pair stands on."""
-    return Rung(pair.target.nbeta, pair.target.gamma, reading.basin.llc, reading.basin.llc_se)
+    found = reading.basin
+    return Rung(pair.target.nbeta, pair.target.gamma, found.llc, found.llc_se, reading.degeneracy)
 
 
 def _lost(pair: Pair) -> bool:

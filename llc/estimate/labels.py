@@ -105,6 +105,7 @@ def rung_values(estimate: Estimate) -> xr.Dataset:
         "gamma": ("gamma of a rung", "1"),
         "llc": ("llc of the basin on a rung", "1"),
         "llc_se": ("standard error of llc on a rung", "1"),
+        "degeneracy": ("how much less than a half each direction that the data hold counts", "1"),
     }
     data = {
         name: ("rung", [getattr(rung, name) for rung in estimate.rungs], {"long_name": long_name, "units": units})

@@ -35,6 +35,7 @@ class Reading:
     Attributes:
         cold, hot: mean-type λ̂(w*) at either temperature. basin: free of L(w*). noise: nats, see `noise_nats`.
         excess: what step size and minibatches added to cold. warmup: draws left out of the cold chains.
+        degeneracy: see `llc.estimate.scale.Rung`.
     """
 
     cold: diagnostics.Summary
@@ -43,6 +44,7 @@ class Reading:
     noise: float
     excess: float
     warmup: int
+    degeneracy: float
 
 
 def run_pairs(
@@ -157,7 +159,11 @@ def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: float | Non
     losses = pair.cold.sample_losses[kept][:, pair.cold.probed >= warmup]
     noise = noise_nats(nbeta, losses.reshape(-1, losses.shape[-1]), pair.target.num_samples)
     found = basin((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise)
-    return Reading(cold, hot, found, noise, excess, warmup)
+    held = pair.target.num_parameters
+    if kept:
+        held -= pair.target.gamma * float(np.square(pair.cold.distance[kept, warmup:]).mean())
+    degeneracy = max(0.0, 1 - 2 * found.llc / held) if held > 0 else 0.0
+    return Reading(cold, hot, found, noise, excess, warmup, degeneracy)
 
 
 def _mean_type(

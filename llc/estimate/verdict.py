@@ -8,7 +8,7 @@ import numpy as np
 
 from llc.estimate.diagnostics import Summary
 from llc.estimate.floor import Basin
-from llc.estimate.scale import Rung, left, settled
+from llc.estimate.scale import Rung, late, left, settled
 
 # Above this R̂ chains disagree. Vehtari et al. (2021) recommend 1.01 for publication; single estimates of λ̂ are short
 # runs, for which 1.05 already tells chains that agree from chains that do not.
@@ -24,8 +24,8 @@ PRIOR_LIMIT = 0.9
 ELASTICITY_LIMIT = 0.9
 # Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds.
 EXPLORED_LIMIT = 0.25
-# … or this share on a ladder, where two widths have been compared already.
-LADDER_EXPLORED_LIMIT = 0.1
+# … or this share on a ladder, where two widths have been compared already, if more than that share of λ̂ came late.
+LADDER_EXPLORED_LIMIT, LATE_LIMIT = 0.1, 1 / 3
 # A basin's λ̂ that is known no better than this share of it is not told, …
 _BASIN_LIMIT = 0.5
 # … and a variance-type estimate is spoken of where it is off by more than this share, beyond its error.
@@ -258,6 +258,7 @@ def _drifting(evidence: Evidence) -> str:
         ),
         f"chains have gone {100 * evidence.explored:.0f} % of the way that the prior lets them go": (
             evidence.explored < (EXPLORED_LIMIT if len(evidence.rungs) < 2 else LADDER_EXPLORED_LIMIT)
+            and (len(evidence.rungs) < 2 or late(evidence.rungs) > LATE_LIMIT)
         ),
         f"the interval is ± {100 * half / abs(found.llc) if found.llc else math.inf:.0f} % wide": (
             sampling > evidence.wanted_error * abs(found.llc)
