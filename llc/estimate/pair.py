@@ -159,7 +159,7 @@ def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: float | Non
     losses = pair.cold.sample_losses[kept][:, pair.cold.probed >= warmup]
     noise = noise_nats(nbeta, losses.reshape(-1, losses.shape[-1]), pair.target.num_samples)
     found = basin((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise)
-    held = pair.target.num_parameters
+    held = float(pair.target.num_parameters)
     if kept:
         held -= pair.target.gamma * float(np.square(pair.cold.distance[kept, warmup:]).mean())
     degeneracy = max(0.0, 1 - 2 * found.llc / held) if held > 0 else 0.0

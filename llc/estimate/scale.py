@@ -16,8 +16,8 @@ _LARGE_STEP = 0.08
 # ten from rung to rung. Its error is of its own size.
 _LEFT, _LEFT_ERROR = 0.25, 0.2
 # Where the directions that the data hold count less than ½ each, the well is degenerate: λ̂ approaches λ slowly, and a
-# wide prior may reach simpler solutions. On networks of known λ that leaves this share of λ̂, in full from a shortfall of
-# this size on.
+# wide prior may reach simpler solutions. On networks of known λ that leaves this share of λ̂, in full from a shortfall
+# of this size on.
 _DEGENERATE_ERROR, _DEGENERATE = 0.045, 0.2
 # A step down is a way to simpler solutions that the prior lets in: its error is this share of it.
 _DOWN_ERROR = 0.5
