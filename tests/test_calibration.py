@@ -54,6 +54,17 @@ def test_sensitivity_at_half_and_twice_the_choice():
             assert abs(trial.estimate.summary.llc - exact) < 5 * trial.estimate.summary.llc_se
 
 
+def test_trials_of_different_lengths_share_a_table():
+    """Without a number of draws each trial has as many as its interval takes; shorter traces end in NaN."""
+    config = SamplingConfig(nbeta=NBETA, gamma=GAMMA, target_error=0.3, max_gradients=2500)
+    found = calibration.calibrate([well_point()], config)
+    dataset = estimate.calibration_dataset(found)
+    lengths = [trial.estimate.chains.steps for trial in found.trials]
+    assert len(set(lengths)) > 1
+    assert dataset.sizes["draw"] == max(lengths)
+    assert (dataset.llc_trace.notnull().sum("draw").values == np.array(lengths)[:, None]).all()
+
+
 def test_nothing_left_is_an_error_with_reasons():
     with pytest.raises(EstimateFailed, match=r"no setting .*\(nbeta 50, gamma 1: delocalised at well"):
         calibration.calibrate([well_point(reference=0.001)], CONFIG, radii=(1.0,))

@@ -212,7 +212,7 @@ def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfi
         paths = _results(run, config)
         joined = [_joined(paths[start : start + _FILES_AT_ONCE]) for start in range(0, len(paths), _FILES_AT_ONCE)]
         if joined:
-            parts.append(xr.concat(joined, "step", combine_attrs="override"))
+            parts.append(xr.concat(joined, "step", join="outer", combine_attrs="override"))
     whole = store.merge(parts)
     store.write_merged(experiment.path / "llc.nc", files, whole, _provenance(experiment, runs, config))
     store.write_table(experiment.path / "llc.toml", config.to_table())
@@ -224,7 +224,7 @@ _FILES_AT_ONCE = 50
 
 
 def _joined(paths: list[Path]) -> xr.Dataset:
-    return xr.concat([_without_traces(path) for path in paths], "step", combine_attrs="override")
+    return xr.concat([_without_traces(path) for path in paths], "step", join="outer", combine_attrs="override")
 
 
 def _without_traces(path: Path) -> xr.Dataset:
