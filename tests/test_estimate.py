@@ -410,6 +410,7 @@ def test_minibatch_heat_is_predicted_and_taken_off(sampler):
         nbeta=NBETA,
         gamma=GAMMA,
         batch_size=8,
+        control_variates=False,
         draws=2500,
         warmup=500,
         chains=4,
@@ -493,7 +494,8 @@ def test_a_step_above_the_stability_limit_is_not_converged():
 
 def test_large_heat_is_named():
     model, loss, slopes = noisy_well()
-    tree = llc.estimate_llc(model, loss, slopes, nbeta=NBETA, gamma=GAMMA, batch_size=8, draws=1000, step_size=0.03)
+    settings = {"batch_size": 8, "control_variates": False, "draws": 1000, "step_size": 0.03}
+    tree = llc.estimate_llc(model, loss, slopes, nbeta=NBETA, gamma=GAMMA, **settings)
     assert str(tree.verdict.values) == "step-size-biased"
 
 

@@ -35,9 +35,21 @@ def test_a_level_ladder_has_nothing_left():
     assert left(ladder(10.0, 10.0, 10.0)) == (0.0, 0.0)
 
 
-def test_a_falling_ladder_has_nothing_left():
-    """Weaker localisation can only add directions; a fall is noise."""
-    assert left(ladder(10.0, 9.5)) == (0.0, 0.0)
+def test_a_fall_within_its_error_leaves_nothing():
+    """Of a regular well, weaker localisation can only add directions: a small fall is noise."""
+    assert left(ladder(10.0, 9.5, se=1.0)) == (0.0, 0.0)
+
+
+def test_half_of_a_fall_beyond_its_error_is_carried():
+    """A wider prior that lets chains into simpler solutions lowers λ̂: by 2, of which √2·0.1 may be error."""
+    assert left(ladder(10.0, 8.0, se=0.1)) == pytest.approx((0.0, 0.5 * (2.0 - math.hypot(0.1, 0.1))))
+
+
+def test_a_degenerate_well_has_an_error_of_its_own():
+    """4.5 % of λ̂ where directions count less than ½ each by a fifth or more, in proportion below that."""
+    for degeneracy, share in ((0.5, 0.045), (0.1, 0.0225), (0.0, 0.0)):
+        last = Rung(100.0, 1.0, 10.0, 0.1, degeneracy)
+        assert left([Rung(100.0, 16.0, 10.0, 0.1), last]) == pytest.approx((0.0, share * 10.0))
 
 
 def test_what_is_left_is_a_quarter_of_the_last_step_and_six_percent_of_the_gain():

@@ -24,6 +24,8 @@ def choose_control_variates(target: Target, kernel: Sampler, curvature: float, *
     """
     if target.batch_size == target.num_samples:
         return target, "none: there are no minibatches"
+    if target.positions is not None:
+        return target, "none: they are kept for the mean over positions only"
     if math.ceil(target.num_samples / target.batch_size) * target.center.nbytes > CONTROL_VARIATE_BYTES:
         return target, "none: gradients of all minibatches at w* would take too much memory"
     settings = kernel.default_settings(curvature, target.gamma, _SCOUT)

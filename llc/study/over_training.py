@@ -65,7 +65,7 @@ def estimate_llc_over_training(
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     with store.folder_lock(experiment.path):
-        config = (None if overwrite else _as_before(experiment.path, config, runs)) or settle(config, runs)
+        config = (None if overwrite else _as_before(experiment.path, config)) or settle(config, runs)
         _check_settings(experiment.path, config, overwrite)
         places = [
             (run.path.absolute(), step)
@@ -255,16 +255,18 @@ def _check_settings(folder: Path, config: LLCConfig, overwrite: bool) -> None:
         )
 
 
-def _as_before(folder: Path, config: LLCConfig, runs: list[store.Run]) -> LLCConfig | None:
-    """The settings of the estimates there are, if they are these but for a γ that nobody has given.
+def _as_before(folder: Path, config: LLCConfig) -> LLCConfig | None:
+    """The settings of the estimates there are, if they are these but for what nobody has given.
 
-    A study keeps the γ it began with when it is called again, also where its sweep has grown since.
+    A study keeps the nβ and γ it began with when it is called again, also where its sweep has grown since.
     """
     path = folder / "llc.toml"
-    if config.gamma is not None or config.radius is not None or not path.exists():
+    if config.radius is not None or not path.exists():
         return None
     stored = LLCConfig.from_table(store.read_table(path))
-    given = settle(config.model_copy(update={"gamma": stored.gamma}), runs)
+    chosen = ("nbeta", "gamma", "plateau", "control_variates")
+    left_out = {name: getattr(stored, name) for name in chosen if getattr(config, name) is None}
+    given = config.model_copy(update=left_out)
     return None if store.differences(stored.to_table(), given.to_table()) else given
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -114,34 +114,45 @@ def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     wide as ‖w*‖, where chains of a transformer come to rest; where they do not stay even there, γ is raised.
     """
     if config.nbeta is not None and config.gamma is not None:
-        return config
+        return config.model_copy(update={"control_variates": bool(config.control_variates)})
     pilots = [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
     if config.radius is not None:
         gamma = choose_gamma((load_model(run, run.steps[-1]) for run in runs), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
     found = [_scale_at(point, config) for point in pilots]
     chosen = {
-        "nbeta": min(nbeta for nbeta, _, _ in found),
-        "gamma": max(gamma for _, gamma, _ in found),
-        "plateau": all(plateau for _, _, plateau in found),
+        "nbeta": min(one.nbeta for one in found),
+        "gamma": max(one.gamma for one in found),
+        "plateau": all(one.plateau for one in found),
+        "control_variates": all(one.control_variates for one in found),
     }
     return config.model_copy(update=chosen)
 
 
-def _scale_at(point: Point, config: LLCConfig) -> tuple[float, float, bool]:
-    """nβ and γ that suit one checkpoint, and whether λ̂ is a plateau there."""
+class _Scale(NamedTuple):
+    """What suits one checkpoint; `plateau` says whether λ̂ is one there."""
+
+    nbeta: float
+    gamma: float
+    plateau: bool
+    control_variates: bool
+
+
+def _scale_at(point: Point, config: LLCConfig) -> _Scale:
+    """What `estimate_llc` chooses by itself at one checkpoint."""
     pilot = config.model_copy(update={"draws": None, "warmup": None, "max_gradients": _PILOT_GRADIENTS})
     pilot = pilot.model_copy(update={"full_loss_every": None, "max_rhat": None})
     for _ in range(_MOST_TIGHTER + 1):
         found = estimate_at(point, pilot, key=(config.seed, "pilot", point.name))
         first, last = found.rungs[0], found.rungs[-1]
         if found.verdict == "converged" or config.gamma is not None:
-            return last.nbeta, last.gamma, found.verdict == "converged"
+            plateau = found.verdict == "converged"
+            return _Scale(last.nbeta, last.gamma, plateau, bool(found.settings["control_variates"]))
         tighter = first.gamma * (_NO_PLATEAU if pilot.gamma is None else 1)
         if found.verdict not in {"delocalised", "diverged"}:
             break
         pilot = pilot.model_copy(update={"gamma": _TIGHTER * first.gamma})
-    return first.nbeta, tighter, False
+    return _Scale(first.nbeta, tighter, False, bool(found.settings["control_variates"]))
 
 
 def evenly(items: list, number: int) -> list:
