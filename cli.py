@@ -196,17 +196,24 @@ def export(folder: Path, path: Path, step: int | None) -> None:
 @main.command("estimate-llc")
 @click.argument("folder", type=FOLDER)
 @click.option("--steps", default="log:12", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
-@click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
-@click.option("--chains", type=int, default=4, show_default=True, help="Chains a checkpoint.")
-@click.option("--draws", type=int, default=200, show_default=True, help="Draws a chain keeps.")
+@click.option("--sampler", default=None, help="kinetic, gle, sgld, rmsprop-sgld, mala or hmc.  [default: what suits]")
+@click.option(
+    "--target-error", type=float, default=0.1, show_default=True, help="Half-width of the interval, relative."
+)
+@click.option("--max-gradients", type=int, default=6000, show_default=True, help="After which no round is begun.")
+@click.option("--headline", default="auto", show_default=True, help="Which llc: auto, w* (at the weights), or basin.")
+@click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures.")
+@click.option("--draws", type=int, default=None, help="Draws a chain keeps.  [default: as --target-error takes]")
 @click.option("--warmup", type=int, default=None, help="Draws before those, never averaged.  [default: found]")
 @click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
 @click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
-@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Inverse temperature; auto: n/log n.")
-@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: see --radius.")
+@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Inverse temperature; auto: chosen.")
+@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: chosen.")
 @click.option("--radius", type=float, default=None, help="gamma as the prior's radius over |w*|.  [default: found]")
 @click.option("--step-size", type=Auto(), default="auto", show_default=True, help="auto: follows the curvature.")
-@click.option("--control-variates", is_flag=True, help="Correct minibatch gradients by their error at w*.")
+@click.option(
+    "--control-variates", is_flag=True, default=None, help="Correct minibatch gradients by their error at w*."
+)
 @click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
 @click.option("--positions", is_flag=True, help="Also tell llc apart by position in the sequence.")
 @click.option("--full-loss-every", type=int, default=None, help="Whole dataset's loss at every k-th draw.")
@@ -241,7 +248,7 @@ def estimate_llc(
     \b
     Examples:
       llc estimate-llc runs/tiny
-      llc estimate-llc runs/tiny --steps 500,1000,5000 --chains 8 --gamma 100
+      llc estimate-llc runs/tiny --steps 500,1000,5000 --target-error 0.05 --gamma 100
       llc estimate-llc runs/tiny --steps last --sampler sgld --draws 2000
       llc estimate-llc runs/tiny --steps log:20 --settings runs/tiny/calibration.toml
     """
@@ -273,7 +280,7 @@ def estimate_llc(
 @click.option("--points", type=int, default=3, show_default=True, help="Checkpoints to use, of all runs' steps.")
 @click.option("--radii", metavar="R,R,…", default=None, help="Radii of the prior over |w*|.  [default: 1 to 1/30]")
 @click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
-@click.option("--chains", type=int, default=4, show_default=True, help="Chains a trial.")
+@click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures, a trial.")
 @click.option("--draws", type=int, default=100, show_default=True, help="Draws a chain keeps.")
 @click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
 @click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
@@ -541,8 +548,8 @@ def report(folder: Path, out: Path | None) -> None:
 
 
 @main.command()
-@click.option("--suite", default="quick", show_default=True, help="quick, full, defaults-quick or defaults.")
-@click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
+@click.option("--suite", default="quick", show_default=True, help="quick, full, tuned-quick or tuned.")
+@click.option("--sampler", default="default", show_default=True, help="What estimate_llc chooses, or one by name.")
 @click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and devinterp where installed]")
 @click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
@@ -559,18 +566,17 @@ def validate(
 ) -> None:
     """Hold the estimator against exact learning coefficients on this machine.
 
-    Gaussian wells, normal crossings, regular regression, two-layer networks off the lowest stratum and deep linear
-    networks, whose learning coefficients are known. Errors and coverage are over estimates called `converged`; the
-    others are counted as failures. SGLD and devinterp's SGLD get the same number of gradients.
+    The suites quick (minutes) and full (an hour) give the estimator a model, a loss and data, and nothing else:
+    regression with noisy labels and flat directions, classification, deep linear networks, autoencoders, superposition,
+    normal crossings, and weights that training has left above the floor of their basin, whose learning coefficients
+    are known. Errors and coverage are over estimates called `converged`; the others are counted as failures. SGLD and
+    devinterp's SGLD get the same number of gradients.
 
-    The suites quick (minutes) and full (hours) give the estimator settings that suit each case. defaults-quick and
-    defaults give it none, and have more kinds: noisy labels, flat directions, classification, autoencoders,
-    superposition, and weights that training has left above the floor of their basin.
+    tuned-quick and tuned give settings that suit each case, and have Gaussian wells and larger networks.
 
     \b
     Examples:
       llc validate --suite quick
-      llc validate --suite defaults-quick --against ""
       llc validate --suite full --against ""
       llc validate --problems 1
     """

@@ -85,6 +85,8 @@ def assert_same_chains(ours: Chains, theirs: Chains) -> None:
             continue
         if isinstance(value, np.ndarray):
             np.testing.assert_allclose(getattr(ours, name), value, rtol=1e-5, atol=1e-7, err_msg=name)
+        elif name == "ended":
+            torch.testing.assert_close(ours.ended.position, value.position, rtol=1e-5, atol=1e-7)
         elif name == "settings":
             for one, other in zip(ours.settings, value, strict=True):
                 assert one == pytest.approx(other)

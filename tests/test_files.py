@@ -93,7 +93,7 @@ def test_validation_removes_its_own_folder_and_nothing_else(tmp_path, monkeypatc
     monkeypatch.setattr("llc.store.write_dataset", lambda *_: None)
     monkeypatch.setattr("llc.plots.validation", lambda _: None)
     monkeypatch.setattr("llc.plots.save_figure", lambda *_: None)
-    unfinished = tmp_path / "validate_quick_kinetic.unfinished"
+    unfinished = tmp_path / "validate_quick_default.unfinished"
     unfinished.mkdir()
     for name in ("0123456789abcdef.toml", ".llc-lock", "notes.toml"):
         (unfinished / name).write_text("")

@@ -52,7 +52,9 @@ def test_an_estimate_is_what_the_single_call_gives(finished):
     stored = finished.llc.sel(num_tasks=4, seed=0, step=60)
     assert float(stored.llc) == single.summary.llc
     assert float(stored.llc_trace[:, 10:].mean()) == pytest.approx(single.llc_raw)
-    assert float(stored.llc_raw - stored.step_excess) == pytest.approx(single.summary.llc)
+    assert float(stored.llc_raw - stored.step_excess) == pytest.approx(single.llc_at_w)
+    assert stored.headline.item() == "basin"
+    assert float(stored.llc) == single.llc_basin
 
 
 def test_results_do_not_depend_on_jobs(finished, own):
@@ -119,6 +121,19 @@ def _said(experiment) -> str:
         experiment, steps="0,20,60", **SMALL_LLC, report=lambda *message: said.append(message[-1])
     )
     return said[-1]
+
+
+def test_estimates_of_different_lengths_share_a_file(own):
+    """Rounds go on until an error is reached: the shorter estimate's traces end in NaN, and no number is lost."""
+    paths = [estimate_path(own.run(4), step) for step in (0, 20)]
+    short = xr.load_dataset(paths[1]).isel(draw=slice(0, 33)).drop_encoding()
+    short.to_netcdf(paths[1])
+    (own.path / "llc.nc").unlink()
+    found = llc.estimate_llc_over_training(own, steps="0,20,60", **SMALL_LLC).sel(num_tasks=4, seed=0)
+    assert found.sizes["draw"] == 40
+    np.testing.assert_array_equal(found.llc_trace.sel(step=20)[:, :33], short.llc_trace[0, 0, 0])
+    assert found.llc_trace.sel(step=20)[:, 33:].isnull().all()
+    assert found.llc_trace.sel(step=0).notnull().all()
 
 
 def test_a_damaged_checkpoint_is_named_and_the_others_are_kept(own):
@@ -236,11 +251,11 @@ def test_a_long_list_names_only_what_needs_a_look():
 
 
 def test_positions_and_patterns_over_training(own):
-    """λ̂ by position averages to λ̂, with only the named parameters moving."""
+    """λ̂ by position, which is at w*, averages to λ̂ at w*, with only the named parameters moving."""
     found = llc.estimate_llc_over_training(
         own, steps="last", positions=True, parameters=["blocks.*"], overwrite=True, **SMALL_LLC
     )
     assert found.llc_position.dims == ("num_tasks", "seed", "step", "position")
-    np.testing.assert_allclose(found.llc_position.mean("position"), found.llc, rtol=1e-6)
+    np.testing.assert_allclose(found.llc_position.mean("position"), found.llc_at_w, rtol=1e-6)
     with pytest.raises(InvalidInput, match=r"no parameter matches 'block\.\*'"):
         llc.estimate_llc_over_training(own, steps="last", parameters=["block.*"], overwrite=True, **SMALL_LLC)

@@ -28,7 +28,7 @@ SMOOTH = {
 
 
 def of_kinds(*kinds, problems=0):
-    return [case for case in known_cases.suite("defaults", problems) if case.kind in kinds]
+    return [case for case in known_cases.suite("full", problems) if case.kind in kinds]
 
 
 def named(case):
@@ -75,7 +75,7 @@ def test_lambda_is_half_the_rank_of_the_hessian(case):
 
 
 def test_kinds_of_other_draws_have_the_rank_they_say():
-    quick = known_cases.suite("defaults-quick", 3)
+    quick = known_cases.suite("quick", 3)
     for case in quick:
         if case.kind in SMOOTH and case.parameters <= 100:
             check_rank(case)
@@ -206,10 +206,10 @@ def test_other_samples_are_of_the_same_truth():
 
 
 def test_suites_without_settings_hold_what_they_say():
-    cases, others = known_cases.suite("defaults"), known_cases.suite("defaults", 1)
+    cases, others = known_cases.suite("full"), known_cases.suite("full", 1)
     assert 120 <= len(cases) <= 140
     assert len({case.name for case in cases}) == len(cases)
-    assert len(known_cases.suite("defaults-quick")) == 16
+    assert len(known_cases.suite("quick")) == 16
     assert [case.kind for case in cases] == [case.kind for case in others]
     shared = {case.name for case in cases} & {case.name for case in others}
     assert all(name.startswith("normal crossing") for name in shared)

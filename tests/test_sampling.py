@@ -104,7 +104,7 @@ def test_without_gradient_and_noise_a_chain_stays_where_it_is(name):
 
 @pytest.mark.parametrize("name", ["sgld", "kinetic"])
 def test_without_gradient_a_chain_at_rest_only_diffuses(name):
-    """∇U = 0: SGLD takes √ε ξ; the kinetic sampler h/2 √(1 − e^{−2αh}) ξ in its first step."""
+    """∇U = 0: SGLD takes √ε ξ; the kinetic sampler h/2 √(1 − e^{−2αh}) ξ in its first step. (GLE: see its equation.)"""
     sampler, settings = SAMPLERS[name], settings_for(name, 10.0)
     start = torch.full((1000,), 3.0, dtype=torch.float64)
     state, _ = sampler.step(
@@ -116,11 +116,61 @@ def test_without_gradient_a_chain_at_rest_only_diffuses(name):
     torch.testing.assert_close(state.position, expected)
 
 
+def gle_drift(friction: float, slow_friction: float, crossover: float, h: float) -> torch.Tensor:
+    """T = e^{−hA} by PyTorch's matrix exponential."""
+    off = math.sqrt(crossover * (friction - slow_friction))
+    return torch.linalg.matrix_exp(-h * torch.tensor([[friction, off], [off, crossover]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"friction": 3.0, "slow_friction": 0.5, "crossover": 2.0},
+        {"friction": 40.0, "slow_friction": 1e-3, "crossover": 0.2},
+        {"friction": 1.0, "slow_friction": 1.0, "crossover": 0.7},
+        {"friction": 2.0, "slow_friction": 2.0, "crossover": 2.0},
+    ],
+)
+def test_gle_is_its_equation_to_the_last_term(settings):
+    """From any (w, v, s) with given noise: (v, s) ← T(v, s) + S(ξ, η), T by `matrix_exp` and S the root of 1 − T².
+
+    Far apart and equal frictions among them, where A's eigenvalues are equal or one of them is 0.
+    """
+    h, sampler = 0.1, SAMPLERS["gle"]
+    drift = gle_drift(**settings, h=h)
+    rates, axes = torch.linalg.eigh(torch.eye(2, dtype=torch.float64) - drift @ drift.T)
+    root = axes @ torch.diag(rates.clamp(min=0).sqrt()) @ axes.T
+    draw = generator("state")
+    start, velocity, slow, slope = torch.randn(4, 7, generator=draw, dtype=torch.float64)
+    state = sampler.init(start)._replace(velocity=velocity.clone(), slow=slow.clone())
+    found, _ = sampler.step(state, lambda w: Evaluation(0.0, 0.0, slope), generator("noise"), step_size=h, **settings)
+    again = generator("noise")
+    noise = torch.stack([torch.randn(7, generator=again, dtype=torch.float64) for _ in range(2)])
+    kicked = velocity - h * slope
+    after = drift @ torch.stack([kicked, slow]) + root @ noise
+    torch.testing.assert_close(found.velocity, after[0])
+    torch.testing.assert_close(found.slow, after[1])
+    torch.testing.assert_close(found.position, start + h / 2 * kicked + h / 2 * after[0])
+
+
+def test_gle_has_the_friction_it_says_at_each_frequency():
+    """The memory kernel's transform α₀ + (α − α₀) ω²/(ω² + c²), from A itself: Re of a − b²/(c + iω)."""
+    settings = settings_for("gle", 1e4)
+    alpha, alpha_0, c = (settings[name] for name in ("friction", "slow_friction", "crossover"))
+    square = c * (alpha - alpha_0)
+    for omega in np.geomspace(0.01, 1e4, 13) * c:
+        felt = (alpha - square / (c + 1j * omega)).real
+        assert felt == pytest.approx(alpha_0 + (alpha - alpha_0) * omega**2 / (omega**2 + c**2))
+    assert alpha_0 == pytest.approx(2 * math.sqrt(GAMMA))
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_with_the_noise_off_the_update_is_its_equation(name):
     """On a linear U, where no Metropolis proposal is refused."""
     sampler, h = SAMPLERS[name], 0.1
-    settings = {"step_size": h} | {"kinetic": {"friction": 3.0}, "hmc": {"leapfrog_steps": 1}}.get(name, {})
+    gle = {"friction": 3.0, "slow_friction": 0.5, "crossover": 2.0}
+    more = {"kinetic": {"friction": 3.0}, "gle": gle, "hmc": {"leapfrog_steps": 1}}
+    settings = {"step_size": h} | more.get(name, {})
     start, slope = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 4.0])
     state, seen = sampler.step(
         sampler.init(start), lambda w: Evaluation(1.0, 2.0, slope, float(slope @ w)), _Silent(), **settings
@@ -131,6 +181,7 @@ def test_with_the_noise_off_the_update_is_its_equation(name):
         "mala": h / 2 * slope,
         "rmsprop-sgld": h / 2 * scale / (slope + SAMPLERS["rmsprop-sgld"].damping * scale) * slope,
         "kinetic": h * h / 2 * (1 + math.exp(-3.0 * h)) * slope,
+        "gle": h * h / 2 * (1 + float(gle_drift(**gle, h=h)[0, 0])) * slope,
         "hmc": h * h / 2 * slope,
     }
     torch.testing.assert_close(state.position, start - moved[name])

@@ -64,7 +64,7 @@ def test_stages_of_every_run(own):
 
 def test_what_may_not_be_believed_makes_no_stage(own):
     make_up(own, verdict="drifting")
-    with pytest.raises(NothingToStage, match=r"M=1,seed=0: 0 of 9 estimates are converged, expected 6"):
+    with pytest.raises(NothingToStage, match=r"M=1,seed=0: 0 of 9 estimates may be compared, expected 6"):
         find_stages(own, resamples=50)
 
 

@@ -26,7 +26,7 @@ def test_true_points_lie_on_the_lowest_stratum(widths, rank):
 
 @pytest.mark.parametrize("problems", [0, 1])
 def test_strata_have_the_ranks_they_say(problems):
-    for case in known_cases.suite("full", problems):
+    for case in known_cases.suite("tuned", problems):
         if case.kind == "two-layer stratum":
             model, _, _ = case.build(*case.arguments)
             (m, h, n), (a, b, r), _, _ = case.arguments
@@ -37,7 +37,7 @@ def test_strata_have_the_ranks_they_say(problems):
             assert case.exact > deep_linear((m, h, n), r).value
 
 
-@pytest.mark.parametrize(("name", "problems", "least"), [("quick", 0, 7), ("full", 0, 100), ("full", 2, 100)])
+@pytest.mark.parametrize(("name", "problems", "least"), [("tuned-quick", 0, 7), ("tuned", 0, 100), ("tuned", 2, 100)])
 def test_suites_hold_what_they_say(name, problems, least):
     cases = known_cases.suite(name, problems)
     assert len({case.name for case in cases}) == len(cases)
@@ -55,14 +55,14 @@ def test_suites_hold_what_they_say(name, problems, least):
 
 
 def test_another_draw_shares_only_what_does_not_depend_on_chance():
-    first, second = ({case.name: case for case in known_cases.suite("full", problems)} for problems in (0, 1))
+    first, second = ({case.name: case for case in known_cases.suite("tuned", problems)} for problems in (0, 1))
     for name in set(first) & set(second):
         same = first[name].arguments == second[name].arguments
         assert same == (first[name].kind == "normal crossing"), name
 
 
 def test_every_true_point_is_a_minimum():
-    for case in known_cases.suite("quick"):
+    for case in known_cases.suite("tuned-quick"):
         model, loss, data = case.build(*case.arguments)
         gradients = torch.autograd.grad(loss(model, data).mean(), list(model.parameters()))
         assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-3, case.name

@@ -1,11 +1,24 @@
+import math
+from dataclasses import replace
+
 import pytest
 
 from llc.estimate.diagnostics import Summary
+from llc.estimate.floor import Basin
+from llc.estimate.scale import Rung
 from llc.estimate.verdict import VERDICTS, Evidence, judge
 
 GOOD = Summary(
     llc=10.0, llc_se=0.2, llc_low=9.6, llc_high=10.4, ess_bulk=400, ess_tail=300, rhat=1.01, rhat_nested=1.01, drift=0.5
 )
+
+
+ON_FLOOR = Basin(llc=10.0, llc_se=0.3, nats=0.1, nats_se=0.2, bend=0.0, bend_se=0.5)
+ABOVE = Basin(llc=10.0, llc_se=0.3, nats=30.0, nats_se=0.5, bend=0.0, bend_se=0.5)
+
+
+def rungs(*values: float) -> list[Rung]:
+    return [Rung(100.0, 16.0**-number, value, 0.01) for number, value in enumerate(values)]
 
 
 def evidence(**changes) -> Evidence:
@@ -40,7 +53,31 @@ def evidence(**changes) -> Evidence:
         ({"explored": 0.1}, "drifting", "gone 10 % of the way that the prior lets them go"),
         ({"explored": float("nan")}, "converged", "plateau"),
         ({"llc_se": 0.0}, "drifting", "never moved"),
-        ({"llc_high": -1.0}, "negative", "no minimum"),
+        ({"llc_high": -1.0}, "off-minimum", "no minimum"),
+        ({"basin": ON_FLOOR}, "converged", "plateau"),
+        ({"basin": ON_FLOOR, "of_basin": True}, "converged", "on whose floor w* lies as far as can be told"),
+        ({"basin": ABOVE}, "off-minimum", "30 ± 0.5 nats above the floor of its basin; llc is that at w*"),
+        ({"basin": ABOVE, "of_basin": True}, "converged", "w* lies 30 ± 0.5 nats above its floor"),
+        ({"basin": ABOVE, "of_basin": True, "llc_low": 2.0, "llc_high": 18.0}, "off-minimum", "better than ± 8"),
+        ({"basin": ABOVE, "of_basin": True, "wanted_error": 0.01}, "off-minimum", "16.0 times as long"),
+        ({"hot": replace(GOOD, drift=-4.0)}, "drifting", "at nbeta/4 still moving by -4.0"),
+        ({"hot": replace(GOOD, rhat=1.3)}, "drifting", "R-hat 1.300 at nbeta/4"),
+        ({"wanted_error": 0.02}, "drifting", "interval is ± 4 % wide; run about 4.0 times as long"),
+        ({"wanted_error": 0.02, "ended": "nothing is left"}, "drifting", "(nothing is left)"),
+        ({"wanted_error": 0.05}, "converged", "plateau"),
+        ({"rungs": rungs(5.0, 10.0)}, "scale-dependent", "5 ± 0.01 at gamma 1, 10 ± 0.01 at gamma 0.062"),
+        ({"rungs": rungs(5.0, 10.0), "ended": "chains left"}, "scale-dependent", "; chains left; compare it"),
+        ({"rungs": rungs(9.9, 10.0)}, "converged", "llc moved from 9.9 to 10 as gamma fell from 1 to 0.062"),
+        ({"rungs": rungs(2.0, 9.9, 10.0), "wanted_error": 0.04}, "scale-dependent", "depends on the scale"),
+        ({"slopes": {"gamma": (-3.0, 0.2)}}, "scale-dependent", "half or twice gamma would move llc by 2.1"),
+        ({"slopes": {"gamma": (-3.0, 1.5)}}, "converged", "plateau"),
+        ({"slopes": {"gamma": (-1.0, 0.01)}}, "converged", "plateau"),
+        ({"slopes": {"gamma": (math.nan, math.nan)}}, "converged", "plateau"),
+        ({"slopes": {"gamma": (-3.0, 0.2)}, "rungs": rungs(9.9, 10.0)}, "converged", "plateau"),
+        ({"explored": 0.2, "rungs": rungs(9.9, 10.0)}, "converged", "plateau"),
+        ({"explored": 0.05, "rungs": rungs(9.9, 10.0)}, "converged", "plateau"),
+        ({"explored": 0.05, "rungs": rungs(5.0, 9.9, 10.0)}, "drifting", "gone 5 % of the way"),
+        ({"variance": (20.0, 0.5)}, "converged", "the variance-type estimate says 20 ± 0.5"),
         ({"prior_over_curvature": 3.0, "variance_ratio": 0.01}, "prior-dominated", "3 times the steepest curvature"),
         ({"prior_over_curvature": float("inf")}, "converged", "plateau"),
         ({"prior_share": 0.99, "variance_ratio": 0.03}, "prior-dominated", "gamma^-0.97"),
@@ -66,7 +103,17 @@ def test_the_gravest_wins():
         "reference_losses": {"nothing": 0.1},
         "diverged": {0: 1, 1: 1},
     }
-    order = ["diverged", "delocalised", "negative", "drifting", "step-size-biased"]
-    for name, cause in zip(order, ["diverged", "reference_losses", "llc_high", "drift", "step_excess"], strict=True):
+    everything |= {"prior_over_curvature": 3.0, "variance_ratio": 0.01, "slopes": {"gamma": (-9.0, 0.1)}}
+    order = {
+        "diverged": "diverged",
+        "delocalised": "reference_losses",
+        "prior-dominated": "prior_over_curvature",
+        "off-minimum": "llc_high",
+        "drifting": "drift",
+        "scale-dependent": "slopes",
+        "step-size-biased": "step_excess",
+    }
+    for name, cause in order.items():
         assert judge(evidence(**everything))[0] == name
         del everything[cause]
+    assert judge(evidence(**everything))[0] == "converged"

@@ -10,6 +10,7 @@ from llc.development.critical import CriticalStep, critical_step
 from llc.development.labels import about, run_place
 from llc.development.stage_table import Curve, stage_table
 from llc.errors import InvalidInput, LLCError, StoreError, did_you_mean
+from llc.estimate.verdict import COMPARABLE
 from llc.parallel import Report, quiet
 
 METHODS = {"turns": turns, "trend": trend_changes}
@@ -95,9 +96,9 @@ def find_stages(
 def _curves(llc: xr.Dataset, pca: xr.Dataset | None) -> tuple[dict[str, Curve], str]:
     """The curves of a run, or why there are none."""
     known = llc.llc.notnull().values
-    believed = known & (llc.verdict == "converged").values
+    believed = known & llc.verdict.isin(COMPARABLE).values
     if believed.sum() < LEAST_POINTS:
-        return {}, f"{believed.sum()} of {known.sum()} estimates are converged, expected {LEAST_POINTS}"
+        return {}, f"{believed.sum()} of {known.sum()} estimates may be compared, expected {LEAST_POINTS}"
     at = llc.isel(step=np.flatnonzero(believed))
     steps = at.step.values.astype(float)
     loss = at.loss_init.values.astype(float)

@@ -8,6 +8,7 @@ from llc import behaviour, store
 from llc.development.crossing import Measured, log_odds, rank_correlation, turn_with_interval
 from llc.development.labels import about, run_place
 from llc.errors import StoreError
+from llc.estimate.verdict import COMPARABLE
 from llc.parallel import Report, quiet
 from llc.training import RunConfig
 
@@ -100,7 +101,7 @@ def _at(llc: xr.Dataset, run: store.Run, step: int | None) -> tuple[Measured | N
     if step is not None and abs(np.log1p(steps[place]) - np.log1p(step)) > np.log(_NEAR):
         return None, f"{run.name} has no estimate near t_crit, step {step} (llc estimate-llc --steps {step})"
     at = known.isel(step=place)
-    if at.verdict != "converged":
+    if at.verdict.item() not in COMPARABLE:
         return None, f"{run.name} step {int(at.step)} is {at.verdict.item()}"
     return Measured(float(at.llc), float(at.llc_se)), ""
 

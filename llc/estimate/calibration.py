@@ -10,7 +10,8 @@ import numpy as np
 from llc.errors import EstimateFailed
 from llc.estimate.conclusion import Estimate
 from llc.estimate.measure import Point, estimate_at
-from llc.estimate.settings import DEFAULT_RADIUS, SamplingConfig, choose_batch_size, choose_gamma
+from llc.estimate.noise import choose_batch
+from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Report, quiet
 from llc.sampling import Target, check_data, data_length, run_chains, sampler_named
 
@@ -18,7 +19,7 @@ from llc.sampling import Target, check_data, data_length, run_chains, sampler_na
 RADII = (1.0, 1 / 3, 1 / 10, 1 / 30)
 NBETA_FACTORS = (0.1, 1.0, 10.0)
 # Verdicts with which a pilot's cell is still a candidate: pilots are short, and longer chains mend a drift.
-_CANDIDATES = ("converged", "drifting")
+_CANDIDATES = ("converged", "drifting", "scale-dependent")
 # λ̂ this close to what the prior alone would give measures the prior.
 _CONTROL_LIMIT = 0.8
 
@@ -48,35 +49,6 @@ class Calibration:
     trials: list[Trial]
     controls: dict[str, float]
     rejected: dict[tuple[float, float], str]
-
-
-def choose_radius(points: Sequence[Point], config: SamplingConfig, *, key: tuple) -> float:
-    """`--gamma auto`: the default radius, unless a pilot of short chains says that another is needed.
-
-    Starts at a third of ‖w*‖. Where draws come out delocalised, or chains diverge, radii shrink by √10 until they no
-    longer do. Where only the prior is measured, a radius three times as large is taken if chains reach a plateau there
-    at every point, or else the default: short chains now and then call an estimate prior-dominated that longer ones do
-    not. Of the smaller ones the first that no point rejects is taken, or the default, whose verdict says what is wrong.
-    """
-    smaller = (DEFAULT_RADIUS, *(DEFAULT_RADIUS / 10 ** (i / 2) for i in range(1, 4)))
-    verdicts = _pilot(points, config, DEFAULT_RADIUS, key)
-    if "prior-dominated" in verdicts:
-        larger = 3 * DEFAULT_RADIUS
-        return larger if _pilot(points, config, larger, key) == {"converged"} else DEFAULT_RADIUS
-    for radius in smaller:
-        if radius != DEFAULT_RADIUS:
-            verdicts = _pilot(points, config, radius, key)
-        if not {"delocalised", "diverged", "prior-dominated"} & verdicts:
-            return radius
-    return DEFAULT_RADIUS
-
-
-def _pilot(points: Sequence[Point], config: SamplingConfig, radius: float, key: tuple) -> set[str]:
-    """The verdicts of two short chains at each point."""
-    short = {"radius": radius, "gamma": None, "chains": 2, "warmup": None, "draws": min(config.draws, 50)}
-    short |= {"full_loss_every": None, "max_rhat": None}
-    small = config.model_copy(update=short)
-    return {_try("pilot", point, small, key).estimate.verdict for point in points}
 
 
 def calibrate(
@@ -193,15 +165,20 @@ def _common_step(made: Sequence[Estimate]) -> float:
 
 def _prior_alone(point: Point, config: SamplingConfig, nbeta: float, gamma: float, key: tuple) -> float:
     """nβ(E[L] − L(w*)) over chains at nβ = 0."""
-    kernel = sampler_named(config.sampler)
-    n = data_length(check_data(point.data))
-    batch_size = choose_batch_size(config, n, kernel.full_batch)
+    kernel = sampler_named(config.sampler or "kinetic")
+    batch_size, _ = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=kernel.full_batch)
     target = Target(
         point.model, point.loss, point.data, nbeta=0.0, gamma=gamma, batch_size=batch_size, parameters=config.parameters
     )
-    settings = kernel.default_settings(0.0, gamma, config.draws)
+    settings = kernel.default_settings(0.0, gamma, config.draws or 200)
     traces = run_chains(
-        target, kernel, settings, chains=config.chains, warmup=config.draws, draws=config.draws, key=(*key, "control")
+        target,
+        kernel,
+        settings,
+        chains=config.chains,
+        warmup=config.draws or 200,
+        draws=config.draws or 200,
+        key=(*key, "control"),
     )
     return nbeta * float(np.nanmean(traces.difference[:, traces.warmup :]))
 

@@ -30,10 +30,12 @@ def calibration_dataset(found: Calibration) -> xr.Dataset:
         name: ("trial", [row[name] for row in rows], {"long_name": said, "units": "1"})
         for name, said in _COLUMNS.items()
     }
-    traces = [trial.estimate.chains.difference * row["nbeta"] for trial, row in zip(found.trials, rows, strict=True)]
+    traces = _side_by_side(
+        [trial.estimate.chains.difference * row["nbeta"] for trial, row in zip(found.trials, rows, strict=True)]
+    )
     data["llc_trace"] = (
         ("trial", "chain", "draw"),
-        np.stack(traces),
+        traces,
         {"long_name": "nbeta times the paired loss difference of a draw, warm-up first", "units": "1"},
     )
     data["llc_control"] = (
@@ -41,7 +43,7 @@ def calibration_dataset(found: Calibration) -> xr.Dataset:
         list(found.controls.values()),
         {"long_name": "what llc would be if the prior alone held the chains (nbeta = 0)", "units": "1"},
     )
-    chains, draws = traces[0].shape
+    _, chains, draws = traces.shape
     coords = {
         "trial": ("trial", np.arange(len(rows)), {"long_name": "trial", "units": "1"}),
         "chain": ("chain", np.arange(chains), {"long_name": "chain", "units": "1"}),
@@ -50,6 +52,12 @@ def calibration_dataset(found: Calibration) -> xr.Dataset:
     }
     chosen = {name: float(getattr(found.settings, name)) for name in ("nbeta", "gamma", "step_size")}
     return xr.Dataset(data, coords, {"reason": found.reason, **{f"chosen_{k}": v for k, v in chosen.items()}})
+
+
+def _side_by_side(traces: list[np.ndarray]) -> np.ndarray:
+    """(trial, chain, draw); NaN after the last draw of those that needed fewer."""
+    most = max(one.shape[1] for one in traces)
+    return np.stack([np.pad(one, ((0, 0), (0, most - one.shape[1])), constant_values=np.nan) for one in traces])
 
 
 def format_calibration(found: Calibration) -> str:

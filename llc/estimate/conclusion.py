@@ -3,13 +3,19 @@
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from arviz_stats.base import array_stats
+from scipy import stats
 
 from llc.estimate import diagnostics
-from llc.estimate.verdict import RHAT_LIMIT, Evidence, judge
+from llc.estimate.climb import Climb
+from llc.estimate.moments import second_moments
+from llc.estimate.pair import Reading
+from llc.estimate.scale import Rung, left
+from llc.estimate.settings import SamplingConfig
+from llc.estimate.verdict import RHAT_LIMIT, ROUGH_RHAT_LIMIT, Evidence, judge
 from llc.sampling import Chains, Sampler
 
 # Shares of the way gone that differ by less say nothing about the rest of it.
@@ -26,6 +32,19 @@ class Estimate:
     summary: diagnostics.Summary
     verdict: str
     reason: str
+    headline: str
+    llc_at_w: float
+    llc_at_w_se: float
+    llc_basin: float
+    llc_basin_se: float
+    floor: float
+    floor_nats: float
+    floor_nats_se: float
+    noise_nats: float
+    slope_nbeta: float
+    slope_nbeta_se: float
+    slope_gamma: float
+    slope_gamma_se: float
     loss_init: float
     llc_raw: float
     loss_sampled: float
@@ -33,70 +52,79 @@ class Estimate:
     prior_share: float
     explored: float
     llc_variance: float
+    llc_variance_se: float
     step_excess: float
     rounding: float
     step_over_limit: float
     acceptance: float
     gradients: int
+    sample_gradients: int
     chains_at_once: int
     warmup: int
+    rungs: list[Rung]
     by_position: list[diagnostics.Summary] | None
     chains: Chains
+    hot_chains: Chains
     settings: dict[str, float | int | str] = field(default_factory=dict)
     reference_losses: dict[str, float] = field(default_factory=dict)
 
 
 def conclude(
-    traces: Chains,
+    climbed: Climb,
     kernel: Sampler,
     *,
     settings: dict,
-    loss_init: float,
-    find_warmup: bool,
-    max_rhat: float | None = None,
+    config: SamplingConfig,
     reference_losses: Mapping[str, float] | None = None,
 ) -> Estimate:
     """λ̂, error and verdict from the draws after warm-up of the chains that survived.
 
     Args:
         settings: `nbeta`, `gamma`, `curvature`, `num_parameters` and the sampler's own.
-        find_warmup: look for the end of burn-in, up to `traces.warmup` draws; otherwise that is it.
+        config: which λ̂ is the headline, the error asked for, R̂ above which chains disagree.
     """
-    nbeta, gamma, parameters = settings["nbeta"], settings["gamma"], settings["num_parameters"]
-    kept = traces.survivors
-    warmup = traces.warmup
-    if not kept:
-        found = diagnostics.FAILED
-    else:
-        if find_warmup:
-            warmup = min(warmup, diagnostics.detect_warmup(nbeta * traces.difference[kept]))
-        found = diagnostics.summarise(nbeta * traces.difference[kept, warmup:], traces.superchain[kept])
-    raw = found.llc
+    traces, reading, target = climbed.pair.cold, climbed.reading, climbed.pair.target
+    nbeta, gamma, parameters = target.nbeta, target.gamma, target.num_parameters
+    kept, warmup, basin = traces.survivors, reading.warmup, reading.basin
+    of_basin = config.headline == "basin" or (
+        config.headline == "auto" and (len(climbed.rungs) > 1 or not basin.at_floor)
+    )
+    raw = nbeta * float(np.mean(traces.difference[kept, warmup:])) if kept else math.nan
     with warnings.catch_warnings():  # means over nothing, where every chain was lost
         warnings.simplefilter("ignore", RuntimeWarning)
         squared_distance = float(np.mean(np.square(traces.distance[kept, warmup:])))
-        variance = float(np.var(nbeta * traces.full_difference[kept], ddof=1))
-        excess = float(np.mean([_step_excess(kernel, settings, traces, chain) for chain in kept]))
         rounding = nbeta * traces.rounding[kept]
         acceptance = float(np.mean(traces.acceptance[kept, warmup:]))
         distance = float(np.mean(traces.distance[kept, warmup:]))
     explored = _explored(traces, gamma, parameters, warmup)
-    found = diagnostics.corrected(found, excess)
-    found = diagnostics.without(found, rounding)
-    found = diagnostics.widened(found, _unexplored_error(traces, nbeta, found.llc, explored, warmup))
+    found = _headline(reading, of_basin, climbed.rungs)
+    if len(climbed.rungs) == 1:  # on a ladder, what weaker localisation adds has been seen
+        found = diagnostics.widened(found, _unexplored_error(traces, nbeta, found.llc, explored, warmup))
+    slopes = second_moments(traces, nbeta, gamma, warmup, full_batch=target.batch_size == target.num_samples)
+    variance = slopes.variance
+    size = raw if basin.at_floor else basin.llc  # shares are of λ̂; above the floor that at w* is mostly the height
     evidence = Evidence(
         summary=found,
         chains=len(traces.difference),
         diverged=traces.diverged,
         prior_share=gamma * squared_distance / parameters,
         prior_over_curvature=gamma / settings["curvature"] if settings["curvature"] else math.inf if gamma else 0.0,
-        variance_ratio=variance / raw if raw else math.nan,
+        variance_ratio=variance[0] / size if size else math.nan,
         explored=float(np.fmax.reduce([*explored.values(), math.nan])),
-        step_excess=excess / abs(raw) if raw else math.nan,
+        step_excess=reading.excess / abs(size) if size else math.nan,
         step_over_limit=_step_over_limit(kernel, settings, traces),
-        loss_sampled=loss_init + raw / nbeta,
+        loss_sampled=target.loss_init + raw / nbeta,
         reference_losses=dict(reference_losses or {}),
-        max_rhat=max_rhat or RHAT_LIMIT,
+        max_rhat=config.max_rhat or (ROUGH_RHAT_LIMIT if config.draws is None else RHAT_LIMIT),
+        hot=reading.hot if of_basin else None,
+        basin=basin,
+        of_basin=of_basin,
+        rungs=climbed.rungs,
+        wanted_error=config.target_error if config.draws is None else math.inf,
+        ended=climbed.ended,
+        variance=variance,
+        slopes={"gamma": slopes.gamma},
+        plateau=config.plateau,
     )
     verdict, reason = judge(evidence)
     if traces.cuts:
@@ -106,34 +134,52 @@ def conclude(
         summary=found,
         verdict=verdict,
         reason=reason,
-        loss_init=loss_init,
+        headline="basin" if of_basin else "w*",
+        llc_at_w=reading.cold.llc,
+        llc_at_w_se=reading.cold.llc_se,
+        llc_basin=basin.llc,
+        llc_basin_se=basin.llc_se,
+        floor=target.loss_init - basin.nats / nbeta,
+        floor_nats=basin.nats,
+        floor_nats_se=basin.nats_se,
+        noise_nats=reading.noise,
+        slope_nbeta=slopes.nbeta[0],
+        slope_nbeta_se=slopes.nbeta[1],
+        slope_gamma=slopes.gamma[0],
+        slope_gamma_se=slopes.gamma[1],
+        loss_init=target.loss_init,
         llc_raw=raw,
         loss_sampled=evidence.loss_sampled,
         distance=distance,
         prior_share=evidence.prior_share,
         explored=evidence.explored,
-        llc_variance=variance,
-        step_excess=excess,
+        llc_variance=variance[0],
+        llc_variance_se=variance[1],
+        step_excess=reading.excess,
         rounding=float(np.mean(rounding)) if rounding.size else math.nan,
         step_over_limit=evidence.step_over_limit,
         acceptance=acceptance,
-        gradients=traces.gradients,
+        gradients=climbed.gradients,
+        sample_gradients=climbed.gradients * target.batch_size,
         chains_at_once=traces.at_once,
         warmup=warmup,
-        by_position=_by_position(traces, nbeta, kept, warmup, 1 - found.llc / raw if raw else math.nan),
+        rungs=climbed.rungs,
+        by_position=_by_position(traces, nbeta, kept, warmup, 1 - reading.cold.llc / raw if raw else math.nan),
         chains=traces,
+        hot_chains=climbed.pair.hot,
         settings=settings,
         reference_losses=evidence.reference_losses,
     )
 
 
-def _step_excess(kernel: Sampler, settings: dict, traces: Chains, chain: int) -> float:
-    """What one chain's step size and minibatch noise are predicted to add to λ̂."""
-    return kernel.bias(
-        traces.settings[chain],
-        square=float(np.mean(traces.gradient_square[chain])),
-        noise=float(np.mean(traces.gradient_noise[chain])),
-    )
+def _headline(reading: Reading, of_basin: bool, rungs: list[Rung]) -> diagnostics.Summary:
+    """The λ̂ that is reported, with the diagnostics of the cold chains."""
+    if not of_basin:
+        return reading.cold
+    rest, rest_error = left(rungs)
+    llc, se = reading.basin.llc + rest, math.hypot(reading.basin.llc_se, rest_error)
+    reach = float(stats.norm.ppf(0.5 + diagnostics.INTERVAL / 2)) * se
+    return replace(reading.cold, llc=llc, llc_se=se, llc_low=llc - reach, llc_high=llc + reach)
 
 
 def _explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> dict[int, float]:

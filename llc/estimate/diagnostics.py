@@ -39,9 +39,9 @@ def summarise(traces: np.ndarray, superchain: np.ndarray | None = None) -> Summa
         λ̂ = mean over chains and draws
         se = max(MCSE, sd of chain means / √chains)
 
-    MCSE, bulk and tail ESS and rank-normalised R̂ are ArviZ's. The 90 % interval is the wider of λ̂ ± z·MCSE and
-    λ̂ ± t_{chains−1}·(sd of chain means)/√chains: the first knows the autocorrelation inside a chain, the second sees
-    chains that settled in different places. Losses are paired with the baseline sample by sample, so the baseline
+    MCSE, bulk and tail ESS and rank-normalised R̂ are ArviZ's: the first knows the autocorrelation inside a chain, the
+    spread of the means sees chains that settled in different places. Losses are paired with the baseline sample by
+    sample, so the baseline
     adds no error of its own.
 
     `drift` is the mean of the second half of the draws minus that of the first, in standard errors: a chain that is
@@ -63,8 +63,8 @@ def summarise(traces: np.ndarray, superchain: np.ndarray | None = None) -> Summa
     se = mcse
     if chains > 1:
         between = float(traces.mean(1).std(ddof=1)) / np.sqrt(chains)
-        half_width = max(half_width, float(stats.t.ppf(0.5 + INTERVAL / 2, chains - 1)) * between)
         se = max(mcse, between)
+        half_width = float(stats.norm.ppf(0.5 + INTERVAL / 2)) * se
     return Summary(
         llc=mean,
         llc_se=se,

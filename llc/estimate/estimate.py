@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import xarray as xr
 from torch import nn
@@ -9,12 +10,11 @@ from torch import nn
 from llc import devices
 from llc.devices import Precision
 from llc.errors import EstimateFailed
-from llc.estimate.calibration import choose_radius
 from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig
 from llc.parallel import Report, quiet
-from llc.sampling import Data, Loss, Observable, check_observables
+from llc.sampling import LEAST_DRAWS, Data, Loss, Observable, check_observables
 
 
 def estimate_llc(
@@ -25,13 +25,16 @@ def estimate_llc(
     nbeta: float | None = None,
     gamma: float | None = None,
     radius: float | None = None,
-    sampler: str = "kinetic",
+    sampler: str | None = None,
     step_size: float | None = None,
-    chains: int = 4,
-    draws: int = 200,
+    target_error: float = 0.1,
+    max_gradients: int = 30_000,
+    chains: int = 2,
+    draws: int | None = None,
     warmup: int | None = None,
     batch_size: int | None = None,
-    control_variates: bool = False,
+    control_variates: bool | None = None,
+    headline: Literal["auto", "w*", "basin"] = "auto",
     parameters: Sequence[str] | None = None,
     full_loss_every: int | None = None,
     max_rhat: float | None = None,
@@ -51,7 +54,11 @@ def estimate_llc(
     that the spread between samples cancels. What the finite step and the noise of minibatch gradients add to the mean
     is predicted from the gradients themselves (each sampler's `bias`), taken off, and its uncertainty carried.
 
-    Half of the chains start at w*, the others where a hotter chain went, so that agreement means arrival.
+    Nothing has to be chosen. Chains at two temperatures with one ρ = γ/nβ, and a minimiser, give λ̂ at w*, the floor of
+    its basin and λ̂ of that (`llc.estimate.floor`); nβ is as cold as the noise of the data allows
+    (`llc.estimate.noise`); γ is weakened until λ̂ is a plateau (`llc.estimate.scale`); draws are added until the
+    interval is as narrow as `target_error` asks for or `max_gradients` are spent. Where that is not reached, the
+    verdict says what the number is instead.
 
     Args:
         model: any `nn.Module`. A copy in eval mode is sampled (dropout off, batch norms with their running averages);
@@ -59,20 +66,23 @@ def estimate_llc(
         loss: `loss(model, batch) -> (B,)`, one loss a sample, or (B, K), one a position, of which the mean is sampled
             and λ̂ is told apart by position; `batch` has the structure of `data`.
         data: a tuple of tensors with one first dimension n, or a map-style dataset of n samples.
-        nbeta: nβ, multiplies the mean loss; by default n / log n.
-        gamma: γ. radius: the same thing as the prior's radius √(P/γ) relative to ‖w*‖; by default a third, or another
-            that short chains show to be needed (`llc.estimate.calibration.choose_radius`).
-        sampler: `kinetic`, `sgld`, `rmsprop-sgld`, or on full batches `mala` or `hmc`.
+        nbeta: nβ, multiplies the mean loss. gamma: γ. radius: the same thing as the prior's radius √(P/γ) relative to
+            ‖w*‖. By default chosen; what is given is kept, and with γ or a radius given there is no ladder.
+        sampler: `kinetic`, `gle`, `sgld`, `rmsprop-sgld`, or on full batches `mala` or `hmc`; by default `gle` on full
+            batches and `kinetic` on minibatches.
         step_size: h (kinetic, HMC) or ε (the others); by default from the largest curvature at w*, and then cut
             for a chain that runs into higher curvature. A step size that is given is kept.
-        chains, draws: how many chains, and how many draws each keeps.
-        warmup: draws each chain makes first, kept apart and never averaged; by default found from the traces, of
-            twice `draws` in all.
-        batch_size: samples a draw; by default 256, or n if that is smaller or the sampler needs full batches.
+        target_error: half-width of the 90 % interval, relative to λ̂, at which rounds of draws end.
+        max_gradients: minibatch gradients, of all chains, after which no new round is begun.
+        chains: at each of the two temperatures. draws: how many each keeps; by default as many as `target_error` takes.
+        warmup: draws each chain makes first, kept apart and never averaged; by default found from the traces.
+        headline: which λ̂ is called `llc`: at `w*`, of the `basin` below it, or `auto`: of the basin unless γ was given
+            and w* lies on the floor.
+        batch_size: samples a draw; by default all n where that is cheap or the sampler needs it, else 256 or more.
         reference_losses: losses of predictors that know nothing, by name, such as `{"the zero predictor": 4.1}`; draws
             that do no better are called `delocalised`.
         observables: what else to look at on the way, see `llc.sampling.Observable`.
-        control_variates: see `llc.sampling.Target`; off by default.
+        control_variates: see `llc.sampling.Target`.
         parameters: patterns of the names of the parameters that move, such as `["blocks.0.*"]`; by default all.
         full_loss_every: also look at the whole dataset's loss at every k-th draw (`full_llc` in `sample_stats`);
             by default at a few.
@@ -97,6 +107,9 @@ def estimate_llc(
     """
     config = SamplingConfig(
         sampler=sampler,
+        target_error=target_error,
+        max_gradients=max_gradients,
+        headline=headline,
         chains=chains,
         draws=draws,
         warmup=warmup,
@@ -113,10 +126,8 @@ def estimate_llc(
         precision=precision,
     )
     where = None if device is None else devices.choose_device(device)
-    check_observables(observables, draws)  # before any pilot runs
+    check_observables(observables, draws or LEAST_DRAWS)  # before any chain runs
     point = Point("the model", model, loss, data, dict(reference_losses or {}))
-    if config.gamma is None and config.radius is None:
-        config = config.model_copy(update={"radius": choose_radius([point], config, key=(seed, "pilot"))})
     estimate = estimate_at(point, config, key=(seed, "llc"), device=where, observables=observables, report=report)
     if step_size is not None and estimate.step_over_limit >= 1:
         warnings.warn(

@@ -4,13 +4,28 @@ import numpy as np
 import xarray as xr
 
 from llc.estimate.conclusion import Estimate
+from llc.estimate.floor import RATIO
+from llc.sampling import Chains
 
 SCALARS = {
     "llc": ("estimated local learning coefficient", "1"),
     "llc_se": ("standard error of llc", "1"),
     "llc_low": ("lower end of the 90 % interval of llc", "1"),
     "llc_high": ("upper end of the 90 % interval of llc", "1"),
-    "llc_raw": ("llc before the part that step size and minibatch noise add was taken off", "1"),
+    "headline": ("which llc this is: at w*, or of the basin below it", "1"),
+    "llc_at_w": ("llc at w*, nbeta (E[L] - L(w*))", "1"),
+    "llc_at_w_se": ("standard error of llc_at_w", "1"),
+    "llc_basin": ("llc of the basin, from two temperatures, free of L(w*)", "1"),
+    "llc_basin_se": ("standard error of llc_basin", "1"),
+    "floor": ("loss at the floor of the basin within the posterior's reach", "loss"),
+    "floor_nats": ("nbeta times the loss at w* above that floor", "nats"),
+    "floor_nats_se": ("standard error of floor_nats", "nats"),
+    "noise_nats": ("how far the noise of the n samples moves a floor", "nats"),
+    "slope_nbeta": ("d llc / d log nbeta, from the draws", "1"),
+    "slope_nbeta_se": ("standard error of slope_nbeta", "1"),
+    "slope_gamma": ("d llc / d log gamma, from the draws", "1"),
+    "slope_gamma_se": ("standard error of slope_gamma", "1"),
+    "llc_raw": ("llc at w* before the part that step size and minibatch noise add was taken off", "1"),
     "loss_init": ("mean loss at w* over the sampling dataset", "loss"),
     "loss_sampled": ("mean loss over the draws, loss_init + llc_raw/nbeta", "loss"),
     "ess_bulk": ("bulk effective sample size", "1"),
@@ -22,11 +37,13 @@ SCALARS = {
     "prior_share": ("gamma E|w - w*|^2 over the number of parameters", "1"),
     "explored": ("share of the way that the prior lets chains go that they have gone", "1"),
     "llc_variance": ("second estimate of llc, the variance of nbeta times the whole dataset's loss", "1"),
+    "llc_variance_se": ("standard error of llc_variance", "1"),
     "step_excess": ("part of llc that step size and minibatch noise are predicted to add", "1"),
     "rounding": ("part of llc_raw that low precision adds, measured against float32 at some draws", "1"),
     "step_over_limit": ("largest step size relative to the stability limit where chains were", "1"),
     "acceptance": ("share of proposals accepted, for Metropolis samplers", "1"),
     "gradients": ("minibatch gradients computed", "1"),
+    "sample_gradients": ("gradients of single samples computed", "1"),
     "chains_at_once": ("chains that ran in one graph; 1 where each ran by itself", "1"),
     "warmup": ("draws of each chain that were set aside", "1"),
     "verdict": ("what the estimate is worth", "1"),
@@ -52,10 +69,11 @@ def scalar_values(estimate: Estimate) -> dict[str, float | str]:
     return {name: every[name] for name in SCALARS}
 
 
-def trace_values(estimate: Estimate) -> dict[str, np.ndarray]:
-    """Its traces (chain, warmup + draws), by the names of `TRACES`."""
-    chains = estimate.chains
-    nbeta = float(estimate.settings["nbeta"])
+def trace_values(estimate: Estimate, chains: Chains | None = None) -> dict[str, np.ndarray]:
+    """The traces of its cold chains, or of the hot ones, (chain, warmup + draws), by the names of `TRACES`."""
+    hot = chains is estimate.hot_chains
+    chains = estimate.chains if chains is None else chains
+    nbeta = float(estimate.settings["nbeta"]) / (RATIO if hot else 1)
     full = np.full(chains.difference.shape, np.nan)
     full[:, chains.probed] = nbeta * chains.full_difference
     return {"llc": nbeta * chains.difference, "loss": chains.loss, "distance": chains.distance, "full_llc": full}
@@ -80,6 +98,23 @@ def along(estimate: Estimate) -> tuple[dict[str, tuple], dict[str, tuple]]:
     return data, coords
 
 
+def rung_values(estimate: Estimate) -> xr.Dataset:
+    """Every localisation that was tried, by `rung`."""
+    about = {
+        "nbeta": ("nbeta of a rung", "1"),
+        "gamma": ("gamma of a rung", "1"),
+        "llc": ("llc of the basin on a rung", "1"),
+        "llc_se": ("standard error of llc on a rung", "1"),
+        "degeneracy": ("how much less than a half each direction that the data hold counts", "1"),
+    }
+    data = {
+        name: ("rung", [getattr(rung, name) for rung in estimate.rungs], {"long_name": long_name, "units": units})
+        for name, (long_name, units) in about.items()
+    }
+    places = {"rung": ("rung", np.arange(len(estimate.rungs)), {"long_name": "rung of the ladder", "units": "1"})}
+    return xr.Dataset(data, places)
+
+
 def described(table: dict[str, tuple[str, str]], name: str) -> dict[str, str]:
     """`long_name` and `units` of a variable in `SCALARS` or `TRACES`."""
     return dict(zip(("long_name", "units"), table[name], strict=True))
@@ -90,23 +125,29 @@ def estimate_tree(estimate: Estimate) -> xr.DataTree:
     chains = estimate.chains
     scalars: dict = {name: ((), value, described(SCALARS, name)) for name, value in scalar_values(estimate).items()}
     data, coords = along(estimate)
-    groups = {"": slice(estimate.warmup, None), "warmup_": slice(0, estimate.warmup)}
     tree: dict[str, xr.Dataset] = {"/": xr.Dataset(scalars | data, coords, attrs=estimate.settings)}
-    for prefix, draws in groups.items():
-        traces: dict = {
-            name: (("chain", "draw"), trace[chains.survivors, draws], described(TRACES, name))
-            for name, trace in trace_values(estimate).items()
-        }
-        places = {
-            "chain": ("chain", chains.survivors, {"long_name": "chain", "units": "1"}),
-            "draw": ("draw", np.arange(chains.steps)[draws] - draws.start, {"long_name": "draw", "units": "1"}),
-        }
-        everything = xr.Dataset(traces, places)
-        tree[f"{prefix}posterior"] = everything[["llc"]]
-        tree[f"{prefix}sample_stats"] = everything.drop_vars("llc")
+    for kind, of_kind in (("", chains), ("hot_", estimate.hot_chains)):
+        for part, draws in (("", slice(estimate.warmup, None)), ("warmup_", slice(0, estimate.warmup))):
+            everything = _traces(estimate, of_kind, draws)
+            tree[f"{kind}{part}posterior"] = everything[["llc"]]
+            tree[f"{kind}{part}sample_stats"] = everything.drop_vars("llc")
+    tree["ladder"] = rung_values(estimate)
     if chains.observed:
         tree["observables"] = _observables(estimate)
     return xr.DataTree.from_dict(tree)
+
+
+def _traces(estimate: Estimate, chains: Chains, draws: slice) -> xr.Dataset:
+    """Some draws of the chains that survived."""
+    traces: dict = {
+        name: (("chain", "draw"), trace[chains.survivors, draws], described(TRACES, name))
+        for name, trace in trace_values(estimate, chains).items()
+    }
+    places = {
+        "chain": ("chain", chains.survivors, {"long_name": "chain", "units": "1"}),
+        "draw": ("draw", np.arange(chains.steps)[draws] - draws.start, {"long_name": "draw", "units": "1"}),
+    }
+    return xr.Dataset(traces, places)
 
 
 def _observables(estimate: Estimate) -> xr.Dataset:

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 import torch
 from torch import nn
 
+from llc.estimate.climb import Climb, climb, rung_of
 from llc.estimate.conclusion import Estimate, conclude
-from llc.estimate.settings import SamplingConfig, choose_batch_size, choose_gamma
+from llc.estimate.floor import RATIO
+from llc.estimate.noise import choose_batch
+from llc.estimate.pair import read, run_pairs
+from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Report, quiet
 from llc.sampling import (
-    HOT,
-    Chains,
     Data,
     Graph,
     Loss,
@@ -24,7 +26,6 @@ from llc.sampling import (
     data_length,
     graph_where_it_pays,
     largest_curvatures,
-    run_many,
     sampler_named,
 )
 
@@ -67,119 +68,130 @@ def estimate_all(
     observables: Sequence[Observable] = (),
     report: Report = quiet,
 ) -> Iterator[Estimate]:
-    """Estimates at several points with one setting, in order; on a GPU all their chains run in one graph, if they can.
+    """Estimates at several points with one setting, in order.
 
-    Otherwise each estimate is finished, and yielded, before the next is begun.
+    On a GPU all their chains run in one graph, if they can and if nβ, γ and the number of draws are given. Otherwise
+    each estimate is finished, and yielded, before the next is begun.
 
     Args:
         points: with one architecture, loss and shape of data, where they are to share a graph. keys: of each.
     """
-    full_batch = sampler_named(config.sampler).full_batch
-    with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
-        targets = [_target(point, config, full_batch, device) for point in points]
-        graph = graph_where_it_pays(targets, config.chains)
-    together = [range(len(points))] if graph is not None else [[place] for place in range(len(points))]
-    for places in together:
+    if len(points) > 1 and None not in (config.nbeta, config.gamma, config.draws):
         with torch.random.fork_rng():
-            found = _estimate(
-                [targets[place] for place in places],
-                [points[place].reference_losses for place in places],
+            made = [_target(point, config, device) for point in points]
+            graph = graph_where_it_pays([target for target, _, _ in made], 2 * config.chains)
+            if graph is not None:
+                yield from _together(points, made, config, keys, graph, observables=observables, report=report)
+                return
+    for point, key in zip(points, keys, strict=True):
+        with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
+            target, kernel, why = _target(point, config, device)
+            graph = graph_where_it_pays([target], 2 * config.chains)
+            known = min(point.reference_losses.values(), default=math.inf)
+            climbed = climb(
+                target,
+                kernel,
                 config,
-                keys=[keys[place] for place in places],
+                key=key,
+                reference_loss=known,
                 graph=graph,
                 observables=observables,
                 report=report,
             )
-        yield from found
+        settings = _said(kernel, climbed, why)
+        yield conclude(
+            _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
+        )
 
 
-def _estimate(
-    targets: Sequence[Target],
-    reference_losses: Sequence[Mapping[str, float]],
+def _together(
+    points: Sequence[Point],
+    made: Sequence[tuple[Target, Sampler, str]],
     config: SamplingConfig,
-    *,
     keys: Sequence[tuple],
-    graph: Graph | None,
+    graph: Graph,
+    *,
     observables: Sequence[Observable],
     report: Report,
-) -> list[Estimate]:
-    """Estimates of targets that share a graph, or of a single one."""
-    kernel = sampler_named(config.sampler)
+) -> Iterator[Estimate]:
+    """Estimates whose chains share a graph: one pair each, at the nβ and γ given."""
+    targets, kernel = [target for target, _, _ in made], made[0][1]
     curvatures = largest_curvatures(targets, graph)
-    settings, hot_settings = (
-        [
-            kernel.default_settings(curvature / colder, target.gamma, config.draws)
-            for target, curvature in zip(targets, curvatures, strict=True)
-        ]
-        for colder in (1, HOT)
-    )
-    if config.step_size is not None:
-        for of_target in (*settings, *hot_settings):
-            of_target["step_size"] = config.step_size
-    found = run_many(
+    assert config.draws is not None
+    pairs = run_pairs(
         targets,
         kernel,
-        settings,
+        curvatures,
         chains=config.chains,
         warmup=config.draws if config.warmup is None else config.warmup,
         draws=config.draws,
-        keys=keys,
-        probes=_affordable_probes(targets[0], config.draws),
+        keys=[(*key, 0) for key in keys],
+        step_size=config.step_size,
+        hot_starts=True,
         probe_every=config.full_loss_every,
-        adapt=config.step_size is None,
-        look=True,
-        hot_settings=hot_settings,
         graph=graph,
         observables=observables,
         report=report,
     )
-    return [
-        conclude(
-            replace(traces, gradients=target.gradients),
-            kernel,
-            settings=_said(config, target, curvature, traces),
-            loss_init=target.loss_init,
-            find_warmup=config.warmup is None,
-            max_rhat=config.max_rhat,
-            reference_losses=known,
+    for point, (target, _, why), pair, curvature in zip(points, made, pairs, curvatures, strict=True):
+        reading = read(pair, kernel, find_warmup=config.warmup is None)
+        spent = target.gradients + pair.hot.gradients
+        climbed = Climb([rung_of(pair, reading)], pair, reading, curvature, spent, "", "as given", "as given")
+        settings = _said(kernel, climbed, why)
+        yield conclude(
+            _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
         )
-        for target, curvature, traces, known in zip(targets, curvatures, found, reference_losses, strict=True)
-    ]
 
 
-def _target(point: Point, config: SamplingConfig, full_batch: bool, device: torch.device | None) -> Target:
-    data = check_data(point.data)
-    num_samples = data_length(data)
-    return Target(
+def _without_ends(climbed: Climb) -> Climb:
+    """Without where chains ended: a model's worth of memory a chain, which nobody needs any more."""
+    pair = climbed.pair
+    bare = replace(pair, cold=replace(pair.cold, ended=None), hot=replace(pair.hot, ended=None))
+    return replace(climbed, pair=bare)
+
+
+def _target(point: Point, config: SamplingConfig, device: torch.device | None) -> tuple[Target, Sampler, str]:
+    """What is sampled first, by which sampler, and why in such batches."""
+    n = data_length(check_data(point.data))
+    full_batch = config.sampler is not None and sampler_named(config.sampler).full_batch
+    size, why = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=full_batch)
+    kernel = sampler_named(config.sampler or ("gle" if size == n else "kinetic"))
+    target = Target(
         point.model,
         point.loss,
-        data,
-        nbeta=num_samples / math.log(num_samples) if config.nbeta is None else config.nbeta,
+        point.data,
+        nbeta=n / math.log(n) if config.nbeta is None else config.nbeta,
         gamma=choose_gamma([point.model], config),
-        batch_size=choose_batch_size(config, num_samples, full_batch),
-        control_variates=config.control_variates,
+        batch_size=size,
+        control_variates=bool(config.control_variates),
         parameters=config.parameters,
         compile=bool(config.compile),
         precision=config.precision,
         device=device,
     )
+    return target, kernel, why
 
 
-def _said(config: SamplingConfig, target: Target, curvature: float, traces: Chains) -> dict[str, float | int | str]:
+def _said(kernel: Sampler, climbed: Climb, batches: str) -> dict[str, float | int | str]:
     """How an estimate was made."""
+    target = climbed.pair.target
     return {
-        "sampler": config.sampler,
+        "sampler": kernel.name,
         "nbeta": target.nbeta,
         "gamma": target.gamma,
+        "temperature_ratio": RATIO,
+        "choice": climbed.choice,
         "batch_size": target.batch_size,
+        "batches": batches,
         "control_variates": int(target.control_variates),
+        "variates": climbed.variates,
         "precision": target.precision,
         "device": str(target.device),
         "num_samples": target.num_samples,
         "num_parameters": target.num_parameters,
-        "curvature": curvature,
-        **_constants(sampler_named(config.sampler)),
-        **_ended_with(traces.settings),
+        "curvature": climbed.curvature,
+        **_constants(kernel),
+        **_ended_with(climbed.pair.cold.settings),
     }
 
 
@@ -191,9 +203,3 @@ def _ended_with(settings: list[dict[str, float]]) -> dict[str, float]:
 def _constants(sampler: Sampler) -> dict[str, float]:
     """What a sampler was made with, such as the decay of a running mean."""
     return asdict(sampler) if is_dataclass(sampler) and not isinstance(sampler, type) else {}
-
-
-def _affordable_probes(target: Target, draws: int) -> int:
-    """Looks at the whole dataset that add at most about a tenth to a chain's cost: a loss is a third of a gradient."""
-    looks = 0.1 * 2 * draws * 3 * target.batch_size / target.num_samples
-    return int(min(20, draws, max(3, looks)))

@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from torch import nn
 
 from llc.config import Config
 from llc.devices import Precision
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import did_you_mean
 from llc.sampling import LEAST_DRAWS, SAMPLERS, moving_parameters
 
 # Where the prior alone would leave chains, in units of ‖w*‖, unless the user says otherwise.
-DEFAULT_RADIUS = 1 / 3
+DEFAULT_RADIUS = 1.0
 
 
 def _known_sampler(value: object) -> object:
@@ -26,13 +26,18 @@ class SamplingConfig(Config):
     """How λ̂ is estimated at one w*; None stands for a choice made from the model and data, and recorded.
 
     Args:
-        sampler: see `llc.sampling`.
-        chains, draws: how many, and how many each keeps. warmup: draws made before those, kept apart; None to find
-            the end of burn-in in twice `draws`.
-        batch_size: samples a draw; None for 256, or n where that is smaller or the sampler needs full batches.
-        control_variates, parameters: see `llc.sampling.Target`.
-        nbeta: nβ; None for n / log n.
-        gamma: γ. radius: the same as √(P/γ)/‖w*‖; None of both for a radius of a third, γ = 9 P/‖w*‖².
+        sampler: see `llc.sampling`; None for `gle` on full batches, `kinetic` on minibatches.
+        chains: how many at each of two temperatures, nβ and nβ/4. draws: how many each keeps; None for rounds of draws
+            until the interval is narrow enough. warmup: draws made before those, kept apart; None to find the end of
+            burn-in.
+        target_error: half-width of the 90 % interval, relative to λ̂, at which rounds end. max_gradients: at which
+            they end anyway; minibatch gradients, of all chains.
+        headline: which λ̂ is called `llc`: at `w*`, of the `basin` below it, or `auto`: at w* unless w* lies above the
+            floor of its basin.
+        plateau: whether λ̂ is known to be, or not to be, a plateau at the nβ and γ given; None where nobody looked.
+        batch_size: samples a draw; None for n where that is cheap or the sampler needs it, else 256 or more.
+        control_variates: see `llc.sampling.Target`; None where they lower the gradient's noise. parameters: likewise.
+        nbeta: nβ. gamma: γ. radius: the same as √(P/γ)/‖w*‖. None: chosen, see `llc.estimate.climb`.
         step_size: h or ε; None for a choice that follows the curvature.
         full_loss_every: look at the whole dataset's loss at every k-th draw; None for a few looks.
         precision: of matrix products, `float32`, `tf32` or `bf16`; what that adds to λ̂ is measured and taken off.
@@ -40,12 +45,16 @@ class SamplingConfig(Config):
         max_rhat: R̂ and nested R̂ above which chains disagree; None for 1.05. Asking for one takes two chains.
     """
 
-    sampler: Annotated[str, BeforeValidator(_known_sampler)] = "kinetic"
-    chains: int = Field(4, ge=1)
-    draws: int = Field(200, ge=LEAST_DRAWS)
+    sampler: Annotated[str | None, BeforeValidator(_known_sampler)] = None
+    chains: int = Field(2, ge=1)
+    draws: int | None = Field(None, ge=LEAST_DRAWS)
     warmup: int | None = Field(None, ge=0)
     batch_size: int | None = Field(None, ge=1)
-    control_variates: bool = False
+    control_variates: bool | None = None
+    target_error: float = Field(0.1, gt=0)
+    max_gradients: int = Field(30_000, ge=1)
+    headline: Literal["auto", "w*", "basin"] = "auto"
+    plateau: bool | None = None
     parameters: list[str] | None = None
     nbeta: float | None = Field(None, gt=0)
     gamma: float | None = Field(None, ge=0)
@@ -81,10 +90,3 @@ def choose_gamma(models: Iterable[nn.Module], config: SamplingConfig) -> float:
         if 0 < square < math.inf:
             logs.append(math.log(sum(w.numel() for w in weights) / (radius**2 * square)))
     return float(f"{math.exp(sum(logs) / len(logs)):.3g}") if logs else 1.0
-
-
-def choose_batch_size(config: SamplingConfig, num_samples: int, full_batch: bool) -> int:
-    """Samples a draw."""
-    if config.batch_size is not None and config.batch_size > num_samples:
-        raise InvalidInput(f"batch_size = {config.batch_size} given, expected at most n = {num_samples}")
-    return config.batch_size or (num_samples if full_batch else min(256, num_samples))

@@ -1,14 +1,21 @@
 """Whether an estimate of λ̂ may be believed, and why (not)."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from llc.estimate.diagnostics import Summary
+from llc.estimate.floor import Basin
+from llc.estimate.scale import Rung, late, left, settled
 
 # Above this R̂ chains disagree. Vehtari et al. (2021) recommend 1.01 for publication; single estimates of λ̂ are short
 # runs, for which 1.05 already tells chains that agree from chains that do not.
 RHAT_LIMIT = 1.05
+# Where rounds go on until the interval is narrow, it holds the spread between chains already (`summarise`): then R̂,
+# which is relative to a single draw's spread, only has to exclude chains in different places.
+ROUGH_RHAT_LIMIT = 1.2
 # A trend across the draws larger than this many of its standard errors is no plateau.
 DRIFT_LIMIT = 3.0
 # The prior holds the chains: γE‖w − w*‖² at least this share of P, and …
@@ -17,8 +24,19 @@ PRIOR_LIMIT = 0.9
 ELASTICITY_LIMIT = 0.9
 # Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds.
 EXPLORED_LIMIT = 0.25
+# … or this share on a ladder, where two widths have been compared already, if more than that share of λ̂ came late.
+LADDER_EXPLORED_LIMIT, LATE_LIMIT = 0.1, 1 / 3
+# A basin's λ̂ that is known no better than this share of it is not told, …
+_BASIN_LIMIT = 0.5
+# … and a variance-type estimate is spoken of where it is off by more than this share, beyond its error.
+_VARIANCE_LIMIT = 0.3
+# λ̂ depends on the scale where half or twice nβ or γ moves it by more than this share, beyond its interval.
+SCALE_LIMIT = 0.1
 # The excess of λ̂ from step size and minibatch noise, as a share of it, that is still called converged.
 EXCESS_LIMIT = 0.25
+
+# With these, estimates made at one nβ and γ may be compared with one another.
+COMPARABLE = ("converged", "scale-dependent")
 
 VERDICTS = (
     "converged",
@@ -26,7 +44,8 @@ VERDICTS = (
     "diverged",
     "prior-dominated",
     "delocalised",
-    "negative",
+    "off-minimum",
+    "scale-dependent",
     "step-size-biased",
 )
 
@@ -36,7 +55,7 @@ class Evidence:
     """What a verdict rests on.
 
     Attributes:
-        summary: of the chains that survived.
+        summary: λ̂ as it is reported, with the diagnostics of the cold chains. hot: those of the hot ones, or None.
         chains: how many were started. diverged: the draw at which each lost one diverged.
         prior_share: γE‖w − w*‖²/P. In a Gaussian well it is 1 − 2λ̂/P.
         prior_over_curvature: γ/(nβ h_max).
@@ -49,6 +68,12 @@ class Evidence:
         step_over_limit: step size over the stability limit, the largest seen at w* and at draws.
         loss_sampled: E[L]. reference_losses: losses of predictors that know nothing, by name.
         max_rhat: R̂ and nested R̂ above which chains disagree.
+        basin: what two temperatures tell of the floor, or None. of_basin: whether λ̂ is the basin's, not that at w*.
+        rungs: λ̂ at every localisation tried; one where γ was given.
+        wanted_error: relative half-width asked for; inf where the user said how many draws.
+        ended: why chains did not go on.
+        variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log nβ and ∂λ̂/∂log γ, likewise.
+        plateau: whether λ̂ was found to be one at this nβ and γ, elsewhere in the study.
     """
 
     summary: Summary
@@ -63,6 +88,15 @@ class Evidence:
     loss_sampled: float
     reference_losses: dict[str, float] = field(default_factory=dict)
     max_rhat: float = RHAT_LIMIT
+    hot: Summary | None = None
+    basin: Basin | None = None
+    of_basin: bool = False
+    rungs: Sequence[Rung] = ()
+    wanted_error: float = math.inf
+    ended: str = ""
+    variance: tuple[float, float] = (math.nan, math.nan)
+    slopes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    plateau: bool | None = None
 
 
 def judge(evidence: Evidence) -> tuple[str, str]:
@@ -70,22 +104,53 @@ def judge(evidence: Evidence) -> tuple[str, str]:
 
     - `diverged`: half of the chains or more were lost.
     - `delocalised`: on average the draws do no better than a predictor that knows nothing.
-    - `negative`: the loss falls when the weights move: w* is no minimum.
     - `prior-dominated`: chains go as far as the prior lets them and λ̂ ∝ 1/γ: it measures γ, not the model.
-    - `drifting`: no plateau, or chains that disagree.
+    - `off-minimum`: w* lies above the floor of its basin and λ̂ cannot be told, or was asked for at w*.
+    - `drifting`: no plateau in time, chains that disagree, or an interval wider than asked for.
+    - `scale-dependent`: no plateau in the localisation: λ̂ is that of the scale it was made at.
     - `step-size-biased`: the step size or minibatch noise heats the chains by more than a quarter of λ̂.
     - `converged`: none of these.
     """
-    found = evidence.summary
     lost = ", ".join(f"chain {chain} at draw {draw}" for chain, draw in sorted(evidence.diverged.items()))
     also = f"; left out: {lost}, which diverged" if lost else ""
-    for check in (_diverged, _delocalised, _negative, _prior_dominated, _drifting, _step_size_biased):
+    for check in (
+        _diverged,
+        _delocalised,
+        _prior_dominated,
+        _off_minimum,
+        _drifting,
+        _scale_dependent,
+        _step_size_biased,
+    ):
         reason = check(evidence)
         if reason:
             name = check.__name__.strip("_").replace("_", "-")
             return name, reason + ("" if name == "diverged" else also)
+    return "converged", _plateau(evidence) + also
+
+
+def _plateau(evidence: Evidence) -> str:
     kept = evidence.chains - len(evidence.diverged)
-    return "converged", f"plateau over {kept} chains, R-hat {found.rhat:.2f}{also}"
+    said = f"plateau over {kept} chains, R-hat {evidence.summary.rhat:.2f}"
+    if len(evidence.rungs) > 1:
+        before, last = evidence.rungs[-2:]
+        said += (
+            f"; llc moved from {before.llc:.3g} to {last.llc:.3g} as gamma fell from {before.gamma:.2g} to "
+            f"{last.gamma:.2g}"
+        )
+    basin = evidence.basin
+    if evidence.of_basin and basin is not None:
+        said += (
+            f"; of the basin: w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above its floor"
+            if not basin.at_floor
+            else "; of the basin, on whose floor w* lies as far as can be told"
+        )
+    variance, error = evidence.variance
+    if abs(variance - evidence.summary.llc) > max(3 * error, _VARIANCE_LIMIT * abs(evidence.summary.llc)):
+        said += (
+            f"; the variance-type estimate says {variance:.3g} ± {error:.2g}: the well is not quadratic at this scale"
+        )
+    return said
 
 
 def _diverged(evidence: Evidence) -> str:
@@ -102,12 +167,6 @@ def _delocalised(evidence: Evidence) -> str:
                 f"the draws' mean loss {evidence.loss_sampled:.3g} is no better than that of {name}, {loss:.3g}; "
                 "use a larger gamma or nbeta"
             )
-    return ""
-
-
-def _negative(evidence: Evidence) -> str:
-    if evidence.summary.llc_high < 0:
-        return "the loss falls on average when the weights move: w* is no minimum"
     return ""
 
 
@@ -128,23 +187,84 @@ def _prior_dominated(evidence: Evidence) -> str:
     return ""
 
 
+def _off_minimum(evidence: Evidence) -> str:
+    found, basin = evidence.summary, evidence.basin
+    if basin is None or basin.at_floor:
+        return "the loss falls on average when the weights move: w* is no minimum" if found.llc_high < 0 else ""
+    above = f"w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above the floor of its basin"
+    if not evidence.of_basin:
+        return f"{above}; llc is that at w*, the basin's is {basin.llc:.3g} ± {basin.llc_se:.2g}"
+    half = (found.llc_high - found.llc_low) / 2
+    if not half <= min(evidence.wanted_error, _BASIN_LIMIT) * abs(found.llc) and basin.nats > abs(found.llc):
+        return f"{above}, too far to tell llc of the basin better than ± {half:.2g}; train on, or {_longer(evidence)}"
+    return ""
+
+
+def _longer(evidence: Evidence) -> str:
+    """What a longer run would take."""
+    if math.isinf(evidence.wanted_error):
+        return "run longer"
+    half = (evidence.summary.llc_high - evidence.summary.llc_low) / 2
+    wanted = evidence.wanted_error * abs(evidence.summary.llc)
+    times = (half / wanted) ** 2 if wanted > 0 else math.inf
+    how = f"about {times:.1f} times as long" if 1 < times < 1000 else "longer"
+    return f"run {how}" + (f" ({evidence.ended})" if evidence.ended else "")
+
+
+def _scale_dependent(evidence: Evidence) -> str:
+    rungs = evidence.rungs
+    if len(rungs) < 2:
+        if evidence.plateau is False:
+            return "at the pilots of this study llc had no plateau in gamma: compare it within the study only"
+        return _moves(evidence)
+    error = 1.645 * left(rungs)[1]
+    if settled(rungs) and error <= evidence.wanted_error * abs(evidence.summary.llc):
+        return ""
+    ladder = ", ".join(f"{rung.llc:.3g} ± {rung.llc_se:.2g} at gamma {rung.gamma:.2g}" for rung in rungs)
+    ended = f"; {evidence.ended}" if evidence.ended else ""
+    return f"llc depends on the scale: {ladder}{ended}; compare it at one nbeta and gamma only"
+
+
+def _moves(evidence: Evidence) -> str:
+    """Whether half or twice a given γ or nβ would take λ̂ out of its interval, by more than a share of it."""
+    found = evidence.summary
+    half = (found.llc_high - found.llc_low) / 2
+    for name, (slope, error) in evidence.slopes.items():
+        move = math.log(2) * abs(slope)
+        if move > max(half, SCALE_LIMIT * abs(found.llc)) and abs(slope) > 3 * error:
+            return (
+                f"half or twice {name} would move llc by {move:.2g}: it is that of this scale; compare it at one nbeta "
+                "and gamma only"
+            )
+    return ""
+
+
 def _drifting(evidence: Evidence) -> str:
     found = evidence.summary
     if found.llc_se == 0:
         return "the chains never moved: the step size is too small, or the prior too tight, to change a weight"
     if not np.isfinite([found.llc_se, found.rhat, found.drift]).all():
-        return "too few draws to tell a plateau from a trend; run longer"
+        return f"too few draws to tell a plateau from a trend; {_longer(evidence)}"
+    hot = evidence.hot or found
+    half = (found.llc_high - found.llc_low) / 2
+    sampling = math.sqrt(max(0.0, half**2 - (1.645 * left(evidence.rungs)[1]) ** 2))
     trouble = {
         f"still moving by {found.drift:+.1f} standard errors between halves": abs(found.drift) > DRIFT_LIMIT,
+        f"at nbeta/4 still moving by {hot.drift:+.1f} standard errors between halves": abs(hot.drift) > DRIFT_LIMIT,
         f"R-hat {found.rhat:.3f}: the chains do not agree": found.rhat > evidence.max_rhat,
+        f"R-hat {hot.rhat:.3f} at nbeta/4: the chains do not agree": hot.rhat > evidence.max_rhat,
         f"nested R-hat {found.rhat_nested:.3f}: chains from w* and from farther out do not agree": (
             found.rhat_nested > evidence.max_rhat
         ),
         f"chains have gone {100 * evidence.explored:.0f} % of the way that the prior lets them go": (
-            evidence.explored < EXPLORED_LIMIT
+            evidence.explored < (EXPLORED_LIMIT if len(evidence.rungs) < 2 else LADDER_EXPLORED_LIMIT)
+            and (len(evidence.rungs) < 2 or late(evidence.rungs) > LATE_LIMIT)
+        ),
+        f"the interval is ± {100 * half / abs(found.llc) if found.llc else math.inf:.0f} % wide": (
+            sampling > evidence.wanted_error * abs(found.llc)
         ),
     }
-    return next((f"{said}; run longer" for said, is_so in trouble.items() if is_so), "")
+    return next((f"{said}; {_longer(evidence)}" for said, is_so in trouble.items() if is_so), "")
 
 
 def _step_size_biased(evidence: Evidence) -> str:

@@ -88,7 +88,7 @@ def _near_critical_steps(axes: Axes, tradeoff: xr.Dataset, colours: dict):
 
 def _limit_to_minima(axes: Axes, llc: xr.Dataset) -> None:
     """Leave what lies far below zero (points that are no minimum, early in training) out of the axis range."""
-    shown = llc.llc.where(llc.verdict != "negative")
+    shown = llc.llc.where(llc.verdict != "off-minimum")
     if shown.notnull().any():
         low, high = min(0.0, float(llc.llc_low.where(shown.notnull()).min())), float(llc.llc_high.max())
         margin = 0.06 * (high - low)
@@ -106,7 +106,7 @@ def loss_llc_plane(llc: xr.Dataset) -> Figure:
     scale = mpl.cm.ScalarMappable(norm, sns.color_palette("flare", as_cmap=True))
     seen: set[str] = set()
     for axes, run in zip(panels, runs, strict=True):
-        known = run.isel(step=np.flatnonzero((run.llc.notnull() & (run.verdict != "negative")).values))
+        known = run.isel(step=np.flatnonzero((run.llc.notnull() & (run.verdict != "off-minimum")).values))
         axes.plot(known.loss_init, known.llc, color="lightgrey", linewidth=1, zorder=0)
         for point in (known.isel(step=i) for i in range(known.sizes["step"])):
             seen.add(str(point.verdict.item()))

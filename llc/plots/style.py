@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
+from llc.estimate.verdict import COMPARABLE
+
 # Up to so many values of M get a legend entry each; more share a colour bar.
 _LEGEND_ENTRIES = 10
 _INFINITY_COLOUR = "black"
@@ -18,7 +20,8 @@ _INFINITY_COLOUR = "black"
 _VERDICT_MARKERS = {
     "converged": "o",
     "drifting": "^",
-    "negative": "v",
+    "off-minimum": "v",
+    "scale-dependent": "d",
     "diverged": "x",
     "prior-dominated": "s",
     "delocalised": "D",
@@ -49,7 +52,7 @@ def estimate_point(axes: Axes, x: float, point: xr.Dataset, colour) -> None:
     if not np.isfinite(point.llc):
         return
     low, high = float(point.llc - point.llc_low), float(point.llc_high - point.llc)
-    believed = str(point.verdict.item()) == "converged"
+    believed = str(point.verdict.item()) in COMPARABLE
     axes.errorbar(
         x,
         float(point.llc),
@@ -148,7 +151,7 @@ def marker(shape: str, face, label: str, *, size: float = 6, edge="black"):
 
 def verdict_handle(verdict: str):
     """A legend entry of a verdict's marker."""
-    face = "grey" if verdict == "converged" else "white"
+    face = "grey" if verdict in COMPARABLE else "white"
     return marker(_VERDICT_MARKERS[verdict], face, "no verdict" if verdict == "none" else verdict, edge="grey")
 
 

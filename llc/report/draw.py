@@ -16,7 +16,8 @@ _INFINITY = "rgb(214, 84, 90)"
 _SYMBOLS = {
     "converged": "circle",
     "drifting": "triangle-up-open",
-    "negative": "triangle-down-open",
+    "off-minimum": "triangle-down-open",
+    "scale-dependent": "diamond",
     "diverged": "x-thin-open",
     "prior-dominated": "square-open",
     "delocalised": "diamond-open",

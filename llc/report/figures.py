@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from llc.estimate.verdict import COMPARABLE
 from llc.report.draw import (
     Picture,
     colours,
@@ -209,7 +210,7 @@ def loss_llc_plane(llc: xr.Dataset) -> Picture:
     left_out = 0
     for m, seed, run in each_run(_scalars(llc)):
         known = run.isel(step=np.flatnonzero(run.llc.notnull().values))
-        believed = known.isel(step=np.flatnonzero((known.verdict == "converged").values))
+        believed = known.isel(step=np.flatnonzero(known.verdict.isin(COMPARABLE).values))
         left_out += known.sizes["step"] - believed.sizes["step"]
         if not believed.sizes["step"]:
             continue

@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from llc.development.boundaries import noise
+from llc.estimate.verdict import COMPARABLE
 from llc.report.draw import label
 from llc.report.made import features_of
 
@@ -100,7 +101,7 @@ def complexity(llc: xr.Dataset) -> list[str]:
     for m in llc.num_tasks.values:
         for seed in llc.seed.values:
             run = llc.sel(num_tasks=m, seed=seed)
-            run = run.isel(step=np.flatnonzero((run.verdict == "converged").values))
+            run = run.isel(step=np.flatnonzero(run.verdict.isin(COMPARABLE).values))
             if run.sizes["step"] < 2:
                 continue
             top, end = run.isel(step=int(run.llc.values.argmax())), run.isel(step=-1)

@@ -1,8 +1,9 @@
 """Sampling: the localised tempered posterior, samplers of it (one algorithm a file), chains and observables of them."""
 
 from llc.sampling.chains import HOT, LEAST_DRAWS, run_chains, run_many
+from llc.sampling.control_variates import CONTROL_VARIATE_BYTES
 from llc.sampling.curvature import largest_curvature, largest_curvatures
-from llc.sampling.data import Data, Minibatch, check_data, data_length
+from llc.sampling.data import Data, Minibatch, Samples, check_data, data_length
 from llc.sampling.ensemble import Ensemble
 from llc.sampling.gradient import Loss
 from llc.sampling.graph import Graph, graph_where_it_pays, one_graph
@@ -19,6 +20,7 @@ from llc.sampling.traces import Chains, Observed
 from llc.sampling.weights import moving_parameters
 
 __all__ = [
+    "CONTROL_VARIATE_BYTES",
     "HMC",
     "HOT",
     "LEAST_DRAWS",
@@ -39,6 +41,7 @@ __all__ = [
     "Observed",
     "RMSpropSGLD",
     "Sampler",
+    "Samples",
     "Target",
     "check_data",
     "check_observables",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from llc.sampling.graph import Graph
 from llc.sampling.lockstep import Lockstep
 from llc.sampling.looks import ByPosition, FullDifference, GradientNoise
 from llc.sampling.observable import Observable, Observer, OneByOne, check_observables
+from llc.sampling.rows import joined, row_of
 from llc.sampling.sampler import Sampler
 from llc.sampling.steering import ChainPlan
 from llc.sampling.target import Target
@@ -22,6 +24,9 @@ from llc.sampling.traces import Chains, Trail, gather
 
 # Fewer draws cannot be told apart from a trend.
 LEAST_DRAWS = 8
+# Chains of so few numbers in all go side by side also without a graph: what a step costs besides its gradients is then
+# paid once for all of them. Larger ones go one after another, for which the memory of one is enough.
+_SMALL = 2**18
 # The second kind of start comes out of a chain at an inverse temperature lower by this factor, …
 HOT = 10.0
 # … of at least so many steps: hot chains take longer steps and go far in few.
@@ -63,6 +68,7 @@ def run_many(
     adapt: bool = False,
     look: bool = False,
     hot_settings: Sequence[dict[str, float]] | None = None,
+    starts: Sequence[Any] | None = None,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
     report: Report = quiet,
@@ -78,6 +84,8 @@ def run_many(
         hot_settings: `settings` for a chain at nβ/`HOT`. Where they are given, the second half of the chains start
             where such a chain goes during half a warm-up, not at w*. Chains that all start at w* agree while all of
             them still climb; coming from both sides, they agree only once they have arrived.
+        starts: of each target, where its chains start instead: positions (chain, P), or the state that earlier chains
+            `ended` with.
         graph: the targets', from `one_graph`; see there when it pays.
         observables: looked at after warm-up, at every k-th draw each; see `llc.sampling.Observable`.
         report: told (unit, done, total, note).
@@ -101,35 +109,43 @@ def run_many(
     plan = ChainPlan(warmup + draws, warmup, adapt, look)
     observers = _observers(first, plan, _probed(warmup, draws, probes, probe_every), observables)
     before = [target.gradients for target in targets]
-    starts: list[Tensor | None] = [None] * len(targets)
-    if hot_settings and chains > 1 and warmup:
-        starts = _hot_starts(targets, sampler, hot_settings, plan, keys=keys, graph=graph)
+    hot_starts: list[Tensor | None] = [None] * len(targets)
+    if hot_settings and chains > 1 and warmup and starts is None:
+        hot_starts = _hot_starts(targets, sampler, hot_settings, plan, keys=keys, graph=graph)
     rows = [(place, chain) for place in range(len(targets)) for chain in range(chains)]
     superchain = np.zeros((len(targets), chains), int)
-    for place, hot in enumerate(starts):
+    for place, hot in enumerate(hot_starts):
         superchain[place, (chains + 1) // 2 :] = int(hot is not None)
-    pieces = [rows] if graph is not None else [[row] for row in rows]
+    small = len(rows) * first.num_parameters <= _SMALL
+    pieces = [rows] if graph is not None or small else [[row] for row in rows]
     trails: list[list[Trail]] = [[] for _ in targets]
+    ended: list[list[Any]] = [[] for _ in targets]
     for number, piece in enumerate(pieces):
-        start = [starts[place] if superchain[place, chain] else targets[place].center for place, chain in piece]
+        if starts is None:
+            at = [hot_starts[place] if superchain[place, chain] else targets[place].center for place, chain in piece]
+            start: Any = torch.stack([one for one in at if one is not None])
+        else:
+            start = joined([row_of(starts[place], chain) for place, chain in piece])
         lockstep = Lockstep(
             Ensemble([targets[place] for place, _ in piece], graph),
             sampler,
             [settings[place] for place, _ in piece],
             plan,
-            start=torch.stack([one for one in start if one is not None]),
+            start=start,
             keys=[(*keys[place], chain) for place, chain in piece],
             observers=observers,
         )
         of_piece = lockstep.go(partial(_tell, report, number * len(piece) * plan.steps, len(rows) * plan.steps))
-        for (place, _), trail in zip(piece, of_piece, strict=True):
+        for row, ((place, _), trail) in enumerate(zip(piece, of_piece, strict=True)):
             trails[place].append(trail)
+            ended[place].append(row_of(lockstep.state, row))
     return [
         gather(
             trails[place],
             plan.warmup,
             superchain[place],
             observers,
+            ended=joined(ended[place]),
             gradients=target.gradients - before[place],
             at_once=1 if graph is None else min(len(rows), graph.rows_at_once),
         )
@@ -152,7 +168,8 @@ def _observers(
     target: Target, plan: ChainPlan, probed: Sequence[int], observables: Sequence[Observable]
 ) -> list[tuple[Observer, Sequence[int]]]:
     """Everything that looks at the chains, with the steps at which it does; the users' observables come last."""
-    found: list[tuple[Observer, Sequence[int]]] = [(FullDifference(), probed), (GradientNoise(), probed)]
+    full = FullDifference(target.num_samples)
+    found: list[tuple[Observer, Sequence[int]]] = [(full, probed), (GradientNoise(), probed)]
     if target.positions is not None:  # in warm-up too, of which a part may turn out to be none
         found.append((ByPosition(target.positions), range(plan.steps)))
     sizes: dict[str, tuple[int, str]] = {}
@@ -195,7 +212,8 @@ def _hot_starts(
         lockstep = Lockstep(ensemble, sampler, chosen, plan, start=ensemble.center, keys=hot_keys)
         trails = lockstep.go(lambda _done: None)
         starts += [
-            None if trail.diverged is not None else at for trail, at in zip(trails, lockstep.position, strict=True)
+            None if trail.diverged is not None else at
+            for trail, at in zip(trails, lockstep.state.position, strict=True)
         ]
     for target, hot in zip(targets, hot_targets, strict=True):
         target.gradients += hot.gradients

@@ -73,12 +73,13 @@ class Ensemble:
 
     def difference(self, position: Tensor) -> Tensor:
         """L_n(w) − L_n(w*) over the whole dataset, (R,)."""
+        return self.differences(position).mean(1).cpu()
+
+    def differences(self, position: Tensor) -> Tensor:
+        """ℓ_i(w) − ℓ_i(w*) of all n samples, averaged over positions if there are any, float64, (R, n)."""
         if self.graph is not None:
-            baseline = self.graph.baseline[self._places]
-            return (self.graph.losses(position, self._places) - baseline).mean(1).cpu()
-        return _numbers(
-            [float((t.losses(at) - t.baseline).mean()) for t, at in zip(self.targets, position, strict=True)]
-        )
+            return self.graph.losses(position, self._places) - self.graph.baseline[self._places]
+        return torch.stack([t.losses(at) - t.baseline for t, at in zip(self.targets, position, strict=True)])
 
     def rounding(self, position: Tensor, difference: Tensor) -> Tensor:
         """What the precision adds to that difference, (R,)."""
@@ -102,13 +103,15 @@ class Ensemble:
     def _evaluate_together(self, graph: Graph, position: Tensor, minibatches: Sequence[Minibatch]) -> Evaluation:
         for target in self.targets:
             target.gradients += 1
-        indices = torch.stack([minibatch.indices for minibatch in minibatches]).to(position.device)
+        indices = None
+        if not self.full_batch:
+            indices = torch.stack([minibatch.indices for minibatch in minibatches]).to(position.device)
         scale = _numbers([minibatch.scale for minibatch in minibatches]).to(position.device)
         every, gradient = graph.losses_and_gradients(position, self._places, indices, scale)
-        places = self._places[:, None]
+        which = (self._places,) if indices is None else (self._places[:, None], indices)
         losses = mean_over_positions(every, 2)
         displacement = position - self.center
-        difference = (losses - graph.baseline[places, indices]).sum(1) * scale
+        difference = (losses - graph.baseline[which]).sum(1) * scale
         gradient.mul_(self.nbeta)
         corrections = [minibatch.correction for minibatch in minibatches if minibatch.correction is not None]
         if corrections:
@@ -119,7 +122,7 @@ class Ensemble:
         away = double(displacement).square().sum(1)
         by_position = None
         if graph.baseline_by_position is not None:
-            paired = every - graph.baseline_by_position[places, indices]
+            paired = every - graph.baseline_by_position[which]
             by_position = paired.sum(1) * scale[:, None]
         potential = double(self.nbeta[:, 0]) * difference + double(self.gamma[:, 0]) / 2 * away
         difference, loss, potential = torch.stack([difference, losses.sum(1) * scale, potential]).cpu()

@@ -73,19 +73,25 @@ class Gradient:
         with autocast(self.precision, self.device):
             return self.loss(self.weights.model, batch)
 
-    def losses_by_row(self, position: Tensor, still: Still, batch: Any) -> Tensor:
-        """`losses` of every row, (R, B) or (R, B, K), in one graph."""
+    def losses_by_row(self, position: Tensor, still: Still, batch: Any, *, shared: bool = False) -> Tensor:
+        """`losses` of every row, (R, B) or (R, B, K), in one graph; see `by_row`."""
+        alike = None if shared else 0
         with matmul_precision(self.precision):
-            return vmap(self._losses)(position, still, batch)
+            return vmap(self._losses, in_dims=(0, alike, alike))(position, still, batch)
 
-    def by_row(self, position: Tensor, still: Still, batch: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def by_row(
+        self, position: Tensor, still: Still, batch: Any, weight: Tensor, *, shared: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Every row in one graph: arguments and results have R rows, `weight` is (R,).
 
         Rows do not meet, so that the gradient of their sum is every row's own.
+
+        Args:
+            shared: `still` and `batch` are those of all rows and have no rows themselves, which saves copies.
         """
         with torch.inference_mode(False), torch.enable_grad():
             leaf = position.detach().clone().requires_grad_()
-            losses = self.losses_by_row(leaf, still, batch)
+            losses = self.losses_by_row(leaf, still, batch, shared=shared)
             total = (losses.flatten(1).sum(1) * weight.to(losses.dtype)).sum()
             with matmul_precision(self.precision):
                 (gradient,) = torch.autograd.grad(total, leaf)

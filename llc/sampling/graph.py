@@ -58,11 +58,29 @@ class Graph:
         return mean_over_positions(self._every_loss(position, places, precision or self.precision), 2)
 
     def losses_and_gradients(
-        self, position: Tensor, places: Tensor, indices: Tensor, scale: Tensor, precision: Precision | None = None
+        self,
+        position: Tensor,
+        places: Tensor,
+        indices: Tensor | None,
+        scale: Tensor,
+        precision: Precision | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """ℓ_i(w) of a minibatch a row, (R, B) or (R, B, K), float64, and ∇L_B(w), (R, P)."""
+        """ℓ_i(w) of a minibatch a row, (R, B) or (R, B, K), float64, and ∇L_B(w), (R, P).
+
+        Args:
+            indices: (R, B), or None for all n samples.
+        """
         form = self._forms[precision or self.precision]
         losses, gradients = [], []
+        if indices is None:
+            if len(self._sources) == 1:
+                for at, of_piece in self._pieces(position, scale):
+                    whole = tuple(tensor[0] for tensor in self._data)
+                    found, gradient = form.by_row(at, self._one_still, whole, of_piece / self._positions, shared=True)
+                    losses.append(double(found))
+                    gradients.append(gradient)
+                return torch.cat(losses), torch.cat(gradients)
+            indices = torch.arange(self._data[0].shape[1], device=self._device).expand(len(position), -1)
         for at, where, chosen, of_piece in self._pieces(position, places, indices, scale):
             arguments = self._still_of(where), self._batch(where, chosen), of_piece / self._positions
             found, gradient = form.by_row(at, *arguments)
@@ -74,6 +92,15 @@ class Graph:
     def _every_loss(self, position: Tensor, places: Tensor, precision: Precision) -> Tensor:
         """(R, n), or (R, n, K), float64."""
         found = []
+        if len(self._sources) == 1:
+            for part in torch.arange(self._data[0].shape[1], device=self._device).split(self._batch_size):
+                batch = tuple(tensor[0][part[0] : part[-1] + 1] for tensor in self._data)
+                rows = [
+                    self._forms[precision].losses_by_row(at, self._one_still, batch, shared=True)
+                    for (at,) in self._pieces(position)
+                ]
+                found.append(torch.cat([double(row) for row in rows]))
+            return torch.cat(found, 1)
         for part in torch.arange(self._data[0].shape[1], device=self._device).split(self._batch_size):
             pieces = self._pieces(position, places, part.expand(len(position), -1))
             rows = [
@@ -88,6 +115,11 @@ class Graph:
 
     def _batch(self, places: Tensor, indices: Tensor) -> tuple[Tensor, ...]:
         return tuple(tensor[places[:, None], indices] for tensor in self._data)
+
+    @property
+    def _one_still(self) -> dict[str, Tensor]:
+        """What does not move, of the only source."""
+        return {name: tensor[0] for name, tensor in self._still.items()}
 
     def _still_of(self, places: Tensor) -> dict[str, Tensor]:
         if len(self._sources) == 1:  # whose rows need no copies

@@ -80,6 +80,11 @@ class HMC:
         """h above which trajectories diverge in the steepest direction."""
         return 2 / math.sqrt(curvature + gamma) if curvature + gamma > 0 else 1.0
 
+    def relaxation(self, settings: dict[str, float], gamma: float) -> float:
+        """(1/(√γ h L))², trajectories being steps of a random walk; at least 1."""
+        length = settings["step_size"] * settings["leapfrog_steps"]
+        return max(1.0, 1 / (gamma * length**2)) if gamma > 0 else math.inf
+
     def default_settings(self, curvature: float, gamma: float, draws: int) -> dict[str, float]:
         """h at a fifth of the stability limit, a small energy error; ten leapfrog steps on average."""
         return {"step_size": self.stability_limit(curvature, gamma) / 5, "leapfrog_steps": 10.0}

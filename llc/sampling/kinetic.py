@@ -84,6 +84,10 @@ class Kinetic:
         """h from which the steepest direction diverges: 2/√(nβ h_max + γ)."""
         return 2 / math.sqrt(curvature + gamma) if curvature + gamma > 0 else 1.0
 
+    def relaxation(self, settings: dict[str, float], gamma: float) -> float:
+        """1/(√γ h): along directions that only γ holds, at the friction that suits them."""
+        return 1 / (gamma**0.5 * settings["step_size"]) if gamma > 0 else math.inf
+
     def default_settings(self, curvature: float, gamma: float, draws: int) -> dict[str, float]:
         """h at two fifths of the stability limit, 0.8/√(nβ h_max + γ); α = max(2√γ, 20/(h·draws)), at most 1/(2h).
 

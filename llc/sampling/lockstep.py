@@ -15,7 +15,7 @@ from llc.randomness import generator
 from llc.sampling.data import Minibatch
 from llc.sampling.ensemble import Ensemble
 from llc.sampling.observable import Draws, Observer, Record
-from llc.sampling.rows import choose, take
+from llc.sampling.rows import choose, joined, row_of, take
 from llc.sampling.sampler import Evaluation, Sampler
 from llc.sampling.steering import LEAST_BETWEEN_LOOKS, ChainPlan, Steering
 from llc.sampling.traces import TRACES, Trail
@@ -33,11 +33,9 @@ class Lockstep:
 
     Args:
         settings: of each chain, the hyperparameters of the sampler's `step`; copied.
-        start: (R, P). keys: of each chain (*study, chain).
+        start: positions, (R, P), or states of the sampler. keys: of each chain (*study, chain).
         observers: with the steps at which each looks, in this order.
 
-    Attributes:
-        position: where they are in the end, (R, P).
     """
 
     def __init__(
@@ -47,14 +45,15 @@ class Lockstep:
         settings: Sequence[dict[str, float]],
         plan: ChainPlan,
         *,
-        start: Tensor,
+        start: Any,
         keys: Sequence[tuple],
         observers: Sequence[tuple[Observer, Sequence[int]]] = (),
     ) -> None:
         rows = len(ensemble)
         self.sampler, self.plan = sampler, plan
-        self.position = start.clone()
-        where = start.device if start.device.type == "cuda" else "cpu"
+        self._state = sampler.init(start) if isinstance(start, Tensor) else start
+        device = ensemble.center.device
+        where = device if device.type == "cuda" else "cpu"
         self._rngs = [generator(*study, "noise", chain, device=where) for *study, chain in keys]
         self._minibatches = [
             target.minibatches(generator(*study, "minibatches", chain))
@@ -65,19 +64,19 @@ class Lockstep:
         self._traces = np.full((len(TRACES), rows, plan.steps), np.nan)
         self._records = [Record(observer, at, rows, plan.steps) for observer, at in observers]
         self._diverged: dict[int, int] = {}
-        # Of all chains: their own counts of steps. Of those that still go: rows, targets, states, …
+        # Of all chains: their own counts of steps. Of those that still go: rows, targets, states (above), …
         self._step = np.zeros(rows, int)
         self._live, self._ensemble = np.arange(rows), ensemble
-        self._state = sampler.init(start)
         # … and the two states saved last, with their steps.
         self._saved = [(self._state, np.zeros(rows, int)), (self._state, np.zeros(rows, int))]
         self._escapes = np.zeros(rows, int)
+        self._final: list[tuple[int, Any]] = []
         self._allowance = np.zeros(rows)
 
     def go(self, tell: Callable[[int], None]) -> list[Trail]:
         """Run every chain to its end, or to where it diverges. `tell` hears how many steps are done in all."""
         if self.plan.warmup:  # a hot start may take its warm-up to cool down
-            self._allowance = 2 * np.fmax(0.0, self._ensemble.potential(self.position).numpy())
+            self._allowance = 2 * np.fmax(0.0, self._ensemble.potential(self._state.position).numpy())
         while len(self._live):
             self._prepare()
             good = self._advance()
@@ -89,6 +88,11 @@ class Lockstep:
             if check_interrupt():
                 raise Interrupted("stopped while sampling")
         return [self._trail(row) for row in range(len(self._step))]
+
+    @property
+    def state(self) -> Any:
+        """The sampler's state of every chain, a row a chain, once `go` has returned."""
+        return joined([state for _, state in sorted(self._final, key=lambda pair: pair[0])])
 
     def _trail(self, row: int) -> Trail:
         return Trail(
@@ -198,7 +202,8 @@ class Lockstep:
         ended = (self._step[self._live] == self.plan.steps) | np.isin(self._live, list(self._diverged))
         if not ended.any():
             return
-        self.position[self._live[ended]] = _take(ended, self._state.position)[0]
+        of_ended = _take(ended, self._state)[0]
+        self._final += [(int(row), row_of(of_ended, place)) for place, row in enumerate(self._live[ended])]
         self._live = self._live[~ended]
         if len(self._live):
             self._ensemble = self._ensemble.only(~ended)

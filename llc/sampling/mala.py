@@ -1,5 +1,6 @@
 """The Metropolis-adjusted Langevin algorithm: exact at any step size, on the full dataset only."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -65,6 +66,10 @@ class MALA:
     def stability_limit(self, curvature: float, gamma: float) -> float:
         """ε above which hardly anything is accepted in the steepest direction."""
         return 4 / (curvature + gamma) if curvature + gamma > 0 else 1.0
+
+    def relaxation(self, settings: dict[str, float], gamma: float) -> float:
+        """2/(εγ)."""
+        return 2 / (settings["step_size"] * gamma) if gamma > 0 else math.inf
 
     def default_settings(self, curvature: float, gamma: float, draws: int) -> dict[str, float]:
         """ε = 1/(nβ h_max + γ)."""

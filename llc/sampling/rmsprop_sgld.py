@@ -1,5 +1,6 @@
 """SGLD with a diagonal preconditioner learned in warm-up and then frozen."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -94,6 +95,10 @@ class RMSpropSGLD:
     def stability_limit(self, curvature: float, gamma: float) -> float:
         """ε below which every direction is stable, whatever G turns out to be: G is at most 1/δ."""
         return self.damping * 4 / (curvature + gamma) if curvature + gamma > 0 else 1.0
+
+    def relaxation(self, settings: dict[str, float], gamma: float) -> float:
+        """2/(εγ), as G is about 1."""
+        return 2 / (settings["step_size"] * gamma) if gamma > 0 else math.inf
 
     def default_settings(self, curvature: float, gamma: float, draws: int) -> dict[str, float]:
         """ε at half the guaranteed stability limit."""

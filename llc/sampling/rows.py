@@ -1,5 +1,6 @@
 """Rows of what samplers carry: tensors, evaluations and states that hold one row a chain."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,3 +38,23 @@ def take(chosen: Tensor, rows: Any) -> Any:
         parts = [take(chosen, part) for part in rows]
         return type(rows)(*parts) if hasattr(rows, "_fields") else tuple(parts)
     return rows[chosen.to(rows.device)]
+
+
+def row_of(rows: Any, row: int) -> Any:
+    """One row of a tensor or of a tuple of tensors, still with a first dim of one."""
+    if rows is None:
+        return None
+    if isinstance(rows, tuple):
+        parts = [row_of(part, row) for part in rows]
+        return type(rows)(*parts) if hasattr(rows, "_fields") else tuple(parts)
+    return rows[row : row + 1]
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Rows of several tensors, or of tuples of tensors of one kind, after one another."""
+    if any(part is None for part in parts):
+        return None
+    if isinstance(parts[0], tuple):
+        whole = [joined(part) for part in zip(*parts, strict=True)]
+        return type(parts[0])(*whole) if hasattr(parts[0], "_fields") else tuple(whole)
+    return torch.cat(list(parts))

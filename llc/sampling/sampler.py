@@ -48,7 +48,8 @@ class Sampler(Protocol):
         adapt(settings, *, noise, llc, gamma, draws) -> settings: anew in warm-up, given tr C of ∇Û and λ̂ so far;
         exploring(settings, gamma) -> settings: with which a chain goes far soon, for the second kind of start;
         freeze(state) -> state: ends what the algorithm learns in warm-up;
-        metric(state) -> (R, P): what it multiplies gradients with, if not 1.
+        metric(state) -> (R, P): what it multiplies gradients with, if not 1;
+        relaxation(settings, gamma) -> steps in which directions that only γ holds forget where they were.
     """
 
     @property

@@ -1,6 +1,7 @@
 """The samplers there are, by name."""
 
 from llc.errors import InvalidInput, did_you_mean
+from llc.sampling.gle import GLE
 from llc.sampling.hmc import HMC
 from llc.sampling.kinetic import Kinetic
 from llc.sampling.mala import MALA
@@ -9,7 +10,7 @@ from llc.sampling.sampler import Sampler
 from llc.sampling.sgld import SGLD
 
 # The line to add for a new sampler.
-_EVERY: tuple[Sampler, ...] = (Kinetic(), SGLD(), RMSpropSGLD(), MALA(), HMC())
+_EVERY: tuple[Sampler, ...] = (Kinetic(), GLE(), SGLD(), RMSpropSGLD(), MALA(), HMC())
 
 SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _EVERY}
 

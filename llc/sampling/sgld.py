@@ -1,5 +1,6 @@
 """Stochastic gradient Langevin dynamics: the sampler of the published LLC studies."""
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor
@@ -65,6 +66,10 @@ class SGLD:
     def stability_limit(self, curvature: float, gamma: float) -> float:
         """ε from which the steepest direction diverges: 4/(nβ h_max + γ)."""
         return 4 / (curvature + gamma) if curvature + gamma > 0 else 1.0
+
+    def relaxation(self, settings: dict[str, float], gamma: float) -> float:
+        """2/(εγ)."""
+        return 2 / (settings["step_size"] * gamma) if gamma > 0 else math.inf
 
     def default_settings(self, curvature: float, gamma: float, draws: int) -> dict[str, float]:
         """ε = 1/(nβ h_max + γ), a quarter of the stability limit: at most a third too wide in the stiffest direction.

@@ -105,13 +105,17 @@ class Target:
             with self.exactly():
                 self.exact_baseline = self.losses(self.origin)
         self.loss_init = float(self.exact_baseline.mean())
-        cells = math.ceil(self.num_samples / batch_size)
-        self.control_variates = control_variates and cells > 1
+        self.control_variates = False
         self._partition: list[Minibatch] = []
-        if self.control_variates:
-            self._partition = corrected_partition(
-                self.num_samples, cells, self.origin, lambda part: self.losses_and_gradient(self.origin, part)[1]
-            )
+        if control_variates and batch_size < self.num_samples:
+            self._take_control_variates()
+
+    def _take_control_variates(self) -> None:
+        cells = math.ceil(self.num_samples / self.batch_size)
+        self.control_variates = True
+        self._partition = corrected_partition(
+            self.num_samples, cells, self.origin, lambda part: self.losses_and_gradient(self.origin, part)[1]
+        )
 
     @property
     def num_parameters(self) -> int:
@@ -139,6 +143,13 @@ class Target:
                     f"a center of shape {tuple(center.shape)} given, expected {tuple(self.origin.shape)}"
                 )
             other.center = center.detach().to(self.origin, copy=True)
+        return other
+
+    def with_control_variates(self) -> Self:
+        """The same target with control variates; its `gradients` start from 0."""
+        other = self.at()
+        if other.batch_size < other.num_samples:
+            other._take_control_variates()
         return other
 
     def gradient(self, precision: Precision) -> Gradient:

@@ -1,7 +1,8 @@
 """What chains leave: traces of every step, what was looked at, and how it went."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -57,8 +58,9 @@ class Chains:
         by_position: paired differences of every position, (chain, warmup + draws, K), or None.
         warmup: how many of the draws are warm-up.
         superchain: the kind of start of each chain, (chain,): 0 at w*, 1 where a hot chain went.
-        probed: at which draws the next four were taken, (probe,).
+        probed: at which draws the next five were taken, (probe,).
         full_difference: L_n(w) − L_n(w*) over the whole dataset, (chain, probe).
+        sample_losses: ℓ_i(w) − ℓ_i(w*) of some samples i, evenly spread over the data, (chain, probe, sample).
         gradient_noise: tr Cov(∇Û) of a minibatch, (chain, probe); 0 for full batches.
         gradient_square: ‖∇Û‖² − γP of a minibatch, likewise; both in the sampler's metric.
         rounding: what low precision adds to a loss difference, likewise; 0 in float32.
@@ -69,6 +71,7 @@ class Chains:
         diverged: for each chain that diverged, the draw at which it did.
         cuts: (chain, draw, new step size) where a step was too long for the curvature a chain ran into.
         observed: what the observables saw, by name.
+        ended: the sampler's state of every chain in the end, a row a chain; `run_many(starts=…)` goes on from it.
     """
 
     difference: np.ndarray
@@ -81,6 +84,7 @@ class Chains:
     superchain: np.ndarray
     probed: np.ndarray
     full_difference: np.ndarray
+    sample_losses: np.ndarray
     gradient_noise: np.ndarray
     gradient_square: np.ndarray
     rounding: np.ndarray
@@ -91,6 +95,7 @@ class Chains:
     diverged: dict[int, int] = field(default_factory=dict)
     cuts: list[tuple[int, int, float]] = field(default_factory=list)
     observed: dict[str, Observed] = field(default_factory=dict)
+    ended: Any = None
 
     @property
     def survivors(self) -> list[int]:
@@ -102,6 +107,38 @@ class Chains:
         """Draws a chain made, warm-up included."""
         return self.difference.shape[1]
 
+    def then(self, more: "Chains") -> "Chains":
+        """These draws and those of the same chains going on, which had no warm-up of their own."""
+        traces: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(more, name)], 1) for name in (*TRACES, *_AT_PROBES)
+        }
+        if self.by_position is not None and more.by_position is not None:
+            traces["by_position"] = np.concatenate([self.by_position, more.by_position], 1)
+        observed = {
+            name: Observed(
+                np.concatenate([one.values, more.observed[name].values], 1),
+                np.concatenate([one.at, self.steps + more.observed[name].at]),
+                one.dims,
+            )
+            for name, one in self.observed.items()
+        }
+        return replace(
+            more,
+            **traces,
+            warmup=self.warmup,
+            superchain=self.superchain,
+            probed=np.concatenate([self.probed, self.steps + more.probed]),
+            gradients=self.gradients + more.gradients,
+            step_over_limit=np.fmax(self.step_over_limit, more.step_over_limit),
+            diverged={chain: self.steps + at for chain, at in more.diverged.items()} | self.diverged,
+            cuts=[*self.cuts, *((chain, self.steps + at, size) for chain, at, size in more.cuts)],
+            observed=observed,
+        )
+
+
+# What is recorded a look at the whole dataset.
+_AT_PROBES = ("full_difference", "sample_losses", "gradient_noise", "gradient_square", "rounding")
+
 
 def gather(
     trails: list[Trail],
@@ -109,6 +146,7 @@ def gather(
     superchain: np.ndarray,
     observers: Sequence[tuple[Observer, Sequence[int]]],
     *,
+    ended: Any,
     gradients: int,
     at_once: int,
 ) -> Chains:
@@ -132,6 +170,7 @@ def gather(
         superchain=superchain,
         probed=full.at,
         full_difference=full.values[..., 0],
+        sample_losses=full.values[..., 2:],
         gradient_noise=noise.values[..., 0],
         gradient_square=noise.values[..., 1],
         rounding=full.values[..., 1],
@@ -142,6 +181,7 @@ def gather(
         diverged={chain: trail.diverged for chain, trail in enumerate(trails) if trail.diverged is not None},
         cuts=[(chain, *cut) for chain, trail in enumerate(trails) for cut in trail.cuts],
         observed=seen,
+        ended=ended,
     )
 
 

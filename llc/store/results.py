@@ -97,7 +97,7 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
 
     Args:
         path: of the result. parts: files of datasets that each hold one (num_tasks, seed, step), all with the same
-            chains and draws.
+            chains; where one has fewer draws than another, NaN follows them.
         whole: everything but the large variables, with all coordinates, `chain` and `draw` among them.
     """
     whole = labelled(whole).assign_attrs(provenance(config))
@@ -120,7 +120,8 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
                                 fill_value=math.nan,
                             )
                             variable.setncatts({str(key): value for key, value in found[name].attrs.items()})
-                        file.variables[name][place] = found[name].values[0, 0, 0]
+                        values = found[name].values[0, 0, 0]
+                        file.variables[name][(*place, *map(slice, values.shape))] = values
 
 
 def large(dataset: xr.Dataset) -> list[str]:

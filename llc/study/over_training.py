@@ -65,7 +65,7 @@ def estimate_llc_over_training(
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     with store.folder_lock(experiment.path):
-        config = (None if overwrite else _as_before(experiment.path, config, runs)) or settle(config, runs)
+        config = (None if overwrite else _as_before(experiment.path, config)) or settle(config, runs)
         _check_settings(experiment.path, config, overwrite)
         places = [
             (run.path.absolute(), step)
@@ -212,7 +212,7 @@ def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfi
         paths = _results(run, config)
         joined = [_joined(paths[start : start + _FILES_AT_ONCE]) for start in range(0, len(paths), _FILES_AT_ONCE)]
         if joined:
-            parts.append(xr.concat(joined, "step", combine_attrs="override"))
+            parts.append(xr.concat(joined, "step", join="outer", combine_attrs="override"))
     whole = store.merge(parts)
     store.write_merged(experiment.path / "llc.nc", files, whole, _provenance(experiment, runs, config))
     store.write_table(experiment.path / "llc.toml", config.to_table())
@@ -224,7 +224,7 @@ _FILES_AT_ONCE = 50
 
 
 def _joined(paths: list[Path]) -> xr.Dataset:
-    return xr.concat([_without_traces(path) for path in paths], "step", combine_attrs="override")
+    return xr.concat([_without_traces(path) for path in paths], "step", join="outer", combine_attrs="override")
 
 
 def _without_traces(path: Path) -> xr.Dataset:
@@ -255,16 +255,18 @@ def _check_settings(folder: Path, config: LLCConfig, overwrite: bool) -> None:
         )
 
 
-def _as_before(folder: Path, config: LLCConfig, runs: list[store.Run]) -> LLCConfig | None:
-    """The settings of the estimates there are, if they are these but for a γ that nobody has given.
+def _as_before(folder: Path, config: LLCConfig) -> LLCConfig | None:
+    """The settings of the estimates there are, if they are these but for what nobody has given.
 
-    A study keeps the γ it began with when it is called again, also where its sweep has grown since.
+    A study keeps the nβ and γ it began with when it is called again, also where its sweep has grown since.
     """
     path = folder / "llc.toml"
-    if config.gamma is not None or config.radius is not None or not path.exists():
+    if config.radius is not None or not path.exists():
         return None
     stored = LLCConfig.from_table(store.read_table(path))
-    given = settle(config.model_copy(update={"gamma": stored.gamma}), runs)
+    chosen = ("nbeta", "gamma", "plateau", "control_variates")
+    left_out = {name: getattr(stored, name) for name in chosen if getattr(config, name) is None}
+    given = config.model_copy(update=left_out)
     return None if store.differences(stored.to_table(), given.to_table()) else given
 
 

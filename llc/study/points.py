@@ -1,9 +1,8 @@
 """A study of λ̂ over training: its settings, the checkpoints it is made at, and what is sampled there."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,10 +10,9 @@ from pydantic import Field, model_validator
 
 from llc import behaviour, models, predictors, store
 from llc.errors import InvalidInput, StoreError
-from llc.estimate.calibration import choose_radius
-from llc.estimate.measure import Point
-from llc.estimate.settings import SamplingConfig, choose_batch_size, choose_gamma
-from llc.sampling import Loss, sampler_named
+from llc.estimate.measure import Point, estimate_at
+from llc.estimate.settings import SamplingConfig, choose_gamma
+from llc.sampling import Loss
 from llc.training import RunConfig, load_model
 
 
@@ -25,13 +23,14 @@ class LLCConfig(SamplingConfig):
         num_samples: n, sequences of q_M in the sampling dataset of each run.
         loss: `mse`, squared error averaged over positions and sequences, or `nll`, K/(2σ²) times that.
         positions: also tell λ̂ apart by position, from the same draws.
-        seed: of the chains.
+        seed: of the chains. max_gradients: at each checkpoint.
     """
 
     num_samples: int = Field(4096, ge=2)
     loss: Literal["mse", "nll"] = "mse"
     positions: bool = False
     seed: int = 0
+    max_gradients: int = Field(6000, ge=1)
 
     @model_validator(mode="after")
     def _fits(self):
@@ -99,23 +98,61 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
     return sorted({available[int(np.abs(places - want).argmin())] for want in wanted})
 
 
+# Checkpoints that a study's nβ and γ are chosen at, and minibatch gradients for each.
+_PILOTS, _PILOT_GRADIENTS = 2, 4000
+# Without a plateau, γ is so many times that of a prior as wide as ‖w*‖.
+_NO_PLATEAU = 9.0
+# γ is raised by this factor where chains do not stay, at most so often.
+_TIGHTER, _MOST_TIGHTER = 10.0, 3
+
+
 def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
-    """The config with nβ and γ chosen, so that every checkpoint of a study has the same target."""
-    full_batch = sampler_named(config.sampler).full_batch
-    chosen: dict = {
-        "nbeta": config.num_samples / math.log(config.num_samples) if config.nbeta is None else config.nbeta,
-        "batch_size": choose_batch_size(config, config.num_samples, full_batch),
-    }
-    config = config.model_copy(update=chosen)
-    if config.gamma is None:
-        if config.radius is None:
-            pilots = evenly(runs, 2)
-            points = [study_point(run, run.steps[-1], config) for run in pilots]
-            radius = choose_radius(points, config, key=(config.seed, "pilot"))
-            config = config.model_copy(update={"radius": radius})
+    """The config with nβ and γ chosen, so that every checkpoint of a study has the same target.
+
+    Both come from what `estimate_llc` chooses by itself at the last checkpoints of a few runs: the warmest nβ and the
+    strongest localisation of these. A checkpoint at which λ̂ has no plateau is taken at n/log n and a prior a third as
+    wide as ‖w*‖, where chains of a transformer come to rest; where they do not stay even there, γ is raised.
+    """
+    if config.nbeta is not None and config.gamma is not None:
+        return config.model_copy(update={"control_variates": bool(config.control_variates)})
+    pilots = [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
+    if config.radius is not None:
         gamma = choose_gamma((load_model(run, run.steps[-1]) for run in runs), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
-    return config
+    found = [_scale_at(point, config) for point in pilots]
+    chosen = {
+        "nbeta": min(one.nbeta for one in found),
+        "gamma": max(one.gamma for one in found),
+        "plateau": all(one.plateau for one in found),
+        "control_variates": all(one.control_variates for one in found),
+    }
+    return config.model_copy(update=chosen)
+
+
+class _Scale(NamedTuple):
+    """What suits one checkpoint; `plateau` says whether λ̂ is one there."""
+
+    nbeta: float
+    gamma: float
+    plateau: bool
+    control_variates: bool
+
+
+def _scale_at(point: Point, config: LLCConfig) -> _Scale:
+    """What `estimate_llc` chooses by itself at one checkpoint."""
+    pilot = config.model_copy(update={"draws": None, "warmup": None, "max_gradients": _PILOT_GRADIENTS})
+    pilot = pilot.model_copy(update={"full_loss_every": None, "max_rhat": None})
+    for _ in range(_MOST_TIGHTER + 1):
+        found = estimate_at(point, pilot, key=(config.seed, "pilot", point.name))
+        first, last = found.rungs[0], found.rungs[-1]
+        if found.verdict == "converged" or config.gamma is not None:
+            plateau = found.verdict == "converged"
+            return _Scale(last.nbeta, last.gamma, plateau, bool(found.settings["control_variates"]))
+        tighter = first.gamma * (_NO_PLATEAU if pilot.gamma is None else 1)
+        if found.verdict not in {"delocalised", "diverged"}:
+            break
+        pilot = pilot.model_copy(update={"gamma": _TIGHTER * first.gamma})
+    return _Scale(first.nbeta, tighter, False, bool(found.settings["control_variates"]))
 
 
 def evenly(items: list, number: int) -> list:

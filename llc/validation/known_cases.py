@@ -14,7 +14,7 @@ from llc.validation.problems.polynomial import CROSSINGS, crossing_name, polynom
 from llc.validation.problems.regression import regression
 from llc.validation.problems.strata import two_layer_stratum
 
-SUITES = ("quick", "full", "defaults-quick", "defaults")
+SUITES = ("quick", "full", "tuned-quick", "tuned")
 
 # Where the asymptotics of λ are nearly reached: the prior is about as wide as the weights, so that products of many
 # small factors still count, and directions that the data hold are far narrower.
@@ -24,7 +24,7 @@ _SMALL, _MIDDLE, _LARGE = (200, 600, 1200), (700, 1400, 6000), (8000, 12000, 600
 
 
 def suite(name: str, problems: int = 0) -> list[Case]:
-    """The cases of a suite: `quick` or `full` at settings of their own, `defaults-quick` or `defaults` at none.
+    """The cases of a suite: `quick` or `full` at the defaults, `tuned-quick` or `tuned` at settings of their own.
 
     Args:
         problems: which wells, data, strata and networks are drawn; normal crossings are the same in all. Settings were
@@ -34,10 +34,10 @@ def suite(name: str, problems: int = 0) -> list[Case]:
     """
     if problems < 0:
         raise InvalidInput(f"problems = {problems} given, expected 0 or more")
-    if name in {"defaults", "defaults-quick"}:
-        return defaults(problems, quick=name == "defaults-quick")
+    if name in {"full", "quick"}:
+        return defaults(problems, quick=name == "quick")
     first = 1000 * problems
-    if name == "quick":
+    if name == "tuned-quick":
         return [
             *(_well(first + seed) for seed in range(2)),
             *(_crossing(half_exponents, 1500) for half_exponents in ([1], [2], [1, 1])),
@@ -45,7 +45,7 @@ def suite(name: str, problems: int = 0) -> list[Case]:
             *(_stratum(shape, 1200, first) for shape in _strata(problems)[:2]),
             *(_deep_linear(first + seed, *_SMALL) for seed in range(7)),
         ]
-    if name == "full":
+    if name == "tuned":
         return [
             *(_well(first + seed) for seed in range(10)),
             *(_crossing(half_exponents, 4000) for half_exponents in CROSSINGS),

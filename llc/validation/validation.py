@@ -14,13 +14,16 @@ from llc import store
 from llc.errors import EstimateFailed, InvalidInput, did_you_mean
 from llc.estimate.estimate import estimate_llc
 from llc.estimate.measure import Point, estimate_at
-from llc.estimate.settings import SamplingConfig, choose_batch_size
+from llc.estimate.noise import choose_batch
+from llc.estimate.settings import SamplingConfig
 from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
 from llc.sampling import SAMPLERS, Target, largest_curvature
 from llc.validation.known_cases import suite
 from llc.validation.peers import devinterp_estimate
 from llc.validation.problems.case import Case
 
+# What `estimate_llc` chooses by itself.
+DEFAULT = "default"
 # A method with no verdicts of its own; the others are samplers of this package.
 DEVINTERP = "devinterp"
 _CHAINS = 4
@@ -29,7 +32,7 @@ _CHAINS = 4
 def validate(
     name: str = "quick",
     *,
-    methods: Sequence[str] = ("kinetic", "sgld", DEVINTERP),
+    methods: Sequence[str] = (DEFAULT, "sgld", DEVINTERP),
     jobs: int | None = None,
     seed: int = 0,
     problems: int = 0,
@@ -39,10 +42,10 @@ def validate(
     """Run the estimator on a suite with known answers, and others at the same number of gradients.
 
     Args:
-        name: `quick` or `full`, at settings of their own, or `defaults-quick` or `defaults`, where `estimate_llc`
-            chooses everything.
-        methods: samplers of `llc.sampling`, and `devinterp` for its SGLD with its own estimator. All of them get the
-            gradients that the first one takes.
+        name: `quick` or `full`, where `estimate_llc` chooses everything, or `tuned-quick` or `tuned`, at settings that
+            suit each case.
+        methods: `default`, for the sampler that `estimate_llc` chooses, samplers of `llc.sampling`, and `devinterp` for
+            its SGLD with its own estimator. All of them get the gradients that the first one takes.
         jobs: worker processes; by default one a core. seed: of the chains.
         problems: another number draws other problems of the same kinds (see `known_cases.suite`).
         folder: keeps what is finished as it comes; calling again goes on from there.
@@ -54,8 +57,8 @@ def validate(
         StoreError: `folder` cannot be written, or another process is at work in it.
     """
     for method in methods:
-        if method not in {*SAMPLERS, DEVINTERP}:
-            raise InvalidInput(f"unknown method {method}; {did_you_mean(method, [*SAMPLERS, DEVINTERP])}")
+        if method not in {DEFAULT, *SAMPLERS, DEVINTERP}:
+            raise InvalidInput(f"unknown method {method}; {did_you_mean(method, [DEFAULT, *SAMPLERS, DEVINTERP])}")
     if DEVINTERP in methods and not find_spec("devinterp"):
         raise InvalidInput(
             "devinterp is not installed; pip install 'local-learning-coefficient[peers]', or leave it out"
@@ -91,7 +94,11 @@ def _validate_case(
             rows.append(store.read_table(kept)["row"])
             continue
         started = time.perf_counter()
-        found = _peer(case, rows[0], seed) if method == DEVINTERP else _own(case, method, seed)
+        found = (
+            _peer(case, rows[0], seed)
+            if method == DEVINTERP
+            else _own(case, None if method == DEFAULT else method, seed)
+        )
         row = {name: value if isinstance(value, str) else float(value) for name, value in found.items()}
         rows.append({**row, "seconds": time.perf_counter() - started})
         if kept is not None:
@@ -103,17 +110,17 @@ _NUMBERS = ("llc", "llc_se", "llc_low", "llc_high", "explored", "gradients")
 _CHOSEN = ("nbeta", "gamma", "batch_size")
 
 
-def _own(case: Case, sampler: str, seed: int) -> dict:
+def _own(case: Case, sampler: str | None, seed: int) -> dict:
     if not case.settings:
         return _at_defaults(case, sampler, seed)
-    config = SamplingConfig(sampler=sampler, chains=_CHAINS, **case.settings)
+    config = SamplingConfig(sampler=sampler, chains=_CHAINS // 2, **case.settings)
     point = Point(case.name, *case.build(*case.arguments))
     estimate = estimate_at(point, config, key=(seed, "validate", case.name))
     row = {name: getattr(estimate.summary, name) for name in ("llc", "llc_se", "llc_low", "llc_high")}
     return row | {name: getattr(estimate, name) for name in ("explored", "verdict", "reason", "gradients")}
 
 
-def _at_defaults(case: Case, sampler: str, seed: int) -> dict:
+def _at_defaults(case: Case, sampler: str | None, seed: int) -> dict:
     """What somebody gets who says nothing but the model, the loss and the data; and what was chosen for them."""
     try:
         root = estimate_llc(*case.build(*case.arguments), sampler=sampler, seed=seed)
@@ -137,7 +144,7 @@ def _peer(case: Case, first: dict, seed: int) -> dict:
     config = SamplingConfig(**chosen | case.settings)
     n = len(data[0])
     nbeta, gamma = config.nbeta or n / math.log(n), config.gamma or 0.0
-    batch_size = choose_batch_size(config, n, full_batch=False)
+    batch_size, _ = choose_batch(model, loss, data, config.batch_size)
     target = Target(model, loss, data, nbeta=nbeta, gamma=gamma, batch_size=batch_size)
     return devinterp_estimate(
         model,
@@ -145,7 +152,7 @@ def _peer(case: Case, first: dict, seed: int) -> dict:
         data,
         gradients=max(int(first["gradients"]), 2 * _CHAINS),  # none are known where the first method failed
         chains=_CHAINS,
-        step_size=SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, config.draws)["step_size"],
+        step_size=SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, config.draws or 200)["step_size"],
         nbeta=nbeta,
         gamma=gamma,
         batch_size=batch_size,

@@ -1,0 +1,83 @@
+"""How far w* lies above the floor of its basin, and λ̂ of the basin, which needs no L(w*)."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# The second temperature is so many times the first, at the same ρ = γ/nβ.
+RATIO = 4.0
+# Standard deviation of the bend, as a share of λ̂: how much λ̂ at nβ is off for a well that is no quadratic there.
+_BEND = 0.05
+# A minimiser's floor is off by so much of its depth, and by so much of what the noise of the data moves a floor: along
+# degenerate directions it fits noise that the draws do not see, or is at a minimum that has fitted it.
+_DEPTH_ERROR, _NOISE_ERROR = 0.02, 0.1
+# w* is above the floor by more than can be neglected: standard errors, and share of λ̂.
+_ERRORS, _SHARE = 2.0, 0.1
+
+
+@dataclass(frozen=True)
+class Basin:
+    """What two temperatures tell, with standard errors.
+
+    Attributes:
+        llc: λ̂ of the basin. nats: nβ(L(w*) − L_0), w* above the floor.
+        bend: what the shape of the well, not quadratic at this temperature, adds to λ̂(nβ).
+    """
+
+    llc: float
+    llc_se: float
+    nats: float
+    nats_se: float
+    bend: float
+    bend_se: float
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether w* is on the floor, as far as can be told and as matters."""
+        return not abs(self.nats) > max(_ERRORS * self.nats_se, _SHARE * abs(self.llc))
+
+
+def basin(
+    cold: tuple[float, float],
+    hot: tuple[float, float],
+    *,
+    settled: float | None = None,
+    noise: float = 0.0,
+    ratio: float = RATIO,
+) -> Basin:
+    """λ̂ and the floor from the mean-type estimates at two temperatures with one ρ = γ/nβ.
+
+        nβ (E_nβ[L] − L(w*)) = λ − a + b,    a = nβ(L(w*) − L_0)
+
+    In a quadratic well b = 0 wherever w* is on its wall: λ then depends on ρ alone and the floor L_0 is that of
+    L + ρ/2 ‖w − w*‖². The first correction to a quadratic is of order 1/nβ. So at nβ/r the floor counts a/r and the
+    bend r b: two equations for three unknowns. The third is a minimiser's a (`llc.estimate.settle`), or without one
+    that b is small. Least squares, with the priors b ~ N(0, (λ/20)²) and a ~ N(settled, …).
+
+    Args:
+        cold, hot: λ̂(w*) at nβ and at nβ/ratio, each with its standard error.
+        settled: a of a minimiser, nats; None if there is none. noise: nats, see `noise_nats`.
+    """
+    (cold_llc, cold_se), (hot_llc, hot_se) = cold, hot
+    if not np.isfinite([cold_llc, cold_se, hot_llc, hot_se]).all():
+        return Basin(*[math.nan] * 6)
+    scale = max(abs((ratio * hot_llc - cold_llc) / (ratio - 1)), abs(cold_llc), 1e-12)
+    tiny = 1e-6 * scale
+    rows, values, errors = [[1, -1, 1], [1, -1 / ratio, ratio]], [cold_llc, hot_llc], [cold_se, hot_se]
+    rows.append([0, 0, 1])
+    values.append(0.0)
+    errors.append(_BEND * scale)
+    rows.append([0, 1, 0])
+    if settled is None:
+        values.append(0.0)
+        errors.append(1e3 * scale)
+    else:
+        values.append(settled)
+        errors.append(math.hypot(_DEPTH_ERROR * settled, _NOISE_ERROR * noise))
+    weights = 1 / np.maximum(errors, tiny)
+    weighted = np.array(rows) * weights[:, None]
+    solving = np.linalg.pinv(weighted)  # weights a thousand million apart are too much for WᵀW
+    llc, nats, bend = solving @ (np.array(values) * weights)
+    llc_se, nats_se, bend_se = np.linalg.norm(solving, axis=1)
+    return Basin(float(llc), float(llc_se), float(nats), float(nats_se), float(bend), float(bend_se))

@@ -1,0 +1,76 @@
+"""What the noise of the data does to λ̂: how cold n samples can be sampled, and in which batches."""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from llc.errors import InvalidInput
+from llc.sampling import Data, Loss, Samples, check_data, data_length
+
+# Floating-point operations of a gradient that take about as long as what a step costs besides.
+_CHEAP = 1e8
+# Samples a draw where the whole dataset is not cheap, at least.
+_LEAST_BATCH = 256
+
+
+def noise_nats(nbeta: float, sample_losses: np.ndarray, num_samples: int) -> float:
+    """How far the floor of n noisy samples lies below what it would be without their noise, in nats.
+
+        F = nβ/(2n) tr(C H⁻¹) = nβ²/(2n) · mean_i Var_w(ℓ_i(w))
+
+    with C the covariance of per-sample gradients: along the draws Var_w(ℓ_i) = g_iᵀ H⁻¹ g_i/nβ. For a negative
+    log-likelihood C = H and F = nβ d/(2n), so that F/λ = β; losses in other units are thus put on its scale. Without
+    noise the gradients vanish at the floor and F is next to nothing.
+
+    Args:
+        sample_losses: ℓ_i(w) − ℓ_i(w*), (draw, sample).
+    """
+    if len(sample_losses) < 2:
+        return 0.0
+    return nbeta**2 / (2 * num_samples) * float(sample_losses.var(0, ddof=1).mean())
+
+
+def coldest(nbeta: float, nats: float, llc: float, num_samples: int) -> float:
+    """The nβ at which F/λ̂ is 1/log n, as it is at n/log n for a negative log-likelihood.
+
+    Watanabe's (2013) inverse temperature β = 1/log n, in whatever units the loss has. Colder chains fit the noise of
+    the n samples, of which the true λ knows nothing.
+    """
+    if not (nats > 0 and llc > 0):
+        return math.inf
+    return nbeta * llc / (nats * math.log(num_samples))
+
+
+def choose_batch(
+    model: nn.Module, loss: Loss, data: Data, given: int | None, *, full_batch: bool = False
+) -> tuple[int, str]:
+    """Samples a draw, and why: all of them where that costs about no more than a step costs anyway.
+
+    The count of operations is what decides, not a clock, so that it comes out the same on every machine.
+
+    Args:
+        given: what the user asks for. full_batch: whether the sampler needs the whole dataset at once.
+    Raises:
+        InvalidInput: more samples asked for than there are.
+    """
+    n = data_length(check_data(data))
+    if given is not None and given > n:
+        raise InvalidInput(f"batch_size = {given} given, expected at most n = {n}")
+    if given is not None or full_batch:
+        return given or n, "as given" if given else "the sampler needs the whole dataset"
+    samples = Samples(data, next(model.parameters()).device)
+    few = samples.everything[: min(8, len(samples))]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        loss(model, samples.batch(few))
+    # A gradient takes a forward pass and two like it; layers without products are counted by their parameters.
+    once = max(counter.get_total_flops() / len(few), 2.0 * sum(p.numel() for p in model.parameters()))
+    whole = 3 * once * len(samples)
+    cheap = _CHEAP * (1 if samples.device.type == "cpu" else 100)
+    if whole <= cheap or len(samples) <= _LEAST_BATCH:
+        return len(samples), f"all {len(samples)} samples, {whole:.2g} operations a gradient, which is cheap"
+    affordable = 2 ** int(math.log2(max(1.0, cheap / 4 / (3 * once))))
+    size = min(len(samples), max(_LEAST_BATCH, affordable))
+    return size, f"minibatches of {size}: all {len(samples)} samples would take {whole:.2g} operations a gradient"

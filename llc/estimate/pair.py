@@ -1,0 +1,217 @@
+"""Chains at two temperatures of one localisation ρ = γ/nβ: what every reading of λ̂ is made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llc.estimate import diagnostics
+from llc.estimate.floor import RATIO, Basin, basin
+from llc.estimate.noise import noise_nats
+from llc.parallel import Report, quiet
+from llc.sampling import HOT, Chains, Graph, Observable, Sampler, Target, run_many
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Chains at nβ and, with the same ρ, at nβ/4.
+
+    Attributes:
+        target: at nβ and γ. cold, hot: the chains. warmup: draws to leave out of the cold ones.
+    """
+
+    target: Target
+    cold: Chains
+    hot: Chains
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a pair says, heat and rounding taken off.
+
+    Attributes:
+        cold, hot: mean-type λ̂(w*) at either temperature. basin: free of L(w*). noise: nats, see `noise_nats`.
+        excess: what step size and minibatches added to cold. warmup: draws left out of the cold chains.
+        degeneracy: see `llc.estimate.scale.Rung`.
+    """
+
+    cold: diagnostics.Summary
+    hot: diagnostics.Summary
+    basin: Basin
+    noise: float
+    excess: float
+    warmup: int
+    degeneracy: float
+
+
+def run_pairs(
+    targets: Sequence[Target],
+    kernel: Sampler,
+    curvatures: Sequence[float],
+    *,
+    chains: int,
+    warmup: int,
+    draws: int,
+    keys: Sequence[tuple],
+    step_size: float | None = None,
+    starts: Sequence[Pair] | None = None,
+    hot_starts: bool = False,
+    probes: int = 6,
+    probe_every: int | None = None,
+    graph: Graph | None = None,
+    observables: Sequence[Observable] = (),
+    report: Report = quiet,
+) -> list[Pair]:
+    """Run the pair of every target.
+
+    Args:
+        targets: at nβ and γ. curvatures: nβ h_max of each. chains: at each temperature.
+        step_size: kept if given; otherwise it follows the curvature.
+        starts: pairs whose ends the chains begin from, the second half of the cold ones where hot chains were.
+        hot_starts: without `starts`, begin the second half of the chains where a hotter chain goes.
+    """
+    hot_targets = [target.at(nbeta=target.nbeta / RATIO, gamma=target.gamma / RATIO) for target in targets]
+    every = [*targets, *hot_targets]
+    steepness = [*curvatures, *(curvature / RATIO for curvature in curvatures)]
+    settings, hotter = (
+        [
+            kernel.default_settings(curvature / colder, target.gamma, draws)
+            for target, curvature in zip(every, steepness, strict=True)
+        ]
+        for colder in (1, HOT)
+    )
+    if step_size is not None:
+        for of_target in (*settings, *hotter):
+            of_target["step_size"] = step_size
+    found = run_many(
+        every,
+        kernel,
+        settings,
+        chains=chains,
+        warmup=warmup,
+        draws=draws,
+        keys=[(*key, name) for name in ("cold", "hot") for key in keys],
+        probes=probes,
+        probe_every=probe_every,
+        adapt=step_size is None,
+        look=True,
+        hot_settings=hotter if hot_starts else None,
+        starts=None if starts is None else _ends(starts),
+        graph=graph,
+        observables=observables,
+        report=report,
+    )
+    return [
+        Pair(target, cold, hot)
+        for target, cold, hot in zip(targets, found[: len(targets)], found[len(targets) :], strict=True)
+    ]
+
+
+def run_on(
+    pair: Pair,
+    kernel: Sampler,
+    *,
+    draws: int,
+    key: tuple,
+    adapt: bool,
+    probes: int,
+    probe_every: int | None = None,
+    graph: Graph | None = None,
+    observables: Sequence[Observable] = (),
+    report: Report = quiet,
+) -> Pair:
+    """The same chains for some more draws, with the settings they ended with."""
+    hot_target = pair.target.at(nbeta=pair.target.nbeta / RATIO, gamma=pair.target.gamma / RATIO)
+    more = run_many(
+        [pair.target, hot_target],
+        kernel,
+        [_common(chains) for chains in (pair.cold, pair.hot)],
+        chains=len(pair.cold.difference),
+        warmup=0,
+        draws=draws,
+        keys=[(*key, "cold"), (*key, "hot")],
+        probes=probes,
+        probe_every=probe_every,
+        adapt=adapt,
+        look=True,
+        starts=[pair.cold.ended, pair.hot.ended],
+        graph=graph,
+        observables=observables,
+        report=report,
+    )
+    return replace(pair, cold=pair.cold.then(more[0]), hot=pair.hot.then(more[1]))
+
+
+def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: float | None = None) -> Reading:
+    """λ̂ of a pair from the draws after warm-up of the chains that survived.
+
+    Args:
+        settled: a minimiser's nβ(L(w*) − L_0), if there is one.
+    """
+    nbeta = pair.target.nbeta
+    (cold, excess, warmup), (hot, _, _) = (
+        _mean_type(chains, at, kernel, find_warmup) for chains, at in ((pair.cold, nbeta), (pair.hot, nbeta / RATIO))
+    )
+    kept = pair.cold.survivors
+    losses = pair.cold.sample_losses[kept][:, pair.cold.probed >= warmup]
+    noise = noise_nats(nbeta, losses.reshape(-1, losses.shape[-1]), pair.target.num_samples)
+    found = basin((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise)
+    held = float(pair.target.num_parameters)
+    if kept:
+        held -= pair.target.gamma * float(np.square(pair.cold.distance[kept, warmup:]).mean())
+    degeneracy = max(0.0, 1 - 2 * found.llc / held) if held > 0 else 0.0
+    return Reading(cold, hot, found, noise, excess, warmup, degeneracy)
+
+
+def _mean_type(
+    chains: Chains, nbeta: float, kernel: Sampler, find_warmup: bool
+) -> tuple[diagnostics.Summary, float, int]:
+    kept, warmup = chains.survivors, chains.warmup
+    if not kept:
+        return diagnostics.FAILED, np.nan, warmup
+    traces = nbeta * chains.difference[kept]
+    if find_warmup:  # what goes on after the warm-up may still be burn-in
+        warmup = max(min(warmup, chains.steps // 2), diagnostics.detect_warmup(traces))
+    found = diagnostics.summarise(traces[:, warmup:], chains.superchain[kept])
+    excess = float(np.mean([_step_excess(kernel, chains, chain) for chain in kept]))
+    found = diagnostics.without(diagnostics.corrected(found, excess), nbeta * chains.rounding[kept])
+    return found, excess, warmup
+
+
+def _step_excess(kernel: Sampler, chains: Chains, chain: int) -> float:
+    """What one chain's step size and minibatch noise are predicted to add to λ̂."""
+    return kernel.bias(
+        chains.settings[chain],
+        square=float(np.mean(chains.gradient_square[chain])),
+        noise=float(np.mean(chains.gradient_noise[chain])),
+    )
+
+
+def _ends(pairs: Sequence[Pair]) -> list[Any]:
+    """Where the chains of earlier pairs ended; the second half of the cold ones where the hot ones were."""
+    cold, hot = (
+        [_standing(chains, pair.target) for pair, chains in zip(pairs, every, strict=True)]
+        for every in ([pair.cold for pair in pairs], [pair.hot for pair in pairs])
+    )
+    mixed = [torch.cat([a[: (len(a) + 1) // 2], b[(len(a) + 1) // 2 :]]) for a, b in zip(cold, hot, strict=True)]
+    return [*mixed, *hot]
+
+
+def _standing(chains: Chains, target: Target) -> Tensor:
+    """Where chains ended, (chain, P); a lost one where another is."""
+    position = chains.ended.position.clone()
+    for chain in chains.diverged:
+        position[chain] = position[chains.survivors[0]] if chains.survivors else target.center
+    return position
+
+
+def _common(chains: Chains) -> dict[str, float]:
+    """Settings that suit every chain: the shortest step, and the median of what else there is."""
+    kept = [chains.settings[chain] for chain in chains.survivors or range(len(chains.settings))]
+    return {
+        name: min(one[name] for one in kept) if name == "step_size" else float(np.median([one[name] for one in kept]))
+        for name in kept[0]
+    }

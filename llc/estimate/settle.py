@@ -1,0 +1,105 @@
+"""The floor below w*, by a minimiser: how far the loss falls where a quadratic model of it says it does."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llc.sampling import Minibatch, Target
+
+# Newton steps at most, and conjugate-gradient steps in each.
+_STEPS, _INNER = 6, 20
+# A drop below this many nats is no drop.
+_NOTHING = 0.02
+# A Newton step is halved so often before it is given up.
+_HALVINGS = 6
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Where the search ended.
+
+    Attributes:
+        nats: nβ(L(w*) − L) there. gradients: minibatch gradients it took. done: whether it ended by itself.
+    """
+
+    nats: float
+    gradients: int
+    done: bool
+
+
+def settle(target: Target, *, max_gradients: int) -> Settled:
+    """Minimise L_n(w) + ρ/2 ‖w − w*‖², ρ = γ/nβ, from w* by Newton's method with conjugate gradients.
+
+        p = −(H + ρ)⁻¹ (∇L_n + ρ(w − w*)),   H v ≈ [∇L_n(w + δv) − ∇L_n(w − δv)]/(2δ)
+
+    (Nocedal & Wright 2006, algorithm 7.1.) A direction of negative curvature ends the inner search: a degenerate
+    minimum fits the noise of its data along those, which is not the floor that the draws see. Losses are compared
+    sample by sample.
+
+    The floor is L_n itself at that minimum: what localisation costs there is in no draw's loss.
+
+    Args:
+        max_gradients: minibatch gradients that it may take.
+    """
+    n = target.num_samples
+    everything = Minibatch(target.samples.everything, 1 / n)
+    price = math.ceil(n / target.batch_size)
+    rho = target.gamma / target.nbeta
+    spent = 0
+
+    def gradient(position: Tensor) -> Tensor:
+        nonlocal spent
+        spent += price
+        return target.losses_and_gradient(position, everything)[1].double()
+
+    def heights(position: Tensor) -> tuple[float, float]:
+        """Of what is minimised and of L_n, above those at w*."""
+        away = (position - target.origin).double()
+        loss = float((target.losses(position) - target.baseline).mean())
+        return loss + rho / 2 * float(away.square().sum()), loss
+
+    position, value, loss = target.origin.clone(), 0.0, 0.0
+    for _ in range(_STEPS):
+        if spent + 3 * price > max_gradients:
+            return Settled(-target.nbeta * loss, spent, False)
+        slope = gradient(position) + rho * (position - target.origin).double()
+        step = _newton_step(gradient, position, slope, rho, inner=min(_INNER, (max_gradients - spent) // (2 * price)))
+        for halving in range(_HALVINGS):
+            there = position + (step / 2**halving).to(position)
+            lower, lower_loss = heights(there)
+            if lower < value:
+                break
+        else:
+            return Settled(-target.nbeta * loss, spent, True)
+        gained, position, value, loss = target.nbeta * (value - lower), there, lower, lower_loss
+        if gained < max(_NOTHING, -0.01 * target.nbeta * value):
+            return Settled(-target.nbeta * loss, spent, True)
+    return Settled(-target.nbeta * loss, spent, False)
+
+
+def _newton_step(
+    gradient: Callable[[Tensor], Tensor], position: Tensor, slope: Tensor, rho: float, *, inner: int
+) -> Tensor:
+    """p with (H + ρ) p ≈ −slope; the way so far where the curvature turns negative."""
+    size = 1e-3 * max(1.0, float(position.norm()))
+    step, residual = torch.zeros_like(slope), -slope
+    direction, square = residual.clone(), float(residual.square().sum())
+    enough = 1e-6 * square
+    for _ in range(inner):
+        if square <= enough or square == 0:
+            break
+        unit = direction / direction.norm()
+        ahead, behind = (gradient(position + (sign * size * unit).to(position)) for sign in (1, -1))
+        product = ((ahead - behind) / (2 * size) + rho * unit) * direction.norm()
+        curvature = float(direction @ product)
+        if curvature <= 0:
+            break
+        length = square / curvature
+        step = step + length * direction
+        residual = residual - length * product
+        before, square = square, float(residual.square().sum())
+        direction = residual + square / before * direction
+    return step

@@ -1,0 +1,205 @@
+"""What `estimate_llc` chooses by itself, at problems whose λ is known, and what it leaves as it was given."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import llc
+from llc.models.deep_linear import DeepLinear
+from llc.validation.problems.classification import most_likely
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with llc.parallel.torch_threads(1):
+        yield
+
+
+def squared_error(model, batch):
+    return (model(batch[0]) - batch[1]).square().sum(1)
+
+
+def cross_entropy(model, batch):
+    return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+
+def linear_regression(dim: int, samples: int, noise: float = 0.5):
+    """At its least squares: λ = d/2."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(samples, dim, generator=draw)
+    y = x @ torch.randn(dim, 1, generator=draw) + noise * torch.randn(samples, 1, generator=draw)
+    model = nn.Linear(dim, 1, bias=False)
+    model.weight.data = torch.linalg.lstsq(x.double(), y.double()).solution.T.float()
+    return model, squared_error, (x, y)
+
+
+def softmax_regression(dim: int = 5, classes: int = 4, samples: int = 5000):
+    """At its maximum likelihood, with a logit for every class, of which one is redundant: λ = d(C − 1)/2."""
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(samples, dim, generator=draw)
+    truth = 0.6 * torch.randn(classes, dim, generator=draw)
+    labels = torch.distributions.Categorical(logits=x @ truth.T).probs.multinomial(1, generator=draw)[:, 0]
+    found = torch.cat([torch.zeros(1, dim, dtype=torch.float64), most_likely(x, labels, classes)])
+    model = nn.Linear(dim, classes, bias=False)
+    model.weight.data = (found - found.mean(0)).float()
+    return model, cross_entropy, (x, labels)
+
+
+def deep_linear(noise: float = 0.0, away: float = 0.0, samples: int = 1000):
+    """12-7-12 at a teacher of rank 2, whose λ is 44 (Aoyagi 2024), or somewhat away from it."""
+    draw = torch.Generator().manual_seed(2)
+    model = DeepLinear([12, 7, 12])
+    model.set_to_rank(2, draw)
+    x = torch.randn(samples, 12, generator=draw)
+    with torch.no_grad():
+        y = model(x)
+        for parameter in model.parameters():
+            parameter.add_(away * torch.randn(parameter.shape, generator=draw))
+    return model, squared_error, (x, y + noise * torch.randn(y.shape, generator=draw))
+
+
+PROBLEMS = {
+    "regression": (lambda: linear_regression(30, 20_000), 15.0),
+    "softmax": (softmax_regression, 7.5),
+    "deep linear": (deep_linear, 44.0),
+    "left above its floor": (lambda: deep_linear(noise=0.3, away=0.02), 44.0),
+}
+
+
+@pytest.fixture(scope="module", params=PROBLEMS)
+def at_defaults(request):
+    """The name of a problem, its λ, and its estimate with nothing chosen."""
+    build, exact = PROBLEMS[request.param]
+    with llc.parallel.torch_threads(1):
+        return request.param, exact, llc.estimate_llc(*build())
+
+
+def test_the_defaults_find_lambda(at_defaults):
+    """Within a tenth and within 2.5 standard errors, with a verdict that says so."""
+    name, exact, tree = at_defaults
+    verdict = str(tree.verdict.values)
+    assert verdict == "converged" or (verdict == "off-minimum" and name == "left above its floor"), tree.reason.item()
+    assert float(tree.llc) == pytest.approx(exact, rel=0.1)
+    assert abs(float(tree.llc) - exact) < 2.5 * float(tree.llc_se)
+
+
+def test_the_interval_is_as_narrow_as_was_asked_for(at_defaults):
+    """Its half-width is a tenth of λ̂ at most, where the budget lasted."""
+    _, _, tree = at_defaults
+    if str(tree.verdict.values) == "converged":
+        half = float(tree.llc_high - tree.llc_low) / 2
+        assert half <= 0.1 * float(tree.llc) * (1 + 1e-9)
+        assert half == pytest.approx(1.645 * float(tree.llc_se), rel=1e-3)
+
+
+def test_the_floor_is_told(at_defaults):
+    """w* is on the floor of what was fitted or has no noise; else it lies more than its error above it."""
+    name, _, tree = at_defaults
+    nats, error = float(tree.floor_nats), float(tree.floor_nats_se)
+    if name == "left above its floor":
+        assert nats > 4 * error
+        assert float(tree.llc) - float(tree.llc_at_w) > 0.5 * nats
+    else:
+        assert abs(nats) < 2 * error + 0.01
+    assert float(tree.floor) == pytest.approx(float(tree.loss_init) - nats / tree.attrs["nbeta"])
+
+
+def test_the_ladder_is_recorded(at_defaults):
+    """γ a sixteenth from rung to rung, the last of which is the one that was sampled."""
+    _, _, tree = at_defaults
+    gamma = tree["ladder"].gamma.values
+    assert len(gamma) >= 2
+    np.testing.assert_allclose(gamma[:-1] / gamma[1:], 16.0)
+    assert gamma[-1] == tree.attrs["gamma"]
+    assert tree["ladder"].nbeta.values[-1] == tree.attrs["nbeta"]
+    assert float(tree.llc_basin) == pytest.approx(tree["ladder"].llc.values[-1])
+    assert tree.headline.item() == "basin"
+
+
+def test_as_cold_as_the_noise_allows(at_defaults):
+    """Not above n/log n for a likelihood by more than half; noiseless problems are sampled colder."""
+    name, _, tree = at_defaults
+    usual = tree.attrs["num_samples"] / math.log(tree.attrs["num_samples"])
+    if name in {"regression", "softmax"}:
+        assert tree.attrs["nbeta"] == pytest.approx(usual)
+    if name == "deep linear":
+        assert tree.attrs["nbeta"] > 10 * usual
+
+
+SMALL = linear_regression(6, 2000)
+
+
+def times(factor: float):
+    model, loss, batch = SMALL
+    return model, lambda model, batch: factor * loss(model, batch), batch
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_the_units_of_the_loss_do_not_matter(factor):
+    """λ = 3, from independent noise: within four combined standard errors of one another and of λ.
+
+    n/log n, where the ladder begins, is a thousand times too cold for a loss in such units and too warm in others; no
+    last rung is colder than the noise allows.
+    """
+    plain = llc.estimate_llc(*SMALL, seed=1, max_gradients=6000)
+    scaled = llc.estimate_llc(*times(factor), seed=2, max_gradients=6000)
+    assert abs(float(scaled.llc - plain.llc)) < 4 * math.hypot(float(scaled.llc_se), float(plain.llc_se))
+    for tree in (plain, scaled):
+        assert abs(float(tree.llc) - 3.0) < 4 * float(tree.llc_se)
+        assert float(tree.llc_se) < 0.15 * 3.0
+        assert float(tree.noise_nats) * math.log(2000) < 1.5 * 3.0
+
+
+def test_what_is_given_is_kept():
+    model, loss, batch = SMALL
+    tree = llc.estimate_llc(model, loss, batch, nbeta=321.0, draws=60)
+    assert tree.attrs["nbeta"] == 321.0
+    assert (tree["ladder"].nbeta == 321.0).all()
+    tree = llc.estimate_llc(model, loss, batch, gamma=7.0, draws=60)
+    assert tree.attrs["gamma"] == 7.0
+    assert tree["ladder"].sizes["rung"] == 1
+    tree = llc.estimate_llc(model, loss, batch, radius=0.5, draws=60)
+    size = float(model.weight.detach().square().sum())
+    assert tree.attrs["gamma"] == pytest.approx(6 / (0.25 * size), rel=0.01)
+    assert tree["ladder"].sizes["rung"] == 1
+
+
+def test_draws_that_are_given_are_kept():
+    """On every rung, with as many of warm-up; no round follows, however wide the interval."""
+    tree = llc.estimate_llc(*SMALL, draws=40, target_error=1e-6, chains=3)
+    assert tree["posterior"].sizes["draw"] + tree["warmup_posterior"].sizes["draw"] == 80
+    assert tree["posterior"].sizes["chain"] == 3
+    tree = llc.estimate_llc(*SMALL, draws=40, warmup=10, target_error=1e-6)
+    assert dict(tree["posterior"].sizes) == {"chain": 2, "draw": 40}
+    assert dict(tree["hot_posterior"].sizes) == {"chain": 2, "draw": 40}
+
+
+@pytest.mark.parametrize("most", [800, 3000])
+def test_the_budget_bounds_the_cost(most):
+    """An error that cannot be reached: rounds end with the budget, at most one of the smallest over it.
+
+    That is a hundred draws of four chains, and as much again for looks at curvature and noise.
+    """
+    tree = llc.estimate_llc(*SMALL, target_error=1e-4, max_gradients=most)
+    assert float(tree.gradients) < most + 2 * 400
+    assert f"max_gradients = {most} are spent" in tree.reason.item()
+    assert tree.verdict.item() == "drifting"
+
+
+def test_the_same_seed_gives_the_same_estimate():
+    first, again, other = (llc.estimate_llc(*SMALL, max_gradients=1500, seed=seed) for seed in (4, 4, 5))
+    assert first.identical(again)
+    assert float(other.llc) != float(first.llc)
+
+
+def test_a_ladder_goes_back_where_chains_do_no_better_than_knowing_nothing():
+    """A well with a rim: what knows nothing has a loss that weak localisation reaches on its second rung."""
+    model, loss, batch = deep_linear(samples=200)
+    with torch.no_grad():
+        nothing = float(loss(model, batch).mean() + 1e-9)
+    tree = llc.estimate_llc(model, loss, batch, draws=40, reference_losses={"nothing": nothing})
+    assert tree["ladder"].sizes["rung"] == 1
+    assert tree.verdict.item() == "delocalised"

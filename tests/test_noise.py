@@ -1,0 +1,132 @@
+"""What the noise of the data allows: its nats, the coldest temperature, and the size of minibatches."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from llc.errors import InvalidInput
+from llc.estimate.noise import choose_batch, coldest, noise_nats
+
+DIM, SAMPLES, SIGMA = 6, 20_000, 0.5
+
+
+def regression(samples: int = SAMPLES) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, the residuals at the least squares, and the Hessian of half the mean squared error."""
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((samples, DIM)) * np.linspace(0.3, 3.0, DIM)
+    noise = SIGMA * draw.standard_normal(samples)
+    residuals = noise - x @ np.linalg.lstsq(x, noise, rcond=None)[0]
+    return x, residuals, x.T @ x / samples
+
+
+def sample_losses(factor: float, nbeta: float, draws: int = 64) -> np.ndarray:
+    """factor·½(residual − x·δ)² less that at δ = 0, for δ whose sample covariance is exactly (nβ factor H)⁻¹."""
+    x, residuals, hessian = regression()
+    white = np.random.default_rng(1).standard_normal((draws, DIM))
+    white -= white.mean(0)
+    white = white @ np.linalg.inv(np.linalg.cholesky(np.cov(white.T))).T
+    away = white @ np.linalg.inv(np.linalg.cholesky(nbeta * factor * hessian))
+    moved = away @ x.T
+    return factor * (moved**2 / 2 - residuals * moved)
+
+
+def exact_nats(factor: float, nbeta: float) -> float:
+    """nβ/(2n) tr(C H⁻¹)."""
+    x, residuals, hessian = regression()
+    slopes = x * residuals[:, None]
+    return nbeta * factor / (2 * SAMPLES) * float(np.trace(np.linalg.solve(hessian, slopes.T @ slopes / SAMPLES)))
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_nats_are_the_trace_of_noise_over_curvature(factor):
+    """From draws with the posterior's own covariance, at an nβ at which ½(x·δ)² is next to nothing beside r x·δ."""
+    nbeta = 1e9
+    found = noise_nats(nbeta, sample_losses(factor, nbeta), SAMPLES)
+    assert found == pytest.approx(exact_nats(factor, nbeta), rel=1e-3)
+
+
+def test_without_noise_there_are_next_to_none():
+    """Residuals of 0: what is left is of second order in δ, d(d + 2)/(4n) or so."""
+    x, _, hessian = regression()
+    nbeta = SAMPLES / math.log(SAMPLES)
+    away = np.random.default_rng(2).standard_normal((64, DIM)) @ np.linalg.inv(np.linalg.cholesky(nbeta * hessian))
+    assert noise_nats(nbeta, (away @ x.T) ** 2 / 2, SAMPLES) < 10 * DIM**2 / SAMPLES
+
+
+def test_two_draws_are_the_least():
+    assert noise_nats(10.0, np.zeros((1, 5)), 5) == 0.0
+
+
+def test_a_negative_log_likelihood_is_sampled_at_n_over_log_n():
+    """F = nβ d/(2n) and λ = d/2 give Watanabe's temperature, whatever nβ they were measured at."""
+    for nbeta in (10.0, 700.0, 1e5):
+        found = coldest(nbeta, nbeta * DIM / (2 * SAMPLES), DIM / 2, SAMPLES)
+        assert found == pytest.approx(SAMPLES / math.log(SAMPLES))
+
+
+def test_half_a_squared_error_is_sampled_one_over_its_noise_colder():
+    """½(y − f)² is σ² times a negative log-likelihood, and the squared error 2σ² times one.
+
+    n/(σ² log n) and n/(2σ² log n), within four standard errors of a trace over n samples.
+    """
+    x, residuals, hessian = regression()
+    leverage = residuals**2 * np.einsum("ni,ni->n", x, np.linalg.solve(hessian, x.T).T)
+    tolerance = 4 * leverage.std() / math.sqrt(SAMPLES) / leverage.mean()
+    for factor in (1.0, 2.0):
+        nbeta = 1e7
+        nats = noise_nats(nbeta, sample_losses(factor, nbeta), SAMPLES)
+        expected = SAMPLES / math.log(SAMPLES) / (factor * SIGMA**2)
+        assert coldest(nbeta, nats, DIM / 2, SAMPLES) == pytest.approx(expected, rel=tolerance)
+
+
+def test_the_units_of_the_loss_do_not_matter():
+    """A loss a thousand times as large is sampled a thousand times as warm, at the same nats."""
+    nbeta = 1e4
+    losses = sample_losses(1.0, nbeta)
+    nats, same = noise_nats(nbeta, losses, SAMPLES), noise_nats(nbeta / 1000, 1000 * losses, SAMPLES)
+    assert same == pytest.approx(nats)
+    assert coldest(nbeta / 1000, same, 3.0, SAMPLES) == pytest.approx(coldest(nbeta, nats, 3.0, SAMPLES) / 1000)
+
+
+def test_without_noise_or_complexity_any_temperature_will_do():
+    assert coldest(10.0, 0.0, 3.0, 100) == math.inf
+    assert coldest(10.0, 0.1, -3.0, 100) == math.inf
+
+
+def errors(model, batch):
+    return (model(batch[0]) - batch[1]).square().mean(1)
+
+
+def problem(width: int, samples: int):
+    draw = torch.Generator().manual_seed(0)
+    return nn.Linear(width, width), errors, tuple(torch.randn(samples, width, generator=draw) for _ in range(2))
+
+
+def test_all_samples_are_taken_where_they_are_cheap():
+    size, why = choose_batch(*problem(8, 5000), None)
+    assert size == 5000
+    assert "cheap" in why
+
+
+def test_minibatches_are_taken_where_all_samples_are_dear():
+    """100·100·2·3 operations a sample: sixteen hundred samples are a step's worth, and a quarter of that is taken."""
+    size, why = choose_batch(*problem(100, 8000), None)
+    assert size == 256
+    assert "minibatches of 256" in why
+
+
+def test_few_samples_are_all_taken_however_dear():
+    assert choose_batch(*problem(1000, 200), None)[0] == 200
+
+
+def test_what_is_given_is_kept_and_a_sampler_that_needs_all_gets_all():
+    assert choose_batch(*problem(8, 500), 7) == (7, "as given")
+    assert choose_batch(*problem(100, 8000), None, full_batch=True)[0] == 8000
+
+
+def test_more_samples_than_there_are_is_named():
+    with pytest.raises(InvalidInput, match="batch_size = 501 given, expected at most n = 500"):
+        choose_batch(*problem(8, 500), 501)

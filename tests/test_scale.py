@@ -1,0 +1,76 @@
+"""When a ladder of localisations is a plateau, and what is left of it otherwise."""
+
+import math
+
+import pytest
+
+from llc.estimate.scale import WEAKER, Rung, left, settled
+
+
+def ladder(*values: float, se: float = 0.01) -> list[Rung]:
+    return [Rung(100.0, WEAKER**-number, value, se) for number, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("values", "se", "is_settled"),
+    [
+        ((10.0,), 0.01, False),  # nothing to compare it with
+        ((10.0, 10.7), 0.01, True),  # 6.5 % of 10.7
+        ((10.0, 11.0), 0.01, False),  # 9.1 % of 11
+        ((10.0, 11.0), 0.5, True),  # within 1.5 errors of the difference, 1.06
+        ((10.0, 9.0), 0.01, False),  # down is a step too
+        ((5.0, 10.0, 10.1), 0.01, True),  # only the last step counts
+        ((10.0, 10.1, 12.0), 0.01, False),
+    ],
+)
+def test_a_plateau_is_a_small_last_step(values, se, is_settled):
+    assert settled(ladder(*values, se=se)) is is_settled
+
+
+def test_one_rung_says_nothing_of_what_is_left():
+    assert left(ladder(10.0)) == (0.0, 0.0)
+
+
+def test_a_level_ladder_has_nothing_left():
+    assert left(ladder(10.0, 10.0, 10.0)) == (0.0, 0.0)
+
+
+def test_a_fall_within_its_error_leaves_nothing():
+    """Of a regular well, weaker localisation can only add directions: a small fall is noise."""
+    assert left(ladder(10.0, 9.5, se=1.0)) == (0.0, 0.0)
+
+
+def test_half_of_a_fall_beyond_its_error_is_carried():
+    """A wider prior that lets chains into simpler solutions lowers λ̂: by 2, of which √2·0.1 may be error."""
+    assert left(ladder(10.0, 8.0, se=0.1)) == pytest.approx((0.0, 0.5 * (2.0 - math.hypot(0.1, 0.1))))
+
+
+def test_a_degenerate_well_has_an_error_of_its_own():
+    """4.5 % of λ̂ where directions count less than ½ each by a fifth or more, in proportion below that."""
+    for degeneracy, share in ((0.5, 0.045), (0.1, 0.0225), (0.0, 0.0)):
+        last = Rung(100.0, 1.0, 10.0, 0.1, degeneracy)
+        assert left([Rung(100.0, 16.0, 10.0, 0.1), last]) == pytest.approx((0.0, share * 10.0))
+
+
+def test_what_is_left_is_a_quarter_of_the_last_step_and_six_percent_of_the_gain():
+    rest, error = left(ladder(10.0, 14.0, 15.0, se=0.0))
+    assert rest == pytest.approx(0.25 * 1.0 + 0.06 * 5.0)
+    assert error == pytest.approx(math.hypot(0.2 * 1.0, 0.08 * 5.0))
+
+
+def test_a_gain_within_its_error_counts_for_no_slow_directions():
+    """A gain of 1.0 with an error of √2 is no gain; the step's own share stays."""
+    assert left(ladder(10.0, 11.0, se=1.0)) == pytest.approx((0.25, 0.2))
+
+
+def test_the_rest_of_a_geometric_approach_is_within_the_error():
+    """λ − c·q^k for steps that shrink two- to tenfold from rung to rung: the truth is within two stated errors."""
+    for shrink in (2.0, 4.0, 10.0):
+        values = [20.0 - 5.0 / shrink**number for number in range(4)]
+        for rungs in (values[:3], values):
+            rest, error = left(ladder(*rungs, se=0.0))
+            assert abs(rungs[-1] + rest - 20.0) < 2 * error + 1e-9
+
+
+def test_resolution_is_gamma_over_nbeta():
+    assert Rung(50.0, 2.0, 1.0, 0.1).resolution == pytest.approx(0.04)
