@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -108,11 +107,13 @@ def test_the_floor_is_told(at_defaults):
 
 
 def test_the_ladder_is_recorded(at_defaults):
-    """γ a sixteenth from rung to rung, the last of which is the one that was sampled."""
+    """γ/nβ a sixteenth or less from rung to rung, γ never up; the last rung is the one that was sampled."""
     _, _, tree = at_defaults
-    gamma = tree["ladder"].gamma.values
+    gamma, nbeta = tree["ladder"].gamma.values, tree["ladder"].nbeta.values
     assert len(gamma) >= 2
-    np.testing.assert_allclose(gamma[:-1] / gamma[1:], 16.0)
+    resolution = gamma / nbeta
+    assert (resolution[:-1] / resolution[1:] > 15.9).all()
+    assert (gamma[1:] < gamma[:-1]).all()
     assert gamma[-1] == tree.attrs["gamma"]
     assert tree["ladder"].nbeta.values[-1] == tree.attrs["nbeta"]
     assert float(tree.llc_basin) == pytest.approx(tree["ladder"].llc.values[-1])
@@ -203,3 +204,12 @@ def test_a_ladder_goes_back_where_chains_do_no_better_than_knowing_nothing():
     tree = llc.estimate_llc(model, loss, batch, draws=40, reference_losses={"nothing": nothing})
     assert tree["ladder"].sizes["rung"] == 1
     assert tree.verdict.item() == "delocalised"
+
+
+def test_a_ladder_of_one_rung_is_of_one_scale():
+    """Where the budget does not reach for chains to cross a weaker prior, λ̂ is called what it is."""
+    tree = llc.estimate_llc(*deep_linear(), max_gradients=1200)
+    assert tree["ladder"].sizes["rung"] == 1
+    assert tree.verdict.item() in {"drifting", "scale-dependent"}
+    if tree.verdict.item() == "scale-dependent":
+        assert "would not get about in time" in tree.reason.item()

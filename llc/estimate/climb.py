@@ -32,6 +32,11 @@ _Z = 1.645
 _SCALE_SHARE = 0.7
 # The minimiser may take this share of the budget.
 _SETTLE_SHARE = 0.05
+# Chains that have gone less than this share of the way that the prior lets them go may not have found λ̂ yet.
+_LAGGING = 0.05
+# To cross the prior once, chains may take this share of what is left of the budget; a rung on which steepest curvature
+# over ρ is less than so many times what it was is not worth it.
+_CROSSING_SHARE, _LEAST_RUNG = 0.5, 3.0
 # nβ is left where it is unless another is better by this factor.
 _WORTH_MOVING = 1.5
 
@@ -44,6 +49,7 @@ class Climb:
         rungs: every localisation tried. pair, reading: of the last.
         curvature: nβ h_max at w*, for the last nβ. gradients: minibatch gradients in all.
         ended: why no more was done, for the reason; "" where the interval is as narrow as was asked for.
+        highest: why there is no further rung; "" where none was needed.
         choice: why nβ and γ are what they are. variates: why there are control variates, or none.
     """
 
@@ -53,6 +59,7 @@ class Climb:
     curvature: float
     gradients: int
     ended: str
+    highest: str
     choice: str
     variates: str
 
@@ -71,9 +78,9 @@ def climb(
     """Choose what is not given, and draw until the interval of λ̂ is narrow enough or the budget is spent.
 
     1. A first pair of chains at n/log n and a prior as wide as ‖w*‖ says how noisy the data are and how steep the loss.
-    2. nβ: enough for curvatures down to h_max/3000 to count, but not colder than what the data's own noise allows
-       (`llc.estimate.noise.coldest`).
-    3. γ: a sixteenth on every rung, until λ̂ moves by no more than a small step (`llc.estimate.scale`).
+    2. nβ goes no colder than what the data's own noise allows (`llc.estimate.noise.coldest`).
+    3. Rungs on which the steepest curvature is ever larger beside ρ = γ/nβ, by a larger nβ as far as that allows and a
+       smaller γ, until λ̂ moves by no more than a small step (`llc.estimate.scale`) or chains get about no more.
     4. Rounds of draws there, until the interval, which carries what is left of the way, is narrow enough.
 
     Args:
@@ -107,6 +114,7 @@ class _Climber:
         self.choice = "n/log n" if config.nbeta is None else "as given"
         self.scale_is_free = config.gamma is None and config.radius is None
         self.spent, self.ended = self.target.gradients, ""
+        self.highest = ""  # why the ladder goes no further
         self.rungs: list[Rung] = []
         self.settled, self.settled_at = self._settle()
         self.pair, self.reading = self._run(None)
@@ -126,7 +134,17 @@ class _Climber:
             else:
                 self._round()
         curvature = self.steepest * self.pair.target.nbeta
-        return Climb(self.rungs, self.pair, self.reading, curvature, self.spent, self.ended, self.choice, self.variates)
+        return Climb(
+            self.rungs,
+            self.pair,
+            self.reading,
+            curvature,
+            self.spent,
+            self.ended,
+            self.highest,
+            self.choice,
+            self.variates,
+        )
 
     def _run(self, start: Pair | None) -> tuple[Pair, Reading]:
         """A pair of chains at the nβ and γ of now."""
@@ -135,7 +153,7 @@ class _Climber:
         (pair,) = run_pairs(
             [at],
             self.kernel,
-            [self.steepest * self.nbeta],
+            [self.nbeta * max(self.steepest, self._mean_curvature())],
             chains=self.config.chains,
             warmup=warmup,
             draws=draws,
@@ -165,21 +183,39 @@ class _Climber:
         self.rungs.append(rung_of(self.pair, self.reading))
 
     def _may_climb(self) -> bool:
-        return self.scale_is_free and len(self.rungs) < scale.MOST_RUNGS and self.spent < self.config.max_gradients
+        free = self.scale_is_free and not self.highest
+        return free and len(self.rungs) < scale.MOST_RUNGS and self.spent < self.config.max_gradients
 
     def _up(self) -> None:
         """One rung up; back again where chains do not stay there."""
         before = self.nbeta, self.gamma
-        if len(self.rungs) == 1 and self.config.nbeta is None:
-            self._choose_nbeta()
-        self.gamma /= scale.WEAKER
-        pair, reading = self._run(self.pair)
+        nbeta, gamma, choice = self._next(scale.WEAKER)
+        if (reachable := self._reachable(nbeta, gamma)) < 1:
+            if scale.WEAKER * reachable < _LEAST_RUNG:
+                self.highest = f"chains would not get about in time where gamma is {gamma:.3g} and nbeta {nbeta:.3g}"
+                return
+            nbeta, gamma, choice = self._next(scale.WEAKER * reachable)
+        self.nbeta, self.gamma = nbeta, gamma
+        # Cooled chains stay where only hotter ones belong, on saddles for one: those begin at w*.
+        cooled = self.nbeta > before[0]
+        pair, reading = self._run(None if cooled else self.pair)
         if _lost(pair) or self._delocalised(pair, reading):
-            self.ended = f"chains do not stay where gamma is {self.gamma:.3g}"
-            self.nbeta, self.gamma = before
+            self.highest = f"chains do not stay where gamma is {self.gamma:.3g} and nbeta {self.nbeta:.3g}"
+        elif self._lags(pair, reading):
+            self.highest = f"chains do not get about in time where gamma is {self.gamma:.3g} and nbeta {self.nbeta:.3g}"
         else:
-            self.pair, self.reading = pair, reading
+            self.pair, self.reading, self.choice = pair, reading, choice
             self._add()
+            return
+        self.nbeta, self.gamma = before
+
+    def _lags(self, pair: Pair, reading: Reading) -> bool:
+        """Whether λ̂ is lower than on the rung before because chains have hardly left w*."""
+        cold, before = pair.cold, self.reading.basin
+        square = float(np.square(cold.distance[cold.survivors, reading.warmup :]).mean())
+        free = pair.target.num_parameters - 2 * max(before.llc, reading.basin.llc)
+        fell = before.llc - reading.basin.llc > 2 * math.hypot(before.llc_se, reading.basin.llc_se)
+        return fell and pair.target.gamma * square < _LAGGING * free
 
     def _delocalised(self, pair: Pair, reading: Reading) -> bool:
         """Whether draws do no better than a predictor that knows nothing."""
@@ -237,30 +273,55 @@ class _Climber:
         affordable = (config.max_gradients - self.spent) / (2 * config.chains)
         if self.scale_is_free and not self.rungs:  # which is to tell where to go on
             affordable *= _FIRST_SHARE
-        steps = min(max(_RELAXATIONS * relaxation, _LEAST_STEPS), _MOST_STEPS, max(affordable, _LEAST_STEPS / 4))
+        most = max(_MOST_STEPS, _CROSSING_SHARE * affordable)
+        steps = min(max(_RELAXATIONS * relaxation, _LEAST_STEPS), most, max(affordable, _LEAST_STEPS / 4))
         warmup = int(steps) // 3 if config.warmup is None else config.warmup
         return warmup, max(LEAST_DRAWS, int(steps) - int(steps) // 3)
 
-    def _choose_nbeta(self) -> None:
-        """Cold enough for the loss's soft directions to count, warm enough not to fit the noise of the data."""
-        found, n = self.reading.basin, self.target.num_samples
-        limit = coldest(self.nbeta, self.reading.noise, max(found.llc, found.llc_se), n)
-        curvature = max(self.steepest, self._mean_curvature())
-        wanted = scale.RESOLUTION * self.gamma / curvature if curvature > 0 else self.nbeta
-        wanted = min(max(wanted, self.nbeta), 4 * wanted)
-        chosen = min(limit, wanted)
-        if max(chosen / self.nbeta, self.nbeta / chosen) < _WORTH_MOVING:
-            self.choice = "n/log n"
-        elif chosen == limit:
-            self.choice, self.nbeta = "as cold as the noise of the data allows", float(f"{chosen:.4g}")
-        else:
-            self.choice, self.nbeta = "for curvatures down to h_max/3000 to count", float(f"{chosen:.4g}")
+    def _next(self, weaker: float) -> tuple[float, float, str]:
+        """nβ and γ of the next rung, and why this nβ.
+
+        The steepest curvature over ρ becomes so many times what it is, and on the second rung 3000 times that at least:
+        a half of it, in logarithms, by a larger nβ and a half by a smaller γ, so that directions count that only a cold
+        chain feels, or only one that goes far. Where the noise of the data forbids a larger nβ, γ takes more.
+        """
+        factor = weaker
+        if len(self.rungs) == 1:
+            steepness = max(self.steepest, self._mean_curvature()) * self.nbeta / self.gamma
+            factor *= max(1.0, scale.RESOLUTION / max(steepness, 1.0))
+        share, colder, choice = math.sqrt(factor), 1.0, self.choice
+        if self.config.nbeta is None:
+            found = self.reading.basin
+            limit = coldest(self.nbeta, self.reading.noise, max(found.llc, found.llc_se), self.target.num_samples)
+            if limit < self.nbeta * share:
+                wanted = limit / self.nbeta
+                if wanted > _WORTH_MOVING or (len(self.rungs) == 1 and wanted < 1 / _WORTH_MOVING):
+                    colder, choice = wanted, "as cold as the noise of the data allows"
+            else:
+                colder, choice = share, "for flat directions to count, far within what the noise of the data allows"
+        return float(f"{self.nbeta * colder:.4g}"), self.gamma / max(share, weaker / max(colder, 1.0)), choice
+
+    def _reachable(self, nbeta: float, gamma: float) -> float:
+        """By how much more than what this rung asks for the budget would let chains cross what only the prior holds.
+
+        Steps for one crossing go with √(nβ/γ), from how long they were on the last rung; they may take half of what is
+        left of the budget.
+        """
+        if not hasattr(self.kernel, "relaxation"):
+            return math.inf
+        now = min(self.kernel.relaxation(one, self.gamma) for one in self.pair.cold.settings)
+        steps = now * math.sqrt(nbeta / self.nbeta * self.gamma / gamma)
+        affordable = (self.config.max_gradients - self.spent) / (2 * self.config.chains)
+        return (_CROSSING_SHARE * affordable / steps) ** 2
 
     def _mean_curvature(self) -> float:
         """(w − w*)·∇L/‖w − w*‖² where the chains are: at a degenerate w* the loss is steep only away from it."""
+        if not self.rungs:
+            return 0.0
         cold, kept = self.pair.cold, self.pair.cold.survivors
         square = np.square(cold.distance[kept, self.reading.warmup :])
-        slope = (cold.virial[kept, self.reading.warmup :] - self.gamma * square) / self.nbeta
+        at = self.pair.target
+        slope = (cold.virial[kept, self.reading.warmup :] - at.gamma * square) / at.nbeta
         return max(0.0, float(slope.mean() / square.mean())) if square.mean() > 0 else 0.0
 
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from arviz_stats.base import array_stats
 from scipy import stats
 
 from llc.estimate import diagnostics
 from llc.estimate.climb import Climb
-from llc.estimate.moments import second_moments
+from llc.estimate.moments import explored_shares, of_kind, second_moments
 from llc.estimate.pair import Reading
 from llc.estimate.scale import Rung, left
 from llc.estimate.settings import SamplingConfig
@@ -96,7 +95,7 @@ def conclude(
         rounding = nbeta * traces.rounding[kept]
         acceptance = float(np.mean(traces.acceptance[kept, warmup:]))
         distance = float(np.mean(traces.distance[kept, warmup:]))
-    explored = _explored(traces, gamma, parameters, warmup)
+    explored = explored_shares(traces, gamma, parameters, warmup)
     found = _headline(reading, of_basin, climbed.rungs)
     if len(climbed.rungs) == 1:  # on a ladder, what weaker localisation adds has been seen
         found = diagnostics.widened(found, _unexplored_error(traces, nbeta, found.llc, explored, warmup))
@@ -107,6 +106,7 @@ def conclude(
         summary=found,
         chains=len(traces.difference),
         diverged=traces.diverged,
+        hot_diverged=climbed.pair.hot.diverged,
         prior_share=gamma * squared_distance / parameters,
         prior_over_curvature=gamma / settings["curvature"] if settings["curvature"] else math.inf if gamma else 0.0,
         variance_ratio=variance[0] / size if size else math.nan,
@@ -122,6 +122,7 @@ def conclude(
         rungs=climbed.rungs,
         wanted_error=config.target_error if config.draws is None else math.inf,
         ended=climbed.ended,
+        highest=climbed.highest,
         variance=variance,
         slopes={"gamma": slopes.gamma},
         plateau=config.plateau,
@@ -182,22 +183,6 @@ def _headline(reading: Reading, of_basin: bool, rungs: list[Rung]) -> diagnostic
     return replace(reading.cold, llc=llc, llc_se=se, llc_low=llc - reach, llc_high=llc + reach)
 
 
-def _explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> dict[int, float]:
-    """γE‖w − w*‖²/(P − nβE[(w − w*)·∇L]) by kind of start; NaN where the prior may hold under a tenth of P.
-
-    The mean of (w − w*)·∇U has an error too: with few parameters or draws, three of them are allowed for.
-    """
-    found = {}
-    for kind in np.unique(traces.superchain[traces.survivors]):
-        chains = _of_kind(traces, kind)
-        prior = gamma * float(np.mean(np.square(traces.distance[chains, warmup:])))
-        virial = traces.virial[chains, warmup:]
-        left = parameters - (float(np.mean(virial)) - prior)
-        certain = 0.1 * parameters + 3 * float(array_stats.mcse(virial, method="mean"))
-        found[int(kind)] = prior / left if left > certain else math.nan
-    return found
-
-
 def _unexplored_error(traces: Chains, nbeta: float, llc: float, explored: dict[int, float], warmup: int) -> float:
     """What λ̂ may still do while chains go the rest 1 − e of their way: a standard error, not a correction.
 
@@ -210,13 +195,9 @@ def _unexplored_error(traces: Chains, nbeta: float, llc: float, explored: dict[i
     rest = max(0.0, 1 - max(gone))
     slope = _UNEXPLORED_ERROR * abs(llc)
     if len(gone) == 2 and abs(gone[1] - gone[0]) > _LEAST_LEVER:
-        means = [nbeta * float(np.mean(traces.difference[_of_kind(traces, kind), warmup:])) for kind in (0, 1)]
+        means = [nbeta * float(np.mean(traces.difference[of_kind(traces, kind), warmup:])) for kind in (0, 1)]
         slope = max(slope, abs((means[1] - means[0]) / (gone[1] - gone[0])))
     return slope * rest
-
-
-def _of_kind(traces: Chains, kind: int) -> list[int]:
-    return [chain for chain in traces.survivors if traces.superchain[chain] == kind]
 
 
 def _step_over_limit(kernel: Sampler, settings: dict, traces: Chains) -> float:

@@ -96,7 +96,7 @@ def estimate_llc(
 
     Returns:
         A tree whose root holds `llc`, `llc_se`, `llc_low`, `llc_high` (90 %), `verdict`, `reason` and diagnostics,
-        (with positions, also `llc_position` and its error and interval) and
+        (with positions, also `llc_position`, that at w*, and its error and interval) and
         whose groups `posterior`, `sample_stats`, `warmup_posterior`, `warmup_sample_stats` hold the traces by
         (chain, draw) as ArviZ expects them; with observables, a group `observables` holds theirs, each by a `draw_…`
         of its own. Chains that diverged are in no group; the reason names them.

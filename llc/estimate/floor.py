@@ -12,6 +12,8 @@ _BEND = 0.05
 # A minimiser's floor is off by so much of its depth, and by so much of what the noise of the data moves a floor: along
 # degenerate directions it fits noise that the draws do not see, or is at a minimum that has fitted it.
 _DEPTH_ERROR, _NOISE_ERROR = 0.02, 0.1
+# … Where the well has no degenerate directions it is off by a tenth of that share; in full from this degeneracy on.
+_REGULAR, _DEGENERATE = 0.1, 0.2
 # w* is above the floor by more than can be neglected: standard errors, and share of λ̂.
 _ERRORS, _SHARE = 2.0, 0.1
 
@@ -44,6 +46,7 @@ def basin(
     *,
     settled: float | None = None,
     noise: float = 0.0,
+    degeneracy: float = 1.0,
     ratio: float = RATIO,
 ) -> Basin:
     """λ̂ and the floor from the mean-type estimates at two temperatures with one ρ = γ/nβ.
@@ -58,11 +61,14 @@ def basin(
     Args:
         cold, hot: λ̂(w*) at nβ and at nβ/ratio, each with its standard error.
         settled: a of a minimiser, nats; None if there is none. noise: nats, see `noise_nats`.
+        degeneracy: see `llc.estimate.scale.Rung`.
     """
     (cold_llc, cold_se), (hot_llc, hot_se) = cold, hot
     if not np.isfinite([cold_llc, cold_se, hot_llc, hot_se]).all():
         return Basin(*[math.nan] * 6)
-    scale = max(abs((ratio * hot_llc - cold_llc) / (ratio - 1)), abs(cold_llc), 1e-12)
+    # λ̂ without a bend, for the sizes of priors: far above the floor λ̂(w*) is mostly the height.
+    size = (ratio * hot_llc - cold_llc) / (ratio - 1) if settled is None else cold_llc + settled
+    scale = max(abs(size), math.hypot(ratio * hot_se, cold_se) / (ratio - 1), 1e-12)
     tiny = 1e-6 * scale
     rows, values, errors = [[1, -1, 1], [1, -1 / ratio, ratio]], [cold_llc, hot_llc], [cold_se, hot_se]
     rows.append([0, 0, 1])
@@ -74,7 +80,8 @@ def basin(
         errors.append(1e3 * scale)
     else:
         values.append(settled)
-        errors.append(math.hypot(_DEPTH_ERROR * settled, _NOISE_ERROR * noise))
+        share = _DEPTH_ERROR * (_REGULAR + (1 - _REGULAR) * min(1.0, degeneracy / _DEGENERATE))
+        errors.append(math.hypot(share * settled, _NOISE_ERROR * noise))
     weights = 1 / np.maximum(errors, tiny)
     weighted = np.array(rows) * weights[:, None]
     solving = np.linalg.pinv(weighted)  # weights a thousand million apart are too much for WᵀW

@@ -56,7 +56,7 @@ TRACES = {
     "full_llc": ("nbeta times the whole dataset's loss difference, at the draws where it was looked at", "1"),
 }
 BY_POSITION = {
-    "llc_position": ("estimated local learning coefficient of the loss at each position", "llc"),
+    "llc_position": ("llc_at_w of the loss at each position: their mean is llc_at_w", "llc"),
     "llc_position_se": ("standard error of llc_position", "llc_se"),
     "llc_position_low": ("lower end of the 90 % interval of llc_position", "llc_low"),
     "llc_position_high": ("upper end of the 90 % interval of llc_position", "llc_high"),

@@ -136,7 +136,7 @@ def _together(
     for point, (target, _, why), pair, curvature in zip(points, made, pairs, curvatures, strict=True):
         reading = read(pair, kernel, find_warmup=config.warmup is None)
         spent = target.gradients + pair.hot.gradients
-        climbed = Climb([rung_of(pair, reading)], pair, reading, curvature, spent, "", "as given", "as given")
+        climbed = Climb([rung_of(pair, reading)], pair, reading, curvature, spent, "", "", "as given", "as given")
         settings = _said(kernel, climbed, why)
         yield conclude(
             _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses

@@ -14,6 +14,9 @@ from llc.estimate.noise import noise_nats
 from llc.parallel import Report, quiet
 from llc.sampling import HOT, Chains, Graph, Observable, Sampler, Target, run_many
 
+# A chain whose mean loss is above the lowest chain's by so many standard deviations of a draw has not come down.
+_HANGING = 3.0
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -70,7 +73,7 @@ def run_pairs(
     Args:
         targets: at nβ and γ. curvatures: nβ h_max of each. chains: at each temperature.
         step_size: kept if given; otherwise it follows the curvature.
-        starts: pairs whose ends the chains begin from, the second half of the cold ones where hot chains were.
+        starts: pairs whose ends the chains begin from.
         hot_starts: without `starts`, begin the second half of the chains where a hotter chain goes.
     """
     hot_targets = [target.at(nbeta=target.nbeta / RATIO, gamma=target.gamma / RATIO) for target in targets]
@@ -159,10 +162,14 @@ def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: float | Non
     losses = pair.cold.sample_losses[kept][:, pair.cold.probed >= warmup]
     noise = noise_nats(nbeta, losses.reshape(-1, losses.shape[-1]), pair.target.num_samples)
     found = basin((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise)
-    held = float(pair.target.num_parameters)
-    if kept:
-        held -= pair.target.gamma * float(np.square(pair.cold.distance[kept, warmup:]).mean())
-    degeneracy = max(0.0, 1 - 2 * found.llc / held) if held > 0 else 0.0
+    # How much steeper than a quadratic the pull towards w* makes the well: (w − w*)·∇L is 2(L − L_0) in one.
+    bare = pair.cold.virial[kept, warmup:] - pair.target.gamma * np.square(pair.cold.distance[kept, warmup:])
+    pull = float(bare.mean()) if kept else 0.0
+    degeneracy = max(0.0, 1 - 2 * found.llc / pull) if pull > 0 else 0.0
+    if settled is not None:
+        found = basin(
+            (cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise, degeneracy=degeneracy
+        )
     return Reading(cold, hot, found, noise, excess, warmup, degeneracy)
 
 
@@ -191,20 +198,25 @@ def _step_excess(kernel: Sampler, chains: Chains, chain: int) -> float:
 
 
 def _ends(pairs: Sequence[Pair]) -> list[Any]:
-    """Where the chains of earlier pairs ended; the second half of the cold ones where the hot ones were."""
-    cold, hot = (
-        [_standing(chains, pair.target) for pair, chains in zip(pairs, every, strict=True)]
-        for every in ([pair.cold for pair in pairs], [pair.hot for pair in pairs])
-    )
-    mixed = [torch.cat([a[: (len(a) + 1) // 2], b[(len(a) + 1) // 2 :]]) for a, b in zip(cold, hot, strict=True)]
-    return [*mixed, *hot]
+    """Where the chains of earlier pairs ended, (chain, P) each: the cold ones, then the hot ones."""
+    every = [*(pair.cold for pair in pairs), *(pair.hot for pair in pairs)]
+    return [_standing(chains, pair.target) for chains, pair in zip(every, [*pairs, *pairs], strict=True)]
 
 
 def _standing(chains: Chains, target: Target) -> Tensor:
-    """Where chains ended, (chain, P); a lost one where another is."""
+    """Where chains ended, (chain, P); a lost one, or one that hangs far above the lowest, where that one is.
+
+    A chain that came upon a saddle of the loss while it was hot stays there long after others have found their way
+    down: to go on from is only what is a likely draw.
+    """
     position = chains.ended.position.clone()
-    for chain in chains.diverged:
-        position[chain] = position[chains.survivors[0]] if chains.survivors else target.center
+    if not chains.survivors:
+        return target.center.expand_as(position).clone()
+    late = target.nbeta * chains.difference[:, chains.steps // 2 :]
+    means = np.where(np.isin(np.arange(len(late)), chains.survivors), late.mean(1), np.inf)
+    lowest = int(means.argmin())
+    above = means > means[lowest] + _HANGING * late[lowest].std()
+    position[torch.from_numpy(above)] = position[lowest].clone()
     return position
 
 

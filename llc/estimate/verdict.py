@@ -8,7 +8,7 @@ import numpy as np
 
 from llc.estimate.diagnostics import Summary
 from llc.estimate.floor import Basin
-from llc.estimate.scale import Rung, late, left, settled
+from llc.estimate.scale import Rung, left, settled
 
 # Above this R̂ chains disagree. Vehtari et al. (2021) recommend 1.01 for publication; single estimates of λ̂ are short
 # runs, for which 1.05 already tells chains that agree from chains that do not.
@@ -24,8 +24,7 @@ PRIOR_LIMIT = 0.9
 ELASTICITY_LIMIT = 0.9
 # Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds.
 EXPLORED_LIMIT = 0.25
-# … or this share on a ladder, where two widths have been compared already, if more than that share of λ̂ came late.
-LADDER_EXPLORED_LIMIT, LATE_LIMIT = 0.1, 1 / 3
+# On a ladder, two scales have been compared already.
 # A basin's λ̂ that is known no better than this share of it is not told, …
 _BASIN_LIMIT = 0.5
 # … and a variance-type estimate is spoken of where it is off by more than this share, beyond its error.
@@ -56,7 +55,8 @@ class Evidence:
 
     Attributes:
         summary: λ̂ as it is reported, with the diagnostics of the cold chains. hot: those of the hot ones, or None.
-        chains: how many were started. diverged: the draw at which each lost one diverged.
+        chains: how many were started at each temperature. diverged, hot_diverged: the draw at which each lost one
+            diverged.
         prior_share: γE‖w − w*‖²/P. In a Gaussian well it is 1 − 2λ̂/P.
         prior_over_curvature: γ/(nβ h_max).
         variance_ratio: Var(nβL_n)/λ̂. In a Gaussian well with x_i = nβh_i/(nβh_i + γ) it is Σx_i²/Σx_i = 1 + the
@@ -71,7 +71,7 @@ class Evidence:
         basin: what two temperatures tell of the floor, or None. of_basin: whether λ̂ is the basin's, not that at w*.
         rungs: λ̂ at every localisation tried; one where γ was given.
         wanted_error: relative half-width asked for; inf where the user said how many draws.
-        ended: why chains did not go on.
+        ended: why chains did not go on. highest: why no other localisation was tried.
         variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log nβ and ∂λ̂/∂log γ, likewise.
         plateau: whether λ̂ was found to be one at this nβ and γ, elsewhere in the study.
     """
@@ -94,9 +94,11 @@ class Evidence:
     rungs: Sequence[Rung] = ()
     wanted_error: float = math.inf
     ended: str = ""
+    highest: str = ""
     variance: tuple[float, float] = (math.nan, math.nan)
     slopes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     plateau: bool | None = None
+    hot_diverged: Mapping[int, int] = field(default_factory=dict)
 
 
 def judge(evidence: Evidence) -> tuple[str, str]:
@@ -111,7 +113,7 @@ def judge(evidence: Evidence) -> tuple[str, str]:
     - `step-size-biased`: the step size or minibatch noise heats the chains by more than a quarter of λ̂.
     - `converged`: none of these.
     """
-    lost = ", ".join(f"chain {chain} at draw {draw}" for chain, draw in sorted(evidence.diverged.items()))
+    lost = _lost(evidence)
     also = f"; left out: {lost}, which diverged" if lost else ""
     for check in (
         _diverged,
@@ -135,8 +137,8 @@ def _plateau(evidence: Evidence) -> str:
     if len(evidence.rungs) > 1:
         before, last = evidence.rungs[-2:]
         said += (
-            f"; llc moved from {before.llc:.3g} to {last.llc:.3g} as gamma fell from {before.gamma:.2g} to "
-            f"{last.gamma:.2g}"
+            f"; llc moved from {before.llc:.3g} to {last.llc:.3g} as gamma / nbeta fell from "
+            f"{before.resolution:.2g} to {last.resolution:.2g}"
         )
     basin = evidence.basin
     if evidence.of_basin and basin is not None:
@@ -153,10 +155,21 @@ def _plateau(evidence: Evidence) -> str:
     return said
 
 
+def _lost(evidence: Evidence) -> str:
+    """The chains that diverged, at either temperature."""
+    return ", ".join(
+        f"chain {chain}{where} at draw {draw}"
+        for where, lost in (("", evidence.diverged), (" at nbeta/4", evidence.hot_diverged))
+        for chain, draw in sorted(lost.items())
+    )
+
+
 def _diverged(evidence: Evidence) -> str:
-    lost = ", ".join(f"chain {chain} at draw {draw}" for chain, draw in sorted(evidence.diverged.items()))
-    if evidence.diverged and 2 * len(evidence.diverged) >= evidence.chains:
-        return f"{len(evidence.diverged)} of {evidence.chains} chains diverged ({lost}); use a smaller step size"
+    for where, lost in (("", evidence.diverged), (" at nbeta/4", evidence.hot_diverged if evidence.of_basin else {})):
+        if lost and 2 * len(lost) >= evidence.chains:
+            return (
+                f"{len(lost)} of {evidence.chains} chains{where} diverged ({_lost(evidence)}); use a smaller step size"
+            )
     return ""
 
 
@@ -216,12 +229,16 @@ def _scale_dependent(evidence: Evidence) -> str:
     if len(rungs) < 2:
         if evidence.plateau is False:
             return "at the pilots of this study llc had no plateau in gamma: compare it within the study only"
+        if evidence.highest:
+            return f"llc is that of one scale: {evidence.highest}; compare it at one nbeta and gamma only"
         return _moves(evidence)
     error = 1.645 * left(rungs)[1]
     if settled(rungs) and error <= evidence.wanted_error * abs(evidence.summary.llc):
         return ""
-    ladder = ", ".join(f"{rung.llc:.3g} ± {rung.llc_se:.2g} at gamma {rung.gamma:.2g}" for rung in rungs)
-    ended = f"; {evidence.ended}" if evidence.ended else ""
+    ladder = ", ".join(
+        f"{rung.llc:.3g} ± {rung.llc_se:.2g} at gamma {rung.gamma:.2g} and nbeta {rung.nbeta:.3g}" for rung in rungs
+    )
+    ended = "".join(f"; {why}" for why in (evidence.highest, evidence.ended) if why)
     return f"llc depends on the scale: {ladder}{ended}; compare it at one nbeta and gamma only"
 
 
@@ -257,8 +274,7 @@ def _drifting(evidence: Evidence) -> str:
             found.rhat_nested > evidence.max_rhat
         ),
         f"chains have gone {100 * evidence.explored:.0f} % of the way that the prior lets them go": (
-            evidence.explored < (EXPLORED_LIMIT if len(evidence.rungs) < 2 else LADDER_EXPLORED_LIMIT)
-            and (len(evidence.rungs) < 2 or late(evidence.rungs) > LATE_LIMIT)
+            len(evidence.rungs) < 2 and evidence.explored < EXPLORED_LIMIT
         ),
         f"the interval is ± {100 * half / abs(found.llc) if found.llc else math.inf:.0f} % wide": (
             sampling > evidence.wanted_error * abs(found.llc)

@@ -19,6 +19,8 @@ OPTIMISERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
 
 _STEPS, _BATCH = 300, 32
 _ATTEMPTS = 30
+# Nats above the floor that are worth the name.
+_LOWEST = 5
 
 
 def above_the_floor(
@@ -33,8 +35,9 @@ def above_the_floor(
 ) -> Problem:
     """Another problem, trained on from its w* by `_STEPS` minibatches of `_BATCH` at a constant rate.
 
-    The rate is one at which the loss ends T(log n)/n above the floor, within a third. It is looked for with the same
-    minibatches throughout, for SGD from 4T(log n)/n / E‖g_B − g‖², which is it on a quadratic loss in the long run.
+    The rate is one at which the loss ends T(log n)/n above the floor, within a third; half of T where none does, since
+    a larger one diverges or kills the network. It is looked for with the same minibatches throughout, for SGD from
+    4T(log n)/n / E‖g_B − g‖², which is it on a quadratic loss in the long run.
 
     Args:
         build, arguments: of the problem. lowest: its least mean loss, from the data.
@@ -50,7 +53,7 @@ def above_the_floor(
     noise = _gradient_noise(model, loss, data, generator(*key))
     rate = 4 * nats / (nbeta * noise) if optimiser == "SGD" else 0.01
     slower, faster = 0.0, math.inf
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         model.load_state_dict(start)
         _train(model, loss, data, OPTIMISERS[optimiser](model.parameters(), lr=rate), generator(*key))
         found = nbeta * (mean_loss(model, loss, data) - floor)
@@ -60,9 +63,12 @@ def above_the_floor(
             slower = rate
         else:  # also where it is not a number
             faster = rate
+        # By what is missing, and every other time by halves, since the loss need not rise evenly with the rate.
         rate *= min(8.0, max(1 / 8, nats / found)) if math.isfinite(found) else 1 / 8
-        if not slower < rate < faster:
+        if not slower < rate < faster or (attempt % 2 and slower > 0 and faster < math.inf):
             rate = math.sqrt(slower * faster)
+    if nats >= 2 * _LOWEST:
+        return above_the_floor(build, arguments, lowest, optimiser, nats // 2, seed, redraw=redraw)
     raise InvalidInput(f"no rate of {optimiser} found that leaves {arguments} {nats} above its floor")
 
 
