@@ -73,6 +73,21 @@ def test_the_stated_errors_are_the_spread(knows_floor, nats, noise):
         assert abs(spread / stated - 1) < 0.1, name
 
 
+def test_far_above_the_floor_the_bend_is_still_a_share_of_llc():
+    """Not of λ̂(w*), which is mostly the height: 100 times as high, the same error but for the minimiser's."""
+    low, high = (basin(*((value, 1e-9) for value in numbers(9.0, nats, 0.0))) for nats in (4.0, 400.0))
+    assert high.bend_se == pytest.approx(low.bend_se, rel=1e-3)
+    assert high.llc_se == pytest.approx(low.llc_se, rel=1e-3)
+
+
+def test_a_minimiser_is_trusted_more_where_nothing_is_degenerate():
+    """A tenth of the error: 0.08 nats of 40 in place of 0.8, where the chains say next to nothing."""
+    cold, hot = numbers(9.0, 40.0, 0.0)
+    for degeneracy, error in ((1.0, 0.8), (0.2, 0.8), (0.1, 0.44), (0.0, 0.08)):
+        found = basin((cold, 1e-9), (hot, 100.0), settled=40.0, degeneracy=degeneracy)
+        assert found.nats_se == pytest.approx(error, rel=1e-2)
+
+
 def test_more_noise_never_means_a_smaller_error():
     at = {"cold": numbers(9.0, 2.0, 0.0)[0], "hot": numbers(9.0, 2.0, 0.0)[1]}
     quiet = basin((at["cold"], 0.1), (at["hot"], 0.1), settled=2.0)

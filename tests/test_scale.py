@@ -57,10 +57,11 @@ def test_what_is_left_is_a_quarter_of_the_last_step():
     assert left(ladder(10.0, 14.0, 15.0, se=0.0)) == pytest.approx((0.25, 0.4))
 
 
-def test_a_shorter_rung_shows_less_of_the_way():
-    """Half of a rung, in logarithms: what is left is twice as much of its step."""
-    rungs = [Rung(100.0, 16.0, 10.0, 0.0), Rung(100.0, 4.0, 11.0, 0.0)]
-    assert left(rungs) == pytest.approx((0.5, 0.8))
+@pytest.mark.parametrize(("gamma", "share"), [(16.0, 1.0), (4.0, 2.0), (256.0, 0.5), (1.0, 4.0)])
+def test_what_is_left_counts_in_rungs(gamma, share):
+    """A step of 1 over half a rung, in logarithms, leaves twice as much; over two rungs, half as much."""
+    rungs = [Rung(100.0, gamma, 10.0, 0.0), Rung(100.0, 1.0, 11.0, 0.0)]
+    assert left(rungs) == pytest.approx((0.25 * share, 0.4 * share))
 
 
 def test_the_rest_of_a_geometric_approach_is_within_the_error():

@@ -55,8 +55,8 @@ def estimate_llc(
     is predicted from the gradients themselves (each sampler's `bias`), taken off, and its uncertainty carried.
 
     Nothing has to be chosen. Chains at two temperatures with one ρ = γ/nβ, and a minimiser, give λ̂ at w*, the floor of
-    its basin and λ̂ of that (`llc.estimate.floor`); nβ is as cold as the noise of the data allows
-    (`llc.estimate.noise`); γ is weakened until λ̂ is a plateau (`llc.estimate.scale`); draws are added until the
+    its basin and λ̂ of that (`llc.estimate.floor`); ρ is lowered, by a colder nβ as far as the noise of the data allows
+    (`llc.estimate.noise`) and by a weaker γ, until λ̂ is a plateau (`llc.estimate.scale`); draws are added until the
     interval is as narrow as `target_error` asks for or `max_gradients` are spent. Where that is not reached, the
     verdict says what the number is instead.
 

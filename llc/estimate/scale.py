@@ -19,6 +19,8 @@ _LEFT, _LEFT_ERROR = 0.25, 0.4
 # twelve such networks of known λ it was 6 ± 6 % low, at a degeneracy of about a half. That times the degeneracy is
 # added, and its error.
 _DEGENERATE, _DEGENERATE_ERROR = 0.1, 0.065
+# Resolutions nearer to one another than this are counted as if they were so far apart.
+_LEAST_STEP = 2.0
 # A step down is a way to simpler solutions that the prior lets in: its error is this share of it.
 _DOWN_ERROR = 0.5
 
@@ -58,9 +60,9 @@ def left(rungs: Sequence[Rung]) -> tuple[float, float]:
         return 0.0, 0.0
     before, last = rungs[-2:]
     step = last.llc - before.llc
-    # A rung that is less than a full one shows less of the way.
-    fuller = math.log(WEAKER) / math.log(max(before.resolution / last.resolution, math.sqrt(WEAKER)))
-    up, down = max(1.0, fuller) * max(0.0, step), max(0.0, -step - math.hypot(before.llc_se, last.llc_se))
+    # A step over more than a rung shows more of the way, over less than one less of it.
+    share = math.log(WEAKER) / math.log(max(before.resolution / last.resolution, _LEAST_STEP))
+    up, down = share * max(0.0, step), max(0.0, -step - math.hypot(before.llc_se, last.llc_se))
     degenerate = max(0.0, last.degeneracy) * abs(last.llc)
     error = math.hypot(_LEFT_ERROR * up, _DOWN_ERROR * down, _DEGENERATE_ERROR * degenerate)
     return _LEFT * up + _DEGENERATE * degenerate, error
