@@ -204,6 +204,8 @@ class _Climber:
         elif self._lags(pair, reading):
             self.highest = f"chains do not get about in time where gamma is {self.gamma:.3g} and nbeta {self.nbeta:.3g}"
         else:
+            if self.nbeta < before[0]:  # the first rung was too cold for the noise of the data: this is the first
+                self.rungs.clear()
             self.pair, self.reading, self.choice = pair, reading, choice
             self._add()
             return
@@ -283,7 +285,8 @@ class _Climber:
 
         The steepest curvature over ρ becomes so many times what it is, and on the second rung 3000 times that at least:
         a half of it, in logarithms, by a larger nβ and a half by a smaller γ, so that directions count that only a cold
-        chain feels, or only one that goes far. Where the noise of the data forbids a larger nβ, γ takes more.
+        chain feels, or only one that goes far. Where the noise of the data forbids a larger nβ, γ takes more; where it
+        forbids even the first one, as n/log n may for a loss in other units, the ladder begins anew at what it allows.
         """
         factor = weaker
         if len(self.rungs) == 1:
@@ -299,7 +302,8 @@ class _Climber:
                     colder, choice = wanted, "as cold as the noise of the data allows"
             else:
                 colder, choice = share, "for flat directions to count, far within what the noise of the data allows"
-        return float(f"{self.nbeta * colder:.4g}"), self.gamma / max(share, weaker / max(colder, 1.0)), choice
+        lower = 1.0 if colder < 1 else max(share, weaker / colder)
+        return float(f"{self.nbeta * colder:.4g}"), self.gamma / lower, choice
 
     def _reachable(self, nbeta: float, gamma: float) -> float:
         """By how much more than what this rung asks for the budget would let chains cross what only the prior holds.
