@@ -13,7 +13,7 @@ from llc.estimate.noise import coldest
 from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs
 from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
-from llc.estimate.settle import Settled, settle
+from llc.estimate.settle import settle
 from llc.estimate.verdict import DRIFT_LIMIT, ROUGH_RHAT_LIMIT
 from llc.parallel import Report, quiet
 from llc.sampling import LEAST_DRAWS, Graph, Observable, Sampler, Target, largest_curvature
@@ -116,7 +116,7 @@ class _Climber:
         self.spent, self.ended = self.target.gradients, ""
         self.highest = ""  # why the ladder goes no further
         self.rungs: list[Rung] = []
-        self.settled, self.settled_at = self._settle()
+        self.floors: dict[float, float | None] = {}  # what a minimiser gains, in loss, by ρ
         self.pair, self.reading = self._run(None)
         self._add()
 
@@ -168,16 +168,19 @@ class _Climber:
         self.spent += pair.cold.gradients + pair.hot.gradients
         return pair, self._read(pair)
 
-    def _settle(self) -> tuple[Settled | None, float]:
-        """The floor by a minimiser, where that is cheap beside the chains, and the nβ of its nats."""
-        at = self.target.at(nbeta=self.nbeta, gamma=self.gamma / scale.WEAKER if self.scale_is_free else self.gamma)
-        found = settle(at, max_gradients=int(_SETTLE_SHARE * self.config.max_gradients))
-        self.spent += found.gradients
-        return (found if found.done else None), self.nbeta
+    def _floor(self, at: Target) -> float | None:
+        """A minimiser's nats of a target, where that is cheap beside the chains; the floor is that of its ρ."""
+        rho = at.gamma / at.nbeta
+        if rho not in self.floors:
+            found = settle(at, max_gradients=int(_SETTLE_SHARE * self.config.max_gradients))
+            self.spent += found.gradients
+            self.floors[rho] = found.nats / at.nbeta if found.done else None
+        drop = self.floors[rho]
+        return None if drop is None else at.nbeta * drop
 
     def _read(self, pair: Pair) -> Reading:
-        settled = self.settled.nats * pair.target.nbeta / self.settled_at if self.settled is not None else None
-        return read(pair, self.kernel, find_warmup=self.config.warmup is None, settled=settled)
+        find_warmup = self.config.warmup is None
+        return read(pair, self.kernel, find_warmup=find_warmup, settled=self._floor(pair.target))
 
     def _add(self) -> None:
         self.rungs.append(rung_of(self.pair, self.reading))
