@@ -46,11 +46,11 @@ def test_half_of_a_fall_beyond_its_error_is_carried():
 
 
 def test_a_degenerate_well_has_a_rest_and_an_error_of_its_own():
-    """A tenth of λ̂ ± 6.5 % at a degeneracy of one, in proportion below."""
+    """A fifth of λ̂ ± 6.5 % at a degeneracy of one; below that the rest goes with its square."""
     for degeneracy in (0.5, 0.1, 0.0, -0.1):
         last = Rung(100.0, 1.0, 10.0, 0.1, degeneracy)
-        share = 10.0 * max(0.0, degeneracy)
-        assert left([Rung(100.0, 16.0, 10.0, 0.1), last]) == pytest.approx((0.1 * share, 0.065 * share))
+        share = max(0.0, degeneracy)
+        assert left([Rung(100.0, 16.0, 10.0, 0.1), last]) == pytest.approx((2.0 * share**2, 0.65 * share))
 
 
 def test_what_is_left_is_a_quarter_of_the_last_step():

@@ -11,7 +11,7 @@ RATIO = 4.0
 _BEND = 0.05
 # A minimiser's floor is off by so much of its depth, and by so much of what the noise of the data moves a floor: along
 # degenerate directions it fits noise that the draws do not see, or is at a minimum that has fitted it.
-_DEPTH_ERROR, _NOISE_ERROR = 0.02, 0.1
+_DEPTH_ERROR, _NOISE_ERROR = 0.01, 0.1
 # … Where the well has no degenerate directions it is off by a tenth of that share; in full from this degeneracy on.
 _REGULAR, _DEGENERATE = 0.1, 0.2
 # w* is above the floor by more than can be neglected: standard errors, and share of λ̂.

@@ -10,7 +10,7 @@ from torch import Tensor
 from llc.sampling import Minibatch, Target
 
 # Newton steps at most, and conjugate-gradient steps in each.
-_STEPS, _INNER = 6, 20
+_STEPS, _INNER = 20, 20
 # A drop below this many nats is no drop.
 _NOTHING = 0.02
 # A Newton step is halved so often before it is given up.

@@ -231,7 +231,8 @@ def _scale_dependent(evidence: Evidence) -> str:
             return "at the pilots of this study llc had no plateau in gamma: compare it within the study only"
         if evidence.highest:
             return f"llc is that of one scale: {evidence.highest}; compare it at one nbeta and gamma only"
-        return _moves(evidence)
+        above = evidence.of_basin and evidence.basin is not None and not evidence.basin.at_floor
+        return "" if above else _moves(evidence)  # the slopes are those of llc at w*
     error = 1.645 * left(rungs)[1]
     if settled(rungs) and error <= evidence.wanted_error * abs(evidence.summary.llc):
         return ""
