@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from arviz_stats.base import array_stats
 from scipy import stats
 
 from llc.estimate import diagnostics
 from llc.estimate.climb import Climb
-from llc.estimate.moments import explored_shares, of_kind, second_moments
+from llc.estimate.moments import second_moments
 from llc.estimate.pair import Reading
 from llc.estimate.scale import Rung, left
 from llc.estimate.settings import SamplingConfig
@@ -95,7 +96,7 @@ def conclude(
         rounding = nbeta * traces.rounding[kept]
         acceptance = float(np.mean(traces.acceptance[kept, warmup:]))
         distance = float(np.mean(traces.distance[kept, warmup:]))
-    explored = explored_shares(traces, gamma, parameters, warmup)
+    explored = _explored(traces, gamma, parameters, warmup)
     found = _headline(reading, of_basin, climbed.rungs)
     if len(climbed.rungs) == 1:  # on a ladder, what weaker localisation adds has been seen
         found = diagnostics.widened(found, _unexplored_error(traces, nbeta, found.llc, explored, warmup))
@@ -183,6 +184,22 @@ def _headline(reading: Reading, of_basin: bool, rungs: list[Rung]) -> diagnostic
     return replace(reading.cold, llc=llc, llc_se=se, llc_low=llc - reach, llc_high=llc + reach)
 
 
+def _explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> dict[int, float]:
+    """γE‖w − w*‖²/(P − nβE[(w − w*)·∇L]) by kind of start; NaN where the prior may hold under a tenth of P.
+
+    The mean of (w − w*)·∇U has an error too: with few parameters or draws, three of them are allowed for.
+    """
+    found = {}
+    for kind in np.unique(traces.superchain[traces.survivors]):
+        chains = _of_kind(traces, kind)
+        prior = gamma * float(np.mean(np.square(traces.distance[chains, warmup:])))
+        virial = traces.virial[chains, warmup:]
+        left = parameters - (float(np.mean(virial)) - prior)
+        certain = 0.1 * parameters + 3 * float(array_stats.mcse(virial, method="mean"))
+        found[int(kind)] = prior / left if left > certain else math.nan
+    return found
+
+
 def _unexplored_error(traces: Chains, nbeta: float, llc: float, explored: dict[int, float], warmup: int) -> float:
     """What λ̂ may still do while chains go the rest 1 − e of their way: a standard error, not a correction.
 
@@ -195,9 +212,14 @@ def _unexplored_error(traces: Chains, nbeta: float, llc: float, explored: dict[i
     rest = max(0.0, 1 - max(gone))
     slope = _UNEXPLORED_ERROR * abs(llc)
     if len(gone) == 2 and abs(gone[1] - gone[0]) > _LEAST_LEVER:
-        means = [nbeta * float(np.mean(traces.difference[of_kind(traces, kind), warmup:])) for kind in (0, 1)]
+        means = [nbeta * float(np.mean(traces.difference[_of_kind(traces, kind), warmup:])) for kind in (0, 1)]
         slope = max(slope, abs((means[1] - means[0]) / (gone[1] - gone[0])))
     return slope * rest
+
+
+def _of_kind(traces: Chains, kind: int) -> list[int]:
+    """The chains that survived of those that began at w* (0), or farther out (1)."""
+    return [chain for chain in traces.survivors if traces.superchain[chain] == kind]
 
 
 def _step_over_limit(kernel: Sampler, settings: dict, traces: Chains) -> float:

@@ -1,10 +1,8 @@
 """Second moments of the draws: how λ̂ would move with nβ and γ, and the variance-type estimate."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from arviz_stats.base import array_stats
 
 from llc.sampling import Chains
 
@@ -47,7 +45,7 @@ def second_moments(chains: Chains, nbeta: float, gamma: float, warmup: int, *, f
 def _covariance(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of pieces of chains, about the chains' own means: the mean of `one`, and the covariance, (piece,) each."""
     chains, draws = one.shape
-    if chains == 0 or draws < 4:
+    if chains == 0 or draws < 2:
         return np.array([]), np.array([])
     pieces = max(1, min(_PIECES, draws // 4))
     size = draws // pieces
@@ -59,24 +57,3 @@ def _mean(pieces: np.ndarray) -> tuple[float, float]:
     if not len(pieces):
         return np.nan, np.nan
     return float(pieces.mean()), float(pieces.std(ddof=1) / np.sqrt(len(pieces))) if len(pieces) > 1 else np.nan
-
-
-def explored_shares(traces: Chains, gamma: float, parameters: int, warmup: int) -> dict[int, float]:
-    """γE‖w − w*‖²/(P − nβE[(w − w*)·∇L]) by kind of start; NaN where the prior may hold under a tenth of P.
-
-    The mean of (w − w*)·∇U has an error too: with few parameters or draws, three of them are allowed for.
-    """
-    found = {}
-    for kind in np.unique(traces.superchain[traces.survivors]):
-        chains = of_kind(traces, kind)
-        prior = gamma * float(np.mean(np.square(traces.distance[chains, warmup:])))
-        virial = traces.virial[chains, warmup:]
-        left = parameters - (float(np.mean(virial)) - prior)
-        certain = 0.1 * parameters + 3 * float(array_stats.mcse(virial, method="mean"))
-        found[int(kind)] = prior / left if left > certain else math.nan
-    return found
-
-
-def of_kind(traces: Chains, kind: int) -> list[int]:
-    """The chains that survived of those that began at w* (0), or farther out (1)."""
-    return [chain for chain in traces.survivors if traces.superchain[chain] == kind]

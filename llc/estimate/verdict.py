@@ -22,9 +22,9 @@ DRIFT_LIMIT = 3.0
 PRIOR_LIMIT = 0.9
 # … λ̂ within this of proportional to 1/γ (d log λ̂/d log γ below −0.9).
 ELASTICITY_LIMIT = 0.9
-# Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds.
+# Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds; on a
+# ladder two scales have been compared already.
 EXPLORED_LIMIT = 0.25
-# On a ladder, two scales have been compared already.
 # A basin's λ̂ that is known no better than this share of it is not told, …
 _BASIN_LIMIT = 0.5
 # … and a variance-type estimate is spoken of where it is off by more than this share, beyond its error.
