@@ -45,7 +45,7 @@ def second_moments(chains: Chains, nbeta: float, gamma: float, warmup: int, *, f
 def _covariance(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of pieces of chains, about the chains' own means: the mean of `one`, and the covariance, (piece,) each."""
     chains, draws = one.shape
-    if chains == 0 or draws < 2:
+    if chains == 0 or draws < 4:
         return np.array([]), np.array([])
     pieces = max(1, min(_PIECES, draws // 4))
     size = draws // pieces
