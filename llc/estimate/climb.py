@@ -37,6 +37,8 @@ _LAGGING = 0.05
 # To cross the prior once, chains may take this share of what is left of the budget; a rung on which steepest curvature
 # over ρ is less than so many times what it was is not worth it.
 _CROSSING_SHARE, _LEAST_RUNG = 0.5, 3.0
+# The second rung's γ is lower by this factor at least, however steep the loss is already: chains have to go farther.
+_WIDER = 16.0
 # nβ is left where it is unless another is better by this factor.
 _WORTH_MOVING = 1.5
 
@@ -79,8 +81,9 @@ def climb(
 
     1. A first pair of chains at n/log n and a prior as wide as ‖w*‖ says how noisy the data are and how steep the loss.
     2. nβ goes no colder than what the data's own noise allows (`llc.estimate.noise.coldest`).
-    3. Rungs on which the steepest curvature is ever larger beside ρ = γ/nβ, by a larger nβ as far as that allows and a
-       smaller γ, until λ̂ moves by no more than a small step (`llc.estimate.scale`) or chains get about no more.
+    3. Rungs on which the steepest curvature is ever larger beside ρ = γ/nβ: one by a larger nβ, as far as that allows,
+       and a smaller γ, then by a smaller γ alone, until λ̂ moves by no more than a small step (`llc.estimate.scale`) or
+       chains get about no more.
     4. Rounds of draws there, until the interval, which carries what is left of the way, is narrow enough.
 
     Args:
@@ -287,26 +290,30 @@ class _Climber:
         """nβ and γ of the next rung, and why this nβ.
 
         The steepest curvature over ρ becomes so many times what it is, and on the second rung 3000 times that at least:
-        a half of it, in logarithms, by a larger nβ and a half by a smaller γ, so that directions count that only a cold
-        chain feels, or only one that goes far. Where the noise of the data forbids a larger nβ, γ takes more; where it
-        forbids even the first one, as n/log n may for a loss in other units, the ladder begins anew at what it allows.
+        a half of it there, in logarithms, by a larger nβ and a half by a smaller γ, so that directions count that only
+        a cold chain feels, or only one that goes far. From then on γ alone falls, and chains go on from where they are:
+        colder ones would have to begin at w* again, and get about more slowly. Where the noise of the data forbids a
+        larger nβ, γ takes more; where it forbids even the first one, as n/log n may for a loss in other units, the
+        ladder begins anew at what it allows.
         """
+        first = len(self.rungs) == 1
         factor = weaker
-        if len(self.rungs) == 1:
+        if first:
             steepness = max(self.steepest, self._mean_curvature()) * self.nbeta / self.gamma
             factor *= max(1.0, scale.RESOLUTION / max(steepness, 1.0))
-        share, colder, choice = math.sqrt(factor), 1.0, self.choice
+        share = max(1.0, min(math.sqrt(factor), factor / _WIDER)) if first else 1.0
+        colder, choice = 1.0, self.choice
         if self.config.nbeta is None:
             found = self.reading.basin
             limit = coldest(self.nbeta, self.reading.noise, max(found.llc, found.llc_se), self.target.num_samples)
-            if limit < self.nbeta * share:
-                wanted = limit / self.nbeta
-                if wanted > _WORTH_MOVING or (len(self.rungs) == 1 and wanted < 1 / _WORTH_MOVING):
-                    colder, choice = wanted, "as cold as the noise of the data allows"
-            else:
+            wanted = limit / self.nbeta
+            if (first and wanted < 1 / _WORTH_MOVING) or _WORTH_MOVING < wanted < share:
+                colder, choice = wanted, "as cold as the noise of the data allows"
+            elif 1 < share <= wanted:
                 colder, choice = share, "for flat directions to count, far within what the noise of the data allows"
-        lower = 1.0 if colder < 1 else max(share, weaker / colder)
-        return float(f"{self.nbeta * colder:.4g}"), self.gamma / lower, choice
+        lower = 1.0 if colder < 1 else factor / colder
+        nbeta = self.nbeta if colder == 1 else float(f"{self.nbeta * colder:.4g}")
+        return nbeta, self.gamma / lower, choice
 
     def _reachable(self, nbeta: float, gamma: float) -> float:
         """By how much more than what this rung asks for the budget would let chains cross what only the prior holds.

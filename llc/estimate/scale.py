@@ -16,9 +16,12 @@ _LARGE_STEP = 0.08
 # ten from rung to rung.
 _LEFT, _LEFT_ERROR = 0.25, 0.4
 # Where the loss rises like a higher power than a square, λ̂ approaches λ with the logarithm of nβ. On deep networks of
-# known λ the last rung was 11 ± 3 % low at degeneracies of about 0.7 (four of them), and 3 ± 5 % at 0.3 to 0.5 (eight):
-# so many times the square of the degeneracy is added, and the error goes with the degeneracy.
-_DEGENERATE, _DEGENERATE_ERROR = 0.2, 0.065
+# known λ the last rung was about 12 ± 6 % low at degeneracies of 0.6 to 0.8 (thirty of them), 6 ± 5 % at 0.4 to 0.6
+# (thirty), 3 ± 3 % at 0.2 to 0.4 (fifteen), and in a well of a single power nothing: so many times the square of the
+# degeneracy is added, and the error goes with the degeneracy.
+_DEGENERATE, _DEGENERATE_ERROR = 0.25, 0.07
+# Wells more degenerate than this are not flat yet where two neighbouring rungs agree, unless ρ has fallen this far.
+_ROUND, _FAR = 0.3, 250.0
 # Resolutions nearer to one another than this are counted as if they were so far apart.
 _LEAST_STEP = 2.0
 # A step down is a way to simpler solutions that the prior lets in: its error is this share of it.
@@ -47,11 +50,13 @@ class Rung:
 
 
 def settled(rungs: Sequence[Rung]) -> bool:
-    """Whether the last step is small enough to read a plateau off."""
+    """Whether the last step is small enough to read a plateau off, and, in a degenerate well, the way long enough."""
     if len(rungs) < 2:
         return False
     before, last = rungs[-2:]
-    return abs(last.llc - before.llc) < max(_LARGE_STEP * abs(last.llc), 1.5 * math.hypot(last.llc_se, before.llc_se))
+    small = max(_LARGE_STEP * abs(last.llc), 1.5 * math.hypot(last.llc_se, before.llc_se))
+    far = last.degeneracy < _ROUND or rungs[0].resolution >= _FAR * last.resolution
+    return far and abs(last.llc - before.llc) < small
 
 
 def left(rungs: Sequence[Rung]) -> tuple[float, float]:

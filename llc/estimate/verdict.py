@@ -8,7 +8,7 @@ import numpy as np
 
 from llc.estimate.diagnostics import Summary
 from llc.estimate.floor import Basin
-from llc.estimate.scale import Rung, left, settled
+from llc.estimate.scale import Rung, left
 
 # Above this R̂ chains disagree. Vehtari et al. (2021) recommend 1.01 for publication; single estimates of λ̂ are short
 # runs, for which 1.05 already tells chains that agree from chains that do not.
@@ -233,8 +233,8 @@ def _scale_dependent(evidence: Evidence) -> str:
             return f"llc is that of one scale: {evidence.highest}; compare it at one nbeta and gamma only"
         above = evidence.of_basin and evidence.basin is not None and not evidence.basin.at_floor
         return "" if above else _moves(evidence)  # the slopes are those of llc at w*
-    error = 1.645 * left(rungs)[1]
-    if settled(rungs) and error <= evidence.wanted_error * abs(evidence.summary.llc):
+    allowed = evidence.wanted_error if math.isfinite(evidence.wanted_error) else SCALE_LIMIT
+    if 1.645 * left(rungs)[1] <= allowed * abs(evidence.summary.llc):
         return ""
     ladder = ", ".join(
         f"{rung.llc:.3g} ± {rung.llc_se:.2g} at gamma {rung.gamma:.2g} and nbeta {rung.nbeta:.3g}" for rung in rungs
