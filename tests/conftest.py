@@ -30,7 +30,17 @@ def small_config(**settings) -> ExperimentConfig:
     )
 
 
-SMALL_LLC = {"radius": 0.3, "num_samples": 64, "batch_size": 16, "warmup": 10, "draws": 30, "chains": 2, "jobs": 1}
+# With nβ given too a study needs no pilots, which are most of what it takes at this size.
+SMALL_LLC = {
+    "nbeta": 15.0,
+    "radius": 0.3,
+    "num_samples": 64,
+    "batch_size": 16,
+    "warmup": 10,
+    "draws": 30,
+    "chains": 2,
+    "jobs": 1,
+}
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = ["train", "import", "export", "estimate-llc", "calibrate", "pca", "stages", "behaviour", "readouts"]
 COMMANDS += ["show", "plot", "report", "validate", "demo"]
 SMALL_LLC = [
+    "--nbeta",
+    "15",
     "--radius",
     "0.3",
     "--num-samples",

@@ -11,7 +11,7 @@ import llc
 from llc.errors import EstimateFailed, InvalidInput, StoreError
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.verdict import VERDICTS
-from llc.study import choose_steps, format_estimates, points
+from llc.study import LLCConfig, choose_steps, format_estimates, points
 
 
 def estimate_path(run, step):
@@ -155,7 +155,16 @@ def test_one_gamma_serves_all_checkpoints(finished):
         logs.append(np.log(len(flat) / 0.3**2 / float(flat.square().sum())))
     stored = llc.store.read_table(finished.path / "llc.toml")
     assert stored["gamma"] == pytest.approx(np.exp(np.mean(logs)), rel=6e-3)
-    assert stored["nbeta"] == pytest.approx(64 / np.log(64))
+    assert stored["nbeta"] == SMALL_LLC["nbeta"]
+
+
+def test_pilots_choose_what_is_not_given(finished):
+    """γ is that of the radius, as above; nβ no warmer than n/log n, where losses are steep and noisy."""
+    given = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "jobs"}}
+    config = points.settle(LLCConfig(**given), finished.runs)
+    assert config.gamma == pytest.approx(llc.store.read_table(finished.path / "llc.toml")["gamma"], rel=6e-3)
+    assert config.radius is None
+    assert config.nbeta >= 0.99 * 64 / np.log(64)
 
 
 def test_nll_is_the_scaled_loss(finished):

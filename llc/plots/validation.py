@@ -13,6 +13,8 @@ from llc.plots.style import estimate_point, legend, line, new_figure, verdict_ha
 _ESTIMATE = ("llc", "llc_low", "llc_high")
 # Relative errors of a validation are shown up to so many per cent.
 _ERROR_SHOWN = 30
+# Kinds of problem that seaborn's colours for the colour-blind tell apart.
+_COLOURBLIND = 10
 
 
 def validation(result: xr.Dataset) -> Figure:
@@ -24,7 +26,8 @@ def validation(result: xr.Dataset) -> Figure:
     number = len(methods)
     figure, panels = new_figure(2 * number, width=5.2 * number + 2, height=8.6, columns=number)
     kinds = sorted(set(result.kind.values.tolist()), key=lambda kind: (kind.startswith("deep"), kind))
-    colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
+    palette = "colorblind" if len(kinds) <= _COLOURBLIND else "tab20"  # the first has ten colours, then repeats them
+    colours = dict(zip(kinds, sns.color_palette(palette, len(kinds)), strict=True))
     reach = [0.7 * float(result.exact.min()), 1.4 * float(result.exact.max())]
     shape = {"xscale": "log", "xlim": reach, "xlabel": "exact learning coefficient λ"}
     for absolute, relative, method in zip(panels[:number], panels[number:], methods, strict=True):

@@ -113,12 +113,12 @@ def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     strongest localisation of these. A checkpoint at which λ̂ has no plateau is taken at n/log n and a prior a third as
     wide as ‖w*‖, where chains of a transformer come to rest; where they do not stay even there, γ is raised.
     """
-    if config.nbeta is not None and config.gamma is not None:
-        return config.model_copy(update={"control_variates": bool(config.control_variates)})
-    pilots = [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
     if config.radius is not None:
         gamma = choose_gamma((load_model(run, run.steps[-1]) for run in runs), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
+    if config.nbeta is not None and config.gamma is not None:
+        return config.model_copy(update={"control_variates": bool(config.control_variates)})
+    pilots = [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
     found = [_scale_at(point, config) for point in pilots]
     chosen = {
         "nbeta": min(one.nbeta for one in found),
