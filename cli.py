@@ -278,7 +278,6 @@ def estimate_llc(
 @click.argument("folder", type=FOLDER)
 @click.option("--steps", default="last", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
 @click.option("--points", type=int, default=3, show_default=True, help="Checkpoints to use, of all runs' steps.")
-@click.option("--radii", metavar="R,R,…", default=None, help="Radii of the prior over |w*|.  [default: 1 to 1/30]")
 @click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
 @click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures, a trial.")
 @click.option("--draws", type=int, default=100, show_default=True, help="Draws a chain keeps.")
@@ -289,11 +288,11 @@ def estimate_llc(
 @click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
 @click.option("--loss", default="mse", show_default=True, help="mse or nll.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
-def calibrate(folder: Path, steps: str, points: int, radii: str | None, **settings: Any) -> None:
+def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
     """Choose nbeta, gamma and the step size on a few checkpoints.
 
-    Tries a grid, says why each setting was rejected, how llc moves at half and at twice the choice, and what the prior
-    alone would give. Writes calibration.toml, which estimate-llc --settings takes, calibration.nc and two figures.
+    Says what each checkpoint would take by itself, how llc moves at half and at twice what suits all, and what the
+    prior alone would give. Writes calibration.toml, which estimate-llc --settings takes, calibration.nc and figures.
 
     \b
     Examples:
@@ -304,13 +303,10 @@ def calibrate(folder: Path, steps: str, points: int, radii: str | None, **settin
 
     experiment = _experiment(folder)
     settings["parameters"] = _patterns(settings["parameters"])
-    options: dict[str, Any] = {} if radii is None else {"radii": _floats("--radii", radii)}
     with _progress("trials") as report:
-        found, dataset = study.calibrate_experiment(
-            experiment, steps=steps, points=points, report=report, **options, **settings
-        )
+        found, dataset = study.calibrate_experiment(experiment, steps=steps, points=points, report=report, **settings)
     click.echo(estimate.format_calibration(found))
-    for name, figure in (("heat", plots.calibration_heat(dataset)), ("traces", plots.calibration_traces(dataset))):
+    for name, figure in (("scale", plots.calibration_scale(dataset)), ("traces", plots.calibration_traces(dataset))):
         path = plots.save_figure(figure, experiment.path / "figures" / f"calibration_{name}.png")
         click.echo(f"Drew {path}")
     _next(f"llc estimate-llc {experiment.path} --settings {experiment.path / 'calibration.toml'}")

@@ -22,14 +22,33 @@ def well_point(reference: float | None = None, scale: float = 1.0) -> estimate.P
 CONFIG = SamplingConfig(draws=150, chains=2, nbeta=NBETA)
 
 
-def test_the_loosest_prior_that_nothing_rejects_is_chosen():
-    """Weights of norm √P: radius r means γ = 1/r². At nβ = 1, E[L] = ½Σ h/(h + γ) is 2.0 with r = 1000, 1.2 with 1."""
-    found = calibration.calibrate(
-        [well_point(reference=1.6)], CONFIG.model_copy(update={"nbeta": 1.0, "draws": 60}), radii=(1000.0, 1.0, 0.5)
-    )
-    assert found.settings.gamma == pytest.approx(1.0)
-    assert "would do, but the prior is tighter" in found.rejected[1.0, 4.0]
-    assert "delocalised at well" in found.rejected[1.0, 1e-6]
+def test_a_plateau_is_taken_where_there_is_one():
+    """That of `estimate_llc`'s last localisation; weights three times as large have a γ nine times as small at first."""
+    config = SamplingConfig(target_error=0.3)
+    near, far = (calibration.scale_at(well_point(scale=scale), config, key=(0,)) for scale in (1.0, 3.0))
+    for found in (near, far):
+        last = found.pilot.rungs[-1]
+        assert (found.nbeta, found.gamma, found.plateau) == (last.nbeta, last.gamma, True)
+    assert near.pilot.rungs[0].gamma == pytest.approx(9 * far.pilot.rungs[0].gamma, rel=5e-3)
+
+
+def test_without_a_plateau_the_prior_is_a_third_as_wide_as_the_weights():
+    """Four thousand gradients do not tell λ̂ to 10 % here; weights of norm √P give γ = 1 at radius 1."""
+    found = calibration.scale_at(well_point(), SamplingConfig(), key=(0,))
+    assert (found.gamma, found.plateau) == (9.0, False)
+
+
+def test_where_chains_do_not_stay_gamma_is_raised():
+    """The zero predictor's loss is 0.001, and no γ up to 1000 brings draws below it."""
+    found = calibration.scale_at(well_point(reference=0.001), SamplingConfig(target_error=0.3), key=(0,))
+    assert (found.gamma, found.plateau, found.pilot.verdict) == (1000.0, False, "delocalised")
+
+
+def test_what_suits_all():
+    """The warmest nβ, the largest γ; a plateau if all have one."""
+    scales = [calibration.Scale(10.0, 3.0, True, True, None), calibration.Scale(20.0, 4.0, False, True, None)]
+    assert calibration.common(scales) == {"nbeta": 10.0, "gamma": 4.0, "plateau": False, "control_variates": True}
+    assert calibration.common(scales[:1])["plateau"]
 
 
 def test_the_control_is_what_the_prior_alone_gives():
@@ -44,7 +63,7 @@ def test_the_control_is_what_the_prior_alone_gives():
 def test_sensitivity_at_half_and_twice_the_choice():
     found = calibration.calibrate([well_point()], CONFIG.model_copy(update={"gamma": GAMMA}))
     stages = [trial.stage for trial in found.trials]
-    assert stages == ["grid"] + [f"{name} x {f}" for name in ("nbeta", "gamma", "step_size") for f in ("0.5", "2")]
+    assert stages == ["choice"] + [f"{name} x {f}" for name in ("nbeta", "gamma", "step_size") for f in ("0.5", "2")]
     gammas = {trial.stage: trial.estimate.settings["gamma"] for trial in found.trials}
     assert gammas["gamma x 0.5"] * 2 == gammas["gamma x 2"] / 2 == GAMMA
     assert found.settings.step_size > 0
@@ -65,17 +84,15 @@ def test_trials_of_different_lengths_share_a_table():
     assert (dataset.llc_trace.notnull().sum("draw").values == np.array(lengths)[:, None]).all()
 
 
-def test_nothing_left_is_an_error_with_reasons():
-    with pytest.raises(EstimateFailed, match=r"no setting .*\(nbeta 50, gamma 1: delocalised at well"):
-        calibration.calibrate([well_point(reference=0.001)], CONFIG, radii=(1.0,))
+def test_a_choice_that_will_not_do_is_an_error_with_its_reason():
+    with pytest.raises(EstimateFailed, match=r"nbeta 50 and gamma 1 will not do: delocalised at well"):
+        calibration.calibrate([well_point(reference=0.001)], CONFIG.model_copy(update={"gamma": 1.0}))
 
 
 def test_calibrating_an_experiment(own):
     settings = {name: SMALL_LLC[name] for name in ("num_samples", "batch_size", "chains")}
-    found, dataset = study.calibrate_experiment(
-        own, points=1, radii=(0.3, 0.1), nbeta_factors=(1.0,), draws=20, **settings
-    )
-    assert dataset.sizes["trial"] == 2 + 6
+    found, dataset = study.calibrate_experiment(own, points=1, draws=20, **settings)
+    assert dataset.sizes["trial"] == 1 + 1 + 6
     assert set(dataset.llc_trace.dims) == {"trial", "chain", "draw"}
     for variable in dataset.variables.values():
         assert {"long_name", "units"} <= set(variable.attrs)
@@ -85,10 +102,10 @@ def test_calibrating_an_experiment(own):
     assert again["gamma"] == found.settings.gamma
     assert again["num_samples"] == 64
     said = estimate.format_calibration(found)
-    assert said.count("chosen") == 1
+    assert said.count("Chosen") == 1
     assert "nbeta = 0" in said
-    heat, traces = plots.calibration_heat(dataset), plots.calibration_traces(dataset)
-    assert len(heat.axes) == 1
+    scale, traces = plots.calibration_scale(dataset), plots.calibration_traces(dataset)
+    assert len(scale.axes) == 1
     assert len([axes for axes in traces.axes if axes.lines]) == 3
     # The settings file makes estimates with just these settings.
     llc.estimate_llc_over_training(own, steps="last", jobs=1, overwrite=True, **again)

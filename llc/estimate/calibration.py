@@ -1,8 +1,7 @@
-"""Choosing nβ, γ and the step size of a study on a few checkpoints, with a reason for everything that is rejected."""
+"""One nβ, γ and step size for several w*, from what `estimate_llc` chooses by itself at each."""
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,24 +12,42 @@ from llc.estimate.measure import Point, estimate_at
 from llc.estimate.noise import choose_batch
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Report, quiet
-from llc.sampling import Target, check_data, data_length, run_chains, sampler_named
+from llc.sampling import Target, run_chains, sampler_named
 
-# The grid: radii √(P/γ)/‖w*‖ of the prior, and nβ in units of n/log n.
-RADII = (1.0, 1 / 3, 1 / 10, 1 / 30)
-NBETA_FACTORS = (0.1, 1.0, 10.0)
-# Verdicts with which a pilot's cell is still a candidate: pilots are short, and longer chains mend a drift.
-_CANDIDATES = ("converged", "drifting", "scale-dependent")
+# Minibatch gradients of a pilot.
+PILOT_GRADIENTS = 4000
+# Where there is no plateau, γ is so many times that of a prior as wide as ‖w*‖.
+_NO_PLATEAU = 9.0
+# γ is raised by this factor where chains do not stay, at most so often.
+_TIGHTER, _MOST_TIGHTER = 10.0, 3
+# Verdicts that say that a setting will not do; the others are of the model, or mended by longer chains.
+_OBJECTIONS = ("diverged", "delocalised", "prior-dominated", "step-size-biased")
 # λ̂ this close to what the prior alone would give measures the prior.
 _CONTROL_LIMIT = 0.8
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What suits one w*.
+
+    Attributes:
+        plateau: whether λ̂ is one there. control_variates: whether they lower the noise.
+        pilot: the estimate that says so.
+    """
+
+    nbeta: float
+    gamma: float
+    plateau: bool
+    control_variates: bool
+    pilot: Estimate
+
+
+@dataclass(frozen=True)
 class Trial:
-    """One estimate on the way to a choice: at which stage, with which settings, and what came out."""
+    """One estimate on the way to a choice: at which stage, at which w*, and what came out."""
 
     stage: str
     point: str
-    radius: float
     estimate: Estimate
 
 
@@ -41,147 +58,131 @@ class Calibration:
     Attributes:
         settings: the chosen `SamplingConfig`. reason: why.
         trials: every estimate made. controls: λ̂ that the prior alone would give, by point.
-        rejected: (nβ, γ) of the grid, with the reason of each that was not chosen.
     """
 
     settings: SamplingConfig
     reason: str
     trials: list[Trial]
     controls: dict[str, float]
-    rejected: dict[tuple[float, float], str]
+
+
+def scale_at(point: Point, config: SamplingConfig, *, key: tuple) -> Scale:
+    """What `estimate_llc` chooses by itself at one w*, in a few thousand gradients.
+
+    Where λ̂ has no plateau within their reach, n/log n and a prior a third as wide as ‖w*‖, where chains of a
+    transformer come to rest; where they do not stay even there, a larger γ.
+    """
+    pilot = config.model_copy(update={"draws": None, "warmup": None, "max_gradients": PILOT_GRADIENTS})
+    pilot = pilot.model_copy(update={"full_loss_every": None, "max_rhat": None})
+    for _ in range(_MOST_TIGHTER + 1):
+        found = estimate_at(point, pilot, key=key)
+        first, last = found.rungs[0], found.rungs[-1]
+        variates = bool(found.settings["control_variates"])
+        if found.verdict == "converged" or config.gamma is not None:
+            return Scale(last.nbeta, last.gamma, found.verdict == "converged", variates, found)
+        gamma = first.gamma * (_NO_PLATEAU if pilot.gamma is None else 1)
+        if found.verdict not in {"delocalised", "diverged"}:
+            break
+        pilot = pilot.model_copy(update={"gamma": _TIGHTER * first.gamma})
+    return Scale(first.nbeta, gamma, False, variates, found)
+
+
+def common(scales: Sequence[Scale]) -> dict[str, float | bool]:
+    """Fields of a `SamplingConfig` that suit all: the warmest nβ, the largest γ, a plateau if all have one."""
+    return {
+        "nbeta": min(one.nbeta for one in scales),
+        "gamma": max(one.gamma for one in scales),
+        "plateau": all(one.plateau for one in scales),
+        "control_variates": all(one.control_variates for one in scales),
+    }
 
 
 def calibrate(
-    points: Sequence[Point],
-    config: SamplingConfig,
-    *,
-    radii: Sequence[float] = RADII,
-    nbeta_factors: Sequence[float] = NBETA_FACTORS,
-    key: tuple = (0,),
-    report: Report = quiet,
+    points: Sequence[Point], config: SamplingConfig, *, key: tuple = (0,), report: Report = quiet
 ) -> Calibration:
-    """Choose one nβ, γ and step size that suit every point.
+    """Choose one nβ, γ and step size that suit every point, and show what hangs on them.
 
-    1. A grid over nβ and γ. A cell is rejected if the verdict at any point says so; short chains may still drift.
-       Among those left the nβ nearest to n/log n is taken (the theory's own choice, Watanabe 2013), then a cell whose
-       short chains converged before one whose chains drift, then the largest radius: the loosest localisation.
-    2. The step size: the smallest with which the chains of any point ended, so that one value suits all.
-    3. λ̂ again with the step size, γ and nβ at half and at twice the choice.
+    1. nβ and γ that `estimate_llc` takes at each point by itself (`scale_at`), and what suits all (`common`).
+    2. λ̂ at the choice. The step size: the smallest with which chains of any point ended.
+    3. λ̂ again with nβ, γ and the step size at half and at twice the choice.
     4. nβ = 0: chains held by the prior alone. What the loss would be there is a ceiling that λ̂ has to stay clear of.
 
     Args:
-        points: at least one; all with the same number of samples.
+        points: at least one.
         config: what is not chosen here (sampler, chains, draws, batch size, parameters). An nβ, γ or radius given
             there is kept and only checked.
-        radii: relative to ‖w*‖, geometric mean over points. nbeta_factors: in units of n/log n.
     Raises:
-        EstimateFailed: every cell is rejected; the reasons are given.
+        EstimateFailed: the choice will not do at some point; the reason is given.
     """
-    n = min(data_length(check_data(point.data)) for point in points)
-    usual = n / math.log(n)
-    nbetas = [config.nbeta] if config.nbeta is not None else [float(f"{usual * f:.4g}") for f in nbeta_factors]
-    if config.gamma is not None or config.radius is not None:
-        radii = [config.radius or math.nan]
-    gammas = {radius: _gamma(points, config, radius) for radius in radii}
-    total = (len(nbetas) * len(gammas) + 6) * len(points) + len(points)
+    if config.radius is not None:
+        gamma = choose_gamma((point.model for point in points), config)
+        config = config.model_copy(update={"gamma": gamma, "radius": None})
+    given = config.nbeta is not None and config.gamma is not None
+    total = ((0 if given else 1) + 7 + 1) * len(points)
     trials: list[Trial] = []
 
-    def run(stage: str, radius: float, **settings) -> list[Estimate]:
-        """One cell: every point with the same settings."""
-        made = []
-        for point in points:
-            trial = _try(stage, point, config.model_copy(update={**settings, "radius": None}), key, radius)
-            trials.append(trial)
-            made.append(trial.estimate)
-            report(point.name, len(trials), total, f"{stage}: {_said(trial.estimate)}")
-        return made
+    def note(stage: str, point: Point, estimate: Estimate) -> Estimate:
+        trials.append(Trial(stage, point.name, estimate))
+        found = estimate.summary
+        said = f"{stage}: llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}"
+        report(point.name, len(trials), total, said)
+        return estimate
 
-    cells = {}
-    for nbeta, radius in itertools.product(nbetas, radii):
-        cells[nbeta, radius] = run("grid", radius, nbeta=nbeta, gamma=gammas[radius])
-    rejected = {
-        (nbeta, gammas[radius]): why for (nbeta, radius), made in cells.items() if (why := _objection(points, made))
-    }
-    left = [cell for cell in cells if (cell[0], gammas[cell[1]]) not in rejected]
-    if not left:
-        reasons = "; ".join(f"nbeta {nbeta:.4g}, gamma {gamma:.3g}: {why}" for (nbeta, gamma), why in rejected.items())
-        raise EstimateFailed(f"no setting of the grid will do ({reasons})")
+    def run(stage: str, **settings: float) -> list[Estimate]:
+        """Every point with the same settings."""
+        at = config.model_copy(update=settings)
+        return [note(stage, point, estimate_at(point, at, key=(*key, stage, point.name))) for point in points]
 
-    def drifts(cell: tuple[float, float]) -> bool:
-        return any(estimate.verdict == "drifting" for estimate in cells[cell])
-
-    nbeta, radius = min(left, key=lambda cell: (abs(math.log(cell[0] / usual)), drifts(cell), -cell[1]))
-    gamma = gammas[radius]
-    for other in left:
-        if other[0] != nbeta:
-            rejected[other[0], gammas[other[1]]] = "would do, but nbeta is farther from n/log n"
-        elif other[1] > radius:
-            rejected[other[0], gammas[other[1]]] = "drifting: would take longer chains"
-        elif other[1] < radius:
-            rejected[other[0], gammas[other[1]]] = "would do, but the prior is tighter than it need be"
-    step_size = _common_step(cells[nbeta, radius])
-    chosen = {"nbeta": nbeta, "gamma": gamma, "step_size": step_size}
-    for name, value in chosen.items():
+    why = "as given"
+    if not given:
+        scales = [scale_at(point, config, key=(*key, "pilot", point.name)) for point in points]
+        for point, scale in zip(points, scales, strict=True):
+            note("pilot", point, scale.pilot)
+        config = config.model_copy(update=common(scales))
+        flat = sum(scale.plateau for scale in scales)
+        why = f"llc has a plateau at {flat} of {len(points)} points; the warmest nbeta and the largest gamma of all"
+    made = run("choice")
+    for point, estimate in zip(points, made, strict=True):
+        if estimate.verdict in _OBJECTIONS:
+            raise EstimateFailed(
+                f"nbeta {config.nbeta:.4g} and gamma {config.gamma:.3g} will not do: {estimate.verdict} at "
+                f"{point.name}: {estimate.reason}"
+            )
+    steps = [ended["step_size"] for estimate in made for ended in estimate.chains.settings]
+    config = config.model_copy(update={"step_size": float(f"{min(steps):.3g}")})
+    for name in ("nbeta", "gamma", "step_size"):
         for factor in (0.5, 2.0):
-            run(f"{name} x {factor:g}", radius, **{**chosen, name: value * factor})
-    controls = {point.name: _prior_alone(point, config, nbeta, gamma, key) for point in points}
-    settings = config.model_copy(update={**chosen, "radius": None})
+            run(f"{name} x {factor:g}", **{name: getattr(config, name) * factor})
+    controls = {point.name: _prior_alone(point, config, key) for point in points}
+    reason = f"{why}; step size {config.step_size:.3g} is stable at all {len(points)} points"
     too_close = [
         point.name
-        for point, estimate in zip(points, cells[nbeta, radius], strict=True)
+        for point, estimate in zip(points, made, strict=True)
         if not estimate.summary.llc < _CONTROL_LIMIT * controls[point.name]
     ]
-    why = "no point rejects" if drifts((nbeta, radius)) else "converges at every point"
-    reason = (
-        f"nbeta {nbeta:.4g} is {nbeta / usual:.3g} n/log n; gamma {gamma:.3g} is the loosest prior that {why}; "
-        f"step size {step_size:.3g} is stable at all {len(points)} points"
-    )
     if too_close:
         reason += f"; beware: at {', '.join(too_close)} llc is within a fifth of what the prior alone would give"
-    return Calibration(settings, reason, trials, controls, rejected)
+    return Calibration(config, reason, trials, controls)
 
 
-def _try(stage: str, point: Point, config: SamplingConfig, key: tuple, radius: float = math.nan) -> Trial:
-    return Trial(stage, point.name, radius, estimate_at(point, config, key=(*key, stage, point.name)))
-
-
-def _gamma(points: Iterable[Point], config: SamplingConfig, radius: float) -> float:
-    given = config if math.isnan(radius) else config.model_copy(update={"radius": radius, "gamma": None})
-    return choose_gamma([point.model for point in points], given)
-
-
-def _objection(points: Sequence[Point], made: Sequence[Estimate]) -> str:
-    """Why a cell will not do, from the first point that rejects it."""
-    for point, estimate in zip(points, made, strict=True):
-        if estimate.verdict not in _CANDIDATES:
-            return f"{estimate.verdict} at {point.name}: {estimate.reason}"
-    return ""
-
-
-def _common_step(made: Sequence[Estimate]) -> float:
-    steps = [ended["step_size"] for estimate in made for ended in estimate.chains.settings]
-    return float(f"{min(steps):.3g}")
-
-
-def _prior_alone(point: Point, config: SamplingConfig, nbeta: float, gamma: float, key: tuple) -> float:
+def _prior_alone(point: Point, config: SamplingConfig, key: tuple) -> float:
     """nβ(E[L] − L(w*)) over chains at nβ = 0."""
+    assert config.nbeta is not None
+    assert config.gamma is not None
     kernel = sampler_named(config.sampler or "kinetic")
     batch_size, _ = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=kernel.full_batch)
+    gamma, draws = config.gamma, config.draws or 200
     target = Target(
         point.model, point.loss, point.data, nbeta=0.0, gamma=gamma, batch_size=batch_size, parameters=config.parameters
     )
-    settings = kernel.default_settings(0.0, gamma, config.draws or 200)
     traces = run_chains(
         target,
         kernel,
-        settings,
+        kernel.default_settings(0.0, gamma, draws),
         chains=config.chains,
-        warmup=config.draws or 200,
-        draws=config.draws or 200,
+        warmup=draws,
+        draws=draws,
         key=(*key, "control"),
     )
-    return nbeta * float(np.nanmean(traces.difference[:, traces.warmup :]))
-
-
-def _said(estimate: Estimate) -> str:
-    return f"llc {estimate.summary.llc:.1f} ± {estimate.summary.llc_se:.1f}, {estimate.verdict}"
+    found = float(np.nanmean(traces.difference[:, traces.warmup :]))
+    return config.nbeta * found if math.isfinite(found) else math.inf

@@ -10,7 +10,6 @@ _COLUMNS = {
     "point": "checkpoint",
     "nbeta": "nbeta",
     "gamma": "gamma",
-    "radius": "radius of the prior alone, relative to |w*|",
     "step_size": "step size to begin with",
     "llc": "estimated local learning coefficient",
     "llc_se": "standard error of llc",
@@ -22,9 +21,18 @@ _COLUMNS = {
     "reason": "why",
 }
 
+_RUNG = {
+    "nbeta": "nbeta of a localisation",
+    "gamma": "gamma of a localisation",
+    "llc": "estimated local learning coefficient there",
+    "llc_se": "standard error of it",
+}
+
 
 def calibration_dataset(found: Calibration) -> xr.Dataset:
-    """By `trial`: settings, λ̂, verdict and reason; by (trial, chain, draw) the traces; by `checkpoint` the control."""
+    """By `trial`: settings, λ̂, verdict and reason; by (trial, chain, draw) the traces; by (trial, rung) what was tried
+    on its way; by `checkpoint` the control.
+    """
     rows = [_row(trial) for trial in found.trials]
     data: dict = {
         name: ("trial", [row[name] for row in rows], {"long_name": said, "units": "1"})
@@ -38,6 +46,12 @@ def calibration_dataset(found: Calibration) -> xr.Dataset:
         traces,
         {"long_name": "nbeta times the paired loss difference of a draw, warm-up first", "units": "1"},
     )
+    for name, said in _RUNG.items():
+        data[f"rung_{name}"] = (
+            ("trial", "rung"),
+            _padded([[getattr(rung, name) for rung in trial.estimate.rungs] for trial in found.trials]),
+            {"long_name": said, "units": "1"},
+        )
     data["llc_control"] = (
         "checkpoint",
         list(found.controls.values()),
@@ -47,6 +61,7 @@ def calibration_dataset(found: Calibration) -> xr.Dataset:
     coords = {
         "trial": ("trial", np.arange(len(rows)), {"long_name": "trial", "units": "1"}),
         "chain": ("chain", np.arange(chains), {"long_name": "chain", "units": "1"}),
+        "rung": ("rung", np.arange(data["rung_llc"][1].shape[1]), {"long_name": "localisation tried", "units": "1"}),
         "draw": ("draw", np.arange(draws), {"long_name": "draw", "units": "1"}),
         "checkpoint": ("checkpoint", list(found.controls), {"long_name": "checkpoint", "units": "1"}),
     }
@@ -60,18 +75,25 @@ def _side_by_side(traces: list[np.ndarray]) -> np.ndarray:
     return np.stack([np.pad(one, ((0, 0), (0, most - one.shape[1])), constant_values=np.nan) for one in traces])
 
 
+def _padded(rows: list[list[float]]) -> np.ndarray:
+    """Rows of several lengths as one table, NaN after the end of the shorter."""
+    most = max(map(len, rows))
+    return np.array([[*row, *[np.nan] * (most - len(row))] for row in rows])
+
+
 def format_calibration(found: Calibration) -> str:
-    """The grid with a reason for every cell that was not chosen, what λ̂ does at ×½ and ×2, and the choice."""
+    """What each checkpoint would take by itself, what λ̂ does at ×½ and ×2 of the choice, and the choice."""
     settings = found.settings
-    lines = ["Grid (every checkpoint, short chains):"]
-    cells = dict.fromkeys((row["nbeta"], row["gamma"], row["radius"]) for row in _rows(found, "grid"))
-    for nbeta, gamma, radius in cells:
-        made = [row for row in _rows(found, "grid") if (row["nbeta"], row["gamma"]) == (nbeta, gamma)]
-        values = ", ".join(f"{row['llc']:.1f} ± {row['llc_se']:.1f}" for row in made)
-        why = found.rejected.get((nbeta, gamma), "chosen")
-        lines.append(f"  nbeta {nbeta:<8.4g} gamma {gamma:<8.3g} radius {radius:<6.3g} llc {values:36s}  {why}")
-    lines.append("Sensitivity around the choice:")
-    for stage in dict.fromkeys(trial.stage for trial in found.trials if trial.stage != "grid"):
+    lines = []
+    if pilots := _rows(found, "pilot"):
+        lines.append("By themselves, as estimate_llc chooses:")
+        lines += [
+            f"  {row['point']:28s} nbeta {row['nbeta']:<8.4g} gamma {row['gamma']:<8.3g} "
+            f"llc {row['llc']:.1f} ± {row['llc_se']:.1f}  {row['verdict']}"
+            for row in pilots
+        ]
+    lines.append("At the choice, and at half and twice it:")
+    for stage in dict.fromkeys(trial.stage for trial in found.trials if trial.stage != "pilot"):
         for row in _rows(found, stage):
             lines.append(
                 f"  {stage.replace('_', ' '):18s} {row['point']:28s} llc {row['llc']:.1f} ± {row['llc_se']:.1f}  "
@@ -95,4 +117,4 @@ def _row(trial: Trial) -> dict:
     numbers = {name: getattr(estimate.summary, name) for name in ("llc", "llc_se", "rhat")}
     said = {name: getattr(estimate, name) for name in ("prior_share", "step_excess", "gradients", "verdict", "reason")}
     given = {name: float(estimate.settings[name]) for name in ("nbeta", "gamma", "step_size")}
-    return {"stage": trial.stage, "point": trial.point, "radius": trial.radius, **given, **numbers, **said}
+    return {"stage": trial.stage, "point": trial.point, **given, **numbers, **said}

@@ -11,7 +11,7 @@ from llc.plots.behaviour import delta_plane, losses, losses_by_diversity, shifte
 from llc.plots.complexity import llc_by_diversity, llc_over_training, loss_llc_plane, stages, tradeoff
 from llc.plots.style import diversity_colours
 from llc.plots.trajectories import essential, trajectories
-from llc.plots.validation import calibration_heat, calibration_traces, validation
+from llc.plots.validation import calibration_scale, calibration_traces, validation
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "losses": (("metrics",), losses),
@@ -31,7 +31,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
 
 __all__ = [
     "FIGURES",
-    "calibration_heat",
+    "calibration_scale",
     "calibration_traces",
     "delta_plane",
     "diversity_colours",

@@ -1,8 +1,6 @@
 """Figures that say how far to trust λ̂: validation and calibration."""
 
-import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
@@ -13,6 +11,8 @@ from llc.plots.style import estimate_point, legend, line, new_figure, verdict_ha
 _ESTIMATE = ("llc", "llc_low", "llc_high")
 # Relative errors of a validation are shown up to so many per cent.
 _ERROR_SHOWN = 30
+# What a calibration varies.
+_VARIED = ("choice", "nbeta", "gamma", "step_size")
 # Kinds of problem that seaborn's colours for the colour-blind tell apart.
 _COLOURBLIND = 10
 
@@ -47,51 +47,49 @@ def validation(result: xr.Dataset) -> Figure:
     return figure
 
 
-def calibration_heat(calibration: xr.Dataset) -> Figure:
-    """λ̂ over the grid of nβ and γ, a panel a checkpoint; grey where the verdict rejects the cell, framed the choice."""
-    grid = calibration.isel(trial=np.flatnonzero(calibration.stage.values == "grid"))
-    points = list(dict.fromkeys(grid.point.values.tolist()))
-    nbetas, gammas = np.unique(grid.nbeta), np.unique(grid.gamma)
-    figure, panels = new_figure(
-        len(points), width=len(points) * max(3.5, 1.3 * len(gammas) + 1), height=max(2.8, 0.85 * len(nbetas) + 1.4)
-    )
+def calibration_scale(calibration: xr.Dataset) -> Figure:
+    """λ̂ against the resolution ρ = γ/nβ, finer to the right, a panel a checkpoint.
+
+    What the checkpoint's own pilot tried is joined by a line; the choice and its halves and doubles stand beside it,
+    with intervals of one standard error.
+    """
+    points = list(dict.fromkeys(calibration.point.values.tolist()))
+    figure, panels = new_figure(len(points), width=4.2 * len(points) + 1.6, height=3.6)
+    chosen = calibration.attrs["chosen_gamma"] / calibration.attrs["chosen_nbeta"]
+    colours = dict(zip(_VARIED, sns.color_palette("colorblind", len(_VARIED)), strict=True))
     for axes, point in zip(panels, points, strict=True):
-        cells = grid.isel(trial=np.flatnonzero(grid.point.values == point))
-        value, said = np.full((len(nbetas), len(gammas)), np.nan), np.full((len(nbetas), len(gammas)), "", object)
-        for i in range(cells.sizes["trial"]):
-            cell = cells.isel(trial=i)
-            place = (int(np.searchsorted(nbetas, cell.nbeta)), int(np.searchsorted(gammas, cell.gamma)))
-            verdict = str(cell.verdict.item())
-            value[place] = float(cell.llc) if verdict in {"converged", "drifting"} else np.nan
-            said[place] = f"{float(cell.llc):.3g}\n{verdict}"
-        sns.heatmap(
-            pd.DataFrame(value, [f"{nbeta:.4g}" for nbeta in nbetas], [f"{gamma:.3g}" for gamma in gammas]),
-            annot=said,
-            fmt="",
-            cmap="crest",
-            ax=axes,
-            cbar=False,
-            linewidths=1,
-            annot_kws={"fontsize": 8},
-        )
-        for row, column in np.argwhere(np.isnan(value)):  # seaborn leaves the words of empty cells out
-            axes.text(column + 0.5, row + 0.5, said[row, column], ha="center", va="center", fontsize=8)
-        axes.set_facecolor("0.85")
-        corner = (
-            int(np.abs(gammas - calibration.attrs["chosen_gamma"]).argmin()),
-            int(np.abs(nbetas - calibration.attrs["chosen_nbeta"]).argmin()),
-        )
-        axes.add_patch(mpl.patches.Rectangle(corner, 1, 1, fill=False, edgecolor="black", linewidth=2.5))
-        axes.set(xlabel="γ (tighter prior →)", ylabel="nβ", title=f"{point}: λ̂ and verdict")
+        of_point = calibration.isel(trial=np.flatnonzero(calibration.point.values == point))
+        for i in range(of_point.sizes["trial"]):
+            trial = of_point.isel(trial=i)
+            stage = str(trial.stage.item())
+            if stage == "pilot":
+                rungs = trial.rung_gamma / trial.rung_nbeta
+                axes.errorbar(
+                    rungs, trial.rung_llc, trial.rung_llc_se, color="grey", marker=".", linewidth=1, capsize=2
+                )
+            else:
+                colour = colours[stage.partition(" x ")[0]]
+                estimate_point(axes, float(trial.gamma / trial.nbeta), _one_error(trial), colour)
+        axes.axvline(chosen, color="black", linestyle=":", linewidth=1)
+        axes.set(xscale="log", xlabel="ρ = γ/nβ (finer →)", ylabel="λ̂", title=point)
+        axes.invert_xaxis()
+    verdicts = sorted(set(calibration.verdict.values.tolist()))
+    named = [
+        line(colour, f"{name.replace('_', ' ')} × ½, 2" if name != "choice" else name)
+        for name, colour in colours.items()
+    ]
+    legend(figure, [line("grey", "pilot"), *named, *(verdict_handle(verdict) for verdict in verdicts)])
     return figure
+
+
+def _one_error(trial: xr.Dataset) -> xr.Dataset:
+    return trial.assign(llc_low=trial.llc - trial.llc_se, llc_high=trial.llc + trial.llc_se)
 
 
 def calibration_traces(calibration: xr.Dataset) -> Figure:
     """Traces of every chain at the choice, and at half and twice the step size; a panel a checkpoint and setting."""
     stage = calibration.stage.values
-    chosen = (stage == "grid") & np.isclose(calibration.nbeta, calibration.attrs["chosen_nbeta"])
-    chosen &= np.isclose(calibration.gamma, calibration.attrs["chosen_gamma"])
-    shown_stages = chosen | (stage == "step_size x 0.5") | (stage == "step_size x 2")
+    shown_stages = np.isin(stage, ("choice", "step_size x 0.5", "step_size x 2"))
     trials = sorted(
         np.flatnonzero(shown_stages).tolist(),
         key=lambda trial: (str(calibration.point.values[trial]), str(stage[trial])),
@@ -101,7 +99,7 @@ def calibration_traces(calibration: xr.Dataset) -> Figure:
         shown = calibration.isel(trial=trial)
         for chain in shown.llc_trace:
             axes.plot(shown.draw, chain, linewidth=0.7)
-        said = "chosen" if stage[trial] == "grid" else str(stage[trial]).replace("_", " ")
+        said = str(stage[trial]).replace("_", " ")
         axes.set(xlabel="draw", ylabel="nβ ΔL")
         axes.set_title(f"{shown.point.item()}\n{said}: {shown.verdict.item()}", fontsize=9)
     return figure

@@ -6,7 +6,7 @@ import xarray as xr
 
 from llc import store
 from llc.errors import InvalidInput
-from llc.estimate.calibration import NBETA_FACTORS, RADII, Calibration, calibrate
+from llc.estimate.calibration import Calibration, calibrate
 from llc.estimate.calibration_labels import calibration_dataset
 from llc.parallel import Report, quiet
 from llc.study.points import LLCConfig, choose_steps, evenly, study_point, trained_runs
@@ -17,8 +17,6 @@ def calibrate_experiment(
     *,
     steps: str | Sequence[int] = "last",
     points: int = 3,
-    radii: Sequence[float] = RADII,
-    nbeta_factors: Sequence[float] = NBETA_FACTORS,
     report: Report = quiet,
     **settings,
 ) -> tuple[Calibration, xr.Dataset]:
@@ -31,7 +29,7 @@ def calibrate_experiment(
         settings: the fields of `LLCConfig` that are not to be chosen.
     Raises:
         InvalidInput: a setting that does not fit. StoreError: nothing is trained yet.
-        EstimateFailed: no setting will do; the reasons are given.
+        EstimateFailed: the choice will not do somewhere; the reason is given.
     """
     if points < 1:
         raise InvalidInput(f"points = {points} given, expected a whole number from 1 up")
@@ -39,8 +37,7 @@ def calibrate_experiment(
     runs = trained_runs(experiment)
     places = evenly([(run, step) for run in runs for step in choose_steps(steps, run)], points)
     chosen = [study_point(run, step, config) for run, step in places]
-    key = (config.seed, "calibrate")
-    found = calibrate(chosen, config, radii=radii, nbeta_factors=nbeta_factors, key=key, report=report)
+    found = calibrate(chosen, config, key=(config.seed, "calibrate"), report=report)
     dataset = calibration_dataset(found)
     with store.folder_lock(experiment.path):
         about = {**experiment.config, "llc": found.settings.to_table()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from llc import behaviour, models, predictors, store
 from llc.errors import InvalidInput, StoreError
-from llc.estimate.measure import Point, estimate_at
+from llc.estimate.calibration import common, scale_at
+from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.sampling import Loss
 from llc.training import RunConfig, load_model
@@ -98,20 +99,15 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
     return sorted({available[int(np.abs(places - want).argmin())] for want in wanted})
 
 
-# Checkpoints that a study's nβ and γ are chosen at, and minibatch gradients for each.
-_PILOTS, _PILOT_GRADIENTS = 2, 4000
-# Without a plateau, γ is so many times that of a prior as wide as ‖w*‖.
-_NO_PLATEAU = 9.0
-# γ is raised by this factor where chains do not stay, at most so often.
-_TIGHTER, _MOST_TIGHTER = 10.0, 3
+# Checkpoints that a study's nβ and γ are chosen at.
+_PILOTS = 2
 
 
 def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     """The config with nβ and γ chosen, so that every checkpoint of a study has the same target.
 
-    Both come from what `estimate_llc` chooses by itself at the last checkpoints of a few runs: the warmest nβ and the
-    strongest localisation of these. A checkpoint at which λ̂ has no plateau is taken at n/log n and a prior a third as
-    wide as ‖w*‖, where chains of a transformer come to rest; where they do not stay even there, γ is raised.
+    Both come from what `estimate_llc` chooses by itself at the last checkpoints of a few runs, as in `calibrate`: the
+    warmest nβ and the strongest localisation of these.
     """
     if config.radius is not None:
         gamma = choose_gamma((load_model(run, run.steps[-1]) for run in runs), config)
@@ -119,40 +115,8 @@ def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     if config.nbeta is not None and config.gamma is not None:
         return config.model_copy(update={"control_variates": bool(config.control_variates)})
     pilots = [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
-    found = [_scale_at(point, config) for point in pilots]
-    chosen = {
-        "nbeta": min(one.nbeta for one in found),
-        "gamma": max(one.gamma for one in found),
-        "plateau": all(one.plateau for one in found),
-        "control_variates": all(one.control_variates for one in found),
-    }
-    return config.model_copy(update=chosen)
-
-
-class _Scale(NamedTuple):
-    """What suits one checkpoint; `plateau` says whether λ̂ is one there."""
-
-    nbeta: float
-    gamma: float
-    plateau: bool
-    control_variates: bool
-
-
-def _scale_at(point: Point, config: LLCConfig) -> _Scale:
-    """What `estimate_llc` chooses by itself at one checkpoint."""
-    pilot = config.model_copy(update={"draws": None, "warmup": None, "max_gradients": _PILOT_GRADIENTS})
-    pilot = pilot.model_copy(update={"full_loss_every": None, "max_rhat": None})
-    for _ in range(_MOST_TIGHTER + 1):
-        found = estimate_at(point, pilot, key=(config.seed, "pilot", point.name))
-        first, last = found.rungs[0], found.rungs[-1]
-        if found.verdict == "converged" or config.gamma is not None:
-            plateau = found.verdict == "converged"
-            return _Scale(last.nbeta, last.gamma, plateau, bool(found.settings["control_variates"]))
-        tighter = first.gamma * (_NO_PLATEAU if pilot.gamma is None else 1)
-        if found.verdict not in {"delocalised", "diverged"}:
-            break
-        pilot = pilot.model_copy(update={"gamma": _TIGHTER * first.gamma})
-    return _Scale(first.nbeta, tighter, False, bool(found.settings["control_variates"]))
+    found = [scale_at(point, config, key=(config.seed, "pilot", point.name)) for point in pilots]
+    return config.model_copy(update=common(found))
 
 
 def evenly(items: list, number: int) -> list:
