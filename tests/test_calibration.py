@@ -23,7 +23,7 @@ CONFIG = SamplingConfig(draws=150, chains=2, nbeta=NBETA)
 
 
 def test_a_plateau_is_taken_where_there_is_one():
-    """That of `estimate_llc`'s last localisation; weights three times as large have a γ nine times as small at first."""
+    """That of `estimate_llc`'s last localisation; weights three times as large begin with a ninth of the γ."""
     config = SamplingConfig(target_error=0.3)
     near, far = (calibration.scale_at(well_point(scale=scale), config, key=(0,)) for scale in (1.0, 3.0))
     for found in (near, far):
