@@ -175,9 +175,9 @@ class _Climber:
         """A minimiser's nats of a target, where that is cheap beside the chains; the floor is that of its ρ."""
         rho = at.gamma / at.nbeta
         if rho not in self.floors:
-            found = settle(at, max_gradients=int(_SETTLE_SHARE * self.config.max_gradients))
-            self.spent += found.gradients
-            self.floors[rho] = found.nats / at.nbeta if found.done else None
+            nats, gradients = depth(at, self.config)
+            self.spent += gradients
+            self.floors[rho] = None if nats is None else nats / at.nbeta
         drop = self.floors[rho]
         return None if drop is None else at.nbeta * drop
 
@@ -337,6 +337,12 @@ class _Climber:
         at = self.pair.target
         slope = (cold.virial[kept, self.reading.warmup :] - at.gamma * square) / at.nbeta
         return max(0.0, float(slope.mean() / square.mean())) if square.mean() > 0 else 0.0
+
+
+def depth(target: Target, config: SamplingConfig) -> tuple[float | None, int]:
+    """A minimiser's nβ(L(w*) − L_0), None where it did not end within its share of the budget; and its gradients."""
+    found = settle(target, max_gradients=int(_SETTLE_SHARE * config.max_gradients))
+    return (found.nats if found.done else None), found.gradients
 
 
 def rung_of(pair: Pair, reading: Reading) -> Rung:

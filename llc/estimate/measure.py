@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 import torch
 from torch import nn
 
-from llc.estimate.climb import Climb, climb, rung_of
+from llc.estimate.climb import Climb, climb, depth, rung_of
 from llc.estimate.conclusion import Estimate, conclude
 from llc.estimate.floor import RATIO
 from llc.estimate.noise import choose_batch
@@ -134,8 +134,9 @@ def _together(
         report=report,
     )
     for point, (target, _, why), pair, curvature in zip(points, made, pairs, curvatures, strict=True):
-        reading = read(pair, kernel, find_warmup=config.warmup is None)
-        spent = target.gradients + pair.hot.gradients
+        nats, minimised = depth(target, config)
+        reading = read(pair, kernel, find_warmup=config.warmup is None, settled=nats)
+        spent = target.gradients + pair.hot.gradients + minimised
         climbed = Climb([rung_of(pair, reading)], pair, reading, curvature, spent, "", "", "as given", "as given")
         settings = _said(kernel, climbed, why)
         yield conclude(
