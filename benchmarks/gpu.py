@@ -19,6 +19,7 @@ from pathlib import Path
 import tomli_w
 import torch
 from speed import machine
+from speed_sampling import BATCH, EPSILON, GAMMA, devinterp_chain_rate
 
 import llc
 from llc import behaviour, devices, models
@@ -126,7 +127,7 @@ def chains(where: Where) -> Iterator[dict]:
         several = [models.build(run.model, run.task, seed).to(where.device) for seed in range(8)]
         data = run.task.sample(SAMPLES)
         targets = [
-            Target(model, behaviour.sequence_losses, data, nbeta=_NBETA, gamma=100.0, batch_size=256)
+            Target(model, behaviour.sequence_losses, data, nbeta=_NBETA, gamma=GAMMA, batch_size=BATCH)
             for model in several
         ]
 
@@ -138,7 +139,7 @@ def chains(where: Where) -> Iterator[dict]:
             go = lambda: run_many(  # noqa: E731
                 chosen,
                 sampler_named("sgld"),
-                [{"step_size": 1e-6}] * count,
+                [{"step_size": EPSILON}] * count,
                 chains=4,
                 warmup=0,
                 draws=steps,
@@ -155,48 +156,10 @@ def chains(where: Where) -> Iterator[dict]:
             "unit": "steps/s",
         }
         try:
-            row["devinterp"] = _devinterp_rate(several[0], data, steps, where)
+            row["devinterp"] = devinterp_chain_rate(several[0], data, steps)
         except Exception as error:
             print(f"  devinterp left out: {error!r}", flush=True)
         yield row
-
-
-def _devinterp_rate(model: torch.nn.Module, data: behaviour.Batch, steps: int, where: Where) -> float:
-    """Chain-steps a second of its own loop with everything on the device."""
-    import contextlib
-    import io
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from devinterp.optim import SGMCMC
-        from devinterp.slt.sampler import sample_single_chain
-    xs, ys = (tensor.to(where.device) for tensor in data)
-    items = [{"input_ids": x, "ys": y} for x, y in zip(xs, ys, strict=True)]
-
-    def evaluate(model, batch):
-        return behaviour.sequence_losses(model, (batch["input_ids"], batch["ys"])), {}
-
-    def chain(steps: int) -> float:
-        started = time.perf_counter()
-        with contextlib.redirect_stderr(io.StringIO()):
-            sample_single_chain(
-                model,
-                items,
-                evaluate,
-                dict.fromkeys(dict(model.named_parameters())),
-                num_draws=steps,
-                sampling_method=SGMCMC.sgld,
-                sampling_method_kwargs={"lr": 1e-6, "nbeta": _NBETA, "localization": 100.0},
-                batch_size=256,
-                seed=0,
-                device=str(where.device),
-            )
-        where.wait()
-        return time.perf_counter() - started
-
-    chain(5)
-    return steps / chain(steps)
 
 
 def graphs(where: Where) -> Iterator[dict]:

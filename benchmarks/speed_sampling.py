@@ -142,12 +142,18 @@ def _our_chains(sampler: str, compile: bool, _report) -> float:
 
 def devinterp_rate() -> float:
     """Chain-steps a second of devinterp's own loop, on all cores; its data set has to call its inputs `input_ids`."""
+    model, data = _problem()
+    return devinterp_chain_rate(model, data, STEPS)
+
+
+def devinterp_chain_rate(model: torch.nn.Module, data: behaviour.Batch, steps: int) -> float:
+    """Steps a second of one of its chains, model and data where they are."""
     with warnings.catch_warnings():  # of packages that devinterp would like to have
         warnings.simplefilter("ignore")
         from devinterp.optim import SGMCMC
         from devinterp.slt.sampler import sample_single_chain
-    model, (xs, ys) = _problem()
-    items = [{"input_ids": x, "ys": y} for x, y in zip(xs, ys, strict=True)]
+    device = next(model.parameters()).device
+    items = [{"input_ids": x.to(device), "ys": y.to(device)} for x, y in zip(*data, strict=True)]
 
     def evaluate(model, batch):
         return behaviour.sequence_losses(model, (batch["input_ids"], batch["ys"])), {}
@@ -165,11 +171,14 @@ def devinterp_rate() -> float:
                 sampling_method_kwargs={"lr": EPSILON, "nbeta": _NBETA, "localization": GAMMA},
                 batch_size=BATCH,
                 seed=0,
+                device=str(device),
             )
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         return time.perf_counter() - started
 
     chain(5)
-    return STEPS / chain(STEPS)
+    return steps / chain(steps)
 
 
 def our_call() -> float:

@@ -159,12 +159,12 @@ def test_one_gamma_serves_all_checkpoints(finished):
 
 
 def test_pilots_choose_what_is_not_given(finished):
-    """γ is that of the radius, as above; nβ no warmer than n/log n, where losses are steep and noisy."""
+    """γ is that of the radius, as above; nβ is n/log n, which the noise of a model hardly trained does not move."""
     given = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "jobs"}}
     config = points.settle(LLCConfig(**given), finished.runs)
     assert config.gamma == pytest.approx(llc.store.read_table(finished.path / "llc.toml")["gamma"], rel=6e-3)
     assert config.radius is None
-    assert config.nbeta >= 0.99 * 64 / np.log(64)
+    assert config.nbeta == pytest.approx(64 / np.log(64))
 
 
 def test_nll_is_the_scaled_loss(finished):

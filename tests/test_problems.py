@@ -67,10 +67,13 @@ def check_rank(case):
     assert float(values[case.parameters - rank]) > max(30 * flat, 1e-4 * float(values[-1])), case.name
 
 
-@pytest.mark.parametrize("case", [c for c in of_kinds(*SMOOTH) if c.parameters <= 104], ids=named)
+# ReLU has its kinks at the square: see the test of squares.
+@pytest.mark.parametrize(
+    "case",
+    [c for c in of_kinds(*SMOOTH) if c.parameters <= 104 and not c.name.startswith("superposition, 4-gon")],
+    ids=named,
+)
 def test_lambda_is_half_the_rank_of_the_hessian(case):
-    if case.name.startswith("superposition, 4-gon"):
-        pytest.skip("ReLU has its kinks there; see the test of squares")
     check_rank(case)
 
 

@@ -1,6 +1,5 @@
 """One nβ, γ and step size for several w*, from what `estimate_llc` chooses by itself at each."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -184,5 +183,4 @@ def _prior_alone(point: Point, config: SamplingConfig, key: tuple) -> float:
         draws=draws,
         key=(*key, "control"),
     )
-    found = float(np.nanmean(traces.difference[:, traces.warmup :]))
-    return config.nbeta * found if math.isfinite(found) else math.inf
+    return config.nbeta * float(np.nanmean(traces.difference[:, traces.warmup :]))
