@@ -30,7 +30,9 @@ class Scale:
     """What suits one w*.
 
     Attributes:
-        plateau: whether λ̂ is one there. control_variates: whether they lower the noise.
+        nbeta: nβ. gamma: γ. Both in the units of `SamplingConfig`.
+        plateau: whether λ̂ is one there.
+        control_variates: whether they lower the noise.
         pilot: the estimate that says so.
     """
 
@@ -57,12 +59,14 @@ class Calibration:
     Attributes:
         settings: the chosen `SamplingConfig`. reason: why.
         trials: every estimate made. controls: λ̂ that the prior alone would give, by point.
+        scales: what would suit each point by itself, by its name; none where nβ and γ were given.
     """
 
     settings: SamplingConfig
     reason: str
     trials: list[Trial]
     controls: dict[str, float]
+    scales: dict[str, Scale]
 
 
 def scale_at(point: Point, config: SamplingConfig, *, key: tuple) -> Scale:
@@ -70,6 +74,13 @@ def scale_at(point: Point, config: SamplingConfig, *, key: tuple) -> Scale:
 
     Where λ̂ has no plateau within their reach, n/log n and a prior a third as wide as ‖w*‖, where chains of a
     transformer come to rest; where they do not stay even there, a larger γ.
+
+    Args:
+        point: the model, at w*, its loss and data.
+        config: what is not chosen here. An nβ or γ given there is kept; draws, warm-up and budget are the pilot's own.
+        key: seeds the pilot.
+    Raises:
+        InvalidInput: data or a loss that no estimate can be made of.
     """
     pilot = config.model_copy(update={"draws": None, "warmup": None, "max_gradients": PILOT_GRADIENTS})
     pilot = pilot.model_copy(update={"full_loss_every": None, "max_rhat": None})
@@ -87,7 +98,11 @@ def scale_at(point: Point, config: SamplingConfig, *, key: tuple) -> Scale:
 
 
 def common(scales: Sequence[Scale]) -> dict[str, float | bool]:
-    """Fields of a `SamplingConfig` that suit all: the warmest nβ, the largest γ, a plateau if all have one."""
+    """Fields of a `SamplingConfig` that suit all: the warmest nβ, the largest γ, a plateau if all have one.
+
+    Args:
+        scales: at least one.
+    """
     return {
         "nbeta": min(one.nbeta for one in scales),
         "gamma": max(one.gamma for one in scales),
@@ -133,12 +148,13 @@ def calibrate(
         return [note(stage, point, estimate_at(point, at, key=(*key, stage, point.name))) for point in points]
 
     why = "as given"
+    scales: dict[str, Scale] = {}
     if not given:
-        scales = [scale_at(point, config, key=(*key, "pilot", point.name)) for point in points]
-        for point, scale in zip(points, scales, strict=True):
-            note("pilot", point, scale.pilot)
-        config = config.model_copy(update=common(scales))
-        flat = sum(scale.plateau for scale in scales)
+        for point in points:
+            scales[point.name] = scale_at(point, config, key=(*key, "pilot", point.name))
+            note("pilot", point, scales[point.name].pilot)
+        config = config.model_copy(update=common(list(scales.values())))
+        flat = sum(scale.plateau for scale in scales.values())
         why = f"llc has a plateau at {flat} of {len(points)} points; the warmest nbeta and the largest gamma of all"
     made = run("choice")
     for point, estimate in zip(points, made, strict=True):
@@ -161,7 +177,7 @@ def calibrate(
     ]
     if too_close:
         reason += f"; beware: at {', '.join(too_close)} llc is within a fifth of what the prior alone would give"
-    return Calibration(config, reason, trials, controls)
+    return Calibration(config, reason, trials, controls, scales)
 
 
 def _prior_alone(point: Point, config: SamplingConfig, key: tuple) -> float:

@@ -85,12 +85,12 @@ def format_calibration(found: Calibration) -> str:
     """What each checkpoint would take by itself, what λ̂ does at ×½ and ×2 of the choice, and the choice."""
     settings = found.settings
     lines = []
-    if pilots := _rows(found, "pilot"):
-        lines.append("By themselves, as estimate_llc chooses:")
+    if found.scales:
+        lines.append("What would suit each by itself, as estimate_llc chooses:")
         lines += [
-            f"  {row['point']:28s} nbeta {row['nbeta']:<8.4g} gamma {row['gamma']:<8.3g} "
-            f"llc {row['llc']:.1f} ± {row['llc_se']:.1f}  {row['verdict']}"
-            for row in pilots
+            f"  {name:28s} nbeta {scale.nbeta:<8.4g} gamma {scale.gamma:<8.3g} "
+            + ("at a plateau" if scale.plateau else f"no plateau within a pilot: {scale.pilot.verdict}")
+            for name, scale in found.scales.items()
         ]
     lines.append("At the choice, and at half and twice it:")
     for stage in dict.fromkeys(trial.stage for trial in found.trials if trial.stage != "pilot"):

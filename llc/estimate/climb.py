@@ -9,6 +9,7 @@ import numpy as np
 
 from llc.estimate import scale
 from llc.estimate.batches import choose_control_variates
+from llc.estimate.ladder import next_step
 from llc.estimate.noise import coldest
 from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs
 from llc.estimate.scale import Rung
@@ -37,10 +38,6 @@ _LAGGING = 0.05
 # To cross the prior once, chains may take this share of what is left of the budget; a rung on which steepest curvature
 # over ρ is less than so many times what it was is not worth it.
 _CROSSING_SHARE, _LEAST_RUNG = 0.5, 3.0
-# The second rung's γ is lower by this factor at least, however steep the loss is already: chains have to go farther.
-_WIDER = 16.0
-# nβ is left where it is unless another is better by this factor.
-_WORTH_MOVING = 1.5
 
 
 @dataclass(frozen=True)
@@ -287,33 +284,17 @@ class _Climber:
         return warmup, max(LEAST_DRAWS, int(steps) - int(steps) // 3)
 
     def _next(self, weaker: float) -> tuple[float, float, str]:
-        """nβ and γ of the next rung, and why this nβ.
-
-        The steepest curvature over ρ becomes so many times what it is, and on the second rung 3000 times that at least:
-        a half of it there, in logarithms, by a larger nβ and a half by a smaller γ, so that directions count that only
-        a cold chain feels, or only one that goes far. From then on γ alone falls, and chains go on from where they are:
-        colder ones would have to begin at w* again, and get about more slowly. Where the noise of the data forbids a
-        larger nβ, γ takes more; where it forbids even the first one, as n/log n may for a loss in other units, the
-        ladder begins anew at what it allows.
-        """
-        first = len(self.rungs) == 1
-        factor = weaker
-        if first:
+        """nβ and γ of the next rung, and why this nβ; see `llc.estimate.ladder`."""
+        steepness, limit = None, 1.0
+        if len(self.rungs) == 1:
             steepness = max(self.steepest, self._mean_curvature()) * self.nbeta / self.gamma
-            factor *= max(1.0, scale.RESOLUTION / max(steepness, 1.0))
-        share = max(1.0, min(math.sqrt(factor), factor / _WIDER)) if first else 1.0
-        colder, choice = 1.0, self.choice
         if self.config.nbeta is None:
             found = self.reading.basin
-            limit = coldest(self.nbeta, self.reading.noise, max(found.llc, found.llc_se), self.target.num_samples)
-            wanted = limit / self.nbeta
-            if (first and wanted < 1 / _WORTH_MOVING) or _WORTH_MOVING < wanted < share:
-                colder, choice = wanted, "as cold as the noise of the data allows"
-            elif 1 < share <= wanted:
-                colder, choice = share, "for flat directions to count, far within what the noise of the data allows"
-        lower = 1.0 if colder < 1 else factor / colder
-        nbeta = self.nbeta if colder == 1 else float(f"{self.nbeta * colder:.4g}")
-        return nbeta, self.gamma / lower, choice
+            cold = coldest(self.nbeta, self.reading.noise, max(found.llc, found.llc_se), self.target.num_samples)
+            limit = cold / self.nbeta
+        step = next_step(weaker, steepness=steepness, coldest=limit)
+        nbeta = self.nbeta if step.colder == 1 else float(f"{self.nbeta * step.colder:.4g}")
+        return nbeta, self.gamma / step.wider, step.choice or self.choice
 
     def _reachable(self, nbeta: float, gamma: float) -> float:
         """By how much more than what this rung asks for the budget would let chains cross what only the prior holds.

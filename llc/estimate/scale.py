@@ -8,8 +8,6 @@ from dataclasses import dataclass
 WEAKER = 16.0
 # Rungs at most.
 MOST_RUNGS = 4
-# Directions with curvature from h_max down to h_max over 16 times this count on the second rung.
-RESOLUTION = 3000.0
 # A step of λ̂ between rungs larger than this share of it asks for another rung.
 _LARGE_STEP = 0.08
 # What is left of the way, in units of the last step up: on deep linear networks of known λ the steps shrink by two to
