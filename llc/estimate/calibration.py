@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from llc.errors import EstimateFailed
 from llc.estimate.conclusion import Estimate
@@ -69,7 +70,7 @@ class Calibration:
     scales: dict[str, Scale]
 
 
-def scale_at(point: Point, config: SamplingConfig, *, key: tuple) -> Scale:
+def scale_at(point: Point, config: SamplingConfig, *, key: tuple, device: torch.device | None = None) -> Scale:
     """What `estimate_llc` chooses by itself at one w*, in a few thousand gradients.
 
     Where λ̂ has no plateau within their reach, n/log n and a prior a third as wide as ‖w*‖, where chains of a
@@ -78,14 +79,14 @@ def scale_at(point: Point, config: SamplingConfig, *, key: tuple) -> Scale:
     Args:
         point: the model, at w*, its loss and data.
         config: what is not chosen here. An nβ or γ given there is kept; draws, warm-up and budget are the pilot's own.
-        key: seeds the pilot.
+        key: seeds the pilot. device: where to sample; None for where the model is.
     Raises:
         InvalidInput: data or a loss that no estimate can be made of.
     """
     pilot = config.model_copy(update={"draws": None, "warmup": None, "max_gradients": PILOT_GRADIENTS})
     pilot = pilot.model_copy(update={"full_loss_every": None, "max_rhat": None})
     for _ in range(_MOST_TIGHTER + 1):
-        found = estimate_at(point, pilot, key=key)
+        found = estimate_at(point, pilot, key=key, device=device)
         first, last = found.rungs[0], found.rungs[-1]
         variates = bool(found.settings["control_variates"])
         if found.verdict == "converged" or config.gamma is not None:

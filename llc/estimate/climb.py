@@ -9,9 +9,10 @@ import numpy as np
 
 from llc.estimate import scale
 from llc.estimate.batches import choose_control_variates
-from llc.estimate.ladder import next_step
+from llc.estimate.ladder import Step, closer, next_step, simpler_farther_out
 from llc.estimate.noise import coldest
 from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs
+from llc.estimate.reach import delocalised, lags, lost, mean_curvature
 from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
 from llc.estimate.settle import settle
@@ -31,10 +32,10 @@ _LOOKS = 6
 _Z = 1.645
 # Of the half-width that is asked for, what is left of the climb may take so much before another rung is tried.
 _SCALE_SHARE = 0.7
+# The rung nearer to w* is run where it takes at most this share of what is left of the budget.
+_CLOSER_SHARE = 0.25
 # The minimiser may take this share of the budget.
 _SETTLE_SHARE = 0.05
-# Chains that have gone less than this share of the way that the prior lets them go may not have found λ̂ yet.
-_LAGGING = 0.05
 # To cross the prior once, chains may take this share of what is left of the budget; a rung on which steepest curvature
 # over ρ is less than so many times what it was is not worth it.
 _CROSSING_SHARE, _LEAST_RUNG = 0.5, 3.0
@@ -49,6 +50,7 @@ class Climb:
         curvature: nβ h_max at w*, for the last nβ. gradients: minibatch gradients in all.
         ended: why no more was done, for the reason; "" where the interval is as narrow as was asked for.
         highest: why there is no further rung; "" where none was needed.
+        farther: the rung that was left out since chains went to simpler solutions on it, or None.
         choice: why nβ and γ are what they are. variates: why there are control variates, or none.
     """
 
@@ -61,6 +63,7 @@ class Climb:
     highest: str
     choice: str
     variates: str
+    farther: Rung | None = None
 
 
 def climb(
@@ -78,10 +81,12 @@ def climb(
 
     1. A first pair of chains at n/log n and a prior as wide as ‖w*‖ says how noisy the data are and how steep the loss.
     2. nβ goes no colder than what the data's own noise allows (`llc.estimate.noise.coldest`).
-    3. Rungs on which the steepest curvature is ever larger beside ρ = γ/nβ: one by a larger nβ, as far as that allows,
-       and a smaller γ, then by a smaller γ alone, until λ̂ moves by no more than a small step (`llc.estimate.scale`) or
-       chains get about no more.
-    4. Rounds of draws there, until the interval, which carries what is left of the way, is narrow enough.
+    3. A rung as much narrower as it is colder says whether chains stay with the solutions that w* is one of: where λ̂ is
+       higher there, the first rung is left out, and the next are colder ones at this γ.
+    4. Else rungs on which the steepest curvature is ever larger beside ρ = γ/nβ: one by a larger nβ, as far as that
+       allows, and a smaller γ, then by a smaller γ alone, until λ̂ moves by no more than a small step
+       (`llc.estimate.scale`) or chains get about no more.
+    5. Rounds of draws there, until the interval, which carries what is left of the way, is narrow enough.
 
     Args:
         target: at the first nβ and γ. config: an nβ, γ or number of draws given there is kept.
@@ -117,12 +122,16 @@ class _Climber:
         self.highest = ""  # why the ladder goes no further
         self.rungs: list[Rung] = []
         self.floors: dict[float, float | None] = {}  # what a minimiser gains, in loss, by ρ
+        self.farther: Rung | None = None
+        self.runs = 0
         self.pair, self.reading = self._run(None)
-        self._add()
+        self.rungs.append(rung_of(self.pair, self.reading))
 
     def go(self) -> Climb:
         """Climb and draw until there is a reason to stop."""
-        while not self.ended and not _lost(self.pair):
+        if self._may_climb() and not lost(self.pair):
+            self._look_closer()
+        while not self.ended and not lost(self.pair):
             if self._may_climb() and not scale.settled(self.rungs):
                 self._up()
             elif self.config.draws is not None or self._precise():
@@ -144,6 +153,7 @@ class _Climber:
             self.highest,
             self.choice,
             self.variates,
+            self.farther,
         )
 
     def _run(self, start: Pair | None) -> tuple[Pair, Reading]:
@@ -153,11 +163,11 @@ class _Climber:
         (pair,) = run_pairs(
             [at],
             self.kernel,
-            [self.nbeta * max(self.steepest, self._mean_curvature())],
+            [self.nbeta * self._steepest()],
             chains=self.config.chains,
             warmup=warmup,
             draws=draws,
-            keys=[(*self.key, len(self.rungs))],
+            keys=[(*self.key, self.runs)],
             step_size=self.config.step_size,
             starts=None if start is None else [start],
             hot_starts=not self.scale_is_free,
@@ -165,8 +175,13 @@ class _Climber:
             probe_every=self.config.full_loss_every,
             **self.surroundings,
         )
+        self.runs += 1
         self.spent += pair.cold.gradients + pair.hot.gradients
         return pair, self._read(pair)
+
+    def _steepest(self) -> float:
+        """h_max at w*, or the mean curvature where the chains are."""
+        return max(self.steepest, mean_curvature(self.pair, self.reading)) if self.rungs else self.steepest
 
     def _floor(self, at: Target) -> float | None:
         """A minimiser's nats of a target, where that is cheap beside the chains; the floor is that of its ρ."""
@@ -182,50 +197,63 @@ class _Climber:
         find_warmup = self.config.warmup is None
         return read(pair, self.kernel, find_warmup=find_warmup, settled=self._floor(pair.target))
 
-    def _add(self) -> None:
-        self.rungs.append(rung_of(self.pair, self.reading))
-
     def _may_climb(self) -> bool:
         free = self.scale_is_free and not self.highest
-        return free and len(self.rungs) < scale.MOST_RUNGS and self.spent < self.config.max_gradients
+        return free and len(self.rungs) < scale.MOST_RUNGS and self._remaining() > 0
+
+    def _remaining(self) -> int:
+        return self.config.max_gradients - self.spent
+
+    def _look_closer(self) -> None:
+        """A rung nearer to w*; the ladder goes on there if chains of the first one went to simpler solutions."""
+        step = closer(self._coldest())
+        if step is None or 2 * self.config.chains * _LEAST_STEPS > _CLOSER_SHARE * self._remaining():
+            return
+        before = self.nbeta, self.gamma
+        self._take(step)
+        pair, reading = self._run(None)
+        if not lost(pair) and simpler_farther_out(rung_of(pair, reading), self.rungs[0]):
+            self.farther = self.rungs.pop()
+            self.pair, self.reading, self.choice = pair, reading, step.choice
+            self.rungs.append(rung_of(self.pair, self.reading))
+        else:
+            self.nbeta, self.gamma = before
+
+    def _take(self, step: Step) -> None:
+        if step.colder != 1:
+            self.nbeta = float(f"{self.nbeta * step.colder:.4g}")
+        self.gamma /= step.wider
 
     def _up(self) -> None:
         """One rung up; back again where chains do not stay there."""
         before = self.nbeta, self.gamma
-        nbeta, gamma, choice = self._next(scale.WEAKER)
-        if (reachable := self._reachable(nbeta, gamma)) < 1:
-            if scale.WEAKER * reachable < _LEAST_RUNG:
-                self.highest = f"chains would not get about in time where gamma is {gamma:.3g} and nbeta {nbeta:.3g}"
-                return
-            nbeta, gamma, choice = self._next(scale.WEAKER * reachable)
-        self.nbeta, self.gamma = nbeta, gamma
+        step = self._next(scale.WEAKER)
+        reachable = self._reachable(step) if step else 1.0
+        if reachable < 1:
+            step = self._next(scale.WEAKER * reachable)
+        if step is None:
+            self.highest = f"the noise of the data allows none colder than nbeta {self.nbeta:.3g}"
+            return
+        self._take(step)
+        where = f"where gamma is {self.gamma:.3g} and nbeta {self.nbeta:.3g}"
+        if scale.WEAKER * reachable < _LEAST_RUNG:
+            self.highest = f"chains would not get about in time {where}"
+            self.nbeta, self.gamma = before
+            return
         # Cooled chains stay where only hotter ones belong, on saddles for one: those begin at w*.
         cooled = self.nbeta > before[0]
         pair, reading = self._run(None if cooled else self.pair)
-        if _lost(pair) or self._delocalised(pair, reading):
-            self.highest = f"chains do not stay where gamma is {self.gamma:.3g} and nbeta {self.nbeta:.3g}"
-        elif self._lags(pair, reading):
-            self.highest = f"chains do not get about in time where gamma is {self.gamma:.3g} and nbeta {self.nbeta:.3g}"
+        if lost(pair) or delocalised(pair, reading, self.reference_loss):
+            self.highest = f"chains do not stay {where}"
+        elif self.gamma < before[1] and lags(pair, reading, self.reading.basin):
+            self.highest = f"chains do not get about in time {where}"
         else:
             if self.nbeta < before[0]:  # the first rung was too cold for the noise of the data: this is the first
                 self.rungs.clear()
-            self.pair, self.reading, self.choice = pair, reading, choice
-            self._add()
+            self.pair, self.reading, self.choice = pair, reading, step.choice or self.choice
+            self.rungs.append(rung_of(self.pair, self.reading))
             return
         self.nbeta, self.gamma = before
-
-    def _lags(self, pair: Pair, reading: Reading) -> bool:
-        """Whether λ̂ is lower than on the rung before because chains have hardly left w*."""
-        cold, before = pair.cold, self.reading.basin
-        square = float(np.square(cold.distance[cold.survivors, reading.warmup :]).mean())
-        free = pair.target.num_parameters - 2 * max(before.llc, reading.basin.llc)
-        fell = before.llc - reading.basin.llc > 2 * math.hypot(before.llc_se, reading.basin.llc_se)
-        return fell and pair.target.gamma * square < _LAGGING * free
-
-    def _delocalised(self, pair: Pair, reading: Reading) -> bool:
-        """Whether draws do no better than a predictor that knows nothing."""
-        cold = pair.cold.difference[pair.cold.survivors, reading.warmup :]
-        return bool(self.target.loss_init + cold.mean() >= self.reference_loss)
 
     def _round(self) -> None:
         """More draws on the last rung: as many as the interval needs, as far as that can be told, at least a few."""
@@ -235,13 +263,13 @@ class _Climber:
         factor = (found.llc_se / wanted) ** 2 if wanted > 0 and math.isfinite(found.llc_se) else 2.0
         draws = int(np.clip(1.1 * (factor - 1) * kept, _LEAST_STEPS // 4, 2 * kept))
         rows = 2 * len(self.pair.cold.difference)
-        affordable = max(_LEAST_STEPS // 4, (self.config.max_gradients - self.spent) // rows)
+        affordable = max(_LEAST_STEPS // 4, self._remaining() // rows)
         before = self.pair.cold.gradients + self.pair.hot.gradients
         self.pair = run_on(
             self.pair,
             self.kernel,
             draws=min(draws, affordable),
-            key=(*self.key, len(self.rungs), self.pair.cold.steps),
+            key=(*self.key, self.runs, self.pair.cold.steps),
             adapt=self.config.step_size is None,
             probes=_LOOKS // 2,
             probe_every=self.config.full_loss_every,
@@ -249,8 +277,7 @@ class _Climber:
         )
         self.spent += self.pair.cold.gradients + self.pair.hot.gradients - before
         self.reading = self._read(self.pair)
-        self.rungs.pop()
-        self._add()
+        self.rungs[-1] = rung_of(self.pair, self.reading)
 
     def _precise(self) -> bool:
         """Whether chains have arrived and the interval is as narrow as was asked for."""
@@ -275,7 +302,7 @@ class _Climber:
         if config.step_size is not None:
             settings["step_size"] = config.step_size
         relaxation = self.kernel.relaxation(settings, at.gamma) if hasattr(self.kernel, "relaxation") else math.inf
-        affordable = (config.max_gradients - self.spent) / (2 * config.chains)
+        affordable = self._remaining() / (2 * config.chains)
         if self.scale_is_free and not self.rungs:  # which is to tell where to go on
             affordable *= _FIRST_SHARE
         most = max(_MOST_STEPS, _CROSSING_SHARE * affordable)
@@ -283,20 +310,20 @@ class _Climber:
         warmup = int(steps) // 3 if config.warmup is None else config.warmup
         return warmup, max(LEAST_DRAWS, int(steps) - int(steps) // 3)
 
-    def _next(self, weaker: float) -> tuple[float, float, str]:
-        """nβ and γ of the next rung, and why this nβ; see `llc.estimate.ladder`."""
-        steepness, limit = None, 1.0
-        if len(self.rungs) == 1:
-            steepness = max(self.steepest, self._mean_curvature()) * self.nbeta / self.gamma
-        if self.config.nbeta is None:
-            found = self.reading.basin
-            cold = coldest(self.nbeta, self.reading.noise, max(found.llc, found.llc_se), self.target.num_samples)
-            limit = cold / self.nbeta
-        step = next_step(weaker, steepness=steepness, coldest=limit)
-        nbeta = self.nbeta if step.colder == 1 else float(f"{self.nbeta * step.colder:.4g}")
-        return nbeta, self.gamma / step.wider, step.choice or self.choice
+    def _next(self, weaker: float) -> Step | None:
+        """To the next rung, None where there is none; see `llc.estimate.ladder`."""
+        steepness = self._steepest() * self.nbeta / self.gamma if len(self.rungs) == 1 else None
+        return next_step(weaker, steepness=steepness, coldest=self._coldest(), stay=self.farther is not None)
 
-    def _reachable(self, nbeta: float, gamma: float) -> float:
+    def _coldest(self) -> float:
+        """The largest nβ that the noise of the data allows, over that of now; 1 where nβ is given."""
+        if self.config.nbeta is not None:
+            return 1.0
+        found = self.reading.basin
+        llc = max(found.llc, found.llc_se)
+        return coldest(self.nbeta, self.reading.noise, llc, self.target.num_samples) / self.nbeta
+
+    def _reachable(self, step: Step) -> float:
         """By how much more than what this rung asks for the budget would let chains cross what only the prior holds.
 
         Steps for one crossing go with √(nβ/γ), from how long they were on the last rung; they may take half of what is
@@ -305,19 +332,9 @@ class _Climber:
         if not hasattr(self.kernel, "relaxation"):
             return math.inf
         now = min(self.kernel.relaxation(one, self.gamma) for one in self.pair.cold.settings)
-        steps = now * math.sqrt(nbeta / self.nbeta * self.gamma / gamma)
-        affordable = (self.config.max_gradients - self.spent) / (2 * self.config.chains)
+        steps = now * math.sqrt(step.colder * step.wider)
+        affordable = self._remaining() / (2 * self.config.chains)
         return (_CROSSING_SHARE * affordable / steps) ** 2
-
-    def _mean_curvature(self) -> float:
-        """(w − w*)·∇L/‖w − w*‖² where the chains are: at a degenerate w* the loss is steep only away from it."""
-        if not self.rungs:
-            return 0.0
-        cold, kept = self.pair.cold, self.pair.cold.survivors
-        square = np.square(cold.distance[kept, self.reading.warmup :])
-        at = self.pair.target
-        slope = (cold.virial[kept, self.reading.warmup :] - at.gamma * square) / at.nbeta
-        return max(0.0, float(slope.mean() / square.mean())) if square.mean() > 0 else 0.0
 
 
 def depth(target: Target, config: SamplingConfig) -> tuple[float | None, int]:
@@ -330,8 +347,3 @@ def rung_of(pair: Pair, reading: Reading) -> Rung:
     """The rung that a pair stands on."""
     found = reading.basin
     return Rung(pair.target.nbeta, pair.target.gamma, found.llc, found.llc_se, reading.degeneracy)
-
-
-def _lost(pair: Pair) -> bool:
-    """Half of the chains at one of the temperatures, or more."""
-    return any(2 * len(chains.diverged) >= len(chains.difference) for chains in (pair.cold, pair.hot))

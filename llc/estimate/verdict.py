@@ -73,6 +73,7 @@ class Evidence:
         wanted_error: relative half-width asked for; inf where the user said how many draws.
         ended: why chains did not go on. highest: why no other localisation was tried.
         variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log nβ and ∂λ̂/∂log γ, likewise.
+        farther: the rung on which chains went to simpler solutions than w* is one of, or None.
         plateau: whether λ̂ was found to be one at this nβ and γ, elsewhere in the study.
     """
 
@@ -97,6 +98,7 @@ class Evidence:
     highest: str = ""
     variance: tuple[float, float] = (math.nan, math.nan)
     slopes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    farther: Rung | None = None
     plateau: bool | None = None
     hot_diverged: Mapping[int, int] = field(default_factory=dict)
 
@@ -139,6 +141,11 @@ def _plateau(evidence: Evidence) -> str:
         said += (
             f"; llc moved from {before.llc:.3g} to {last.llc:.3g} as gamma / nbeta fell from "
             f"{before.resolution:.2g} to {last.resolution:.2g}"
+        )
+    if (far := evidence.farther) is not None:
+        said += (
+            f"; of the solutions near w*: at gamma {far.gamma:.2g} and nbeta {far.nbeta:.3g} chains find simpler ones, "
+            f"with llc {far.llc:.3g} ± {far.llc_se:.2g}"
         )
     basin = evidence.basin
     if evidence.of_basin and basin is not None:

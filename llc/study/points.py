@@ -103,7 +103,7 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
 _PILOTS = 2
 
 
-def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
+def settle(config: LLCConfig, runs: list[store.Run], device: torch.device | None = None) -> LLCConfig:
     """The config with nβ and γ chosen, so that every checkpoint of a study has the same target.
 
     Both come from what `estimate_llc` chooses by itself at the last checkpoints of a few runs, as in `calibrate`: the
@@ -115,7 +115,7 @@ def settle(config: LLCConfig, runs: list[store.Run]) -> LLCConfig:
     if config.nbeta is not None and config.gamma is not None:
         return config.model_copy(update={"control_variates": bool(config.control_variates)})
     pilots = [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
-    found = [scale_at(point, config, key=(config.seed, "pilot", point.name)) for point in pilots]
+    found = [scale_at(point, config, key=(config.seed, "pilot", point.name), device=device) for point in pilots]
     return config.model_copy(update=common(found))
 
 
