@@ -1,0 +1,57 @@
+"""Whether chains have gone far enough for a rung of a ladder to tell anything, on a well with flat directions."""
+
+import pytest
+import torch
+from wells import Well, data, well_loss
+
+from llc.estimate.pair import read, run_pairs
+from llc.estimate.reach import delocalised, explored, lags, lost, mean_curvature
+from llc.sampling import Target, sampler_named
+
+CURVATURES = [0.0] * 20 + [1.0] * 4
+NBETA, GAMMA = 50.0, 1.0
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return sampler_named("gle")
+
+
+def pair_of(kernel, **settings):
+    target = Target(
+        Well(torch.diag(torch.tensor(CURVATURES))), well_loss, data(), nbeta=NBETA, gamma=GAMMA, batch_size=8
+    )
+    (pair,) = run_pairs([target], kernel, [NBETA], chains=2, keys=[("reach",)], **settings)
+    return pair, read(pair, kernel, find_warmup=False)
+
+
+def test_chains_next_to_the_weights_show_no_plateau(kernel):
+    """Twenty steps, a thousandth of the stability limit long, go less than half a percent of the prior's way."""
+    near, reading = pair_of(kernel, warmup=10, draws=10, step_size=1e-3)
+    (share,) = explored(near.cold, GAMMA, len(CURVATURES), reading.warmup).values()
+    assert share < 0.005
+    assert lags(near, reading, reading.basin)
+
+
+def test_chains_that_have_been_everywhere_do_not_lag(kernel):
+    """γE‖w − w*‖² is P − 2λ: the share is 1."""
+    far, reading = pair_of(kernel, warmup=300, draws=1500)
+    (share,) = explored(far.cold, GAMMA, len(CURVATURES), reading.warmup).values()
+    assert share == pytest.approx(1.0, abs=0.15)
+    assert not lags(far, reading, reading.basin)
+    assert not lost(far)
+
+
+def test_the_mean_curvature_is_that_of_where_chains_are(kernel):
+    """(w − w*)·∇L/‖w − w*‖² of the exact posterior: Σ h/(nβh + γ) over Σ 1/(nβh + γ)."""
+    far, reading = pair_of(kernel, warmup=300, draws=1500)
+    variances = 1 / (NBETA * torch.tensor(CURVATURES) + GAMMA)
+    expected = float((torch.tensor(CURVATURES) * variances).sum() / variances.sum())
+    assert mean_curvature(far, reading) == pytest.approx(expected, rel=0.2)
+
+
+def test_draws_no_better_than_knowing_nothing_are_delocalised(kernel):
+    far, reading = pair_of(kernel, warmup=30, draws=60)
+    mean = float(far.cold.difference[:, reading.warmup :].mean())
+    assert delocalised(far, reading, mean - 1e-6)
+    assert not delocalised(far, reading, mean + 1e-6)
