@@ -1,6 +1,6 @@
 """`python -m llc` is the command line."""
 
-from cli import main
+from llc.cli import main
 
 if __name__ == "__main__":
     main()

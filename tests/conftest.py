@@ -30,15 +30,17 @@ def small_config(**settings) -> ExperimentConfig:
     )
 
 
-# With nβ given too a study needs no pilots, which are most of what it takes at this size.
+# With nβ given too a study needs no pilots, and with a small budget its minimiser gives up soon: most of what it
+# takes at this size.
 SMALL_LLC = {
     "nbeta": 15.0,
     "radius": 0.3,
     "num_samples": 64,
     "batch_size": 16,
-    "warmup": 10,
-    "draws": 30,
+    "warmup": 5,
+    "draws": 16,
     "chains": 2,
+    "max_gradients": 400,
     "jobs": 1,
 }
 

@@ -89,7 +89,8 @@ def test_a_choice_that_will_not_do_is_an_error_with_its_reason():
         calibration.calibrate([well_point(reference=0.001)], CONFIG.model_copy(update={"gamma": 1.0}))
 
 
-def test_calibrating_an_experiment(own):
+def test_calibrating_an_experiment(own, monkeypatch):
+    monkeypatch.setattr(calibration, "PILOT_GRADIENTS", 1000)
     settings = {name: SMALL_LLC[name] for name in ("num_samples", "batch_size", "chains")}
     found, dataset = study.calibrate_experiment(own, points=1, draws=20, **settings)
     assert dataset.sizes["trial"] == 1 + 1 + 6

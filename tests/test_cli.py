@@ -9,29 +9,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import SMALL_LLC as SETTINGS
 from conftest import small_config
 
 import llc
-from cli import main
+from llc.cli import main
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ["train", "import", "export", "estimate-llc", "calibrate", "pca", "stages", "behaviour", "readouts"]
 COMMANDS += ["show", "plot", "report", "validate", "demo"]
 SMALL_LLC = [
-    "--nbeta",
-    "15",
-    "--radius",
-    "0.3",
-    "--num-samples",
-    "64",
-    "--batch-size",
-    "16",
-    "--warmup",
-    "10",
-    "--draws",
-    "30",
-    "--chains",
-    "2",
+    part for name, value in SETTINGS.items() if name != "jobs" for part in (f"--{name.replace('_', '-')}", str(value))
 ]
 
 
@@ -62,7 +50,7 @@ def test_help_loads_nothing_heavy():
     code = """
 import sys
 from click.testing import CliRunner
-from cli import main
+from llc.cli import main
 for command in ([], ["train"], ["estimate-llc"], ["pca"], ["show"], ["plot"], ["demo"]):
     assert CliRunner().invoke(main, [*command, "--help"]).exit_code == 0
 heavy = {"torch", "xarray", "sklearn", "matplotlib", "pandas", "numpy", "pydantic"} & set(sys.modules)

@@ -139,6 +139,7 @@ def test_sgld_is_devinterps_step_by_step():
     np.testing.assert_allclose(ours.difference[0], theirs, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_sgld_agrees_with_devinterp_on_a_network():
     """Independent noise and minibatches: λ̂ agrees within four combined standard errors, four chains each."""
     model, batch = network()

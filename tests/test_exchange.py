@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from test_cli import flags
 
 import llc
-from cli import main
+from llc.cli import main
 from llc.errors import InvalidInput, StoreError
 from llc.training import with_factory
 

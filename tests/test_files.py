@@ -13,8 +13,8 @@ from conftest import SMALL_LLC, small_config
 from test_training import assert_same_runs
 
 import llc
-from cli import main
 from llc import store
+from llc.cli import main
 from llc.errors import StoreError
 
 

@@ -24,7 +24,7 @@ def test_every_run_and_step_has_an_estimate(finished):
     assert found.step.values.tolist() == [0, 20, 60]
     assert found.llc.notnull().all()
     assert found.llc_trace.dims == ("num_tasks", "seed", "step", "chain", "draw")
-    assert found.llc_trace.sizes["draw"] == 40  # warm-up first
+    assert found.llc_trace.sizes["draw"] == SMALL_LLC["warmup"] + SMALL_LLC["draws"]  # warm-up first
     assert set(np.unique(found.verdict)) <= set(VERDICTS)
 
 
@@ -51,10 +51,10 @@ def test_an_estimate_is_what_the_single_call_gives(finished):
         single = estimate_at(point, settings, key=(0, "llc", 4, 0, 60))
     stored = finished.llc.sel(num_tasks=4, seed=0, step=60)
     assert float(stored.llc) == single.summary.llc
-    assert float(stored.llc_trace[:, 10:].mean()) == pytest.approx(single.llc_raw)
+    assert float(stored.llc_trace[:, SMALL_LLC["warmup"] :].mean()) == pytest.approx(single.llc_raw)
     assert float(stored.llc_raw - stored.step_excess) == pytest.approx(single.llc_at_w)
-    assert stored.headline.item() == "basin"
-    assert float(stored.llc) == single.llc_basin
+    assert stored.headline.item() == single.headline
+    assert float(stored.llc_basin) == single.llc_basin
 
 
 def test_results_do_not_depend_on_jobs(finished, own):
@@ -86,9 +86,9 @@ def test_only_what_is_missing_is_estimated(own):
 
 
 def test_other_settings_are_refused_and_can_overwrite(own):
-    with pytest.raises(StoreError, match=r"draws: 30 there, 31 now.*--overwrite"):
-        llc.estimate_llc_over_training(own, steps="last", **{**SMALL_LLC, "draws": 31})
-    again = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **{**SMALL_LLC, "draws": 31})
+    with pytest.raises(StoreError, match=r"draws: 16 there, 17 now.*--overwrite"):
+        llc.estimate_llc_over_training(own, steps="last", **{**SMALL_LLC, "draws": 17})
+    again = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **{**SMALL_LLC, "draws": 17})
     assert again.step.values.tolist() == [60]
     assert all(len(list((run.path / "llc").iterdir())) == 1 for run in own.runs)  # the old ones are gone
 
@@ -100,7 +100,7 @@ def test_a_failed_overwrite_loses_nothing(own):
         bad = run.checkpoints / "000040.safetensors"
         bad.write_bytes(bad.read_bytes()[:300])
     with pytest.raises(EstimateFailed, match=r"3 of 3 checkpoints .*000040.safetensors is damaged"):
-        llc.estimate_llc_over_training(own, steps="40", overwrite=True, **{**SMALL_LLC, "draws": 31})
+        llc.estimate_llc_over_training(own, steps="40", overwrite=True, **{**SMALL_LLC, "draws": 17})
     assert own.llc.identical(before)
     assert "nothing to do" in _said(own)
 
@@ -126,13 +126,13 @@ def _said(experiment) -> str:
 def test_estimates_of_different_lengths_share_a_file(own):
     """Rounds go on until an error is reached: the shorter estimate's traces end in NaN, and no number is lost."""
     paths = [estimate_path(own.run(4), step) for step in (0, 20)]
-    short = xr.load_dataset(paths[1]).isel(draw=slice(0, 33)).drop_encoding()
+    short = xr.load_dataset(paths[1]).isel(draw=slice(0, 14)).drop_encoding()
     short.to_netcdf(paths[1])
     (own.path / "llc.nc").unlink()
     found = llc.estimate_llc_over_training(own, steps="0,20,60", **SMALL_LLC).sel(num_tasks=4, seed=0)
-    assert found.sizes["draw"] == 40
-    np.testing.assert_array_equal(found.llc_trace.sel(step=20)[:, :33], short.llc_trace[0, 0, 0])
-    assert found.llc_trace.sel(step=20)[:, 33:].isnull().all()
+    assert found.sizes["draw"] == 21
+    np.testing.assert_array_equal(found.llc_trace.sel(step=20)[:, :14], short.llc_trace[0, 0, 0])
+    assert found.llc_trace.sel(step=20)[:, 14:].isnull().all()
     assert found.llc_trace.sel(step=0).notnull().all()
 
 

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -234,8 +235,9 @@ def test_building_twice_gives_the_same():
             assert torch.equal(a, b)
 
 
-def test_a_case_without_settings_is_run_at_the_estimators_choices():
+def test_a_case_without_settings_is_run_at_the_estimators_choices(monkeypatch):
     """The estimator gets nothing but the model, loss and data, and devinterp what it chose."""
+    monkeypatch.setattr(validation, "estimate_llc", partial(validation.estimate_llc, max_gradients=4000))
     case = polynomial.crossing(0, 0)
     own, peer = validation._validate_case(case, ["kinetic", "devinterp"], 0, None)
     assert own["verdict"]

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from test_stages import make_up
 
 import llc
-from cli import main
 from llc import development, plots
+from llc.cli import main
 from llc.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -17,8 +17,8 @@ from conftest import SMALL_LLC, small_config
 from test_training import assert_same_runs
 
 import llc
-from cli import main
 from llc import store
+from llc.cli import main
 
 # Does what it is told, but the write that `hang` names stops half-way, says so, and waits to be killed.
 _VICTIM = """

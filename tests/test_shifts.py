@@ -3,8 +3,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cli import main
 from llc import predictors
+from llc.cli import main
 from llc.development import shifted_behaviour
 from llc.development.shifts import Shift, shifts
 from llc.errors import InvalidInput

@@ -6,8 +6,8 @@ import xarray as xr
 from click.testing import CliRunner
 
 import llc
-from cli import main
 from llc import store
+from llc.cli import main
 from llc.development import find_stages, stage_rows, tradeoff
 from llc.development.critical import critical_step, critical_step_of
 from llc.development.stages import NothingToStage, _even_places

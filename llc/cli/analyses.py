@@ -1,0 +1,175 @@
+"""Commands about what develops: pca, stages, behaviour, readouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llc.cli.group import FOLDER, main
+from llc.cli.shared import floats, numbers, open_experiment, progress, say_next
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--components", type=int, default=4, show_default=True, help="Principal components to keep.")
+@click.option("--sequences", type=int, default=512, show_default=True, help="Sequences in the probe.")
+@click.option("--probe", metavar="M", default="1", show_default=True, help="Take them from q_M; inf for fresh tasks.")
+@click.option("--features", default="predictions", show_default=True, help="predictions, outputs or weights.")
+@click.option("--weighting", default="checkpoints", show_default=True, help="What counts alike: checkpoints or runs.")
+@click.option("--fit-num-tasks", metavar="M,M,…", default=None, help="Fit to these runs; project the others.")
+@click.option("--robustness", is_flag=True, help="How far two components turn with less: angles, nothing written.")
+def pca(
+    folder: Path, components: int, robustness: bool, probe: str, fit_num_tasks: str | None, **settings: Any
+) -> None:
+    """Joint trajectory PCA over all checkpoints of all runs.
+
+    Ridge and dMMSE are projected into the same space, and are never part of the fit. Random walks with the same
+    increments show what share of variance few components reach by themselves.
+
+    \b
+    Examples:
+      llc pca runs/tiny --components 4
+      llc pca runs/tiny --probe inf --weighting runs
+      llc pca runs/tiny --robustness
+    """
+    from llc import development
+
+    experiment = open_experiment(folder)
+    if robustness:
+        with progress("checkpoints") as report:
+            table = development.pca_robustness(experiment, report=report)
+        click.echo("Principal angles in degrees to the fit of everything, of the first two components:")
+        click.echo(table.to_string(index=False, float_format="{:.2f}".format))
+        return
+    fitted = None if fit_num_tasks is None else [float(m) for m in numbers("--fit-num-tasks", fit_num_tasks, ("inf",))]
+    (chosen,) = numbers("--probe", probe, ("inf",))
+    with progress("checkpoints") as report:
+        result = development.joint_pca(
+            experiment, components, probe=float(chosen), fit_num_tasks=fitted, report=report, **settings
+        )
+    click.echo(development.format_pca(result))
+    say_next(f"llc plot {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--method", default="turns", show_default=True, help="turns (maxima and minima) or trend (slopes).")
+@click.option("--resamples", type=click.IntRange(min=20), default=400, show_default=True, help="For intervals.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
+@click.option("--csv", type=click.Path(path_type=Path), default=None, help="Write the table there too.")
+@click.option("--latex", type=click.Path(path_type=Path), default=None, help="Write it as a LaTeX tabular (booktabs).")
+def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | None, latex: Path | None) -> None:
+    """Stages of every run, and the tradeoff of loss and complexity.
+
+    Boundaries of llc(t), loss and principal components, with 90 % intervals from the errors of llc; what loss and llc
+    do between them; t_crit with its interval; and the number of samples from which a complex solution is preferred.
+    Only estimates that are `converged` count.
+
+    \b
+    Examples:
+      llc estimate-llc runs/tiny --steps log:20
+      llc stages runs/tiny --latex stages.tex
+    """
+    from llc import development, store
+    from llc.errors import LLCError
+
+    experiment = open_experiment(folder)
+    for path in (csv, latex):  # before minutes of work, not after
+        if path is not None:
+            store.check_regular(path)
+    with progress("checkpoints") as report:
+        found = development.find_stages(experiment, method=method, resamples=resamples, seed=seed, report=report)
+    table = development.stage_rows(found)
+    click.echo(development.format_stages(table))
+    for reason in found.left_out.values.ravel():
+        if reason:
+            click.echo(f"No stages of {reason}")
+    for path, text in ((csv, table.to_csv(index=False)), (latex, development.latex_stages(table))):
+        if path is not None:
+            store.write_text(path, text)
+            click.echo(f"Wrote {path}")
+    with progress("runs") as report:
+        traded = development.tradeoff(experiment, seed=seed, report=report)
+    click.echo("\n" + development.format_tradeoff(traded))
+    if (experiment.path / "pca.nc").exists():
+        try:
+            number = len(development.form_rows(development.essential_dynamics(experiment)))
+            click.echo(f"\n{number} forms of the trajectories (vertices, cusps) in {experiment.path / 'essential.nc'}")
+        except LLCError as error:  # a pca.nc that serves other ends; what came before stands
+            click.echo(f"\nNo forms of the trajectories: {error}")
+    say_next(f"llc report {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", default="log:20", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
+@click.option("--scales", metavar="C,C,…", default="0.5,2", show_default=True, help="Factors of the covariates.")
+@click.option("--noises", metavar="F,F,…", default="0.25,4", show_default=True, help="Factors of the noise variance.")
+@click.option("--num-tasks", metavar="M,M,…", default="1,inf", show_default=True, help="Other task diversities M'.")
+@click.option("--sequences", type=click.IntRange(min=2), default=None, help="Of each kind.  [default: as in training]")
+@click.option("--icl-positions", metavar="K1,K2", default=None, help="Of the ICL score.  [default: K/2,K]")
+def behaviour(
+    folder: Path,
+    steps: str,
+    scales: str,
+    noises: str,
+    num_tasks: str,
+    sequences: int | None,
+    icl_positions: str | None,
+) -> None:
+    """Losses and distances to ridge and dMMSE on inputs that training did not show.
+
+    Covariates scaled, noise changed, tasks from another M'; and how much later predictions of a sequence are better
+    than earlier ones (ICL score).
+
+    \b
+    Examples:
+      llc behaviour runs/tiny
+      llc behaviour runs/tiny --steps last --scales 0.1,0.5,2,10 --icl-positions 2,8
+    """
+    from llc import development
+    from llc.errors import InvalidInput
+
+    experiment = open_experiment(folder)
+    positions = None if icl_positions is None else numbers("--icl-positions", icl_positions)
+    if positions is not None and len(positions) != 2:
+        raise InvalidInput(f"--icl-positions {icl_positions} given, expected two positions such as 4,8")
+    with progress("checkpoints") as report:
+        found = development.shifted_behaviour(
+            experiment,
+            steps=steps,
+            scales=floats("--scales", scales),
+            noises=floats("--noises", noises),
+            num_tasks=[float(m) for m in numbers("--num-tasks", num_tasks, ("inf",))],
+            sequences=sequences,
+            icl_positions=None if positions is None else (int(positions[0]), int(positions[1])),
+            report=report,
+        )
+    click.echo(development.format_behaviour(found))
+    say_next(f"llc report {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", default="log:20", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
+@click.option("--no-hessian", is_flag=True, help="Leave the Hessian's trace and eigenvalues out; they take longest.")
+def readouts(folder: Path, steps: str, no_hessian: bool) -> None:
+    """What weights and attention heads look like over training, to set beside llc.
+
+    Norms of blocks, gains of layer norms, entropy and previous-token share of every head, the embedding's spectrum,
+    and the Hessian's trace and largest eigenvalues.
+
+    \b
+    Examples:
+      llc readouts runs/tiny
+      llc readouts runs/tiny --steps 500,5000 --no-hessian
+    """
+    from llc import development
+
+    experiment = open_experiment(folder)
+    with progress("checkpoints") as report:
+        development.readouts(experiment, steps=steps, hessian=not no_hessian, report=report)
+    click.echo(f"Wrote {experiment.path / 'readouts.nc'}")
+    say_next(f"llc report {experiment.path}")

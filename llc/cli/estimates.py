@@ -1,0 +1,191 @@
+"""Commands about λ̂: estimate-llc, calibrate, validate."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llc.cli.group import FOLDER, Auto, main
+from llc.cli.shared import but, open_experiment, patterns, progress, say_next, show_summary
+
+
+@main.command("estimate-llc")
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", default="log:12", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
+@click.option("--sampler", default=None, help="kinetic, gle, sgld, rmsprop-sgld, mala or hmc.  [default: what suits]")
+@click.option(
+    "--target-error", type=float, default=0.1, show_default=True, help="Half-width of the interval, relative."
+)
+@click.option("--max-gradients", type=int, default=6000, show_default=True, help="After which no round is begun.")
+@click.option("--headline", default="auto", show_default=True, help="Which llc: auto, w* (at the weights), or basin.")
+@click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures.")
+@click.option("--draws", type=int, default=None, help="Draws a chain keeps.  [default: as --target-error takes]")
+@click.option("--warmup", type=int, default=None, help="Draws before those, never averaged.  [default: found]")
+@click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
+@click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
+@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Inverse temperature; auto: chosen.")
+@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: chosen.")
+@click.option("--radius", type=float, default=None, help="gamma as the prior's radius over |w*|.  [default: found]")
+@click.option("--step-size", type=Auto(), default="auto", show_default=True, help="auto: follows the curvature.")
+@click.option(
+    "--control-variates", is_flag=True, default=None, help="Correct minibatch gradients by their error at w*."
+)
+@click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
+@click.option("--positions", is_flag=True, help="Also tell llc apart by position in the sequence.")
+@click.option("--full-loss-every", type=int, default=None, help="Whole dataset's loss at every k-th draw.")
+@click.option("--max-rhat", type=float, default=None, help="R-hat above which chains disagree.  [default: 1.05]")
+@click.option("--loss", default="mse", show_default=True, help="mse or nll.")
+@click.option("--precision", default="float32", show_default=True, help="float32, tf32 or bf16; its part is taken off.")
+@click.option("--compile", is_flag=True, default=None, help="Compile gradients first: for long studies.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
+@click.option("--settings", "file", type=click.Path(path_type=Path), default=None, help="File of llc calibrate.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--scheduler", default=None, metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
+@click.option("--overwrite", is_flag=True, help="Replace estimates made with other settings.")
+@click.pass_context
+def estimate_llc(
+    ctx: click.Context,
+    folder: Path,
+    jobs: int | None,
+    scheduler: str | None,
+    device: str,
+    overwrite: bool,
+    steps: str,
+    file: Path | None,
+    **settings: Any,
+) -> None:
+    """Estimate the local learning coefficient over training.
+
+    The same checkpoints of every run, all with one nbeta and gamma; the step size follows the curvature at each
+    checkpoint unless it is given. Finished checkpoints are kept, so more steps can be added later. Options given here
+    go before those of a settings file.
+
+    \b
+    Examples:
+      llc estimate-llc runs/tiny
+      llc estimate-llc runs/tiny --steps 500,1000,5000 --target-error 0.05 --gamma 100
+      llc estimate-llc runs/tiny --steps last --sampler sgld --draws 2000
+      llc estimate-llc runs/tiny --steps log:20 --settings runs/tiny/calibration.toml
+    """
+    from llc import study
+
+    experiment = open_experiment(folder)
+    settings["parameters"] = patterns(settings["parameters"])
+    if file is not None:
+        settings = {**settings, **but(ctx, study.settings_from(file))}
+    with progress("checkpoints") as report:
+        estimates = study.estimate_llc_over_training(
+            experiment,
+            steps=steps,
+            jobs=jobs,
+            overwrite=overwrite,
+            scheduler=scheduler,
+            device=device,
+            report=report,
+            **settings,
+        )
+    click.echo(study.format_estimates(estimates) + "\n")
+    show_summary(experiment)
+    say_next(f"llc plot {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", default="last", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
+@click.option("--points", type=int, default=3, show_default=True, help="Checkpoints to use, of all runs' steps.")
+@click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
+@click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures, a trial.")
+@click.option("--draws", type=int, default=100, show_default=True, help="Draws a chain keeps.")
+@click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
+@click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
+@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Keep this one; auto: choose.")
+@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Keep this one; auto: choose.")
+@click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
+@click.option("--loss", default="mse", show_default=True, help="mse or nll.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
+def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
+    """Choose nbeta, gamma and the step size on a few checkpoints.
+
+    Says what each checkpoint would take by itself, how llc moves at half and at twice what suits all, and what the
+    prior alone would give. Writes calibration.toml, which estimate-llc --settings takes, calibration.nc and figures.
+
+    \b
+    Examples:
+      llc calibrate runs/tiny --num-samples 1024 --batch-size 64
+      llc estimate-llc runs/tiny --settings runs/tiny/calibration.toml
+    """
+    from llc import estimate, plots, study
+
+    experiment = open_experiment(folder)
+    settings["parameters"] = patterns(settings["parameters"])
+    with progress("trials") as report:
+        found, dataset = study.calibrate_experiment(experiment, steps=steps, points=points, report=report, **settings)
+    click.echo(estimate.format_calibration(found))
+    for name, figure in (("scale", plots.calibration_scale(dataset)), ("traces", plots.calibration_traces(dataset))):
+        path = plots.save_figure(figure, experiment.path / "figures" / f"calibration_{name}.png")
+        click.echo(f"Drew {path}")
+    say_next(f"llc estimate-llc {experiment.path} --settings {experiment.path / 'calibration.toml'}")
+
+
+@main.command()
+@click.option("--suite", default="quick", show_default=True, help="quick, full, tuned-quick or tuned.")
+@click.option("--sampler", default="default", show_default=True, help="What estimate_llc chooses, or one by name.")
+@click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and devinterp where installed]")
+@click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
+@click.option(
+    "--problems",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Draw of the problems: another number gives other networks, data and wells.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+def validate(
+    suite: str, sampler: str, against: str | None, out: Path, seed: int, problems: int, jobs: int | None
+) -> None:
+    """Hold the estimator against exact learning coefficients on this machine.
+
+    The suites quick (minutes) and full (half an hour) give the estimator a model, a loss and data, and nothing else:
+    regression with noisy labels and flat directions, classification, deep linear networks, autoencoders, superposition,
+    normal crossings, and weights that training has left above the floor of their basin, whose learning coefficients
+    are known. Errors and coverage are over estimates called `converged`; the others are counted as failures. SGLD and
+    devinterp's SGLD get the same number of gradients.
+
+    tuned-quick and tuned give settings that suit each case, and have Gaussian wells and larger networks.
+
+    \b
+    Examples:
+      llc validate --suite quick
+      llc validate --suite full --against ""
+      llc validate --problems 1
+    """
+    from importlib.util import find_spec
+
+    from llc import plots, store, validation
+
+    if against is None:
+        against = "sgld,devinterp" if find_spec("devinterp") else "sgld"
+    others = [method.strip() for method in against.split(",") if method.strip() not in {"", sampler}]
+    name = f"validate_{suite}_{sampler}" + (f"_problems{problems}" if problems else "")
+    unfinished = out / f"{name}.unfinished"
+    with progress("cases") as report:
+        result = validation.validate(
+            suite,
+            methods=(sampler, *others),
+            seed=seed,
+            problems=problems,
+            jobs=jobs,
+            folder=unfinished,
+            report=report,
+        )
+    settings = {"suite": suite, "sampler": sampler, "seed": seed, "problems": problems}
+    store.write_dataset(out / f"{name}.nc", result, settings)
+    plots.save_figure(plots.validation(result), out / f"{name}.png")
+    store.remove_folder(unfinished, rf"[0-9a-f]{{16}}\.toml|{re.escape(store.LOCK_FILE)}")
+    click.echo(validation.format_validation(result))
+    click.echo(f"Wrote {out / name}.nc and .png")

@@ -1,0 +1,78 @@
+"""The program itself, and how it ends where something is wrong. Commands are in the files beside it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llc.cli.shared import say
+
+
+class Folder(click.Path):
+    """A folder; an empty name, such as that of an unset variable, is not the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty name given, expected a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = Folder(path_type=Path, file_okay=False)
+
+
+class Group(click.Group):
+    """A group whose commands end with one sentence instead of a traceback when the library says what is wrong."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from llc.errors import Interrupted, InvalidInput, LLCError
+
+        try:
+            return super().invoke(ctx)
+        except (LLCError, KeyboardInterrupt) as error:
+            if ctx.params.get("debug"):
+                raise
+            if isinstance(error, Interrupted | KeyboardInterrupt):
+                say("Stopped. What was finished is kept; run the same command again to go on.")
+                sys.exit(1)
+            say(f"Error: {error}")
+            sys.exit(2 if isinstance(error, InvalidInput) else 1)
+        except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):  # click ends these
+            raise
+        except Exception as error:  # whatever the library did not foresee
+            if ctx.params.get("debug"):
+                raise
+            said = " ".join(str(error).split())[:300]
+            say(f"Error: {type(error).__name__}: {said} (llc --debug COMMAND shows where)")
+            sys.exit(1)
+
+
+class Auto(click.ParamType):
+    """A number, or `auto` for a choice from the data (None)."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value in (None, "auto"):
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} given, expected a number or auto", param, ctx)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="local-learning-coefficient", prog_name="llc")
+def main(debug: bool) -> None:
+    """How a network's complexity develops over training.
+
+    Train in-context regression transformers, estimate the local learning coefficient (LLC) at their checkpoints, and
+    see their joint trajectories. Every command can be stopped with Ctrl-C and run again to go on.
+
+    \b
+    Example, the whole of it in a few minutes:
+      llc demo
+    """

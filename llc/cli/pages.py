@@ -1,0 +1,104 @@
+"""Commands that draw and write: plot, report; and demo, which is all of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llc.cli.group import FOLDER, main
+from llc.cli.shared import open_experiment, progress, show_figures, show_summary
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--figure", "figures", multiple=True, help="Only this one, such as losses, llc, pca or stages.")
+def plot(folder: Path, figures: tuple[str, ...]) -> None:
+    """Draw the figures of an experiment into its folder.
+
+    \b
+    Examples:
+      llc plot runs/tiny
+      llc plot runs/tiny --figure pca
+    """
+    from llc import plots
+
+    written, missing = plots.save_figures(open_experiment(folder), list(figures))
+    show_figures(written, missing)
+    if figures and missing:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="File.  [default: FOLDER/report.html]")
+def report(folder: Path, out: Path | None) -> None:
+    """One page of everything: summary in words, figures to zoom into, tables that sort, settings, commands.
+
+    Made of what is there; what is not is named, with the command that makes it. The page needs no network and nothing
+    beside it, so it can be sent to somebody.
+
+    \b
+    Examples:
+      llc report runs/tiny
+      llc report runs/tiny --out ~/tiny.html
+    """
+    from llc.report import write_report
+
+    with progress("parts") as tell:
+        path = write_report(open_experiment(folder), out, report=tell)
+    click.echo(f"Wrote {path}")
+
+
+@main.command()
+@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder of the experiment.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+def demo(out: Path, jobs: int | None) -> None:
+    """Everything at once on the tiny preset: train, estimate-llc, pca, stages, plot, report.
+
+    \b
+    Example:
+      llc demo --out runs/demo
+    """
+    from llc import development, plots, study, training
+    from llc.errors import StoreError
+    from llc.report import write_report
+    from llc.study import presets as study_presets
+    from llc.training import presets
+
+    click.echo(f"1/6  llc train --preset tiny --out {out}")
+    with progress("steps") as report:
+        experiment = training.train(presets.tiny(), out, jobs=jobs, report=report)
+    settings: dict[str, Any] = study_presets.TINY
+    steps = study_presets.TINY_STEPS
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
+    click.echo(f"2/6  llc estimate-llc {out} --steps {steps} {options}")
+    with progress("checkpoints") as report:
+        estimates = study.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, report=report, **settings)
+    click.echo(study.format_estimates(estimates))
+    click.echo(f"3/6  llc pca {out}")
+    with progress("checkpoints") as report:
+        development.joint_pca(experiment, report=report)
+    click.echo(f"4/6  llc stages {out}")
+
+    def attempt(analyse: Callable[..., Any], **options: Any) -> Any:
+        try:
+            return analyse(experiment, **options)
+        except (development.NothingToStage, StoreError) as error:  # figures and the report show what there is
+            click.echo(f"Left out: {error}")
+            return None
+
+    with progress("checkpoints") as report:
+        found = attempt(development.find_stages, report=report)
+        attempt(development.tradeoff, report=report)
+        attempt(development.essential_dynamics)
+    if found is not None:
+        click.echo(development.format_stages(development.stage_rows(found)))
+    click.echo(f"5/6  llc plot {out}")
+    show_figures(*plots.save_figures(experiment))
+    click.echo(f"6/6  llc report {out}")
+    click.echo(f"Wrote {write_report(experiment)}")
+    show_summary(experiment)

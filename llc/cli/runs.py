@@ -1,0 +1,149 @@
+"""Commands that make and show experiments: train, import, export, show."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from llc.cli.group import FOLDER, Folder, main
+from llc.cli.shared import preset_config, progress, say_next, show_summary
+
+
+@main.command()
+@click.option("--preset", default="tiny", show_default=True, help="tiny, small, hoogland, raventos or carroll.")
+@click.option("--out", type=FOLDER, default=None, help="Folder of the experiment.  [default: runs/PRESET]")
+@click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities, such as 1,4,16,inf.")
+@click.option("--seeds", metavar="S,S,…", default=None, help="Seeds of initial weights and data, such as 0,1.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--scheduler", default=None, metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
+@click.option("--precision", default=None, help="float32, tf32 or bf16.  [default: float32]")
+@click.option("--together", type=click.IntRange(min=1), default=None, help="Runs in one graph.  [default: as it pays]")
+@click.option("--plan", is_flag=True, help="Only say what it would take: disk, FLOPs, and time from a short probe.")
+def train(
+    preset: str,
+    out: Path | None,
+    num_tasks: str | None,
+    seeds: str | None,
+    settings: tuple[str, ...],
+    jobs: int | None,
+    device: str,
+    precision: str | None,
+    together: int | None,
+    scheduler: str | None,
+    plan: bool,
+) -> None:
+    """Train a sweep of runs and save dense checkpoints.
+
+    Every task diversity M is trained with every seed, side by side on the cores there are.
+
+    \b
+    Examples:
+      llc train --preset tiny --out runs/tiny
+      llc train --out runs/mine --num-tasks 1,16,inf --seeds 0,1 --set training.steps=2000
+      llc train --preset carroll --set checkpoints.weights_every=20 --plan
+    """
+    from llc import training
+
+    config, out = preset_config(preset, num_tasks, seeds, settings), out or Path("runs") / preset
+    if precision is not None:
+        config = config.override({"training.precision": precision})
+    if plan:
+        click.echo(f"{out}\n{training.plan(config, out, jobs=jobs, device=device)}")
+        return
+    with progress("steps") as report:
+        experiment = training.train(
+            config, out, jobs=jobs, together=together, device=device, scheduler=scheduler, report=report
+        )
+    show_summary(experiment)
+    say_next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}", f"llc plot {experiment.path}")
+
+
+@main.command("import")
+@click.argument("source", type=Folder(path_type=Path))
+@click.option("--out", type=FOLDER, required=True, help="Folder of the experiment to make.")
+@click.option("--preset", default="tiny", show_default=True, help="Whose task and model the weights are of.")
+@click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities, such as 1,4,16,inf.")
+@click.option("--seeds", metavar="S,S,…", default=None, help="Seeds, for names of runs.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
+@click.option("--factory", metavar="PLACE:NAME", default=None, help="Function that makes the model, instead of ours.")
+def import_(
+    source: Path,
+    out: Path,
+    preset: str,
+    num_tasks: str | None,
+    seeds: str | None,
+    settings: tuple[str, ...],
+    factory: str | None,
+) -> None:
+    """Make an experiment of weights that were trained elsewhere.
+
+    SOURCE holds a state_dict for each step, with the step in its name (step_1000.pt, 1000.safetensors); for a sweep, a
+    folder of them for each run, named M=16,seed=0. The model is the preset's, or what --factory returns: an nn.Module
+    whose forward(xs, ys) gives predictions (B, K).
+
+    \b
+    Examples:
+      llc import theirs/checkpoints --out runs/theirs --preset hoogland --num-tasks inf
+      llc import theirs/checkpoints --out runs/theirs --num-tasks 16 --factory theirs/model.py:build
+    """
+    from llc import training
+
+    config = preset_config(preset, num_tasks, seeds, settings)
+    if factory is not None:
+        config = training.with_factory(config, factory)
+    with progress("checkpoints") as report:
+        experiment = training.import_weights(source, out, config, report=report)
+    show_summary(experiment)
+    say_next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--step", type=int, default=None, help="Which checkpoint.  [default: the last]")
+def export(folder: Path, path: Path, step: int | None) -> None:
+    """Write a checkpoint of a run as a plain state_dict, .pt or .safetensors.
+
+    \b
+    Example:
+      llc export "runs/tiny/M=16,seed=0" model.pt --step 2000
+    """
+    from llc import store, training
+    from llc.errors import InvalidInput
+
+    run = store.open_folder(folder)
+    if not isinstance(run, store.Run):
+        raise InvalidInput(f"{folder} is an experiment; name one of its runs: {', '.join(r.name for r in run.runs)}")
+    training.export_weights(run, run.steps[-1] if step is None and run.steps else step or 0, path)
+    click.echo(f"Wrote {path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--verify", is_flag=True, help="Read every checkpoint and result, and name those that are damaged.")
+def show(folder: Path, verify: bool) -> None:
+    """What an experiment or a run holds.
+
+    \b
+    Examples:
+      llc show runs/tiny
+      llc show "runs/tiny/M=16,seed=0"
+      llc show runs/tiny --verify
+    """
+    from llc import store
+
+    found = store.open_folder(folder)
+    click.echo(store.describe(found))
+    if verify:
+        damaged = store.verify(found)
+        click.echo("\n".join(damaged) or "Every checkpoint and result is whole.")
+        for said in store.passed_over(found):
+            click.echo(said)
+        if damaged:
+            sys.exit(1)
+    if isinstance(found, store.Experiment) and found.has_metrics:
+        show_summary(found)
