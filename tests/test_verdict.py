@@ -75,6 +75,18 @@ def evidence(**changes) -> Evidence:
         ),
         ({"rungs": rungs(5.0, 10.0), "ended": "chains left"}, "scale-dependent", "; chains left; compare it"),
         ({"rungs": rungs(5.0), "highest": "chains left"}, "scale-dependent", "that of one scale: chains left"),
+        # Wide for what another scale would tell, not for want of draws.
+        (
+            {"rungs": rungs(5.0), "highest": "chains left", "wanted_error": 0.01},
+            "scale-dependent",
+            "that of one scale: chains left",
+        ),
+        (
+            {"rungs": rungs(5.0), "highest": "chains left", "wanted_error": 0.01, "ended": "max_gradients are spent"},
+            "drifting",
+            "wide; run about 16.0 times as long (max_gradients are spent)",
+        ),
+        ({"farther": Rung(10.0, 1.0, 7.0, 0.2)}, "converged", "chains find simpler ones, with llc 7 ± 0.2"),
         (
             {"rungs": rungs(9.9, 10.0)},
             "converged",

@@ -286,6 +286,7 @@ def _drifting(evidence: Evidence) -> str:
         ),
         f"the interval is ± {100 * half / abs(found.llc) if found.llc else math.inf:.0f} % wide": (
             sampling > evidence.wanted_error * abs(found.llc)
+            and not (evidence.highest and not evidence.ended)  # wide for what only another scale would tell
         ),
     }
     return next((f"{said}; {_longer(evidence)}" for said, is_so in trouble.items() if is_so), "")
