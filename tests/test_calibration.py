@@ -90,7 +90,7 @@ def test_a_choice_that_will_not_do_is_an_error_with_its_reason():
 
 
 def test_calibrating_an_experiment(own, monkeypatch):
-    monkeypatch.setattr(calibration, "PILOT_GRADIENTS", 1000)
+    monkeypatch.setattr(calibration, "PILOT_GRADIENTS", 600)
     settings = {name: SMALL_LLC[name] for name in ("num_samples", "batch_size", "chains")}
     found, dataset = study.calibrate_experiment(own, points=1, draws=20, **settings)
     assert dataset.sizes["trial"] == 1 + 1 + 6

@@ -205,7 +205,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_ctrl_c_keeps_what_is_finished_and_resumes(tmp_path):
     """SIGINT during training in worker processes: exit 1 with a word on how to go on, and the same command goes on."""
-    config = small_config(**{"training.steps": 400, "checkpoints.every": 200})
+    config = small_config(**{"training.steps": 300, "checkpoints.every": 150, "sweep.num_tasks": [1, "inf"]})
     command = [sys.executable, "-m", "llc", "train", "--out", str(tmp_path / "x"), "--jobs", "2", *flags(config)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True

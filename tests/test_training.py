@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import small_config
+from conftest import SMALL_LLC, small_config
 
 import llc
 from llc import behaviour, development
@@ -79,9 +79,10 @@ def test_a_sweep_that_grew_and_was_stopped_is_not_finished(own):
     assert f"pca.nc lacks M=2,seed=0; make it again with: llc pca {own.path}" in llc.store.describe(again)
 
 
-def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(own):
+def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(own, monkeypatch):
     """The study keeps the γ that was chosen for it."""
-    settings = {"num_samples": 64, "batch_size": 16, "warmup": 10, "draws": 30, "chains": 2, "jobs": 1}
+    monkeypatch.setattr("llc.estimate.calibration.PILOT_GRADIENTS", 600)
+    settings = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "radius"}}
     first = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **settings)
     grown = llc.train(small_config(**{"sweep.num_tasks": [1, 2, 4, "inf"]}), own.path, jobs=1)
     second = llc.estimate_llc_over_training(grown, steps="last", **settings)

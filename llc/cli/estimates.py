@@ -20,7 +20,7 @@ from llc.cli.shared import but, open_experiment, patterns, progress, say_next, s
     "--target-error", type=float, default=0.1, show_default=True, help="Half-width of the interval, relative."
 )
 @click.option("--max-gradients", type=int, default=6000, show_default=True, help="After which no round is begun.")
-@click.option("--headline", default="auto", show_default=True, help="Which llc: auto, w* (at the weights), or basin.")
+@click.option("--headline", default="basin", show_default=True, help="Which llc: basin, w* (at the weights), or auto.")
 @click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures.")
 @click.option("--draws", type=int, default=None, help="Draws a chain keeps.  [default: as --target-error takes]")
 @click.option("--warmup", type=int, default=None, help="Draws before those, never averaged.  [default: found]")

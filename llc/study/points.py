@@ -25,6 +25,8 @@ class LLCConfig(SamplingConfig):
         loss: `mse`, squared error averaged over positions and sequences, or `nll`, K/(2σ²) times that.
         positions: also tell λ̂ apart by position, from the same draws.
         seed: of the chains. max_gradients: at each checkpoint.
+        headline: the basin's λ̂ unless asked otherwise; `auto` may take it at one checkpoint and that at w* at the next,
+            which no curve should mix.
     """
 
     num_samples: int = Field(4096, ge=2)
@@ -32,6 +34,7 @@ class LLCConfig(SamplingConfig):
     positions: bool = False
     seed: int = 0
     max_gradients: int = Field(6000, ge=1)
+    headline: Literal["auto", "w*", "basin"] = "basin"
 
     @model_validator(mode="after")
     def _fits(self):
