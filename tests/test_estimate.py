@@ -429,7 +429,7 @@ def test_minibatch_heat_is_predicted_and_taken_off(sampler):
 DRAWS = {"rmsprop-sgld": 2500, "mala": 2500, "hmc": 400}
 
 
-@pytest.mark.parametrize("sampler", DRAWS)
+@pytest.mark.parametrize("sampler", ["rmsprop-sgld", "mala", pytest.param("hmc", marks=pytest.mark.slow)])
 def test_other_samplers_agree_on_the_well(sampler):
     tree = llc.estimate_llc(
         diagonal_well(),

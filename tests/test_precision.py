@@ -56,6 +56,7 @@ def test_bfloat16_agrees_with_the_exact_value():
     assert float(found.llc_se) < 1.5
 
 
+@pytest.mark.slow
 def test_bfloat16_agrees_with_float32_on_a_transformer(own):
     settings = {**SMALL_LLC, "draws": 80, "chains": 4, "steps": "last"}
     full = llc.estimate_llc_over_training(own, overwrite=True, **settings).llc
