@@ -44,7 +44,7 @@ def study_settings(experiment: store.Experiment, where: str) -> LLCConfig:
     made = experiment.path / "llc.toml"
     if made.is_file():
         return LLCConfig.from_table(store.read_table(made))
-    tiny: dict = presets.TINY if experiment.config.get("preset") == "tiny" else {}
+    tiny = presets.TINY if experiment.config.get("preset") == "tiny" else {}
     return settle(LLCConfig(**tiny), experiment.runs, devices.choose_device(where))
 
 

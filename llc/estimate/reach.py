@@ -27,9 +27,14 @@ def delocalised(pair: Pair, reading: Reading, reference_loss: float) -> bool:
 
 
 def lags(pair: Pair, reading: Reading, before: Basin) -> bool:
-    """Whether λ̂ is no higher than on a rung with larger γ because chains have hardly left w*.
+    """Whether a rung tells nothing of λ̂ because its chains have hardly left w*.
 
-    The way that the prior lets them go is γE‖w − w*‖² = P − 2λ, in the directions that it holds.
+    That is, where λ̂ is lower than on the rung before, with a larger γ, and chains have gone less than a twentieth of
+    γE‖w − w*‖² = P − 2λ, which is how far the prior lets them go; or, whatever λ̂ is, less than half a percent of the
+    way as `explored` has it.
+
+    Args:
+        before: λ̂ on the rung before.
     """
     gamma, parameters = pair.target.gamma, pair.target.num_parameters
     free = parameters - 2 * max(before.llc, reading.basin.llc)
