@@ -1,124 +1,146 @@
-"""What a learning coefficient costs: gradients and seconds to λ̂ within 5 % of a reference, at 2 % standard error.
+"""What other tools make of problems with known λ, at the gradients that an estimate at the defaults takes and at more.
 
-    python benchmarks/cost.py            # under an hour on one core; chains that were made before are used again
+    python benchmarks/cost.py --problems 12 --only regression
 
-The kinetic sampler with control variates and paired losses against devinterp 2.0.1's SGLD at its best step size with
-its own estimator, on one posterior: n = 2^14 sequences of in-context linear regression, a transformer of 51,717
-parameters, minibatches of 256. Prints a table; leaves `results/cost.nc` and `results/cost.png` beside this file. Chains
-are kept in `runs/benchmark_cost/`.
+`estimate_llc` gets the model, the loss and the data of each case of `llc validate --suite quick`. devinterp's SGLD with
+its own estimator, and canonical-interp's where it is installed (Python 3.12 or later), get what their users have to
+find by themselves: nβ and γ, those that `estimate_llc` came to or n/log n and a prior as wide as the weights, and a
+step size, the one that our SGLD begins with or a tenth of it; and as many gradients. devinterp also gets `MORE` times
+as many, with the smaller steps. Prints a table, writes `results/cost.toml`.
 """
 
 import argparse
-import shutil
+import contextlib
+import io
+import math
 import time
+from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import tomli_w
 import torch
-from cost_chains import Ours, Problem, Traces, our_chains, our_estimates, seconds_per_gradient, their_chains
-from cost_estimates import Curve, init_noise, ours, over_calls, settled, theirs
-from cost_figure import draw
-from cost_report import Check, Findings, Row, as_dataset, as_text
 
 import llc
-from llc import store
-from llc.training import RunConfig
+from llc.parallel import available_cores, quiet, run_units
+from llc.sampling import SAMPLERS, Target, largest_curvature
+from llc.validation.known_cases import suite
+from llc.validation.peers import devinterp_estimate
+from llc.validation.problems.case import Case
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE.parent / "runs" / "benchmark_cost"
-RESULTS = HERE / "results"
+MORE = 20
+# Shares of the step that this package's own SGLD begins with, and whose heat it takes off; theirs do not, and at the
+# whole of it come out high by tens of per cent.
+STEPS = (1.0, 0.1)
+CHAINS = 4
+OWN = "llc, nothing given"
 
-SEQUENCES = 2**14
-# The reference: batches so large that minibatches add about one per cent, which is predicted and taken off.
-REFERENCE, REFERENCE_CHAINS, REFERENCE_STEPS = Ours(friction=3, batch_size=4096), 3, 220
-# Ours: how many chains of how many steps. The first has the step and friction that `estimate_llc` starts from.
-OURS = {
-    Ours(friction=2, step=0.8): (4, 360),
-    Ours(friction=2, step=0.8, control_variates=False): (4, 300),
-    Ours(friction=5): (4, 320),
-    Ours(friction=10, step=0.8): (4, 360),
-}
-# How many seeds of `estimate_llc` itself, by draws.
-ESTIMATES = {50: 1, 100: 1}
-# devinterp's step sizes, up to nearly where its chains run away (4/a), with chains and steps.
-THEIRS = {5e-6: (1, 3072), 1e-5: (3, 2560), 1.4e-5: (2, 2048), 2e-5: (2, 2048), 4e-5: (1, 768)}
+
+class Losses(torch.nn.Module):
+    """A model and its data as one: from numbers of samples to their losses, which is what canonical-interp can call."""
+
+    def __init__(self, model: torch.nn.Module, loss: Callable, data: tuple[torch.Tensor, ...]) -> None:
+        super().__init__()
+        self.model, self.loss, self.data = model, loss, data
+
+    def forward(self, chosen: torch.Tensor) -> torch.Tensor:
+        return self.loss(self.model, tuple(tensor[chosen] for tensor in self.data))
+
+
+def canonical_estimate(model, loss, data, *, gradients: int, step_size: float, nbeta: float, gamma: float, batch: int):
+    """λ̂ by canonical-interp's LLCEstimator, all draws kept, as it does by default."""
+    from canonical_interp.slt import LLCEstimator
+
+    n = len(data[0])
+    numbers = torch.utils.data.TensorDataset(torch.arange(n), torch.zeros(n))
+    loader = torch.utils.data.DataLoader(numbers, batch, shuffle=True, drop_last=True)
+    settings = {"burnin_steps": 0, "steps_bw_draws": 1, "learning_rate": step_size, "localization": gamma}
+    estimator = LLCEstimator(draws=gradients // CHAINS, chains=CHAINS, nbeta=nbeta, **settings)
+    with contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
+        return estimator.estimate_llc(Losses(model, loss, data), loader, lambda losses, _: losses.mean(), compile=False)
+
+
+def case_rows(case: Case, others: tuple[str, ...], _report=quiet) -> list[dict]:
+    """What each makes of one case."""
+    started = time.perf_counter()
+    own = llc.estimate_llc(*case.build(*case.arguments))
+    rows = [{"who": OWN, "llc": float(own.llc), "verdict": own.verdict.item(), "gradients": float(own.gradients)}]
+    rows[0]["seconds"] = time.perf_counter() - started
+    spent, n = int(own.gradients), own.attrs["num_samples"]
+    batch = int(own.attrs["batch_size"])
+    targets = {"its nbeta and gamma": (own.attrs["nbeta"], own.attrs["gamma"])}
+    targets["n/log n and a prior as wide as the weights"] = (n / math.log(n), float(own["ladder"].gamma[0]))
+    asked = [(who, what, 1, share) for who in others for what in targets for share in STEPS]
+    if "devinterp" in others:  # with the step that hardly heats its chains
+        asked.append(("devinterp", "its nbeta and gamma", MORE, min(STEPS)))
+    for who, what, times, share in asked:
+        model, loss, data = case.build(*case.arguments)
+        nbeta, gamma = targets[what]
+        target = Target(model, loss, data, nbeta=nbeta, gamma=gamma, batch_size=batch)
+        step = share * SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, 200)["step_size"]
+        common = {"gradients": times * spent, "step_size": step, "nbeta": nbeta, "gamma": gamma}
+        started = time.perf_counter()
+        if who == "devinterp":
+            key = ("peers", case.name, what)
+            found = devinterp_estimate(model, loss, data, chains=CHAINS, batch_size=batch, key=key, **common)["llc"]
+        else:
+            found = canonical_estimate(model, loss, data, batch=batch, **common)
+        name = f"{who}, {what}, {share:g} of the step" + (f", {times} times the gradients" if times > 1 else "")
+        rows.append({"who": name, "llc": found, "gradients": times * spent, "seconds": time.perf_counter() - started})
+    return [{"case": case.name, "exact": case.exact, **row} for row in rows]
+
+
+def table(rows: list[dict]) -> list[dict]:
+    """By who: median and 95th percentile of the error, how many are within a tenth."""
+    found = []
+    for who in dict.fromkeys(row["who"] for row in rows):
+        of = [row for row in rows if row["who"] == who]
+        errors = np.array([abs(row["llc"] / row["exact"] - 1) for row in of])
+        errors[~np.isfinite(errors)] = np.inf
+        found.append(
+            {
+                "who": who,
+                "cases": len(of),
+                "converged": sum(row.get("verdict") == "converged" for row in of),
+                "within_a_tenth": int((errors <= 0.1).sum()),
+                "median_error": float(np.median(errors)),
+                "largest_error": float(errors.max()),
+                "gradients": float(np.median([row["gradients"] for row in of])),
+                "seconds": float(np.median([row["seconds"] for row in of])),
+            }
+        )
+    return found
 
 
 def main() -> None:
-    arguments = _arguments()
-    torch.set_num_threads(1)
-    started = time.monotonic()
-
-    def say(what: str) -> None:
-        print(f"[{time.monotonic() - started:6.0f} s] {what}", flush=True)
-
-    run = llc.Run(arguments.run) if arguments.run else _trained(arguments.train_steps)
-    step = run.steps[-1]
-    data = RunConfig.from_table(run.config).task.sample(SEQUENCES, stream="llc")
-    traces = FOLDER / "traces"
-    if arguments.fresh:
-        shutil.rmtree(traces, ignore_errors=True)
-    problem = Problem.of(llc.load_model(run, step), data, arguments.gamma, traces)
-
-    made = our_chains(problem, REFERENCE, chains=REFERENCE_CHAINS, steps=REFERENCE_STEPS, say=say)
-    findings = Findings(reference=settled(made, 1 / 3), settings=REFERENCE, init_noise=init_noise(problem))
-    findings.seconds = seconds_per_gradient(problem, next(iter(OURS)), min(THEIRS))
-    for settings, (chains, steps) in OURS.items():
-        _ours(findings, problem, settings, our_chains(problem, settings, chains=chains, steps=steps, say=say))
-    for step_size, (chains, steps) in THEIRS.items():
-        _theirs(findings, problem, step_size, their_chains(problem, step_size, chains=chains, steps=steps, say=say))
-    for draws, seeds in ESTIMATES.items():
-        findings.estimates[draws] = our_estimates(problem, draws, seeds=seeds, say=say)
-
-    result = as_dataset(findings, problem, trained=f"preset {run.config['preset']}, step {step}")
-    RESULTS.mkdir(exist_ok=True)
-    store.labelled(result).to_netcdf(RESULTS / "cost.nc")
-    draw(result).savefig(RESULTS / "cost.png", dpi=150)
-    print(as_text(result))
-    say("done")
-
-
-def _ours(findings: Findings, problem: Problem, settings: Ours, traces: Traces) -> None:
-    """What the kinetic sampler's chains say of estimates from four chains, as is the default, and from one."""
-    findings.checks.append(Check(str(settings), *settled(traces, 1 / 2)))
-    for chains in (4, 1):
-        curve = ours(traces, findings.llc, chains=chains, n=problem.n, variates=settings.control_variates)
-        name = f"{chains} chain{'s'[: chains > 1]}"
-        findings.rows.append(Row("kinetic", name, str(settings), curve, curve.reached()))
-
-
-def _theirs(findings: Findings, problem: Problem, step_size: float, traces: Traces) -> None:
-    """What devinterp's chains say of its own estimator, and of the same with what ails it mended step by step."""
-    side, setting = "devinterp SGLD", f"ε = {step_size:g}"
-
-    def curve(noise: float, drop: bool) -> Curve:
-        return theirs(traces, findings.llc, n=problem.n, init_noise=noise, drop=drop)
-
-    own = curve(findings.init_noise, False)
-    findings.rows.append(Row(side, "own, one call", setting, own, own.reached()))
-    findings.rows.append(Row(side, "own, mean of calls", setting, own, over_calls(own)))
-    whole, dropped = curve(0.0, False), curve(0.0, True)
-    findings.rows.append(Row(side, "init loss on all data", setting, whole, whole.reached()))
-    findings.rows.append(Row(side, "same, burn-in dropped", setting, dropped, dropped.reached()))
-
-
-def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train-steps", type=int, default=20_000, help="of the network, trained if it is not there")
-    parser.add_argument("--run", type=Path, help="the folder of a run of that preset trained before, to use instead")
-    parser.add_argument("--gamma", type=float, help="γ; by default what `estimate_llc` chooses")
-    parser.add_argument("--fresh", action="store_true", help="make all chains again, as after a change to the sampler")
-    return parser.parse_args()
-
-
-def _trained(steps: int) -> llc.Run:
-    """The preset's network, trained once."""
-    config = llc.presets.hoogland().override({"training.steps": steps})
-    return llc.train(config, FOLDER / f"training-{steps}", report=_report).run(None)
-
-
-def _report(unit: str, done: int, total: int, note: str) -> None:
-    if done % 1000 == 0:
-        print(f"{unit}: {done}/{total} {note}", flush=True)
+    parser.add_argument("--problems", type=int, default=12)
+    parser.add_argument("--jobs", type=int, default=available_cores())
+    parser.add_argument("--only", default="", help="cases whose names hold this")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "cost.toml")
+    arguments = parser.parse_args()
+    names = {"devinterp": "devinterp", "canonical-interp": "canonical_interp"}
+    others = tuple(name for name, module in names.items() if find_spec(module))
+    cases = [case for case in suite("quick", problems=arguments.problems) if arguments.only in case.name]
+    rows: list[dict] = []
+    for outcome in run_units(case_rows, [(case, others) for case in cases], jobs=arguments.jobs):
+        if outcome.error:
+            raise outcome.error
+        rows += outcome.result
+        for row in outcome.result:
+            print(f"{row['case']}: {row['who']}: {100 * (row['llc'] / row['exact'] - 1):+.1f} %", flush=True)
+    found = table(rows)
+    about = {"problems": arguments.problems, **{name: version(name) for name in others}, "torch": torch.__version__}
+    arguments.out.write_text(tomli_w.dumps({**about, "rows": found}))
+    for row in found:
+        print(
+            f"{row['who']}: {row['within_a_tenth']} of {row['cases']} within 10 %, median error "
+            f"{100 * row['median_error']:.1f} %, largest {100 * row['largest_error']:.0f} %, "
+            f"{row['gradients']:.0f} gradients, {row['seconds']:.0f} s"
+        )
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from llc.estimate import scale
 from llc.estimate.batches import choose_control_variates
 from llc.estimate.ladder import Step, closer, next_step, simpler_farther_out
 from llc.estimate.noise import coldest
-from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs
+from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs, rung_of
 from llc.estimate.reach import delocalised, lags, lost, mean_curvature
 from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
-from llc.estimate.settle import settle
+from llc.estimate.settle import depth
 from llc.estimate.verdict import DRIFT_LIMIT, ROUGH_RHAT_LIMIT
 from llc.parallel import Report, quiet
 from llc.sampling import LEAST_DRAWS, Graph, Observable, Sampler, Target, largest_curvature
@@ -34,8 +34,6 @@ _Z = 1.645
 _SCALE_SHARE = 0.7
 # The rung nearer to w* is run where it takes at most this share of what is left of the budget.
 _CLOSER_SHARE = 0.25
-# The minimiser may take this share of the budget.
-_SETTLE_SHARE = 0.05
 # To cross the prior once, chains may take this share of what is left of the budget; a rung on which steepest curvature
 # over ρ is less than so many times what it was is not worth it.
 _CROSSING_SHARE, _LEAST_RUNG = 0.5, 3.0
@@ -187,7 +185,7 @@ class _Climber:
         """A minimiser's nats of a target, where that is cheap beside the chains; the floor is that of its ρ."""
         rho = at.gamma / at.nbeta
         if rho not in self.floors:
-            nats, gradients = depth(at, self.config)
+            nats, gradients = depth(at, self.config.max_gradients)
             self.spent += gradients
             self.floors[rho] = None if nats is None else nats / at.nbeta
         drop = self.floors[rho]
@@ -243,6 +241,8 @@ class _Climber:
         # Cooled chains stay where only hotter ones belong, on saddles for one: those begin at w*.
         cooled = self.nbeta > before[0]
         pair, reading = self._run(None if cooled else self.pair)
+        if self.gamma < before[1]:
+            pair, reading = self._wait(pair, reading)
         if lost(pair) or delocalised(pair, reading, self.reference_loss):
             self.highest = f"chains do not stay {where}"
         elif self.gamma < before[1] and lags(pair, reading, self.reading.basin):
@@ -262,22 +262,34 @@ class _Climber:
         wanted = self.config.target_error * abs(found.llc) / _Z
         factor = (found.llc_se / wanted) ** 2 if wanted > 0 and math.isfinite(found.llc_se) else 2.0
         draws = int(np.clip(1.1 * (factor - 1) * kept, _LEAST_STEPS // 4, 2 * kept))
-        rows = 2 * len(self.pair.cold.difference)
-        affordable = max(_LEAST_STEPS // 4, self._remaining() // rows)
-        before = self.pair.cold.gradients + self.pair.hot.gradients
-        self.pair = run_on(
-            self.pair,
+        affordable = max(_LEAST_STEPS // 4, self._remaining() // (2 * self.config.chains))
+        self.pair, self.reading = self._on(self.pair, min(draws, affordable))
+        self.rungs[-1] = rung_of(self.pair, self.reading)
+
+    def _wait(self, pair: Pair, reading: Reading) -> tuple[Pair, Reading]:
+        """A rung whose chains have hardly left w*, once they had twice the time, and twice that again, to do so."""
+        allowed = self.spent + _CROSSING_SHARE * self._remaining()
+        while self.config.draws is None and not lost(pair) and lags(pair, reading, self.reading.basin):
+            if self.spent + 2 * self.config.chains * pair.cold.steps > allowed:
+                break
+            pair, reading = self._on(pair, pair.cold.steps)
+        return pair, reading
+
+    def _on(self, pair: Pair, draws: int) -> tuple[Pair, Reading]:
+        """The same chains for some more draws."""
+        before = pair.cold.gradients + pair.hot.gradients
+        pair = run_on(
+            pair,
             self.kernel,
-            draws=min(draws, affordable),
-            key=(*self.key, self.runs, self.pair.cold.steps),
+            draws=draws,
+            key=(*self.key, self.runs, pair.cold.steps),
             adapt=self.config.step_size is None,
             probes=_LOOKS // 2,
             probe_every=self.config.full_loss_every,
             **self.surroundings,
         )
-        self.spent += self.pair.cold.gradients + self.pair.hot.gradients - before
-        self.reading = self._read(self.pair)
-        self.rungs[-1] = rung_of(self.pair, self.reading)
+        self.spent += pair.cold.gradients + pair.hot.gradients - before
+        return pair, self._read(pair)
 
     def _precise(self) -> bool:
         """Whether chains have arrived and the interval is as narrow as was asked for."""
@@ -335,15 +347,3 @@ class _Climber:
         steps = now * math.sqrt(step.colder * step.wider)
         affordable = self._remaining() / (2 * self.config.chains)
         return (_CROSSING_SHARE * affordable / steps) ** 2
-
-
-def depth(target: Target, config: SamplingConfig) -> tuple[float | None, int]:
-    """A minimiser's nβ(L(w*) − L_0), None where it did not end within its share of the budget; and its gradients."""
-    found = settle(target, max_gradients=int(_SETTLE_SHARE * config.max_gradients))
-    return (found.nats if found.done else None), found.gradients
-
-
-def rung_of(pair: Pair, reading: Reading) -> Rung:
-    """The rung that a pair stands on."""
-    found = reading.basin
-    return Rung(pair.target.nbeta, pair.target.gamma, found.llc, found.llc_se, reading.degeneracy)

@@ -28,7 +28,7 @@ def estimate_llc(
     sampler: str | None = None,
     step_size: float | None = None,
     target_error: float = 0.1,
-    max_gradients: int = 60_000,
+    max_gradients: int = 100_000,
     chains: int = 2,
     draws: int | None = None,
     warmup: int | None = None,

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 import torch
 from torch import nn
 
-from llc.estimate.climb import Climb, climb, depth, rung_of
+from llc.estimate.climb import Climb, climb
 from llc.estimate.conclusion import Estimate, conclude
 from llc.estimate.floor import RATIO
 from llc.estimate.noise import choose_batch
-from llc.estimate.pair import read, run_pairs
+from llc.estimate.pair import read, run_pairs, rung_of
 from llc.estimate.settings import SamplingConfig, choose_gamma
+from llc.estimate.settle import depth
 from llc.parallel import Report, quiet
 from llc.sampling import (
     Data,
@@ -134,7 +135,7 @@ def _together(
         report=report,
     )
     for point, (target, _, why), pair, curvature in zip(points, made, pairs, curvatures, strict=True):
-        nats, minimised = depth(target, config)
+        nats, minimised = depth(target, config.max_gradients)
         reading = read(pair, kernel, find_warmup=config.warmup is None, settled=nats)
         spent = target.gradients + pair.hot.gradients + minimised
         climbed = Climb([rung_of(pair, reading)], pair, reading, curvature, spent, "", "", "as given", "as given")

@@ -11,6 +11,7 @@ from torch import Tensor
 from llc.estimate import diagnostics
 from llc.estimate.floor import RATIO, Basin, basin
 from llc.estimate.noise import noise_nats
+from llc.estimate.scale import Rung
 from llc.parallel import Report, quiet
 from llc.sampling import HOT, Chains, Graph, Observable, Sampler, Target, run_many
 
@@ -171,6 +172,12 @@ def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: float | Non
             (cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise, degeneracy=degeneracy
         )
     return Reading(cold, hot, found, noise, excess, warmup, degeneracy)
+
+
+def rung_of(pair: Pair, reading: Reading) -> Rung:
+    """The rung that a pair stands on."""
+    found = reading.basin
+    return Rung(pair.target.nbeta, pair.target.gamma, found.llc, found.llc_se, reading.degeneracy)
 
 
 def _mean_type(

@@ -52,7 +52,7 @@ class SamplingConfig(Config):
     batch_size: int | None = Field(None, ge=1)
     control_variates: bool | None = None
     target_error: float = Field(0.1, gt=0)
-    max_gradients: int = Field(60_000, ge=1)
+    max_gradients: int = Field(100_000, ge=1)
     headline: Literal["auto", "w*", "basin"] = "auto"
     plateau: bool | None = None
     parameters: list[str] | None = None

@@ -11,6 +11,8 @@ from llc.sampling import Minibatch, Target
 
 # Newton steps at most, and conjugate-gradient steps in each.
 _STEPS, _INNER = 20, 20
+# Of the gradients that an estimate may take, the minimiser may take this share.
+_SHARE = 0.05
 # A drop below this many nats is no drop.
 _NOTHING = 0.02
 # A Newton step is halved so often before it is given up.
@@ -78,6 +80,16 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
         if gained < max(_NOTHING, -0.01 * target.nbeta * value):
             return Settled(-target.nbeta * loss, spent, True)
     return Settled(-target.nbeta * loss, spent, False)
+
+
+def depth(target: Target, max_gradients: int) -> tuple[float | None, int]:
+    """nβ(L(w*) − L_0), None where the search did not end within its share of the budget; and its gradients.
+
+    Args:
+        max_gradients: that the whole estimate may take.
+    """
+    found = settle(target, max_gradients=int(_SHARE * max_gradients))
+    return (found.nats if found.done else None), found.gradients
 
 
 def _newton_step(

@@ -142,6 +142,10 @@ def _plateau(evidence: Evidence) -> str:
             f"; llc moved from {before.llc:.3g} to {last.llc:.3g} as gamma / nbeta fell from "
             f"{before.resolution:.2g} to {last.resolution:.2g}"
         )
+    elif evidence.plateau:
+        said += "; at the pilots of this study llc had a plateau in gamma"
+    else:
+        said += "; at this nbeta and gamma, no other was tried"
     if (far := evidence.farther) is not None:
         said += (
             f"; of the solutions near w*: at gamma {far.gamma:.2g} and nbeta {far.nbeta:.3g} chains find simpler ones, "
@@ -238,8 +242,7 @@ def _scale_dependent(evidence: Evidence) -> str:
             return "at the pilots of this study llc had no plateau in gamma: compare it within the study only"
         if evidence.highest:
             return f"llc is that of one scale: {evidence.highest}; compare it at one nbeta and gamma only"
-        above = evidence.of_basin and evidence.basin is not None and not evidence.basin.at_floor
-        return "" if above else _moves(evidence)  # the slopes are those of llc at w*
+        return _moves(evidence)
     allowed = evidence.wanted_error if math.isfinite(evidence.wanted_error) else SCALE_LIMIT
     if 1.645 * left(rungs)[1] <= allowed * abs(evidence.summary.llc):
         return ""
@@ -251,11 +254,16 @@ def _scale_dependent(evidence: Evidence) -> str:
 
 
 def _moves(evidence: Evidence) -> str:
-    """Whether half or twice a given γ or nβ would take λ̂ out of its interval, by more than a share of it."""
-    found = evidence.summary
+    """Whether half or twice a given γ would take λ̂ out of its interval, by more than a share of it.
+
+    The slope is that of λ̂ at w*. The floor, which is higher the larger γ, makes that of the basin more negative: above
+    a floor a slope that is negative tells, and one that is positive says nothing.
+    """
+    found, basin = evidence.summary, evidence.basin
     half = (found.llc_high - found.llc_low) / 2
+    of_floor = evidence.of_basin and basin is not None and not basin.at_floor
     for name, (slope, error) in evidence.slopes.items():
-        move = math.log(2) * abs(slope)
+        move = math.log(2) * (max(0.0, -slope) if of_floor else abs(slope))
         if move > max(half, SCALE_LIMIT * abs(found.llc)) and abs(slope) > 3 * error:
             return (
                 f"half or twice {name} would move llc by {move:.2g}: it is that of this scale; compare it at one nbeta "

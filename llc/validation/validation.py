@@ -27,6 +27,7 @@ DEFAULT = "default"
 # A method with no verdicts of its own; the others are samplers of this package.
 DEVINTERP = "devinterp"
 _CHAINS = 4
+_PEER_STEP = 0.1
 
 
 def validate(
@@ -132,7 +133,9 @@ def _at_defaults(case: Case, sampler: str | None, seed: int) -> dict:
 
 
 def _peer(case: Case, first: dict, seed: int) -> dict:
-    """devinterp with the same target, at the step size that this package's SGLD would begin with.
+    """devinterp with the same target, at a tenth of the step size that this package's SGLD would begin with.
+
+    At the whole of it the step's heat, which we take off and it does not, is a third of its λ̂ (`benchmarks/cost.py`).
 
     Args:
         first: what the first method made of it: its gradients, and its choices where the case has no settings.
@@ -146,13 +149,14 @@ def _peer(case: Case, first: dict, seed: int) -> dict:
     nbeta, gamma = config.nbeta or n / math.log(n), config.gamma or 0.0
     batch_size, _ = choose_batch(model, loss, data, config.batch_size)
     target = Target(model, loss, data, nbeta=nbeta, gamma=gamma, batch_size=batch_size)
+    own = SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, config.draws or 200)["step_size"]
     return devinterp_estimate(
         model,
         loss,
         data,
         gradients=max(int(first["gradients"]), 2 * _CHAINS),  # none are known where the first method failed
         chains=_CHAINS,
-        step_size=SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, config.draws or 200)["step_size"],
+        step_size=_PEER_STEP * own,
         nbeta=nbeta,
         gamma=gamma,
         batch_size=batch_size,
@@ -206,7 +210,7 @@ def scores(result: xr.Dataset) -> dict[str, float]:
         `order_preservation`: the share of pairs with different exact values that these put in order;
         `coverage`: the share of their 90 % intervals that hold the exact value;
         `unconverged`: the share of cases that count as failures, having another verdict or no number;
-        `false_successes`: the share of `converged` that are more than 15 % off with an interval that misses.
+        `false_successes`: the share of `converged` that are more than 10 % off with an interval that misses.
     """
     good = result.where(np.isin(result.verdict, ["converged", "none"]) & np.isfinite(result.llc), drop=True)
     exact, found = good.exact.values.astype(float), good.llc.values.astype(float)
@@ -223,7 +227,7 @@ def scores(result: xr.Dataset) -> dict[str, float]:
         "order_preservation": float((np.subtract.outer(found, found) > 0)[above].mean()) if above.any() else np.nan,
         "coverage": float(inside.mean()),
         "unconverged": 1 - good.sizes["case"] / result.sizes["case"],
-        "false_successes": float(((error > 0.15) & ~inside).mean()),
+        "false_successes": float(((error > 0.1) & ~inside).mean()),
     }
 
 
