@@ -98,7 +98,8 @@ def save_figures(experiment: store.Experiment, names: list[str] | None = None) -
     for name in names or []:
         if name not in FIGURES:
             raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
-    for name in names or list(FIGURES):
+    known = set(experiment.results)
+    for name in names or [name for name, drawn in FIGURES.items() if known.issuperset(drawn.needs)]:
         try:
             spec = spec_of(experiment, name)
         except StoreError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llc import development, store
+from llc import store
 from llc.errors import StoreError
 from llc.parallel import Report, quiet
 
@@ -90,8 +90,8 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
     from llc.report import tables, words
 
     missing: list[str] = []
-    results: dict[str, Any] = {}
-    for name in store.RESULTS:
+    results: dict[str, Any] = dict.fromkeys(store.RESULTS)
+    for name in experiment.results:
         try:
             found = experiment.result(name)
             outdated = experiment.outdated(name)
@@ -99,7 +99,6 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
             results[name] = None if outdated else found
         except StoreError as error:
             missing.append(str(error))
-            results[name] = None
     sections: dict[str, _Section] = {}
     for name, figure in FIGURES.items():
         section = sections.setdefault(figure.section, _Section(figure.section))

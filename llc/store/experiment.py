@@ -1,5 +1,6 @@
 """Experiments: folders of the runs of one sweep, with the results that are made of them."""
 
+import functools
 import os
 from collections.abc import Iterable
 from functools import cached_property
@@ -9,7 +10,8 @@ from typing import Any, cast
 import xarray as xr
 
 from llc.errors import StoreError
-from llc.store.places import axes_of, coordinate, dims_of, places_of, run_name, same
+from llc.store.labels import axes_in
+from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.registry import MADE, RESULTS
 from llc.store.removal import own_folders, remove_file
 from llc.store.results import made, made_from, read_dataset
@@ -152,6 +154,13 @@ class Experiment:
             raise StoreError(f"{self.path} has no {name}.nc; make it with: {self._again(name)}")
         return read_dataset(path, lazy=name == "llc")
 
+    @property
+    def results(self) -> list[str]:
+        """Names of the results that its task has, made or not."""
+        asked = {name: RESULTS[name].asks for name in RESULTS}
+        has = {name: not asks or getattr(self.task, asks) is not None for name, asks in asked.items()}
+        return [name for name in RESULTS if has[name] or (self.path / f"{name}.nc").exists()]
+
     def _again(self, name: str) -> str:
         return f"llc {RESULTS[name].command} {self.path}"
 
@@ -176,10 +185,17 @@ class Experiment:
         """
         path = self.path / f"{name}.nc"
         sweep = made_from(path).get("sweep") if path.exists() else None
-        lacking = sorted(set(self.wanted) - set(_run_names(sweep))) if sweep else []
+        known = [set(place.items()) for place in coordinates_of(sweep)] if sweep else []
+        wanted = coordinates_of(self.config["sweep"]) if sweep else []
+        lacking = [run_name(place) for place in wanted if set(place.items()) not in known]
         if not lacking:
             return ""
         return f"{path.name} lacks {', '.join(lacking)}; make it again with: {self._again(name)}"
+
+
+def coordinates_of(sweep: Table) -> list[dict[str, Any]]:
+    """Every place of a sweep, as it labels results."""
+    return [coordinates(place) for place in places_of(axes_of(sweep))]
 
 
 def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
@@ -192,9 +208,22 @@ def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     if not parts:
         raise StoreError("there are no results to merge yet; run `llc train` first")
     whole = xr.combine_by_coords(
-        parts, join="outer", combine_attrs="drop_conflicts", data_vars="all", coords="different", compat="no_conflicts"
+        _alike(parts), join="outer", combine_attrs="drop_conflicts", data_vars="all", coords="different", compat="no_conflicts"
     )
     return cast(xr.Dataset, whole)  # of datasets it makes a dataset
+
+
+def _alike(parts: list[xr.Dataset]) -> list[xr.Dataset]:
+    """Parts whose dims, but for the sweep's and the steps, have the same places: those of one are those of all."""
+    own = {dim for part in parts for dim in (*axes_in(part), "step")}
+    inner = {dim for part in parts for dim in part.indexes if dim not in own}
+    places = {dim: [part.indexes[dim] for part in parts if dim in part.indexes] for dim in inner}
+    differ = {
+        dim: functools.reduce(lambda one, other: one.union(other, sort=False), of_dim)
+        for dim, of_dim in places.items()
+        if not all(of_dim[0].equals(other) for other in of_dim)
+    }
+    return [part.reindex({dim: every for dim, every in differ.items() if dim in part.indexes}) for part in parts]
 
 
 def open_folder(path: str | Path) -> Experiment | Run:

@@ -8,13 +8,14 @@ class Result(NamedTuple):
 
     Attributes:
         name: of it. command: that makes it. needs: results that it is made from, and says nothing without or after.
-        settings: what its settings are called in what it says of itself.
+        settings: what its settings are called in what it says of itself. asks: what the task has to have for it.
     """
 
     name: str
     command: str
     needs: tuple[str, ...] = ()
     settings: str = ""
+    asks: str = ""
 
 
 # A line a result.
@@ -23,7 +24,7 @@ _RESULTS = (
     Result("llc", "estimate-llc", settings="llc"),
     Result("pca", "pca", settings="pca"),
     Result("stages", "stages", ("llc", "pca"), "stages"),
-    Result("tradeoff", "stages", ("llc",), "tradeoff"),
+    Result("tradeoff", "stages", ("llc",), "tradeoff", "pair"),
     Result("essential", "stages", ("pca",), "essential"),
     Result("behaviour", "behaviour", settings="shifts"),
     Result("readouts", "readouts", settings="readouts"),

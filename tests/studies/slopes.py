@@ -65,7 +65,7 @@ def study():
     return ExperimentConfig(
         task=Slopes(),
         model=FactoryConfig(function=f"{__file__}:reader", arguments={"width": 4}),
-        training=TrainingConfig(steps=40, batch_size=LENGTH, learning_rate=1e-2),
+        training=TrainingConfig(steps=40, batch_size=LENGTH, learning_rate=3e-2),
         checkpoints=CheckpointsConfig(every=4),
         behaviour=BehaviourConfig(sequences=LENGTH),
         sweep=SweepConfig(axes={"model.arguments.width": [2, 8], "task.slope": [0.5, 1.0]}),
