@@ -211,6 +211,38 @@ def test_a_ladder_goes_back_where_chains_do_no_better_than_knowing_nothing():
     assert tree.verdict.item() == "delocalised"
 
 
+def test_chains_that_have_hardly_left_get_more_time(monkeypatch):
+    """A rung whose chains lag is gone on with, twice as long each time, as far as half of what is left allows."""
+    seen = []
+
+    def lagging(pair, *_):
+        seen.append(pair.cold.steps)
+        return len(seen) < 3
+
+    monkeypatch.setattr("llc.estimate.climb.lags", lagging)
+    tree = llc.estimate_llc(*SMALL, seed=1)
+    assert seen[1] == 2 * seen[0]
+    assert seen[2] == 2 * seen[1]
+    assert tree["ladder"].sizes["rung"] > 1
+    seen.clear()
+    llc.estimate_llc(*SMALL, seed=1, draws=60, warmup=20)
+    assert set(seen) == {80}  # as many as were asked for, and no more
+
+
+def test_a_fall_of_the_coefficient_ends_the_way_out(monkeypatch):
+    """Where λ̂ is certainly lower on a wider rung, that is left out, and the ladder goes on at the γ before it."""
+    calls = []
+
+    def left(near, far):
+        calls.append((near[0].target.gamma, far[0].target.gamma))
+        return calls[-1][1] < calls[-1][0]  # farther out than before
+
+    monkeypatch.setattr("llc.estimate.climb.left_for_simpler", left)
+    tree = llc.estimate_llc(*deep_linear(), seed=3, max_gradients=30_000)
+    assert (tree["ladder"].gamma == tree["ladder"].gamma[0]).all()
+    assert "chains find simpler ones" in tree.reason.item() or tree.verdict.item() != "converged"
+
+
 def test_a_ladder_of_one_rung_is_of_one_scale():
     """Where the budget does not reach for chains to cross a weaker prior, λ̂ is called what it is."""
     tree = llc.estimate_llc(*deep_linear(), max_gradients=1200, target_error=1.0)

@@ -9,10 +9,10 @@ import numpy as np
 
 from llc.estimate import scale
 from llc.estimate.batches import choose_control_variates
-from llc.estimate.ladder import Step, closer, next_step, simpler_farther_out
+from llc.estimate.ladder import Step, closer, next_step
 from llc.estimate.noise import coldest
 from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs, rung_of
-from llc.estimate.reach import delocalised, lags, lost, mean_curvature
+from llc.estimate.reach import delocalised, lags, left_for_simpler, lost, mean_curvature
 from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
 from llc.estimate.settle import depth
@@ -122,8 +122,8 @@ class _Climber:
         self.floors: dict[float, float | None] = {}  # what a minimiser gains, in loss, by ρ
         self.farther: Rung | None = None
         self.runs = 0
-        self.pair, self.reading = self._run(None)
-        self.rungs.append(rung_of(self.pair, self.reading))
+        self.stood: list[tuple[Pair, Reading]] = []  # chains of each rung
+        self._stand(0, *self._run(None))
 
     def go(self) -> Climb:
         """Climb and draw until there is a reason to stop."""
@@ -210,12 +210,17 @@ class _Climber:
         before = self.nbeta, self.gamma
         self._take(step)
         pair, reading = self._run(None)
-        if not lost(pair) and simpler_farther_out(rung_of(pair, reading), self.rungs[0]):
-            self.farther = self.rungs.pop()
-            self.pair, self.reading, self.choice = pair, reading, step.choice
-            self.rungs.append(rung_of(self.pair, self.reading))
+        if not lost(pair) and left_for_simpler((pair, reading), (self.pair, self.reading)):
+            self.farther, self.choice = self.rungs[0], step.choice
+            self._stand(0, pair, reading)
         else:
             self.nbeta, self.gamma = before
+
+    def _stand(self, number: int, pair: Pair, reading: Reading) -> None:
+        """Make this the rung of a number, and the last."""
+        self.pair, self.reading, self.nbeta, self.gamma = pair, reading, pair.target.nbeta, pair.target.gamma
+        self.rungs[number:] = [rung_of(pair, reading)]
+        self.stood[number:] = [(pair, reading)]
 
     def _take(self, step: Step) -> None:
         if step.colder != 1:
@@ -247,13 +252,20 @@ class _Climber:
             self.highest = f"chains do not stay {where}"
         elif self.gamma < before[1] and lags(pair, reading, self.reading.basin):
             self.highest = f"chains do not get about in time {where}"
-        else:
-            if self.nbeta < before[0]:  # the first rung was too cold for the noise of the data: this is the first
-                self.rungs.clear()
-            self.pair, self.reading, self.choice = pair, reading, step.choice or self.choice
-            self.rungs.append(rung_of(self.pair, self.reading))
+        elif self.gamma < before[1] and (near := self._left_from(pair, reading)) is not None:
+            self.farther = rung_of(pair, reading)  # from here on colder ones, at the γ that they stay at
+            self._stand(near, *self.stood[near])
+            return
+        else:  # a first rung that was too cold for the noise of the data makes place for this one
+            self.choice = step.choice or self.choice
+            self._stand(0 if self.nbeta < before[0] else len(self.rungs), pair, reading)
             return
         self.nbeta, self.gamma = before
+
+    def _left_from(self, pair: Pair, reading: Reading) -> int | None:
+        """The number of the rung with the highest λ̂, where chains have left its solutions for simpler ones."""
+        highest = max(range(len(self.rungs)), key=lambda number: self.rungs[number].llc)
+        return highest if left_for_simpler(self.stood[highest], (pair, reading)) else None
 
     def _round(self) -> None:
         """More draws on the last rung: as many as the interval needs, as far as that can be told, at least a few."""
@@ -263,8 +275,7 @@ class _Climber:
         factor = (found.llc_se / wanted) ** 2 if wanted > 0 and math.isfinite(found.llc_se) else 2.0
         draws = int(np.clip(1.1 * (factor - 1) * kept, _LEAST_STEPS // 4, 2 * kept))
         affordable = max(_LEAST_STEPS // 4, self._remaining() // (2 * self.config.chains))
-        self.pair, self.reading = self._on(self.pair, min(draws, affordable))
-        self.rungs[-1] = rung_of(self.pair, self.reading)
+        self._stand(len(self.rungs) - 1, *self._on(self.pair, min(draws, affordable)))
 
     def _wait(self, pair: Pair, reading: Reading) -> tuple[Pair, Reading]:
         """A rung whose chains have hardly left w*, once they had twice the time, and twice that again, to do so."""

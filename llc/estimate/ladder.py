@@ -33,11 +33,12 @@ def closer(coldest: float) -> Step | None:
 
 
 def simpler_farther_out(near: Rung, far: Rung) -> bool:
-    """Whether λ̂ near w* is certainly higher than farther out at the same ρ.
+    """Whether λ̂ near w* is certainly higher than farther out, at the same ρ or a finer one.
 
     Around one solution it cannot be: there the loss is about a homogeneous function of w − w*, of some order 2k ≥ 2,
     and with w − w* = u/√γ the posterior is that of nβγ⁻ᵏL(u) + ½‖u‖², where nβγ⁻ᵏ = γ¹⁻ᵏ/ρ falls, or for k = 1 stays,
-    as γ grows at one ρ; λ̂ falls with it. Higher, it tells that chains from farther out have gone where λ is lower.
+    as γ grows at one ρ; λ̂ falls with it, and rises as ρ falls. Higher, it tells that chains from farther out have gone
+    where λ is lower.
     """
     higher, error = near.llc - far.llc, math.hypot(near.llc_se, far.llc_se)
     return higher > max(_HIGHER * near.llc, _CERTAIN * error)

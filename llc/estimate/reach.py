@@ -6,7 +6,9 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 from llc.estimate.floor import Basin
-from llc.estimate.pair import Pair, Reading
+from llc.estimate.ladder import simpler_farther_out
+from llc.estimate.pair import Pair, Reading, rung_of
+from llc.estimate.verdict import ROUGH_RHAT_LIMIT
 from llc.sampling import Chains
 
 # Chains that have gone less than this share of the way that the prior lets them go may not have found λ̂ yet, …
@@ -42,6 +44,15 @@ def lags(pair: Pair, reading: Reading, before: Basin) -> bool:
     fell = before.llc - reading.basin.llc > 2 * math.hypot(before.llc_se, reading.basin.llc_se)
     shares = explored(pair.cold, gamma, parameters, reading.warmup).values()
     return (fell and gone < _LAGGING * free) or float(np.fmax.reduce([*shares, math.nan])) < _NOWHERE
+
+
+def left_for_simpler(near: tuple[Pair, Reading], far: tuple[Pair, Reading]) -> bool:
+    """Whether chains have gone to simpler solutions on the farther of two rungs, as far as chains that agree can tell.
+
+    See `llc.estimate.ladder.simpler_farther_out`.
+    """
+    rhats = [one.rhat for _, reading in (near, far) for one in (reading.cold, reading.hot)]
+    return max(rhats) <= ROUGH_RHAT_LIMIT and simpler_farther_out(rung_of(*near), rung_of(*far))
 
 
 def explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> dict[int, float]:
