@@ -252,7 +252,7 @@ def test_damaged_and_foreign_checkpoints_are_named_by_show(own, finished):
     data = bytearray(flipped.read_bytes())
     data[-1] ^= 1
     flipped.write_bytes(data)
-    foreign.write_bytes((finished.run(4).checkpoints / "000040.safetensors").read_bytes())
+    foreign.write_bytes((finished.run(num_tasks=4).checkpoints / "000040.safetensors").read_bytes())
     (own.path / "pca.nc").write_bytes(b"half")
     said = shown(own.path, "--verify", code=1)
     assert f"{truncated} is damaged or cut short" in said

@@ -3,7 +3,7 @@ import pytest
 import torch
 import xarray as xr
 
-from llc import plots
+from llc import figures
 from llc.errors import InvalidInput
 from llc.models.deep_linear import DeepLinear
 from llc.randomness import generator
@@ -168,7 +168,7 @@ def test_every_method_has_its_own_score():
     said = [line for line in validation.format_validation(both).splitlines() if ", all" in line]
     assert "10.0%" in said[0]
     assert "900.0%" in said[1]
-    assert len(plots.validation(both).axes) == 4  # estimates and errors of two methods
+    assert len(figures.draw(figures.validation(both)).axes) == 4  # estimates and errors of two methods
 
 
 def test_the_report_and_the_figure():

@@ -40,7 +40,10 @@ def experiment_config(
     for axis in axes:
         key, values = parse_values("--sweep", axis)
         swept[key] = values
-    return config.override({**dict(parse_setting(setting) for setting in settings), "sweep.axes": swept})
+    changed = dict(parse_setting(setting) for setting in settings)
+    for key in changed.keys() & swept.keys():
+        raise InvalidInput(f"--set {key}={changed[key]} given, but the sweep sets it; give --sweep {key}={changed[key]}")
+    return config.override({"sweep.axes": swept, **changed})
 
 
 def parse_values(option: str, text: str) -> tuple[str, list[Any]]:
