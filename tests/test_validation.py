@@ -175,7 +175,7 @@ def test_the_report_and_the_figure():
     said = validation.format_validation(fake_result())
     assert "drifting" in said
     assert "kinetic, all                             4   25.0%   10.0%" in said
-    axes = plots.validation(fake_result()).axes[0]
+    axes = figures.draw(figures.validation(fake_result())).axes[0]
     assert len([line for line in axes.lines if line.get_marker() in {"o", "^"}]) == 4
     assert np.isclose(axes.get_xlim()[0], 0.7)
 

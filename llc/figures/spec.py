@@ -116,3 +116,13 @@ class Spec:
     columns: int = 3
     size: tuple[float, float] = (5.2, 4.2)
     key: Sequence[tuple[str, str]] = ()
+
+    def _repr_png_(self) -> bytes:
+        """Drawn, where a notebook shows it."""
+        import io
+
+        from llc.figures.static import draw
+
+        written = io.BytesIO()
+        draw(self).savefig(written, format="png", dpi=100)
+        return written.getvalue()
