@@ -18,7 +18,7 @@ def named(place: str, *, asked_by: str) -> Any:
     Args:
         asked_by: the setting or option that says so, for the error.
     Raises:
-        InvalidInput: there is no such thing.
+        InvalidInput: there is no such function.
     """
     where, _, name = place.rpartition(":")
     if not where:
@@ -26,7 +26,7 @@ def named(place: str, *, asked_by: str) -> Any:
     try:
         return getattr(load_file(where) if where.endswith(".py") else importlib.import_module(where), name)
     except (ImportError, OSError, AttributeError) as error:
-        raise InvalidInput(f"{asked_by} = {place} given, but there is no such thing ({error})") from None
+        raise InvalidInput(f"{asked_by} = {place} given, but there is no such function ({error})") from None
 
 
 def absolute(place: str) -> str:

@@ -33,10 +33,11 @@ def flags(config) -> list[str]:
     """`--set` options that turn the tiny preset into a small config."""
     tiny = llc.presets.tiny()
     options = []
-    for key in ("task", "model", "training", "checkpoints", "behaviour", "sweep"):
+    for key in ("task", "model", "training", "checkpoints", "behaviour"):
         ours, theirs = getattr(config, key).to_table(), getattr(tiny, key).to_table()
         options += [f"--set={key}.{name}={value}" for name, value in ours.items() if value != theirs.get(name)]
-    return [option.replace("'", '"') for option in options]
+    swept = [f"--sweep={key}={','.join(map(str, values))}" for key, values in config.sweep.axes.items()]
+    return [option.replace("'", '"') for option in options] + swept
 
 
 @pytest.mark.parametrize("program", [["-m", "llc"], [str(ROOT / "cli.py")]])

@@ -77,7 +77,7 @@ def literal_forward(weights, config, xs, ys):
 def test_forward_is_the_literal_transformer(options):
     config = TransformerConfig(width=8, heads=2, mlp_width=6, depth=2, **options)
     model = build(config, TASK).double()
-    xs, ys = (value.double() for value in TASK.sample(2)).inputs
+    xs, ys = TASK.sample(2).double().inputs
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     with torch.no_grad():
         out = model(xs, ys).numpy()

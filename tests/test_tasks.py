@@ -51,9 +51,8 @@ def test_moments_of_the_gaussian_prior(covariance):
     error = outer.std(0) / math.sqrt(len(xs))
     assert ((outer.mean(0) - source.covariance_matrix).abs() < 4 * error).all()
     squares = ys[:, 0].square()
-    assert abs(
-        squares.mean() - float(torch.trace(source.covariance_matrix)) + source.noise_variance
-    ) < 4 * squares.std() / math.sqrt(len(ys))
+    expected = float(torch.trace(source.covariance_matrix)) + source.noise_variance
+    assert abs(squares.mean() - expected) < 4 * squares.std() / math.sqrt(len(ys))
 
 
 def test_finite_tasks_give_the_stated_noise():

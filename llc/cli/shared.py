@@ -42,7 +42,9 @@ def experiment_config(
         swept[key] = values
     changed = dict(parse_setting(setting) for setting in settings)
     for key in changed.keys() & swept.keys():
-        raise InvalidInput(f"--set {key}={changed[key]} given, but the sweep sets it; give --sweep {key}={changed[key]}")
+        raise InvalidInput(
+            f"--set {key}={changed[key]} given, but the sweep sets it; give --sweep {key}={changed[key]}"
+        )
     return config.override({"sweep.axes": swept, **changed})
 
 

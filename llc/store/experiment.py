@@ -208,7 +208,12 @@ def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     if not parts:
         raise StoreError("there are no results to merge yet; run `llc train` first")
     whole = xr.combine_by_coords(
-        _alike(parts), join="outer", combine_attrs="drop_conflicts", data_vars="all", coords="different", compat="no_conflicts"
+        _alike(parts),
+        join="outer",
+        combine_attrs="drop_conflicts",
+        data_vars="all",
+        coords="different",
+        compat="no_conflicts",
     )
     return cast(xr.Dataset, whole)  # of datasets it makes a dataset
 

@@ -75,10 +75,11 @@ def labelled(dataset: xr.Dataset) -> xr.Dataset:
             raise ValueError(f"variable {name} has no {' and '.join(sorted(missing))}")
     for name in list(dataset.data_vars):
         dims = dataset[name].dims
-        first = next((place for place, dim in enumerate(dims) if dim == "seed"), -1) + 1
-        order = [*dims[:first], *(dim for dim in DIMS if dim in dims[first:])]
-        if [dim for dim in dims if dim in order] != order:
-            dataset[name] = dataset[name].transpose(*order, ...)
+        if "seed" in dims:  # a result over a sweep
+            first = dims.index("seed") + 1
+            order = [*dims[:first], *(dim for dim in DIMS if dim in dims[first:])]
+            if [dim for dim in dims if dim in order] != order:
+                dataset[name] = dataset[name].transpose(*order, ...)
     return dataset
 
 
