@@ -50,6 +50,7 @@ class TaskLoss:
     scale: float = 1.0
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Losses of a batch."""
         losses = checked_losses(self.task, outputs_of(model, batch), batch)
         losses = losses if self.scale == 1 else losses * self.scale
         return losses if self.by_position or losses.ndim == 1 else losses.mean(-1)
@@ -62,6 +63,7 @@ class FlatLoss:
     loss: TaskLoss
 
     def __call__(self, model: nn.Module, data: tuple[Tensor, ...]) -> Tensor:
+        """Losses of the inputs and targets."""
         *inputs, targets = data
         return self.loss(model, Batch(tuple(inputs), targets))
 

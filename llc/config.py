@@ -146,7 +146,7 @@ class Kind(Config):
     def __reduce__(self):
         # By its table: a class in a file of somebody's cannot be imported by name where it is unpickled.
         family = next(base for base in type(self).__mro__ if Kind in base.__bases__)
-        return family.of, (self.to_table(),)
+        return cast(type[Kind], family).of, (self.to_table(),)
 
 
 def _place(kind: type) -> str:

@@ -54,7 +54,7 @@ def test_own_inputs_are_those_of_training(own):
 
 
 def test_bad_shifts_are_named(own):
-    with pytest.raises(InvalidInput, match="noise_variance = -1.0 given"):
+    with pytest.raises(InvalidInput, match=r"noise_variance = -1\.0 given"):
         shifted_behaviour(own, changed={"noise_variance": [-1.0]})
     with pytest.raises(InvalidInput, match=r"unknown key noise_varience; did you mean noise_variance\?"):
         shifted_behaviour(own, changed={"noise_varience": [1.0]})

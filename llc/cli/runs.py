@@ -98,8 +98,8 @@ def import_(
     """Make an experiment of weights that were trained elsewhere.
 
     SOURCE holds a state_dict for each step, with the step in its name (step_1000.pt, 1000.safetensors); for a sweep, a
-    folder of them for each run, named num_tasks=16,seed=0. The model is the preset's, or what --factory returns: an nn.Module
-    whose forward(*inputs) gives outputs of the targets' shape.
+    folder of them for each run, named num_tasks=16,seed=0. The model is the preset's, or what --factory returns: an
+    nn.Module whose forward(*inputs) gives outputs of the targets' shape.
 
     \b
     Examples:

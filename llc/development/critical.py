@@ -27,7 +27,9 @@ class CriticalStep:
 def critical_step(
     run: store.Run, *, resamples: int = 1000, seed: int = 0, report: Report = quiet
 ) -> CriticalStep | None:
-    """argmin_t of the mean loss on the headline's test set, None where there is no headline; again for test sets resampled from the sequences there are.
+    """argmin_t of the mean loss on the headline's test set; None where the task has no headline.
+
+    Again for test sets resampled from the sequences there are.
 
     Every checkpoint is evaluated on the same sequences, so that only what differs between checkpoints counts. The
     interval knows the sampling of the test set; the jitter of training from one checkpoint to the next is part of what

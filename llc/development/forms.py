@@ -22,8 +22,8 @@ def essential_dynamics(
     Args:
         components: of `pca.nc`. width: of the smoothing kernel, in log(1 + step).
     Returns:
-        By (axes of the sweep …, step, axis): `smoothed`, `velocity` (by log(1 + step)), `center` of the osculating circle,
-        whose path is the evolute; by (…, step): `curvature`, signed. By `form`, one row each:
+        By (axes of the sweep …, step, axis): `smoothed`, `velocity` (by log(1 + step)), `center` of the osculating
+        circle, whose path is the evolute; by (…, step): `curvature`, signed. By `form`, one row each:
         `form_run` (the run's name), `form_step`, `form_kind` (vertex or cusp), `form_curvature`, and `form_position`
         and `form_center` (form, axis).
     Raises:

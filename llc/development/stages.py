@@ -180,10 +180,10 @@ def _label(
         kinds[curves.index(curve), list(METHODS).index(how), : len(found)] = [one.kind for one in found]
     data["boundary_kind"] = (dims, lead(kinds, run.place), about(_SAID, "boundary_kind"))
     for name in _STAGE:
-        values = np.full(rows, "", "<U11") if name == "type" else np.full(rows, np.nan)
+        column = np.full(rows, "", "<U11") if name == "type" else np.full(rows, np.nan)
         if len(table):
-            values[: len(table)] = table[name]
-        data[name] = ((*place, "stage"), lead(values, run.place), about(_SAID, name))
+            column[: len(table)] = table[name]
+        data[name] = ((*place, "stage"), lead(column, run.place), about(_SAID, name))
     single: dict = {"left_out": missing}
     if critical is not None:
         single |= {

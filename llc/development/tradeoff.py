@@ -67,7 +67,7 @@ def tradeoff(
         for number, run in enumerate(others):
             report("tradeoff", number, len(others), run.name)
             nearest = max(known, key=lambda other: _shared(run, other))
-            parts.append(_label(run, _row(run, metrics, llc, known[nearest], chosen, seed)))
+            parts.append(_label(run, _row(run, metrics, llc, plain=known[nearest], pair=chosen, seed=seed)))
         dataset = store.merge(parts)
         turn, critical = dataset.turn.values.ravel(), dataset.step_critical.values.ravel()
         found = rank_correlation(turn, critical, seed=seed)
@@ -150,7 +150,7 @@ def _at(llc: xr.Dataset, run: store.Run, step: int | None) -> tuple[Measured | N
 
 
 def _row(
-    run: store.Run, metrics: xr.Dataset, llc: xr.Dataset, plain: Measured, pair: tuple[str, str], seed: int
+    run: store.Run, metrics: xr.Dataset, llc: xr.Dataset, *, plain: Measured, pair: tuple[str, str], seed: int
 ) -> dict:
     here = over_positions(metrics).sel(run.place)
     end = here.distance.isel(test_set=0).dropna("step", how="all").isel(step=-1)

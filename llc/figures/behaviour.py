@@ -1,5 +1,7 @@
 """Figures of what models do: losses, distances to references, shifted inputs."""
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
@@ -89,10 +91,10 @@ def reference_plane(metrics: xr.Dataset) -> Spec | None:
                 Marks(x, y, runs.colour(place), runs.label(place), shape="circle", size=3, hover=hover, last=True)
             )
             said.append(f"{name} ends nearer to {first if x[-1] < y[-1] else second}")
-        axes = [
+        across, up = (
             Axis(f"mean squared distance to {symbol_in(data, 'reference', name)}", "log") for name in (first, second)
-        ]
-        panels.append(Panel(*axes, marks, facet, diagonal="as near to both"))
+        )
+        panels.append(Panel(across, up, marks, facet, diagonal="as near to both"))
     if not said:
         return None
     return Spec(
@@ -115,7 +117,7 @@ def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
     places, ticks, scale = runs.positions
     panels = []
     for test_set in data.test_set.values.tolist():
-        ends = {at: [] for at in places}
+        ends: dict[float, list[tuple[float, str]]] = {at: [] for at in places}
         levels: dict[str, list[tuple[float, float]]] = {name: [] for name in references_of(data)}
         for place, run in runs:
             at = places[runs.values.index(place[runs.axis])]
@@ -155,18 +157,20 @@ def shifts(found: xr.Dataset) -> Spec:
         if not here.sizes["step"]:
             continue
         end, name = here.isel(step=-1), runs.name(place)
-        look = {"colour": runs.colour(place), "label": runs.label(place), "line": "dot", "shape": "circle"}
+        look = Marks(at, at, runs.colour(place), runs.label(place), line="dot", shape="circle")
         hover = [f"{name}<br>{word}<br>loss {y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
-        loss_marks.append(Marks(at, end.loss.values, hover=hover, **look))
+        loss_marks.append(replace(look, y=end.loss.values, hover=hover))
         if "icl_score" in end:
             score, reach = end.icl_score.values, 1.645 * end.icl_score_se.values
             hover = [f"{name}<br>{word}<br>ICL score {y:.3g}" for word, y in zip(words, score, strict=True)]
-            score_marks.append(Marks(at, score, low=score - reach, high=score + reach, hover=hover, **look))
+            score_marks.append(replace(look, y=score, low=score - reach, high=score + reach, hover=hover))
     kinds = Axis("", "words", words=words)
     panels = [Panel(kinds, Axis("loss", "log"), loss_marks, "Loss at the last evaluated step")]
     if score_marks:
-        marks = [*score_marks, Level(0.0, GREY, line="solid")]
-        panels.append(Panel(kinds, Axis("late minus early loss"), marks, "ICL score, with 90 % intervals"))
+        level = Level(0.0, GREY, line="solid")
+        panels.append(
+            Panel(kinds, Axis("late minus early loss"), [*score_marks, level], "ICL score, with 90 % intervals")
+        )
     return Spec(
         "shifts",
         "On inputs that training did not show",

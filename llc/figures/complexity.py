@@ -155,9 +155,9 @@ def stages(llc: xr.Dataset, stages: xr.Dataset) -> Spec | None:
         "stages",
         "Stages",
         panels,
-        "A (red): loss falls while complexity rises. B (blue): both fall. Grey: complexity may not have changed. Green: "
-        "only the loss may not have. Orange: the loss rises. Thin lines are boundaries with their 90 % intervals, from "
-        "the errors of λ̂.",
+        "A (red): loss falls while complexity rises. B (blue): both fall. Grey: complexity may not have changed. "
+        "Green: only the loss may not have. Orange: the loss rises. Thin lines are boundaries with their 90 % "
+        "intervals, from the errors of λ̂.",
         f"{'; '.join(said)}.",
         size=(4.4, 3.2),
         key=verdict_key(seen),
@@ -202,8 +202,8 @@ def tradeoff(found: xr.Dataset) -> Spec | None:
         "tradeoff",
         "Which solution is preferred",
         panels,
-        f"n Δℓ + Δλ log n, the log of the posterior odds of the simple, less accurate solution (like {simple}) over the "
-        f"accurate and possibly more complex one (like {complex_}). Where a curve goes below 0, data outweigh "
+        f"n Δℓ + Δλ log n, the log of the posterior odds of the simple, less accurate solution (like {simple}) over "
+        f"the accurate and possibly more complex one (like {complex_}). Where a curve goes below 0, data outweigh "
         "complexity. If complexity decides when training leaves the simple solution, the n at which preference turns "
         "rises with t_crit. Runs without estimates that may be compared are left out.",
         f"Log odds over n: {'; '.join(said)}.",

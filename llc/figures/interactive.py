@@ -67,8 +67,7 @@ def _panel(made: go.Figure, panel: Panel, row: int, seen: set[str]) -> None:
     if panel.diagonal:
         every = np.concatenate([mark.y for mark in panel.marks if isinstance(mark, Marks)])
         ends = np.array([np.nanmin(every), np.nanmax(every)])
-        line = Marks(ends, ends, GREY, panel.diagonal, line="dot")
-        _marks(made, line, panel, where, seen)
+        _marks(made, Marks(ends, ends, GREY, panel.diagonal, line="dot"), panel, where, seen)
     steps = [mark.x for mark in panel.marks if isinstance(mark, Marks) and len(mark.x)]
     values = np.concatenate(steps) if steps else np.array([0.0, 1.0])
     made.update_xaxes(**_axis(panel.x, values), **where)
@@ -77,7 +76,7 @@ def _panel(made: go.Figure, panel: Panel, row: int, seen: set[str]) -> None:
 
 def _marks(made: go.Figure, mark: Marks, panel: Panel, where: dict, seen: set[str]) -> None:
     many = not isinstance(mark.shape, str)
-    shapes = list(mark.shape) if many else [mark.shape] * len(mark.x)
+    shapes = [mark.shape] * len(mark.x) if isinstance(mark.shape, str) else list(mark.shape)
     pointed = any(shapes) or mark.last
     mode = "+".join([*(["lines"] if mark.line else []), *(["markers"] if pointed else [])])
     more: dict[str, Any] = {}

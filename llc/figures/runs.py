@@ -8,7 +8,7 @@ import seaborn as sns
 import xarray as xr
 
 from llc.estimate.verdict import COMPARABLE
-from llc.figures.spec import Marks
+from llc.figures.spec import Marks, Scale
 from llc.store.labels import axes_in, each_run, run_label, symbol_of, value_label
 
 # Of infinity, on an axis of numbers.
@@ -73,7 +73,7 @@ class Runs:
         return run_label(self.data, place)
 
     @property
-    def positions(self) -> tuple[np.ndarray, dict[float, str], str]:
+    def positions(self) -> tuple[np.ndarray, dict[float, str], Scale]:
         """Where the values of the axis stand along an axis of a panel, what is written there, and its scale.
 
         Numbers > 0 stand on a logarithmic scale, infinity to the right of them; other values one after another.
@@ -82,7 +82,7 @@ class Runs:
         finite = [value for value in numbers if np.isfinite(value)]
         if len(numbers) < len(self.values) or not finite or min(finite) <= 0:
             places = np.arange(len(self.values), dtype=float)
-            scale = "linear"
+            scale: Scale = "linear"
         else:
             places = np.array([value if np.isfinite(value) else 2.5 * max(finite) for value in numbers], float)
             scale = "log"

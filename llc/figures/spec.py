@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+Scale = Literal["linear", "log", "step", "signed", "words"]
 # Of what has no place in the sweep.
 GREY = "#808080"
 BLUE, RED, ORANGE, GREEN = "#4c78c8", "#d6545a", "#eb963c", "#50a064"
@@ -23,7 +24,7 @@ class Axis:
     """
 
     label: str
-    scale: Literal["linear", "log", "step", "signed", "words"] = "linear"
+    scale: Scale = "linear"
     words: Sequence[str] = ()
     ticks: Mapping[float, str] = field(default_factory=dict)
     limits: tuple[float, float] | None = None

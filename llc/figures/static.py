@@ -72,15 +72,16 @@ def _marks(axes: Axes, mark: Marks) -> None:
     for shape in dict.fromkeys(shapes):
         chosen = np.array([one == shape for one in shapes], bool)
         if shape:
-            _points(axes, np.asarray(mark.x)[chosen], np.asarray(mark.y)[chosen], shape, mark.colour, mark.size)
+            at = np.asarray(mark.x)[chosen], np.asarray(mark.y)[chosen]
+            _points(axes, at, shape, colour=mark.colour, size=mark.size)
     if mark.last and len(mark.x):
-        _points(axes, mark.x[-1:], mark.y[-1:], "circle", mark.colour, 7.5)
+        _points(axes, (mark.x[-1:], mark.y[-1:]), "circle", colour=mark.colour, size=7.5)
 
 
-def _points(axes: Axes, x, y, shape: str, colour: str, size: float) -> None:
+def _points(axes: Axes, points, shape: str, *, colour: str, size: float) -> None:
     face = "none" if shape.startswith("open ") else colour
     marker = _SHAPES[shape.removeprefix("open ")]
-    axes.plot(x, y, linestyle="", marker=marker, markersize=size, color=colour, markerfacecolor=face, zorder=3)
+    axes.plot(*points, linestyle="", marker=marker, markersize=size, color=colour, markerfacecolor=face, zorder=3)
 
 
 def _axis(axes: Axes, which: str, axis: Axis, values: np.ndarray) -> None:

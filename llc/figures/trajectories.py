@@ -41,9 +41,9 @@ def trajectories(pca: xr.Dataset) -> Spec | None:
         "pca",
         "Joint trajectories",
         panels,
-        "Every checkpoint of every run in the plane of the two directions in which they vary most together; large dots "
-        "are ends. References are projected into that plane and had no part in finding it. Curves over time look smooth "
-        "and low-dimensional in their own principal components even when they go nowhere: random walks give cosines "
+        "Every checkpoint of every run in the plane of the two directions in which they vary most together; large "
+        "dots are ends. References are projected into that plane and had no part in finding it. Curves over time look "
+        "smooth and low-dimensional in their own principal components even when they go nowhere: random walks give cosines "
         "(Antognini & Sohl-Dickstein 2018; Shinn 2023). Shares within the walks' bars say nothing about where runs go; "
         "positions of references, which are not time series, still do.",
         f"Trajectories in the plane of two principal components that explain {share[:2].sum():.0f} % of the variance.",
@@ -93,23 +93,23 @@ def essential(found: xr.Dataset) -> Spec | None:
         name, colour = runs.name(place), runs.colour(place)
         hover = [f"{name}<br>step {step:,}" for step in here.step.values]
         marks = [
-            Marks(*centers.T, GREY, "evolute", line="", shape="circle", size=2.5),
-            Marks(*points.T, colour, "trajectory", hover=hover),
+            Marks(centers[:, 0], centers[:, 1], GREY, "evolute", line="", shape="circle", size=2.5),
+            Marks(points[:, 0], points[:, 1], colour, "trajectory", hover=hover),
         ]
         ours = [all(f"{dim}={value}" in _parts(of) for dim, value in _written(place).items()) for of in names]
         for kind, shape in (("vertex", "open circle"), ("cusp", "cross")):
             chosen = np.flatnonzero(np.array(ours, bool) & (found.form_kind.values == kind))
             if len(chosen):
                 text = [f"{kind}<br>{name}<br>step {step:,}" for step in found.form_step.values[chosen]]
-                at = found.form_position.values[chosen].T
-                marks.append(Marks(*at, colour, kind, line="", shape=shape, size=8, hover=text))
+                at = found.form_position.values[chosen]
+                marks.append(Marks(at[:, 0], at[:, 1], colour, kind, line="", shape=shape, size=8, hover=text))
         # Centres of nearly straight pieces lie far away.
         limits = [
             (low - 0.15 * (high - low) - 1e-9, high + 0.15 * (high - low) + 1e-9)
             for low, high in zip(points.min(0), points.max(0), strict=True)
         ]
-        axes = (Axis(f"PC {axis}", limits=of_axis) for axis, of_axis in zip((first, second), limits, strict=True))
-        panels.append(Panel(*axes, marks, name))
+        axes = [Axis(f"PC {axis}", limits=of_axis) for axis, of_axis in zip((first, second), limits, strict=True)]
+        panels.append(Panel(axes[0], axes[1], marks, name))
     if not panels:
         return None
     return Spec(

@@ -26,7 +26,8 @@ def validation(result: xr.Dataset) -> Spec:
     colours = dict(zip(kinds, sns.color_palette(palette, len(kinds)).as_hex(), strict=True))
     reach = (0.7 * float(result.exact.min()), 1.4 * float(result.exact.max()))
     exact = Axis("exact learning coefficient λ", "log", limits=reach)
-    above, below = [], []
+    above: list[Panel] = []
+    below: list[Panel] = []
     for method in methods:
         of_method = result.sel(estimator=method)
         found = {name: of_method[name].values.astype(float) for name in ("llc", "llc_low", "llc_high")}

@@ -35,7 +35,7 @@ def transformer_readouts(model: "Transformer", batch: Batch) -> dict[str, Readou
         ),
     }  # fmt: skip
     if model.config.layer_norm:
-        gains = [[_gain(block.norm_attention), _gain(block.norm_mlp)] for block in blocks]
+        gains = [[_gain(block.norm_attention), _gain(block.norm_mlp)] for block in blocks]  # type: ignore[arg-type]
         found["norm_gain"] = Readout(
             torch.tensor(gains), ("block", "norm"), "root mean square gain of a block's norms, attention's and MLP's"
         )

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 
@@ -12,7 +13,7 @@ class Readout(NamedTuple):
         values: of one model. dims: names of their dimensions. said: what they are. units: of them.
     """
 
-    values: Tensor | float
+    values: Tensor | np.ndarray | float
     dims: tuple[str, ...] = ()
     said: str = ""
     units: str = "1"

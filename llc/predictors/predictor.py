@@ -1,6 +1,7 @@
 """What a reference is, and which of them know nothing."""
 
 import functools
+from collections.abc import Callable
 from typing import Protocol
 
 from torch import Tensor
@@ -9,10 +10,11 @@ from torch import Tensor
 class Predictor(Protocol):
     """Called like the models that it stands beside; its outputs have the targets' shape."""
 
-    def __call__(self, *inputs: Tensor) -> Tensor: ...
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Outputs."""
 
 
-def baseline(predictor: Predictor) -> Predictor:
+def baseline(predictor: Callable[..., Tensor]) -> Predictor:
     """The same predictor, marked as one that knows nothing: chains whose draws do no better are `delocalised`."""
 
     @functools.wraps(predictor)

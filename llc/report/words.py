@@ -91,8 +91,8 @@ def _since(row: pd.Series, run: xr.Dataset, headline: str) -> str:
             "since."
         )
     return (
-        f"; its loss on {headline} came {way}, at step {row.t_crit:,.0f}, and has not clearly risen since ({rise}; from "
-        f"one checkpoint to the next it changes by about {jitter:.2g})."
+        f"; its loss on {headline} came {way}, at step {row.t_crit:,.0f}, and has not clearly risen since ({rise}; "
+        f"from one checkpoint to the next it changes by about {jitter:.2g})."
     )
 
 

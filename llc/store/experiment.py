@@ -130,7 +130,7 @@ class Experiment:
 
     @property
     def metrics(self) -> xr.Dataset:
-        """Behaviour of every run, dims (axes of the sweep …, step, test_set, position); merged from the runs while they train."""
+        """Behaviour of every run by (axes of the sweep …, step, test_set, …); merged from the runs while they train."""
         if (self.path / "metrics.nc").exists():
             return read_dataset(self.path / "metrics.nc")
         return merge(run.metrics for run in self.runs if (run.path / "metrics.nc").exists())

@@ -123,7 +123,8 @@ class Recorder:
     def finish(self, model: nn.Module) -> None:
         """Write all rows, the step that the run ended with, and t_crit with how much was lost since."""
         dataset = self._dataset()
-        said = {"step_last": (max(self._rows), "last step of the run, which is finished", "1")}
+        last = (max(self._rows), "last step of the run, which is finished", "1")
+        said: dict[str, tuple[float, str, str]] = {"step_last": last}
         critical = self._critical()
         if critical is not None:
             earlier = models.build(self.config.model, self.config.task)
