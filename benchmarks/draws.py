@@ -52,10 +52,13 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=12)
     parser.add_argument("--draws", type=int, default=6)
     parser.add_argument("--each", type=int, default=2, help="cases of each kind")
+    parser.add_argument("--only", default="", help="the cases whose names hold this, of whatever kind")
     parser.add_argument("--jobs", type=int, default=available_cores())
     arguments = parser.parse_args()
     every = suite("full", problems=arguments.problems)
     cases = [case for kind in KINDS for case in [c for c in every if c.kind == kind][: arguments.each]]
+    if arguments.only:
+        cases = [case for case in every if arguments.only in case.name]
     units = [(redrawn(case, draw),) for case in cases for draw in range(arguments.draws)]
     found: dict[int, list] = {}
     for outcome in run_units(one, units, jobs=arguments.jobs):

@@ -94,11 +94,7 @@ def evidence(**changes) -> Evidence:
         ),
         ({"rungs": rungs(2.0, 8.0, 8.6, 9.2), "wanted_error": 0.035}, "scale-dependent", "depends on the scale"),
         ({"slopes": {"gamma": (-3.0, 0.2)}}, "scale-dependent", "half or twice gamma would move llc by 2.1"),
-        (
-            {"slopes": {"gamma": (-3.0, 0.2)}, "basin": ABOVE, "of_basin": True},
-            "scale-dependent",
-            "half or twice gamma",
-        ),
+        ({"slopes": {"gamma": (-3.0, 0.2)}, "basin": ABOVE, "of_basin": True}, "scale-dependent", "half or twice"),
         ({"slopes": {"gamma": (3.0, 0.2)}, "basin": ABOVE, "of_basin": True}, "converged", "no other was tried"),
         ({"plateau": True}, "converged", "at the pilots of this study llc had a plateau in gamma"),
         ({"slopes": {"gamma": (-3.0, 1.5)}}, "converged", "plateau"),
