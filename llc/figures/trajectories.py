@@ -44,8 +44,8 @@ def trajectories(pca: xr.Dataset) -> Spec | None:
         "Every checkpoint of every run in the plane of the two directions in which they vary most together; large "
         "dots are ends. References are projected into that plane and had no part in finding it. Curves over time look "
         "smooth and low-dimensional in their own principal components even when they go nowhere: random walks give "
-        "cosines (Antognini & Sohl-Dickstein 2018; Shinn 2023). Shares within the walks' bars say nothing about where runs go; "
-        "positions of references, which are not time series, still do.",
+        "cosines (Antognini & Sohl-Dickstein 2018; Shinn 2023). Shares within the walks' bars say nothing about where "
+        "runs go; positions of references, which are not time series, still do.",
         f"Trajectories in the plane of two principal components that explain {share[:2].sum():.0f} % of the variance.",
         size=(6.2, 5.0),
         columns=2,

@@ -5,6 +5,7 @@ from torch import nn
 # A line a model: importing it makes its kind known.
 from llc.models.factory import FactoryConfig
 from llc.models.model_config import AnyModel, ModelConfig
+from llc.models.softmax_heads import SoftmaxHeads, SoftmaxHeadsConfig
 from llc.models.transformer import Transformer, TransformerConfig
 from llc.tasks import Task
 
@@ -18,4 +19,13 @@ def build(config: ModelConfig, task: Task, seed: int = 0) -> nn.Module:
     return config.build(task.shapes, seed)
 
 
-__all__ = ["AnyModel", "FactoryConfig", "ModelConfig", "Transformer", "TransformerConfig", "build"]
+__all__ = [
+    "AnyModel",
+    "FactoryConfig",
+    "ModelConfig",
+    "SoftmaxHeads",
+    "SoftmaxHeadsConfig",
+    "Transformer",
+    "TransformerConfig",
+    "build",
+]

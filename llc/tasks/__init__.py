@@ -2,6 +2,7 @@
 
 # A line a task: importing it makes its kind known.
 from llc.tasks.linear_regression import LinearRegression
+from llc.tasks.query_regression import QueryRegression
 from llc.tasks.task import PROBE_SEQUENCES, AnyTask, Batch, Task
 
-__all__ = ["PROBE_SEQUENCES", "AnyTask", "Batch", "LinearRegression", "Task"]
+__all__ = ["PROBE_SEQUENCES", "AnyTask", "Batch", "LinearRegression", "QueryRegression", "Task"]
