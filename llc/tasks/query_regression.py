@@ -118,12 +118,11 @@ class QueryRegression(Task):
     def predictors(self) -> dict[str, Predictor]:
         """The best single GD step, the same on centred x, ridge (Bayes-optimal for normal weights), and zero."""
         step = self.best_step
+        unbiased = step * self.length / max(1, self.length - 1)
         ratio = max(self.noise_variance, 1e-9) / self.weight_scale
         return {
             "gd": partial(predictors.one_step, step=step),
-            "debiased_gd": partial(
-                predictors.one_step, step=step * self.length / max(1, self.length - 1), centred=True
-            ),
+            "debiased_gd": partial(predictors.one_step, step=unbiased, centred=True),
             "ridge": partial(predictors.ridge_query, strength=ratio),
             "zero": baseline(predictors.zero_query),
         }
@@ -159,8 +158,8 @@ class QueryRegression(Task):
         """See `Task.question`."""
         return (
             f"How does a network's complexity develop while it learns to answer from L = {self.length} examples in "
-            f"D = {self.dim} dimensions? One step of gradient descent on the examples, and ridge regression, frame what "
-            "it can learn."
+            f"D = {self.dim} dimensions? One step of gradient descent on the examples, and ridge regression, frame "
+            "what it can learn."
         )
 
     @property
