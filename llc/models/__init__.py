@@ -4,6 +4,7 @@ from torch import nn
 
 # A line a model: importing it makes its kind known.
 from llc.models.factory import FactoryConfig
+from llc.models.linear_attention import LinearAttention, LinearAttentionConfig
 from llc.models.model_config import AnyModel, ModelConfig
 from llc.models.softmax_heads import SoftmaxHeads, SoftmaxHeadsConfig
 from llc.models.transformer import Transformer, TransformerConfig
@@ -22,6 +23,8 @@ def build(config: ModelConfig, task: Task, seed: int = 0) -> nn.Module:
 __all__ = [
     "AnyModel",
     "FactoryConfig",
+    "LinearAttention",
+    "LinearAttentionConfig",
     "ModelConfig",
     "SoftmaxHeads",
     "SoftmaxHeadsConfig",
