@@ -3,8 +3,9 @@
 Training calls this at every checkpoint; development reads what it left.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,18 @@ def outputs_of(model: nn.Module, batch: Batch) -> Tensor:
             "the targets"
         )
     return outputs
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A model in eval mode while the block runs, and then in the modes that its parts were in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @dataclass(frozen=True)
@@ -237,7 +250,7 @@ def metrics_dataset(
         "loss": "mean loss",
         "distance": "mean squared distance of outputs to a reference's",
         "reference_loss": "mean loss of a reference",
-        "learning_rate": "learning rate of the next update",
+        "next_learning_rate": "learning rate of the next update",
         "weight_norm": "Euclidean norm of all parameters",
     }
     ones = (1,) * len(lead)

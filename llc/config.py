@@ -4,6 +4,7 @@ import math
 import numbers
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_serializer
@@ -35,8 +36,16 @@ class Config(BaseModel):
             raise InvalidConfig(_innermost(error), type(self)) from None
 
     def to_table(self) -> Table:
-        """Plain nested dict; keys whose value is None are left out."""
-        return _without_none(self.model_dump())
+        """Plain nested dict; keys whose value is None are left out.
+
+        Raises:
+            InvalidInput: a None where the default is another value, which no file could tell from it.
+        """
+        table = self.model_dump()
+        for name, field in type(self).model_fields.items():
+            if table[name] is None and not field.is_required() and field.default is not None:
+                raise InvalidInput(f"{name} = None given, whose default is {field.default!r}: give a value instead")
+        return _without_none(table)
 
     @classmethod
     def from_table(cls, table: Table) -> Self:
@@ -122,6 +131,11 @@ class Kind(Config):
             return table
         table = dict(table)
         file, kind = table.pop("defined_in", None), table.get("kind")
+        there = own_code.file_of(cls.known[kind]) if kind in cls.known else None
+        if file is not None and there is not None and Path(file).exists() and Path(file) != Path(there):
+            raise InvalidInput(
+                f"kind = {kind} is defined in {file}, and in {there}, which is loaded; rename one of them"
+            )
         if kind not in cls.known and file is not None:
             try:
                 own_code.load_file(file)
@@ -199,7 +213,9 @@ def all_keys(config: type[BaseModel], prefix: str = "") -> list[str]:
 
 def _plain(value: Any) -> Any:
     """Numbers of other libraries, such as NumPy's, as Python's own: strict types would refuse them."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return type(value)(_plain(one) for one in value)
     if type(value) in (bool, int, float):
         return value

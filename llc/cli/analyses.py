@@ -93,9 +93,14 @@ def stages(
     if chosen is not None and len(chosen) != 2:
         raise InvalidInput(f"--pair {pair} given, expected two references such as ridge,dmmse")
     if chosen is not None or experiment.task.pair is not None:
-        with progress("runs") as report:
-            traded = development.tradeoff(experiment, pair=chosen, seed=seed, report=report)
-        click.echo("\n" + development.format_tradeoff(traded))
+        try:
+            with progress("runs") as report:
+                traded = development.tradeoff(experiment, pair=chosen, seed=seed, report=report)
+            click.echo("\n" + development.format_tradeoff(traded))
+        except LLCError as error:  # stages stand without it
+            if chosen is not None:
+                raise
+            click.echo(f"\nNo tradeoff: {error}")
     if (experiment.path / "pca.nc").exists():
         try:
             number = len(development.form_rows(development.essential_dynamics(experiment)))

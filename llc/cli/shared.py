@@ -56,7 +56,10 @@ def parse_values(option: str, text: str) -> tuple[str, list[Any]]:
     key, equals, values = text.partition("=")
     if not equals or not values:
         raise InvalidInput(f"{option} {text} given, expected KEY=VALUE,VALUE such as model.heads=1,2,4")
-    return key.strip(), [parse_setting(f"{key}={value}")[1] for value in values.split(",")]
+    if values.startswith("["):  # an array as TOML has it, for values that hold commas themselves
+        return key.strip(), list(parse_setting(text)[1])
+    words = {"true": True, "false": False, "True": True, "False": False}
+    return key.strip(), [words.get(value, parse_setting(f"{key}={value}")[1]) for value in values.split(",")]
 
 
 def open_experiment(folder: Path) -> Experiment:

@@ -131,4 +131,4 @@ def _user_probe(probe: Batch, task: Task) -> Batch:
     )
     if given != expected:
         raise InvalidInput(f"a probe of shapes (B, …) {given} given, expected {expected}, inputs and targets")
-    return Batch(tuple(tensor.float() for tensor in probe.inputs), probe.targets.float())
+    return Batch(*probe).float()

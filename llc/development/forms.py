@@ -23,9 +23,9 @@ def essential_dynamics(
         components: of `pca.nc`. width: of the smoothing kernel, in log(1 + step).
     Returns:
         By (axes of the sweep …, step, axis): `smoothed`, `velocity` (by log(1 + step)), `center` of the osculating
-        circle, whose path is the evolute; by (…, step): `curvature`, signed. By `form`, one row each:
-        `form_run` (the run's name), `form_step`, `form_kind` (vertex or cusp), `form_curvature`, and `form_position`
-        and `form_center` (form, axis).
+        circle, whose path is the evolute; by (…, step): `curvature`, signed. By `form`, one row each: `form_run` (the
+        run's name) and `form_…` for its place on each axis, `form_step`, `form_kind` (vertex or cusp),
+        `form_curvature`, and `form_position` and `form_center` (form, axis).
     Raises:
         StoreError: there is no pca.nc yet, or no run has six checkpoints.
         InvalidInput: a component that pca.nc does not hold, or a width that is not positive.
@@ -48,7 +48,7 @@ def essential_dynamics(
         steps = score.step.values
         found = geometry(steps, score.values, width=width)
         parts.append(_label(run, steps, found))
-        forms += [(run.name, int(steps[form.place]), form.kind, form.place, found) for form in found.forms]
+        forms += [(run, int(steps[form.place]), form.kind, form.place, found) for form in found.forms]
     if not parts:
         raise StoreError(
             f"no run of {experiment.path} has {LEAST_POINTS} checkpoints with scores; save more of them: "
@@ -56,7 +56,7 @@ def essential_dynamics(
         )
     dataset = (
         store.merge(parts)
-        .merge(_label_forms(forms))
+        .merge(_label_forms(forms, list(experiment.axes)))
         .assign_coords(
             axis=("axis", list(components), {"long_name": "number of the principal component", "units": "1"})
         )
@@ -104,11 +104,15 @@ def _label(run: store.Run, steps: np.ndarray, found: Geometry) -> xr.Dataset:
     return xr.Dataset(data, run_place(run) | step_coord(steps))
 
 
-def _label_forms(forms: list[tuple]) -> xr.Dataset:
+def _label_forms(forms: list[tuple], axes_of_runs: list[str]) -> xr.Dataset:
     places = [(place, found) for *_, place, found in forms]
     axes = lambda name: np.array([getattr(found, name)[place] for place, found in places]).reshape(-1, 2)  # noqa: E731
     columns = {
-        "form_run": ("run that has the form", np.array([form[0] for form in forms], str)),
+        "form_run": ("run that has the form", np.array([form[0].name for form in forms], str)),
+        **{
+            f"form_{dim}": (f"{dim} of that run", np.array([form[0].place[dim] for form in forms]))
+            for dim in axes_of_runs
+        },
         "form_step": ("step at which the form stands", np.array([form[1] for form in forms], np.int64)),
         "form_kind": (
             "vertex (curvature largest, the evolute has a cusp) or cusp (of the trajectory itself)",

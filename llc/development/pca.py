@@ -76,10 +76,14 @@ def joint_pca(
     settings = {
         "components": components,
         "sequences": kind.probe.size,
-        "probe": probe if isinstance(probe, str) else store.table_hash({"probe": kind.probe.inputs[0].tolist()}),
+        "probe": probe
+        if isinstance(probe, str)
+        else store.table_hash({"probe": [tensor.tolist() for tensor in kind.probe.flat]}),
         "features": features,
         "weighting": weighting,
-        "fit": {dim: [value_label(value) for value in values] for dim, values in (fit or {}).items()},
+        "fit": {
+            dim: ["inf" if same(value, None) else value for value in values] for dim, values in (fit or {}).items()
+        },
         "checkpoints": checkpoints,
     }
     provenance = {**experiment.config, "pca": settings}

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 
 from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, step_coord
@@ -58,7 +59,8 @@ def readouts(
 
 def _row(model: nn.Module, task: Task, batch: Batch, hessian: bool) -> dict[str, Readout]:
     offered = getattr(model, "readouts", None)
-    row = {} if offered is None else {name: _as_readout(name, value) for name, value in offered(batch).items()}
+    with torch.no_grad():
+        row = {} if offered is None else {name: _as_readout(name, value) for name, value in offered(batch).items()}
     if hessian:
         found = curvature(model, FlatLoss(TaskLoss(task)), batch.flat, eigenvalues=_EIGENVALUES)
         row["hessian_trace"] = Readout(found.trace, (), "trace of the loss's Hessian")
@@ -72,6 +74,8 @@ def _row(model: nn.Module, task: Task, batch: Batch, hessian: bool) -> dict[str,
 
 def _as_readout(name: str, value: Any) -> Readout:
     """What a model gives: a `Readout`, or plain numbers whose dims are called after it."""
+    if isinstance(value, Tensor):
+        value = value.detach()
     if isinstance(value, Readout):
         return value._replace(said=value.said or name.replace("_", " "))
     dims = tuple(f"{name}_{place}" for place in range(np.ndim(value)))

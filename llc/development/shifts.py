@@ -100,7 +100,7 @@ def _icl_positions(given: tuple[int, int] | None, task: Task) -> tuple[int, int]
 
 def _row(model: nn.Module, sets: Mapping[str, EvalSet], places: tuple[int, int] | None) -> dict[str, np.ndarray]:
     row = behaviour.evaluate(model, sets)
-    if places is not None:
+    if places is not None and row["loss"].ndim > 1:  # a loss for each position
         first, last = places
         change = [_change(behaviour.every_loss(model, of_set), first, last) for of_set in sets.values()]
         row["icl_score"], row["icl_score_se"] = np.array(change).T

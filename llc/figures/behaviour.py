@@ -94,7 +94,8 @@ def reference_plane(metrics: xr.Dataset) -> Spec | None:
         across, up = (
             Axis(f"mean squared distance to {symbol_in(data, 'reference', name)}", "log") for name in (first, second)
         )
-        panels.append(Panel(across, up, marks, facet, diagonal="as near to both"))
+        if marks:
+            panels.append(Panel(across, up, marks, facet, diagonal="as near to both"))
     if not said:
         return None
     return Spec(

@@ -64,7 +64,7 @@ def _panel(made: go.Figure, panel: Panel, row: int, seen: set[str]) -> None:
             case Bars():
                 bar = {"x": mark.x, "y": mark.y, "name": mark.label, "marker": {"color": mark.colour}, "width": 0.6}
                 made.add_bar(**bar, hovertemplate="%{x}<br>%{y:.1f}<extra></extra>", **where)
-    if panel.diagonal:
+    if panel.diagonal and any(isinstance(mark, Marks) for mark in panel.marks):
         every = np.concatenate([mark.y for mark in panel.marks if isinstance(mark, Marks)])
         ends = np.array([np.nanmin(every), np.nanmax(every)])
         _marks(made, Marks(ends, ends, GREY, panel.diagonal, line="dot"), panel, where, seen)

@@ -84,7 +84,6 @@ def essential(found: xr.Dataset) -> Spec | None:
     """Smoothed trajectories with the osculating circles' centres (the evolute) and the forms, a panel a run."""
     runs, panels = Runs(found[["smoothed", "center", "curvature"]]), []
     first, second = (int(axis) for axis in found.axis.values)
-    names = found.form_run.values
     for place, run in runs:
         here = known(run, "curvature")
         if not here.sizes["step"]:
@@ -96,9 +95,9 @@ def essential(found: xr.Dataset) -> Spec | None:
             Marks(centers[:, 0], centers[:, 1], GREY, "evolute", line="", shape="circle", size=2.5),
             Marks(points[:, 0], points[:, 1], colour, "trajectory", hover=hover),
         ]
-        ours = [all(f"{dim}={value}" in _parts(of) for dim, value in _written(place).items()) for of in names]
+        ours = np.logical_and.reduce([found[f"form_{dim}"].values == value for dim, value in place.items()])
         for kind, shape in (("vertex", "open circle"), ("cusp", "cross")):
-            chosen = np.flatnonzero(np.array(ours, bool) & (found.form_kind.values == kind))
+            chosen = np.flatnonzero(ours & (found.form_kind.values == kind))
             if len(chosen):
                 text = [f"{kind}<br>{name}<br>step {step:,}" for step in found.form_step.values[chosen]]
                 at = found.form_position.values[chosen]
@@ -122,15 +121,6 @@ def essential(found: xr.Dataset) -> Spec | None:
         f"{found.sizes['form']} forms on the trajectories of {len(panels)} runs.",
         size=(4.0, 3.5),
     )
-
-
-def _parts(name: str) -> set[str]:
-    return set(str(name).split(","))
-
-
-def _written(place) -> dict[str, str]:
-    """A place as names of runs have it."""
-    return {dim: value if isinstance(value, str) else f"{value:g}" for dim, value in place.items()}
 
 
 def readouts(found: xr.Dataset) -> Spec | None:

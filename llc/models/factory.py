@@ -1,10 +1,10 @@
 """Models of other people's code: any `nn.Module` that a function makes."""
 
 import inspect
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import nn
 
 from llc import own_code
@@ -15,8 +15,8 @@ from llc.models.model_config import ModelConfig
 class FactoryConfig(ModelConfig):
     """A model that `function(**arguments)` returns, whose `forward(*inputs)` gives outputs of the targets' shape.
 
-    A function that has an argument `shapes` gets those of the task, one that has `dim` or `num_examples` gets these,
-    unless `arguments` says otherwise.
+    A function that has an argument `shapes` gets those of the task; one with an argument called like one of these,
+    `dim`, `num_examples`, `outputs`, `inputs` or `targets`, gets that, unless `arguments` says otherwise.
 
     Args:
         function: where it is: `package.module:name`, or `/path/to/file.py:name`.
@@ -24,7 +24,7 @@ class FactoryConfig(ModelConfig):
     """
 
     kind: Literal["factory"] = "factory"
-    function: str
+    function: Annotated[str, AfterValidator(own_code.absolute)]
     arguments: dict[str, Any] = Field(default={})
 
     def build(self, shapes: dict[str, Any], seed: int) -> nn.Module:

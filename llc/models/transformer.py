@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from llc.errors import InvalidInput
 from llc.models.attention import transformer_readouts
 from llc.models.model_config import ModelConfig
 from llc.models.readout import Readout
@@ -56,6 +57,8 @@ class TransformerConfig(ModelConfig):
 
     def build(self, shapes: dict[str, Any], seed: int) -> "Transformer":
         """See `ModelConfig.build`; for tasks of (x, y) pairs."""
+        if "num_examples" not in shapes:
+            raise InvalidInput(f"a transformer answers every example; targets of shape {shapes['targets']} given")
         # On the meta device nothing is drawn, so that torch's global generator stays untouched.
         with torch.device("meta"):
             model = Transformer(self, dim=shapes["dim"], num_examples=shapes["num_examples"])

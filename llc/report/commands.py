@@ -50,7 +50,7 @@ def _train(config: dict[str, Any], out: Path) -> str:
         if key == "preset" or default.get(key) == value:
             continue
         if key.startswith(_SWEPT):
-            parts += ["--sweep", shlex.quote(f"{key.removeprefix(_SWEPT)}={','.join(map(str, value))}")]
+            parts += ["--sweep", shlex.quote(f"{key.removeprefix(_SWEPT)}={_values(value)}")]
         else:
             parts += ["--set", shlex.quote(f"{key}={_written(value)}")]
     return " ".join(parts)
@@ -65,6 +65,12 @@ def _flat(table: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 def _written(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list | bool) else str(value)
+
+
+def _values(values: list) -> str:
+    """Values of an axis as `--sweep` reads them."""
+    plain = all(isinstance(value, int | float | str) and not isinstance(value, bool) for value in values)
+    return ",".join(map(str, values)) if plain else json.dumps(values)
 
 
 def _options(settings: dict[str, Any], leave_out: tuple[str, ...] = ()) -> list[str]:

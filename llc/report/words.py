@@ -75,7 +75,7 @@ def _ends(row: pd.Series, metrics: xr.Dataset) -> str:
 
 def _since(row: pd.Series, run: xr.Dataset, headline: str) -> str:
     """What the headline's loss did."""
-    if np.isnan(row.t_crit):
+    if "t_crit" not in row or np.isnan(row.t_crit):
         return "; not finished."
     loss = run.loss.sel(test_set=headline).dropna("step")
     jitter = _late_jitter(loss.values)
@@ -105,6 +105,8 @@ def _way(run: xr.Dataset, headline: str, least: float) -> tuple[str, float | Non
     blind = [name for name in run.reference.values.tolist() if name not in best]
     start = float(levels.sel(reference=blind).min())
     goal = min(best, key=lambda name: float(levels.sel(reference=name)))
+    if start <= float(levels.sel(reference=goal)):  # no reference does better here than what knows nothing
+        return f"to {least:.3g}", None
     share = (start - least) / (start - float(levels.sel(reference=goal)))
     said = f"{100 * max(0.0, share):.0f} % of the way from {symbol_in(run, 'reference', blind[0])} to "
     return said + symbol_in(run, "reference", goal), share

@@ -1,6 +1,7 @@
 """Experiments: folders of the runs of one sweep, with the results that are made of them."""
 
 import functools
+import json
 import os
 from collections.abc import Iterable
 from functools import cached_property
@@ -207,6 +208,9 @@ def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     parts = [part.drop_attrs(deep=False) for part in parts]
     if not parts:
         raise StoreError("there are no results to merge yet; run `llc train` first")
+    words = {
+        name: _words([part[name].attrs for part in parts if name in part.coords]) for name in ("test_set", "reference")
+    }
     whole = xr.combine_by_coords(
         _alike(parts),
         join="outer",
@@ -215,7 +219,23 @@ def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
         coords="different",
         compat="no_conflicts",
     )
+    for name, said in words.items():
+        if said:
+            whole[name].attrs.update(said)
     return cast(xr.Dataset, whole)  # of datasets it makes a dataset
+
+
+def _words(parts: list[dict]) -> dict[str, str]:
+    """What names are, where parts have different ones: what any of them says."""
+    found: dict[str, Any] = {"baselines": [], "symbols": {}, "long_name": []}
+    for said in parts:
+        found["baselines"] += [one for one in json.loads(said.get("baselines", "[]")) if one not in found["baselines"]]
+        found["symbols"] |= json.loads(said.get("symbols", "{}"))
+        found["long_name"] += [one for one in said.get("long_name", "").split("; ") if one not in found["long_name"]]
+    if not parts:
+        return {}
+    kept = {"symbols": json.dumps(found["symbols"]), "long_name": "; ".join(found["long_name"])}
+    return kept | ({"baselines": json.dumps(found["baselines"])} if found["baselines"] else {})
 
 
 def _alike(parts: list[xr.Dataset]) -> list[xr.Dataset]:

@@ -14,10 +14,13 @@ from llc.store.tables import Table
 # By axis, such as {"num_tasks": "inf", "seed": 0}: the value as a table holds it.
 Place = Mapping[str, Any]
 
-# Dims that results have besides.
+# Dims that results have besides, and variables of theirs that a setting may be called like.
 _TAKEN = {
-    *("step", "test_set", "reference", "chain", "draw", "position", "component", "curve", "found_by", "boundary"),
-    *("stage", "samples", "form", "axis", "walk", "sequence", "token", "output", "parameter", "run"),
+    *("step", "test_set", "reference", "other", "chain", "draw", "position", "component", "curve", "found_by"),
+    *("boundary", "stage", "samples", "form", "axis", "walk", "sequence", "token", "output", "parameter", "run"),
+    *("loss", "distance", "reference_loss", "weight_norm", "rise", "rise_se", "step_last", "step_critical"),
+    *("llc", "verdict", "reason", "headline", "nbeta", "gamma", "radius", "warmup", "curvature", "floor", "drift"),
+    *("score", "center", "loading", "start", "end", "type", "turn", "left_out", "ends_like", "log_odds"),
 }
 _LONGEST = 40
 
@@ -61,10 +64,10 @@ def run_name(place: Place) -> str:
 
 def _written(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-    text = re.sub(r"[^A-Za-z0-9._+-]", "-", text)
-    if len(text) <= _LONGEST:
+    plain = re.sub(r"[^A-Za-z0-9._+-]", "-", text)
+    if plain == text and len(text) <= _LONGEST:
         return text
-    return f"{text[: _LONGEST // 2]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{plain[: _LONGEST // 2]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def coordinate(value: Any) -> float | int | str:

@@ -31,7 +31,11 @@ class Batch(NamedTuple):
 
     def double(self) -> "Batch":
         """With its floating-point numbers in float64."""
-        return Batch(tuple(_double(tensor) for tensor in self.inputs), _double(self.targets))
+        return Batch(tuple(_as(tensor, torch.float64) for tensor in self.inputs), _as(self.targets, torch.float64))
+
+    def float(self) -> "Batch":
+        """With its floating-point numbers in float32."""
+        return Batch(tuple(_as(tensor, torch.float32) for tensor in self.inputs), _as(self.targets, torch.float32))
 
     def take(self, which: slice) -> "Batch":
         """Some of the sequences."""
@@ -48,8 +52,8 @@ class Batch(NamedTuple):
         return (*self.inputs, self.targets)
 
 
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 class Task(Kind):
@@ -81,7 +85,7 @@ class Task(Kind):
         """A loss for every prediction, (B,) or (B, K): squared errors, summed over the coordinates of vectors.
 
         Args:
-            outputs: of a model, in the shape of `batch.targets`.
+            outputs: of a model, in the shape of `batch.targets`; float64 where test sets are evaluated.
         """
         squares = (outputs - batch.targets).square()
         return squares if squares.ndim < 3 else squares.flatten(2).sum(-1)

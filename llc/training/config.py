@@ -1,5 +1,6 @@
 """The configs of a run and of a sweep of runs."""
 
+import json
 import math
 from typing import Any, Literal, Self
 
@@ -97,6 +98,23 @@ class RunConfig(Config):
     place: dict[str, Any] = Field(default={})
 
 
+def _placed(base: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """The run with these values of the sweep's axes, and its place: the values as its config has them."""
+    try:
+        run = base.override(values)
+    except InvalidInput as error:
+        infinite = [key for key, value in values.items() if value == "inf"]
+        hint = f" (None and inf stand for infinity in a sweep: {', '.join(infinite)})" if infinite else ""
+        raise InvalidInput(f"{error}{hint}") from None
+    table, place = run.to_table(), {}
+    for key, value in values.items():
+        found: Any = table
+        for part in key.split("."):
+            found = found.get(part, value) if isinstance(found, dict) else value
+        place[key.rsplit(".", maxsplit=1)[-1]] = found
+    return run.model_copy(update={"place": place})
+
+
 # More checkpoints than this are a slip of the keyboard.
 MOST_CHECKPOINTS = 10**6
 
@@ -115,11 +133,14 @@ class SweepConfig(Config):
     @classmethod
     def _in_order(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
         found = {}
-        for key, values in value.items():
+        for key in sorted(value):  # the order in which they are given does not matter
+            values = value[key]
             written = ["inf" if one is None or one == math.inf else one for one in values]
             labels = [places.coordinate(one) for one in written]
             if not values or len(set(labels)) != len(labels):
                 raise ValueError(f"expected at least one value for {key}, none twice; {values} given")
+            if len({isinstance(one, str) for one in labels}) > 1:
+                raise ValueError(f"expected numbers alone or words alone for {key}; {values} given")
             found[key] = sorted(written, key=places.order_of)
         seed = found.pop("seed", [0])
         places.dims_of({**found, "seed": seed})
@@ -143,7 +164,12 @@ class ExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _can_be_swept(self) -> Self:
-        self.runs()
+        """Values on the axes are kept as the runs' configs have them: 1 and 1.0 are one."""
+        runs = self.runs()
+        dims = places.dims_of(self.sweep.axes)
+        axes = {key: [*dict.fromkeys(json.dumps(run.place[dim]) for run in runs)] for key, dim in dims.items()}
+        normal = SweepConfig(axes={key: [json.loads(value) for value in values] for key, values in axes.items()})
+        object.__setattr__(self, "sweep", normal)
         return self
 
     def runs(self) -> list[RunConfig]:
@@ -154,10 +180,7 @@ class ExperimentConfig(Config):
         """
         shared = {name: value for name, value in dict(self).items() if name != "sweep"}
         base, axes = RunConfig(**shared), self.sweep.axes
-        found = [
-            base.override(dict(zip(axes, place.values(), strict=True)) | {"place": place})
-            for place in places.places_of(axes)
-        ]
+        found = [_placed(base, dict(zip(axes, place.values(), strict=True))) for place in places.places_of(axes)]
         return sorted(found, key=lambda run: axes["seed"].index(run.place["seed"]))
 
 

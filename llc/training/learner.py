@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_map
 
-from llc import devices, models, store
+from llc import behaviour, devices, models, own_code, store
 from llc.behaviour import TaskLoss
 from llc.objective import Objective
 from llc.pieces import piece_size
@@ -71,7 +71,8 @@ class Solo:
         training = self._config.training
         if self._piece is None:
             one = batch.take(slice(1)).inputs
-            self._piece = piece_size(self._model, lambda: self._model(*one), 1, self._device)
+            with behaviour.evaluating(self._model):
+                self._piece = piece_size(self._model, lambda: self._model(*one), 1, self._device)
         self._optimiser.zero_grad()
         losses = []
         with devices.matmul_precision(training.precision):
@@ -173,7 +174,8 @@ def can_stack(config: RunConfig) -> bool:
     """Whether models of this kind can share a graph: other people's may do what `vmap` cannot, and buffers that a model
     carries along would be shared by mistake.
     """
-    if isinstance(config.model, models.FactoryConfig):
+    own = own_code.file_of(type(config.model)) is None and type(config.model).__module__.startswith("llc.")
+    if not own or isinstance(config.model, models.FactoryConfig) or type(config.task).losses is not Task.losses:
         return False
     with torch.device("meta"):
         model = models.build(config.model, config.task)

@@ -16,7 +16,7 @@ from llc.errors import StoreError
 from llc.parallel import available_cores, default_jobs, default_workers, torch_threads
 from llc.tasks import PROBE_SEQUENCES
 from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
-from llc.training.learner import Learner, learner
+from llc.training.learner import Learner, kind_of, learner
 
 # How long the probe may go on timing steps.
 _PROBE_SECONDS = 3.0
@@ -77,13 +77,13 @@ def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, 
         step_seconds, checkpoint_seconds = _probe(run, where)
     return Plan(
         runs=len(runs),
-        parameters=count_parameters(config),
+        parameters=max(count_parameters(of_run) for of_run in _kinds(runs)),
         jobs=min(jobs, len(runs)),
-        steps=config.training.steps,
-        batch_size=config.training.batch_size,
-        checkpoints=len(checkpoint_steps(config)),
-        weights=len(weight_steps(config)),
-        flops=len(runs) * config.training.steps * update_flops(run),
+        steps=run.training.steps,
+        batch_size=run.training.batch_size,
+        checkpoints=len(checkpoint_steps(run)),
+        weights=len(weight_steps(run)),
+        flops=len(runs) * run.training.steps * update_flops(run),
         disk=disk_needed(config),
         free=_free(Path(out)),
         step_seconds=step_seconds,
@@ -102,18 +102,30 @@ def update_flops(run: RunConfig) -> int:
 
 def disk_needed(config: ExperimentConfig) -> int:
     """Bytes that a sweep's checkpoints, states and metrics will take, within a few per cent."""
-    weights = 4 * count_parameters(config)
-    steps, kept = len(checkpoint_steps(config)), len(weight_steps(config))
-    outputs = math.prod(config.task.shapes["targets"])
+    runs = config.runs()
+    needed = {kind_of(run): _disk_of(run) for run in _kinds(runs)}
+    return sum(needed[kind_of(run)] for run in runs)
+
+
+def _kinds(runs: Sequence[RunConfig]) -> list[RunConfig]:
+    """One run of each kind."""
+    return list({kind_of(run): run for run in runs}.values())
+
+
+def _disk_of(run: RunConfig) -> int:
+    weights = 4 * count_parameters(run)
+    steps, kept = len(checkpoint_steps(run)), len(weight_steps(run))
+    outputs = math.prod(run.task.shapes["targets"])
     predictions = (steps - kept) * 4 * PROBE_SEQUENCES * outputs
     metrics = steps * outputs * 8 * 12
-    return len(config.runs()) * (steps * 4096 + (kept + 4) * weights + predictions + metrics)
+    return steps * 4096 + (kept + 4) * weights + predictions + metrics
 
 
 def count_parameters(config: ExperimentConfig | RunConfig) -> int:
-    """P, the number of parameters of the config's model."""
+    """P, the number of parameters of the config's model; of a sweep's first run."""
+    run = config.runs()[0] if isinstance(config, ExperimentConfig) else config
     with torch.device("meta"):
-        model = models.build(config.model, config.task)
+        model = models.build(run.model, run.task)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -123,7 +135,7 @@ def check_room(config: ExperimentConfig, out: Path) -> None:
     there = sum(path.lstat().st_size for folder in ours if folder.is_dir() for path in folder.iterdir())
     needed, free = disk_needed(config) - there, _free(out)
     if needed > free:
-        steps = len(checkpoint_steps(config))
+        steps = len(checkpoint_steps(config.runs()[0]))
         raise StoreError(
             f"{out} needs {size(needed)} for {len(config.runs())} runs of {steps} checkpoints, but its disk has "
             f"{size(free)} free; choose another disk, fewer checkpoints with --set checkpoints.every=…, or fewer "

@@ -81,13 +81,17 @@ class Recorder:
             return
         if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
             raise TrainingDiverged(f"{self.run.name}: weights are not finite at step {step}; {LOWER}")
+        with behaviour.evaluating(model):
+            measured = behaviour.evaluate(model, self._sets)
         self._rows[step] = {
-            **_plain(behaviour.evaluate(model, self._sets)),
-            "learning_rate": learning_rate(self.config.training, step) if self._trained_here else math.nan,
+            **_plain(measured),
+            "next_learning_rate": learning_rate(self.config.training, step) if self._trained_here else math.nan,
             "weight_norm": _norm(model),
         }
         if step not in self._weights:
-            self._write(self._path(step), {store.PREDICTIONS: behaviour.predict(model, self._probe)}, step)
+            with behaviour.evaluating(model):
+                predictions = behaviour.predict(model, self._probe)
+            self._write(self._path(step), {store.PREDICTIONS: predictions}, step)
         if step in self._weights or self._critical() == step:
             self._write(store.checkpoint_path(self.run.checkpoints, step), model.state_dict(), step)
 
@@ -129,7 +133,8 @@ class Recorder:
         if critical is not None:
             earlier = models.build(self.config.model, self.config.task)
             earlier.load_state_dict(self.run.weights(critical))
-            rise, rise_se = behaviour.paired_rise(earlier, model, self._sets[str(self._headline)])
+            with behaviour.evaluating(model):
+                rise, rise_se = behaviour.paired_rise(earlier.eval(), model, self._sets[str(self._headline)])
             where = f"the loss on {self._headline}"
             said |= {
                 "step_critical": (critical, f"step at which {where} is smallest, t_crit", "1"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from llc import devices, store
+from llc import devices, own_code, store
 from llc.errors import InvalidInput, LLCError, StoreError
 from llc.parallel import Report, available_cores, default_jobs, default_workers, quiet, raise_failures, run_units
 from llc.training.config import ExperimentConfig, RunConfig
@@ -61,6 +61,7 @@ def train(
     out = Path(out)
     runs, where = config.runs(), devices.choose_device(device)
     check_not_inside_run(out)
+    _check_can_be_sent(config)
     check_room(config, out)
     with store.folder_lock(out):
         claim_experiment(config, out, where, together)
@@ -97,6 +98,14 @@ class TrainingFailed(LLCError):
 def run_folder(config: RunConfig) -> str:
     """The name of a run's folder in its experiment."""
     return store.run_name(config.place)
+
+
+def _check_can_be_sent(config: ExperimentConfig) -> None:
+    """Raise InvalidInput where a task's or model's class is in no file, which workers and later commands need."""
+    for part in (config.task, config.model):
+        kind = type(part)
+        if not kind.__module__.startswith("llc.") and own_code.file_of(kind) is None:
+            raise InvalidInput(f"{kind.__name__} is defined in no file (typed in, or in a notebook); write it to one")
 
 
 def claim_experiment(
