@@ -81,6 +81,11 @@ class FlatLoss:
         return self.loss(model, Batch(tuple(inputs), targets))
 
 
+def flat_loss(task: Task) -> FlatLoss:
+    """A task's loss, averaged over positions, of `batch.flat`: what `estimate_llc` takes."""
+    return FlatLoss(TaskLoss(task))
+
+
 def checked_losses(task: Task, outputs: Tensor, batch: Batch) -> Tensor:
     """`task.losses`, or InvalidInput where their shape is none that losses may have."""
     losses = task.losses(outputs, batch)

@@ -101,7 +101,7 @@ BAD = {
     "no value": (["train", "--set", "training.steps"], "expected KEY=VALUE"),
     "wrong type": (["train", "--set", "training.steps=lots"], "training.steps = 'lots' given, expected a whole number"),
     "negative noise": (["train", "--set", "task.noise_variance=-1.0"], "task.noise_variance = -1.0 given"),
-    "no tasks": (["train", "--num-tasks", "0"], "expected whole numbers from 1 up, or inf"),
+    "no tasks": (["train", "--num-tasks", "0"], "expected a whole number of tasks from 1 up, or inf"),
     "words for tasks": (["train", "--num-tasks", "few"], "--num-tasks few given, expected whole numbers or inf"),
 }
 

@@ -92,6 +92,7 @@ def test_validation_removes_its_own_folder_and_nothing_else(tmp_path, monkeypatc
     monkeypatch.setattr("llc.validation.format_validation", lambda _: "")
     monkeypatch.setattr("llc.store.write_dataset", lambda *_: None)
     monkeypatch.setattr("llc.figures.validation", lambda _: None)
+    monkeypatch.setattr("llc.figures.draw", lambda _: None)
     monkeypatch.setattr("llc.figures.save_figure", lambda *_: None)
     unfinished = tmp_path / "validate_quick_default.unfinished"
     unfinished.mkdir()

@@ -309,9 +309,9 @@ def test_thinned_weights_are_the_grid_and_the_best(tmp_path, monkeypatch):
     assert thin_run.metrics.drop_attrs().identical(dense_run.metrics.drop_attrs())
     for step in thin_run.steps:
         assert all(torch.equal(value, dense_run.weights(step)[name]) for name, value in thin_run.weights(step).items())
-    probe = behaviour.probe(thin.task)
+    probe = thin.task.probe()
     for step in set(thin_run.recorded_steps) - set(weight_steps(thin)):
-        expected = behaviour.predict(dense_run.model(step), *probe)
+        expected = behaviour.predict(dense_run.model(step), probe)
         assert torch.equal(thin_run.predictions(step), expected)
 
 

@@ -12,7 +12,12 @@ from llc.cli.shared import experiment_config, progress, say_next, show_summary
 
 
 @main.command()
-@click.option("--preset", default="tiny", show_default=True, help="tiny, small, hoogland, raventos or carroll.")
+@click.option(
+    "--preset",
+    default="tiny",
+    show_default=True,
+    help="tiny, small, hoogland, raventos, carroll, he2025 or oswald2023.",
+)
 @click.option("--out", type=FOLDER, default=None, help="Folder of the experiment.  [default: runs/PRESET]")
 @click.option(
     "--system", metavar="PLACE:NAME", default=None, help="Function that returns a study of your own, instead."

@@ -24,10 +24,11 @@ def experiment_config(
     from llc import own_code
     from llc.config import parse_setting
     from llc.errors import InvalidInput
-    from llc.training import ExperimentConfig, presets
+    from llc.systems import preset as preset_named
+    from llc.training import ExperimentConfig
 
     if system is None:
-        config = presets.preset(preset)
+        config = preset_named(preset)
     else:
         config = own_code.named(own_code.absolute(system), asked_by="--system")()
         if not isinstance(config, ExperimentConfig):

@@ -47,9 +47,10 @@ class SoftmaxHeads(nn.Module):
         """xs (B, L, D), ys (B, L), query (B, D) -> (B,)."""
         tokens = torch.cat([xs, ys[..., None]], -1)
         asked = torch.cat([query, torch.zeros_like(query[:, :1])], -1)
-        scores = torch.einsum("blj,hkj,hki,bi->bhl", tokens, self.keys, self.queries, asked)
-        shares = torch.softmax(scores / math.sqrt(tokens.shape[-1]), -1)
-        return torch.einsum("bhl,blj,hkj,hk->b", shares, tokens, self.values, self.out)
+        sought = torch.einsum("hji,bi->bhj", self.keys.mT @ self.queries, asked)
+        shares = torch.softmax(sought @ tokens.mT / math.sqrt(tokens.shape[-1]), -1)
+        outputs = torch.einsum("hkj,hk->hj", self.values, self.out)
+        return ((shares @ tokens) * outputs).sum((1, 2))
 
     @torch.no_grad()
     def readouts(self, batch: Batch) -> dict[str, Readout]:

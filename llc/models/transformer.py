@@ -57,7 +57,7 @@ class TransformerConfig(ModelConfig):
 
     def build(self, shapes: dict[str, Any], seed: int) -> "Transformer":
         """See `ModelConfig.build`; for tasks of (x, y) pairs."""
-        if "num_examples" not in shapes:
+        if len(shapes["targets"]) != 1:
             raise InvalidInput(f"a transformer answers every example; targets of shape {shapes['targets']} given")
         # On the meta device nothing is drawn, so that torch's global generator stays untouched.
         with torch.device("meta"):

@@ -7,8 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from llc import store
-from llc.training import presets
+from llc import store, systems
 
 _SWEPT = "sweep.axes."
 
@@ -42,9 +41,9 @@ def _begin(experiment: store.Experiment) -> str:
 def _train(config: dict[str, Any], out: Path) -> str:
     """The preset, and every setting in which the config differs from it."""
     name = config.get("preset", "tiny")
-    if name not in presets.PRESETS:  # a study of somebody's own, or of another version
+    if name not in systems.PRESETS:  # a study of somebody's own, or of another version
         return f"llc train --out {shlex.quote(str(out))} --system …  # with the settings in experiment.toml"
-    default = _flat(presets.preset(name).to_table())
+    default = _flat(systems.preset(name).to_table())
     parts = ["llc", "train", "--preset", name, "--out", shlex.quote(str(out))]
     for key, value in _flat(config).items():
         if key == "preset" or default.get(key) == value:
