@@ -118,6 +118,11 @@ class Spec:
     size: tuple[float, float] = (5.2, 4.2)
     key: Sequence[tuple[str, str]] = ()
 
+    def colour_of(self, label: str) -> str:
+        """Of a legend entry: grey where what has that label is of several colours."""
+        every = {mark.colour for panel in self.panels for mark in panel.marks if mark.label == label}
+        return every.pop() if len(every) == 1 else GREY
+
     def _repr_png_(self) -> bytes:
         """Drawn, where a notebook shows it."""
         import io

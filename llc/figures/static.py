@@ -125,14 +125,13 @@ def _legend(figure: Figure, spec: Spec) -> None:
                 continue
             shape = mark.shape if isinstance(mark, Marks) and isinstance(mark.shape, str) else ""
             line = mark.line if isinstance(mark, Marks | Level) else ""
+            colour = spec.colour_of(label)
             if isinstance(mark, Span | Bars):
-                entries[label] = mpl.patches.Patch(color=mark.colour, alpha=0.3, label=label)
+                entries[label] = mpl.patches.Patch(color=colour, alpha=0.3, label=label)
             elif line or not shape:
-                entries[label] = mpl.lines.Line2D(
-                    [], [], color=mark.colour, linestyle=_LINES[line or "solid"], label=label
-                )
+                entries[label] = mpl.lines.Line2D([], [], color=colour, linestyle=_LINES[line or "solid"], label=label)
             else:
-                entries[label] = _handle(label, shape, mark.colour)
+                entries[label] = _handle(label, shape, colour)
         if panel.diagonal:
             entries[panel.diagonal] = mpl.lines.Line2D([], [], color=GREY, linestyle=":", label=panel.diagonal)
     handles = list(entries.values())
