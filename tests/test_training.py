@@ -215,7 +215,7 @@ def test_a_stop_is_saved_and_resumed_to_the_same_bits(tmp_path, monkeypatch):
     assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(tmp_path / "stopped" / "run"))
 
 
-@pytest.mark.parametrize("checkpoints", [1, 12])
+@pytest.mark.parametrize("checkpoints", [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
     """SIGKILL once so many checkpoints are there, start again: every weight and metric is bit-identical."""
     config = run_config(**{"training.steps": 150, "checkpoints.every": 10})

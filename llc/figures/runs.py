@@ -14,7 +14,7 @@ from llc.store.labels import axes_in, each_run, run_label, symbol_of, value_labe
 # Of infinity, on an axis of numbers.
 _INFINITY = "#d6545a"
 # Part of the colour map that is seen on light and on dark pages.
-_FROM, _TO = 0.12, 0.86
+_FROM, _TO = 0.2, 0.86
 # Filled where an estimate may be compared, open where it may not.
 VERDICT_SHAPES = {
     "converged": "circle",
