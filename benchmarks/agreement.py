@@ -120,7 +120,7 @@ def draw(result: xr.Dataset, path: Path) -> None:
     """A row a checkpoint: the study's own estimate with its interval, and what each change makes of it."""
     import matplotlib.pyplot as plt
 
-    from llc import plots
+    from llc import figures
 
     frame = result.to_dataframe()
     points = list(frame.groupby(["run", "step"]))
@@ -141,7 +141,7 @@ def draw(result: xr.Dataset, path: Path) -> None:
     axes.set(xlabel="LLC; grey: the study's own 90 % interval", ylim=(len(points) - 0.5, -0.5))
     axes.set_xscale("symlog", linthresh=10)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    plots.save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
 def main() -> None:

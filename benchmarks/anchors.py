@@ -36,13 +36,13 @@ def main() -> None:
     run = presets.tiny().runs()[-1]
     learned = learner([run], [None], stacked=False)
     for step in range(STEPS):
-        learned.update([run.task.sample(run.training.batch_size, step)], step)
-    model, data = learned.model(0), run.task.sample(SAMPLES, stream="llc")
+        learned.update([run.task.sample(run.training.batch_size, step=step)], step)
+    model, data = learned.model(0), run.task.sample(SAMPLES, stream="llc").flat
     kernel = sampler_named("kinetic")
     nbeta = SAMPLES / math.log(SAMPLES)
     for radius in (1.0, 1 / 3):
         gamma = choose_gamma([model], SamplingConfig(radius=radius))
-        target = Target(model, behaviour.sequence_losses, data, nbeta=nbeta, gamma=gamma, batch_size=BATCH)
+        target = Target(model, behaviour.flat_loss(run.task), data, nbeta=nbeta, gamma=gamma, batch_size=BATCH)
         settings = kernel.default_settings(largest_curvature(target), gamma, WARMUP + DRAWS)
         chains = run_chains(
             target,

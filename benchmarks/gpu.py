@@ -66,16 +66,16 @@ def agreement(where: Where) -> Iterator[dict]:
     for device in (torch.device("cpu"), where.device):
         learned = learner([run], [None], stacked=False, device=device)
         for step in range(100):
-            loss = float(learned.update([run.task.sample(run.training.batch_size, step)], step))
+            loss = float(learned.update([run.task.sample(run.training.batch_size, step=step)], step))
         losses.append(loss)
-    model, batch = learned.model(0), run.task.sample(512)
+    model, batch = learned.model(0), run.task.sample(512).flat
     yield {"what": "loss after 100 updates of tiny", "cpu": losses[0], "here": losses[1], "unit": "mean squared error"}
     given = {"nbeta": 100.0, "gamma": 1000.0, "draws": 20 if where.quick else 100, "seed": 1}
     for sampler in llc.sampling.SAMPLERS:
         size = {"batch_size": 512 if sampler_named(sampler).full_batch else 256}
         found = [
             llc.estimate_llc(
-                model, behaviour.sequence_losses, batch, sampler=sampler, device=str(device), **given, **size
+                model, behaviour.flat_loss(run.task), batch, sampler=sampler, device=str(device), **given, **size
             )
             for device in ("cpu", where.device)
         ]
@@ -107,7 +107,7 @@ def stacked(where: Where) -> Iterator[dict]:
     """A sweep's runs in one graph against one by one: where stacking pays."""
     for name in where.presets():
         config = llc.presets.preset(name)
-        runs = config.override({"sweep.num_tasks": [1, 4, 16, 64, "inf"]}).runs()
+        runs = config.override({"sweep.axes": {"task.num_tasks": [1, 4, 16, 64, "inf"]}}).runs()
         one = time_update(learner(runs[:1], [None], stacked=False, device=where.device), runs[:1], 1.0)
         all_of_them = time_update(learner(runs, [None] * len(runs), stacked=True, device=where.device), runs, 1.0)
         yield {
@@ -125,9 +125,9 @@ def chains(where: Where) -> Iterator[dict]:
     for name in where.presets():
         run = llc.presets.preset(name).runs()[-1]
         several = [models.build(run.model, run.task, seed).to(where.device) for seed in range(8)]
-        data = run.task.sample(SAMPLES)
+        data = run.task.sample(SAMPLES).flat
         targets = [
-            Target(model, behaviour.sequence_losses, data, nbeta=_NBETA, gamma=GAMMA, batch_size=BATCH)
+            Target(model, behaviour.flat_loss(run.task), data, nbeta=_NBETA, gamma=GAMMA, batch_size=BATCH)
             for model in several
         ]
 
@@ -156,7 +156,7 @@ def chains(where: Where) -> Iterator[dict]:
             "unit": "steps/s",
         }
         try:
-            row["devinterp"] = devinterp_chain_rate(several[0], data, steps)
+            row["devinterp"] = devinterp_chain_rate(several[0], behaviour.flat_loss(run.task), data, steps)
         except Exception as error:
             print(f"  devinterp left out: {error!r}", flush=True)
         yield row
@@ -167,19 +167,19 @@ def graphs(where: Where) -> Iterator[dict]:
     for name in where.presets():
         run = llc.presets.preset(name).runs()[-1]
         model = models.build(run.model, run.task).to(where.device)
-        xs, ys = (tensor.to(where.device) for tensor in run.task.sample(256))
+        few, loss = run.task.sample(256).to(where.device).flat, behaviour.flat_loss(run.task)
 
-        def gradient(model=model, xs=xs, ys=ys) -> None:
+        def gradient(model=model, data=few, loss=loss) -> None:
             for parameter in model.parameters():
                 parameter.grad = None
-            behaviour.sequence_losses(model, (xs, ys)).mean().backward()
+            loss(model, data).mean().backward()
 
         row = {"what": f"a gradient of {name}, batch 256", "ms_eager": 1e3 * where.seconds(gradient)}
-        data = run.task.sample(SAMPLES)
+        data = run.task.sample(SAMPLES).flat
         for compile in (False, True):
             target = Target(
                 model,
-                behaviour.sequence_losses,
+                behaviour.flat_loss(run.task),
                 data,
                 nbeta=1.0,
                 gamma=1.0,

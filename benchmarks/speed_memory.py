@@ -62,7 +62,9 @@ def _peak() -> float:
 def merging(folder: str, checkpoints: int) -> float:
     """One estimate, copied to as many steps, merged into llc.nc."""
     out = Path(folder) / f"merge{checkpoints}"
-    small = llc.presets.tiny().override({"training.steps": 20, "training.warmup_steps": 0, "sweep.num_tasks": [4]})
+    small = llc.presets.tiny().override(
+        {"training.steps": 20, "training.warmup_steps": 0, "sweep.axes": {"task.num_tasks": [4]}}
+    )
     experiment = llc.train(small, out, jobs=1)
     llc.estimate_llc_over_training(experiment, steps="last", jobs=1, **SETTINGS)
     (made,) = out.glob("*/llc/*/*.nc")
@@ -81,9 +83,9 @@ def merging(folder: str, checkpoints: int) -> float:
 def sampling(_folder: str, chains: int) -> float:
     torch.set_num_threads(1)
     run = llc.presets.tiny().runs()[-1]
-    data = run.task.sample(4096)
+    data = run.task.sample(4096).flat
     target = Target(
-        models.build(run.model, run.task), behaviour.sequence_losses, data, nbeta=500, gamma=100, batch_size=256
+        models.build(run.model, run.task), behaviour.flat_loss(run.task), data, nbeta=500, gamma=100, batch_size=256
     )
     kinetic = SAMPLERS["kinetic"]
     settings = kinetic.default_settings(1e4, 100, 100)
@@ -97,7 +99,7 @@ def training(folder: str, checkpoints: int) -> float:
         "training.steps": checkpoints,
         "training.warmup_steps": 0,
         "checkpoints.every": 1,
-        "sweep.num_tasks": [4],
+        "sweep.axes": {"task.num_tasks": [4]},
     }
     out = Path(folder) / f"train{checkpoints}"
     llc.train(llc.presets.tiny().override({**settings, "behaviour.sequences": 256}), out, jobs=1)

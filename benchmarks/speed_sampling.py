@@ -82,7 +82,7 @@ def measure_workers() -> list[Row]:
             "training.steps": 400,
             "checkpoints.every": 25,
             "checkpoints.logarithmic": 0,
-            "sweep.num_tasks": [1, 4, 16, "inf"],
+            "sweep.axes": {"task.num_tasks": [1, 4, 16, "inf"]},
         }
         experiment = llc.train(
             llc.presets.tiny().override({**settings, "training.warmup_steps": 20}), Path(folder) / "x"
@@ -128,11 +128,9 @@ def our_rate(sampler: str, compile: bool = False) -> float:
 
 
 def _our_chains(sampler: str, compile: bool, _report) -> float:
-    model, data = _problem()
+    model, loss, data = _problem()
     kernel = sampler_named(sampler)
-    target = Target(
-        model, behaviour.sequence_losses, data, nbeta=_NBETA, gamma=GAMMA, batch_size=BATCH, compile=compile
-    )
+    target = Target(model, loss, data, nbeta=_NBETA, gamma=GAMMA, batch_size=BATCH, compile=compile)
     target.losses_and_gradient(target.center, next(target.minibatches(torch.Generator())))
     settings = {"step_size": EPSILON} if sampler == "sgld" else kernel.default_settings(1e4, GAMMA, STEPS)
     started = time.perf_counter()
@@ -142,21 +140,21 @@ def _our_chains(sampler: str, compile: bool, _report) -> float:
 
 def devinterp_rate() -> float:
     """Chain-steps a second of devinterp's own loop, on all cores; its data set has to call its inputs `input_ids`."""
-    model, data = _problem()
-    return devinterp_chain_rate(model, data, STEPS)
+    model, loss, data = _problem()
+    return devinterp_chain_rate(model, loss, data, STEPS)
 
 
-def devinterp_chain_rate(model: torch.nn.Module, data: behaviour.Batch, steps: int) -> float:
+def devinterp_chain_rate(model: torch.nn.Module, loss: Callable, data: tuple[torch.Tensor, ...], steps: int) -> float:
     """Steps a second of one of its chains, model and data where they are."""
     with warnings.catch_warnings():  # of packages that devinterp would like to have
         warnings.simplefilter("ignore")
         from devinterp.optim import SGMCMC
         from devinterp.slt.sampler import sample_single_chain
     device = next(model.parameters()).device
-    items = [{"input_ids": x.to(device), "ys": y.to(device)} for x, y in zip(*data, strict=True)]
+    items = [{"input_ids": x.to(device), "ys": y.to(device)} for x, y in zip(*data[:2], strict=True)]
 
     def evaluate(model, batch):
-        return behaviour.sequence_losses(model, (batch["input_ids"], batch["ys"])), {}
+        return loss(model, (batch["input_ids"], batch["ys"], batch["ys"])), {}
 
     def chain(steps: int) -> float:
         started = time.perf_counter()
@@ -183,11 +181,11 @@ def devinterp_chain_rate(model: torch.nn.Module, data: behaviour.Batch, steps: i
 
 def our_call() -> float:
     """Chain-steps a second of `llc.estimate_llc` in a fresh process, with all it does besides (warm-up is found)."""
-    model, data = _problem()
+    model, loss, data = _problem()
     started = time.perf_counter()
     llc.estimate_llc(
         model,
-        behaviour.sequence_losses,
+        loss,
         data,
         nbeta=_NBETA,
         gamma=GAMMA,
@@ -265,6 +263,6 @@ def _batched(items, size):
 _NBETA = SEQUENCES / math.log(SEQUENCES)
 
 
-def _problem() -> tuple[torch.nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+def _problem() -> tuple[torch.nn.Module, Callable, tuple[torch.Tensor, ...]]:
     run = llc.presets.tiny().runs()[-1]
-    return models.build(run.model, run.task), run.task.sample(SEQUENCES)
+    return models.build(run.model, run.task), behaviour.flat_loss(run.task), run.task.sample(SEQUENCES).flat

@@ -92,7 +92,7 @@ def our_rate(config: ExperimentConfig) -> float:
 
 def _only_last(config: ExperimentConfig) -> ExperimentConfig:
     """The sweep's last run alone."""
-    return config.override({"sweep.num_tasks": ["inf"]})
+    return config.override({"sweep.axes": {"task.num_tasks": ["inf"]}})
 
 
 def plain_rate(config: ExperimentConfig, steps: int, few: int = FEW) -> float:
@@ -104,7 +104,7 @@ def plain_rate(config: ExperimentConfig, steps: int, few: int = FEW) -> float:
         for step in range(steps):
             if step == few:
                 started = time.perf_counter()
-            xs, ys = run.task.sample(run.training.batch_size, step)
+            xs, ys = run.task.sample(run.training.batch_size, step=step).inputs
             loss = (model(xs, ys) - ys).square().mean()
             optimiser.zero_grad()
             loss.backward()
@@ -119,8 +119,8 @@ def gradient_rates(config: ExperimentConfig, precision: devices.Precision) -> li
     size = run.training.batch_size
     target = Target(
         models.build(run.model, run.task),
-        behaviour.sequence_losses,
-        run.task.sample(size),
+        behaviour.flat_loss(run.task),
+        run.task.sample(size).flat,
         nbeta=1.0,
         gamma=1.0,
         batch_size=size,

@@ -26,13 +26,12 @@ _PUBLIC = {
     "validation": "llc.validation",
     "study": "llc.study",
     "development": "llc.development",
-    "plots": "llc.plots",
+    "figures": "llc.figures",
     "errors": "llc.errors",
     "Run": "llc.store:Run",
     "Experiment": "llc.store:Experiment",
     "open": "llc.store:open_folder",
     "train": "llc.training:train",
-    "load_model": "llc.training:load_model",
     "import_weights": "llc.training:import_weights",
     "export_weights": "llc.training:export_weights",
     "learning_coefficient": "llc.validation.learning_coefficient",
@@ -50,8 +49,8 @@ if TYPE_CHECKING:
         development,
         errors,
         estimate,
+        figures,
         models,
-        plots,
         predictors,
         sampling,
         store,
@@ -67,7 +66,7 @@ if TYPE_CHECKING:
     from llc.store import Experiment, Run
     from llc.store import open_folder as open
     from llc.study import estimate_llc_over_training
-    from llc.training import export_weights, import_weights, load_model, presets, train
+    from llc.training import export_weights, import_weights, presets, train
     from llc.validation import learning_coefficient
 
 __all__ = [  # noqa: PLE0604

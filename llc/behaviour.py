@@ -3,7 +3,9 @@
 Training calls this at every checkpoint; development reads what it left.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,107 +13,152 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from llc import predictors
 from llc.errors import InvalidInput
-from llc.tasks import AnyTask
-
-Batch = tuple[Tensor, Tensor]
-
-TEST_SETS = {
-    "id": "in distribution, q_M",
-    "ood": "out of distribution, q_inf",
-    "root": "root task, q_1",
-}
-REFERENCES = ("ridge", "dmmse")
+from llc.predictors import is_baseline
+from llc.store.places import Place, coords_of
+from llc.tasks import Batch, Task
 
 # Sequences evaluated at once: enough to be fast, little enough to stay in cache and memory.
 _CHUNK = 1024
 
 
-def position_losses(model: nn.Module, batch: Batch) -> Tensor:
-    """Squared error of every prediction, (B, K)."""
-    xs, ys = batch
-    return (model(xs, ys) - ys).square()
+def outputs_of(model: nn.Module, batch: Batch) -> Tensor:
+    """A model's outputs on a batch.
+
+    Raises:
+        InvalidInput: they have another shape than the targets.
+    """
+    outputs = model(*batch.inputs)
+    if not isinstance(outputs, Tensor) or outputs.shape != batch.targets.shape:
+        given = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise InvalidInput(
+            f"the outputs of {type(model).__name__} are {given}, expected {tuple(batch.targets.shape)}, the shape of "
+            "the targets"
+        )
+    return outputs
 
 
-def sequence_losses(model: nn.Module, batch: Batch) -> Tensor:
-    """Squared error averaged over positions, one value a sequence, (B,): ℓ_i = mean_k (f_k − y_k)²."""
-    return position_losses(model, batch).mean(-1)
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A model in eval mode while the block runs, and then in the modes that its parts were in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
-def negative_log_likelihoods(noise_variance: float, *, by_position: bool = False):
-    """The loss `"nll"`: a function (model, batch) -> (B,) giving K ℓ_i / (2σ²), constants left out.
+@dataclass(frozen=True)
+class TaskLoss:
+    """`loss(model, batch)`, a task's own losses: (B,), averaged over positions unless `by_position`.
 
-    By position it is (B, K), of which that is the mean.
+    Attributes:
+        scale: factor of all of them.
     """
 
-    def losses(model: nn.Module, batch: Batch) -> Tensor:
-        every = position_losses(model, batch) * (batch[1].shape[1] / (2 * noise_variance))
-        return every if by_position else every.mean(-1)
+    task: Task
+    by_position: bool = False
+    scale: float = 1.0
 
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Losses of a batch."""
+        losses = checked_losses(self.task, outputs_of(model, batch), batch)
+        losses = losses if self.scale == 1 else losses * self.scale
+        return losses if self.by_position or losses.ndim == 1 else losses.mean(-1)
+
+
+@dataclass(frozen=True)
+class FlatLoss:
+    """A loss of batches as one of a tuple of tensors, the targets last: what chains draw minibatches of."""
+
+    loss: TaskLoss
+
+    def __call__(self, model: nn.Module, data: tuple[Tensor, ...]) -> Tensor:
+        """Losses of the inputs and targets."""
+        *inputs, targets = data
+        return self.loss(model, Batch(tuple(inputs), targets))
+
+
+def flat_loss(task: Task) -> FlatLoss:
+    """A task's loss, averaged over positions, of `batch.flat`: what `estimate_llc` takes."""
+    return FlatLoss(TaskLoss(task))
+
+
+def checked_losses(task: Task, outputs: Tensor, batch: Batch) -> Tensor:
+    """`task.losses`, or InvalidInput where their shape is none that losses may have."""
+    losses = task.losses(outputs, batch)
+    if losses.ndim not in (1, 2) or losses.shape != batch.targets.shape[: losses.ndim]:
+        raise InvalidInput(
+            f"losses of {type(task).__name__} are {tuple(losses.shape)} for targets {tuple(batch.targets.shape)}, "
+            "expected one a sequence, (B,), or one a position, (B, K)"
+        )
     return losses
 
 
 @dataclass(frozen=True)
-class TestSet:
+class EvalSet:
     """Fixed sequences with what the reference predictors say of them.
 
     Attributes:
-        xs: (B, K, D). ys: (B, K).
-        references: predictions (B, K) by name of reference. dMMSE_∞ is ridge, its limit.
+        task: that they come from. references: outputs by name of reference, in the shape of the targets.
     """
 
-    __test__ = False  # not a test class, whatever pytest thinks of its name
-
-    xs: Tensor
-    ys: Tensor
+    task: Task
+    batch: Batch
     references: dict[str, Tensor]
 
 
-# Sequences of the probe whose predictions are kept where weights are not.
-PROBE_SEQUENCES = 512
+def eval_sets(task: Task, sequences: int, sources: Mapping[str, Task] | None = None) -> dict[str, EvalSet]:
+    """A task's test sets, and what its own references say of each.
 
-
-def probe(task: AnyTask, sequences: int = PROBE_SEQUENCES) -> Batch:
-    """The fixed inputs on which runs of a sweep are compared: sequences of the root task q_1, (B, K, D) and (B, K).
-
-    Fewer than `PROBE_SEQUENCES` are the first of those.
+    Args:
+        sources: other tasks to take sequences from, by name.
     """
-    xs, ys = task.with_num_tasks(1).sample(max(sequences, PROBE_SEQUENCES), stream="probe")
-    return xs[:sequences], ys[:sequences]
+    found = {}
+    for name, source in (task.test_tasks() if sources is None else sources).items():
+        batch = source.sample(sequences, stream="test")
+        found[name] = EvalSet(source, batch, reference_outputs(task, batch))
+    return found
 
 
-def test_sets(task: AnyTask, sequences: int) -> dict[str, TestSet]:
-    """The test sets of q_M, q_∞ and q_1 that belong to a task; those of q_∞ and q_1 are the same for every M."""
-    sources = {"id": task, "ood": task.with_num_tasks(None), "root": task.with_num_tasks(1)}
-    sets = {}
-    for name, source in sources.items():
-        xs, ys = source.sample(sequences, stream="test")
-        sets[name] = TestSet(xs, ys, reference_predictions(task, xs, ys))
-    return sets
+def reference_outputs(task: Task, batch: Batch) -> dict[str, Tensor]:
+    """What each of a task's references says of a batch.
+
+    Raises:
+        InvalidInput: one of them gives another shape than the targets'.
+    """
+    found = {name: predictor(*batch.inputs) for name, predictor in task.predictors().items()}
+    for name, outputs in found.items():
+        if outputs.shape != batch.targets.shape:
+            raise InvalidInput(
+                f"predictor {name} gives {tuple(outputs.shape)}, expected {tuple(batch.targets.shape)}, the shape of "
+                "the targets"
+            )
+    return found
 
 
-test_sets.__test__ = False  # type: ignore[attr-defined]
-
-
-def reference_predictions(task: AnyTask, xs: Tensor, ys: Tensor) -> dict[str, Tensor]:
-    """Predictions (B, K) of ridge and of the task's own dMMSE_M."""
-    ridge = predictors.ridge(xs, ys, noise_variance=task.noise_variance)
-    if task.tasks is None:
-        return {"ridge": ridge, "dmmse": ridge}
-    dmmse = predictors.dmmse(xs, ys, tasks=task.tasks, noise_variance=task.noise_variance)
-    return {"ridge": ridge, "dmmse": dmmse}
-
-
-@torch.no_grad()
-def predict(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
-    """Predictions (B, K) in chunks, on whatever device the model is."""
-    return _in_chunks(model, model, xs, ys)
+def baselines(task: Task) -> dict[str, Callable[..., Tensor]]:
+    """The references that know nothing."""
+    return {name: predictor for name, predictor in task.predictors().items() if is_baseline(predictor)}
 
 
 @torch.no_grad()
-def outputs(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
-    """The read-out at every token, (B, T, d_out), of a model that has a method `outputs` for that.
+def predict(model: nn.Module, batch: Batch, call: Callable[..., Tensor] | None = None) -> Tensor:
+    """Outputs in chunks, on whatever device the model is.
+
+    Args:
+        call: what to call in place of the model.
+    """
+    device = next(model.parameters()).device
+    chunks = (batch.take(slice(start, start + _CHUNK)) for start in range(0, batch.size, _CHUNK))
+    run = (lambda chunk: outputs_of(model, chunk)) if call is None else (lambda chunk: call(*chunk.inputs))
+    return torch.cat([run(chunk.to(device)).cpu() for chunk in chunks])
+
+
+def token_outputs(model: nn.Module, batch: Batch) -> Tensor:
+    """The read-out at every token, (B, T, d_out), of a model that has a method `outputs(*inputs)` for that.
 
     Raises:
         InvalidInput: it has none.
@@ -119,42 +166,70 @@ def outputs(model: nn.Module, xs: Tensor, ys: Tensor) -> Tensor:
     call = getattr(model, "outputs", None)
     if call is None:
         raise InvalidInput(
-            f"features = outputs asks for a model with a method outputs(xs, ys); {type(model).__name__} has none"
+            f"features = outputs asks for a model with a method outputs(*inputs); {type(model).__name__} has none"
         )
-    return _in_chunks(model, call, xs, ys)
+    return predict(model, batch, call)
 
 
-def _in_chunks(model: nn.Module, call: Callable[[Tensor, Tensor], Tensor], xs: Tensor, ys: Tensor) -> Tensor:
-    device = next(model.parameters()).device
-    chunks = zip(xs.split(_CHUNK), ys.split(_CHUNK), strict=True)
-    return torch.cat([call(x.to(device), y.to(device)).cpu() for x, y in chunks])
+def evaluate(model: nn.Module, sets: Mapping[str, EvalSet]) -> dict[str, np.ndarray]:
+    """Means over each test set, float64; with positions, each has them as its last dimension.
 
+        loss = mean_i ℓ_i,   distance = mean_i |f_i − reference_i|²
 
-def evaluate(model: nn.Module, sets: dict[str, TestSet]) -> dict[str, np.ndarray]:
-    """Per-position means over each test set, each of shape (K,), float64.
-
-    loss_{set} = mean_i (f_k − y_k)²,   distance_{reference}_{set} = mean_i (f_k − reference_k)²
+    Returns:
+        `loss` (test_set, …) and, where there are references, `distance` (test_set, reference, …).
     """
-    row = {}
-    for name, test in sets.items():
-        predictions = predict(model, test.xs, test.ys).double()
-        row[f"loss_{name}"] = _mean_square(predictions, test.ys)
-        for reference in REFERENCES:
-            row[f"distance_{reference}_{name}"] = _mean_square(predictions, test.references[reference])
+    losses, distances = [], []
+    for of_set in sets.values():
+        outputs = predict(model, of_set.batch).double()
+        losses.append(_losses(of_set, outputs).mean(0).numpy())
+        distances.append([mean_square(outputs, reference) for reference in of_set.references.values()])
+    row = {"loss": np.stack(losses)}
+    if distances[0]:
+        row["distance"] = np.array(distances)
     return row
 
 
-def reference_losses(sets: dict[str, TestSet]) -> dict[str, np.ndarray]:
-    """What ridge, dMMSE_M and the zero predictor lose on each test set, per position (K,)."""
-    losses = {}
-    for name, test in sets.items():
-        for reference in REFERENCES:
-            losses[f"{reference}_loss_{name}"] = _mean_square(test.references[reference], test.ys)
-        losses[f"zero_loss_{name}"] = _mean_square(predictors.zero(test.xs, test.ys), test.ys)
-    return losses
+def reference_losses(sets: Mapping[str, EvalSet]) -> dict[str, np.ndarray]:
+    """`reference_loss` (test_set, reference, …): what the references lose on each test set; {} where there are none."""
+    found = [
+        [_losses(of_set, outputs.double()).mean(0).numpy() for outputs in of_set.references.values()]
+        for of_set in sets.values()
+    ]
+    return {"reference_loss": np.array(found)} if found[0] else {}
 
 
-def paired_rise(earlier: nn.Module, later: nn.Module, test: TestSet) -> tuple[float, float]:
+def mean_square(outputs: Tensor, reference: Tensor) -> np.ndarray:
+    """mean_i |f_i − reference_i|², over the coordinates of vectors; by position where there are any."""
+    squares = (outputs.double() - reference.double()).square()
+    return (squares if squares.ndim < 3 else squares.flatten(2).sum(-1)).mean(0).numpy()
+
+
+def every_loss(model: nn.Module, test: EvalSet) -> Tensor:
+    """The loss of each prediction, float64, (B,) or (B, K)."""
+    return _losses(test, predict(model, test.batch).double())
+
+
+def losses_by_sequence(model: nn.Module, test: EvalSet) -> Tensor:
+    """The loss of each sequence, averaged over positions, float64, (B,)."""
+    return over_positions(every_loss(model, test))
+
+
+def reference_losses_by_sequence(test: EvalSet, name: str) -> Tensor:
+    """The same of a reference."""
+    return over_positions(_losses(test, test.references[name].double()))
+
+
+def over_positions(losses: Tensor) -> Tensor:
+    """(B,) or (B, K) -> (B,)."""
+    return losses if losses.ndim == 1 else losses.mean(-1)
+
+
+def _losses(of_set: EvalSet, outputs: Tensor) -> Tensor:
+    return checked_losses(of_set.task, outputs, of_set.batch.double())
+
+
+def paired_rise(earlier: nn.Module, later: nn.Module, test: EvalSet) -> tuple[float, float]:
     """By how much the mean loss rose from one model to another, and the standard error of that difference.
 
     Both are evaluated on the same sequences and the difference is taken sequence by sequence, so that the (much
@@ -165,69 +240,70 @@ def paired_rise(earlier: nn.Module, later: nn.Module, test: TestSet) -> tuple[fl
 
 
 def metrics_dataset(
-    rows: Mapping[int, Mapping[str, np.ndarray | float | list[float]]],
-    references: dict[str, np.ndarray],
-    *,
-    num_tasks: int | None,
-    seed: int,
+    rows: Mapping[int, Mapping[str, np.ndarray | float | list]],
+    sets: Mapping[str, EvalSet],
+    place: Place,
+    task: Task,
 ) -> xr.Dataset:
     """Rows of `evaluate` (with `learning_rate` and `weight_norm`) by step, labelled, for one run."""
     steps = sorted(rows)
-    names = list(rows[steps[0]]) if steps else []
-    coords = run_coords([num_tasks], [seed], steps) | {
-        "position": (
-            "position",
-            np.arange(1, len(next(iter(references.values()))) + 1),
-            {"long_name": "number of the example in its sequence, k", "units": "1"},
-        )
+    known = reference_losses(sets)
+    lead = tuple(place)
+    coords = coords_of(place, task) | eval_coords(sets, task) | step_coord(steps)
+    dims = {"loss": ("test_set",), "distance": ("test_set", "reference"), "reference_loss": ("test_set", "reference")}
+    about = {
+        "loss": "mean loss",
+        "distance": "mean squared distance of outputs to a reference's",
+        "reference_loss": "mean loss of a reference",
+        "next_learning_rate": "learning rate of the next update",
+        "weight_norm": "Euclidean norm of all parameters",
     }
+    ones = (1,) * len(lead)
     dataset = xr.Dataset(coords=coords)
-    for name in names:
+    for name in rows[steps[0]] if steps else []:
         values = np.stack([np.asarray(rows[step][name]) for step in steps])
-        dims = ("num_tasks", "seed", "step", "position")[: values.ndim + 2]
-        dataset[name] = (dims, values[None, None], describe_metric(name))
-    for name, value in references.items():
-        dataset[name] = (("num_tasks", "seed", "position"), value[None, None], describe_metric(name))
+        own = ("step", *dims.get(name, ()), "position")[: values.ndim]
+        dataset[name] = ((*lead, *own), values.reshape(*ones, *values.shape), {"long_name": about[name], "units": "1"})
+    for name, value in known.items():
+        own = (*dims[name], "position")[: value.ndim]
+        dataset[name] = ((*lead, *own), value.reshape(*ones, *value.shape), {"long_name": about[name], "units": "1"})
     return dataset
 
 
-def run_coords(num_tasks: Sequence[int | None], seeds: Sequence[int], steps: Sequence[int]) -> dict[str, tuple]:
-    """The coordinates that every result over a sweep shares; M = ∞ is written as inf."""
-    return {
-        "num_tasks": (
-            "num_tasks",
-            [np.inf if m is None else float(m) for m in num_tasks],
-            {"long_name": "task diversity M (inf: Gaussian prior)", "units": "1"},
-        ),
-        "seed": ("seed", np.asarray(seeds, dtype=np.int64), {"long_name": "seed of the run", "units": "1"}),
-        "step": (
-            "step",
-            np.asarray(steps, dtype=np.int64),
-            {"long_name": "number of optimiser updates", "units": "1"},
-        ),
+def reference_coord(names: list[str], task: Task) -> tuple:
+    """Of references by name; `baselines` among its attributes says which know nothing."""
+    known = [name for name in names if name in baselines(task)]
+    return ("reference", names, {**_about(names, task), "baselines": json.dumps(known)})
+
+
+def eval_coords(sets: Mapping[str, EvalSet], task: Task) -> dict[str, tuple]:
+    """`test_set`, `reference` where there are any, and `position` where losses have one."""
+    first = next(iter(sets.values()))
+    headline = {"headline": task.headline} if task.headline in sets else {}
+    coords = {
+        "test_set": ("test_set", list(sets), {**_about(list(sets), task), **headline}),
     }
+    if first.references:
+        names = list(first.references)
+        coords["reference"] = reference_coord(names, task)
+    if first.batch.targets.ndim > 1:
+        coords["position"] = position_coord(first.batch.targets.shape[1])
+    return coords
 
 
-def describe_metric(name: str) -> dict[str, str]:
-    """`long_name` and `units` of a metric, read off its name."""
-    plain = {"learning_rate": "learning rate of the next update", "weight_norm": "Euclidean norm of all parameters"}
-    if name in plain:
-        return {"long_name": plain[name], "units": "1"}
-    *parts, test_set = name.split("_")
-    where = f"({TEST_SETS[test_set]})"
-    if parts[0] == "distance":
-        said = f"mean squared distance of predictions to {parts[1]} {where}; divide by D for the papers' value"
-    elif parts == ["loss"]:
-        said = f"mean squared error {where}"
-    else:
-        said = f"mean squared error of the {parts[0]} predictor {where}"
-    return {"long_name": said, "units": "y^2"}
+def _about(names: list[str], task: Task) -> dict[str, str]:
+    said = "; ".join(f"{name}: {task.said(name)}" for name in names)
+    symbols = {name: task.symbol(name) for name in names}
+    return {"long_name": said, "units": "1", "symbols": json.dumps(symbols)}
 
 
-def _mean_square(predictions: Tensor, targets: Tensor) -> np.ndarray:
-    return (predictions.double() - targets.double()).square().mean(0).numpy()
+def position_coord(number: int) -> tuple:
+    """Of examples in a sequence, from 1."""
+    return ("position", np.arange(1, number + 1), {"long_name": "number of the example in its sequence, k",
+                                                   "units": "1"})  # fmt: skip
 
 
-def losses_by_sequence(model: nn.Module, test: TestSet) -> Tensor:
-    """Squared error of each sequence, averaged over positions, float64, (B,)."""
-    return (predict(model, test.xs, test.ys).double() - test.ys.double()).square().mean(-1)
+def step_coord(steps) -> dict[str, tuple]:
+    """Of a result over training."""
+    about = {"long_name": "number of optimiser updates", "units": "1"}
+    return {"step": ("step", np.asarray(steps, dtype=np.int64), about)}

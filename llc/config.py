@@ -3,11 +3,14 @@
 import math
 import numbers
 import tomllib
-from typing import Annotated, Any, Self, cast, get_args
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self, cast, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_serializer
 from pydantic_core import ErrorDetails
 
+from llc import own_code
 from llc.errors import InvalidInput, did_you_mean
 
 Table = dict[str, Any]
@@ -33,8 +36,16 @@ class Config(BaseModel):
             raise InvalidConfig(_innermost(error), type(self)) from None
 
     def to_table(self) -> Table:
-        """Plain nested dict; keys whose value is None are left out."""
-        return _without_none(self.model_dump())
+        """Plain nested dict; keys whose value is None are left out.
+
+        Raises:
+            InvalidInput: a None where the default is another value, which no file could tell from it.
+        """
+        table = self.model_dump()
+        for name, field in type(self).model_fields.items():
+            if table[name] is None and not field.is_required() and field.default is not None:
+                raise InvalidInput(f"{name} = None given, whose default is {field.default!r}: give a value instead")
+        return _without_none(table)
 
     @classmethod
     def from_table(cls, table: Table) -> Self:
@@ -51,17 +62,109 @@ class Config(BaseModel):
         Raises:
             InvalidConfig: an unknown key or a value that does not fit.
         """
-        known = all_keys(type(self))
         table = self.to_table()
         for key, value in settings.items():
-            if key not in known:
-                raise InvalidInput(f"unknown key {key}; {did_you_mean(key, known)}")
+            self.check_key(key)
             *path, last = key.split(".")
             place = table
             for part in path:
                 place = place.setdefault(part, {})
             place[last] = value
         return type(self).from_table(table)
+
+    def check_key(self, key: str) -> None:
+        """Raise InvalidInput, with the nearest name, unless `key` is the dotted name of a setting of this config."""
+        known = self.setting_names()
+        inside = any(key.startswith(f"{name}.") for name in known)  # of a free table, such as `model.arguments`
+        if key not in known and not (inside and self._is_table(key)):
+            raise InvalidInput(f"unknown key {key}; {did_you_mean(key, known)}")
+
+    def setting_names(self) -> list[str]:
+        """Dotted names of every setting that this config has."""
+        found = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            found += [f"{name}.{key}" for key in value.setting_names()] if isinstance(value, Config) else [name]
+        return found
+
+    def _is_table(self, key: str) -> bool:
+        """Whether a key leads through settings into a free table."""
+        place: Any = self
+        for part in key.split(".")[:-1]:
+            place = getattr(place, part, None) if isinstance(place, Config) else place.get(part, {})
+            if not isinstance(place, Config | dict):
+                return False
+        return isinstance(place, dict)
+
+
+class Kind(Config):
+    """A config that comes in several kinds: a subclass with a `kind` of its own is known by it from then on.
+
+    What it is a kind of is the class that has `Kind` itself as its base, such as `llc.tasks.Task`. The table of a kind
+    that is defined outside of this package says in which file, so that a folder can be opened by anyone who has it.
+    """
+
+    kind: str
+    known: ClassVar[dict[str, type["Kind"]]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        if Kind in cls.__bases__:
+            cls.known = {}
+            return
+        name = cls.model_fields["kind"].default
+        if not isinstance(name, str):  # a base of kinds, and none itself
+            return
+        before = cls.known.get(name)
+        if before is not None and _place(before) != _place(cls):
+            raise InvalidInput(f"kind = {name} of {_place(cls)} is that of {_place(before)} already; choose another")
+        cls.known[name] = cls
+
+    @classmethod
+    def of(cls, table: Any) -> Any:
+        """The config of the kind that a table names; anything else is returned as it is.
+
+        Raises:
+            InvalidInput: there is no such kind, or its file is not where it was.
+        """
+        if not isinstance(table, dict):
+            return table
+        table = dict(table)
+        file, kind = table.pop("defined_in", None), table.get("kind")
+        there = own_code.file_of(cls.known[kind]) if kind in cls.known else None
+        if file is not None and there is not None and Path(file).exists() and Path(file) != Path(there):
+            raise InvalidInput(
+                f"kind = {kind} is defined in {file}, and in {there}, which is loaded; rename one of them"
+            )
+        if kind not in cls.known and file is not None:
+            try:
+                own_code.load_file(file)
+            except (ImportError, OSError) as error:
+                raise InvalidInput(f"kind = {kind} is defined in {file}, which cannot be imported ({error})") from None
+        if kind not in cls.known:
+            raise InvalidInput(
+                f"kind = {kind!r} given; {did_you_mean(str(kind), cls.known)} One of your own has to be imported first"
+            )
+        return cls.known[kind](**table)
+
+    @model_serializer(mode="wrap")
+    def _with_file(self, serialise: Callable[[Any], dict]) -> dict:
+        table, file = serialise(self), own_code.file_of(type(self))
+        return table if file is None else {**table, "defined_in": file}
+
+    @classmethod
+    def from_table(cls, table: Table) -> Any:
+        """See `Config.from_table`; of the kind that the table names."""
+        return cls.of(table)
+
+    def __reduce__(self):
+        # By its table: a class in a file of somebody's cannot be imported by name where it is unpickled.
+        family = next(base for base in type(self).__mro__ if Kind in base.__bases__)
+        return cast(type[Kind], family).of, (self.to_table(),)
+
+
+def _place(kind: type) -> str:
+    return f"{own_code.file_of(kind) or kind.__module__}:{kind.__qualname__}"
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -101,28 +204,18 @@ def all_keys(config: type[BaseModel], prefix: str = "") -> list[str]:
         members = [member for member in (annotation, *get_args(annotation)) if isinstance(member, type)]
         nested = [member for member in members if issubclass(member, BaseModel)]
         for member in nested:
-            keys += all_keys(member, f"{prefix}{name}.")
+            kinds = member.known.values() if issubclass(member, Kind) else [member]
+            keys += [key for kind in kinds for key in all_keys(kind, f"{prefix}{name}.")]
         if not nested:
             keys.append(prefix + name)
     return keys
 
 
-def _kinds(config: type[BaseModel]) -> set[str]:
-    """What `kind` may be in any config below this one."""
-    found: set[str] = set()
-    for name, field in config.model_fields.items():
-        members = [member for member in (field.annotation, *get_args(field.annotation)) if isinstance(member, type)]
-        for member in members:
-            if issubclass(member, BaseModel):
-                found |= _kinds(member)
-        if name == "kind":
-            found.add(field.default)
-    return found
-
-
 def _plain(value: Any) -> Any:
     """Numbers of other libraries, such as NumPy's, as Python's own: strict types would refuse them."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return type(value)(_plain(one) for one in value)
     if type(value) in (bool, int, float):
         return value
@@ -151,8 +244,7 @@ def _innermost(error: ValidationError) -> ErrorDetails:
 
 
 def _sentence(detail: ErrorDetails, config: type[BaseModel]) -> str:
-    # A union's members are told apart by `kind`, which is no part of a key.
-    key = ".".join(str(part) for part in detail["loc"] if part not in _kinds(config))
+    key = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
         return f"unknown key {key}; {did_you_mean(key, all_keys(config))}"
     if detail["type"] == "missing":

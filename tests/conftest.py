@@ -24,7 +24,7 @@ def small_config(**settings) -> ExperimentConfig:
             "checkpoints.every": 20,
             "checkpoints.logarithmic": 6,
             "behaviour.sequences": 32,
-            "sweep.num_tasks": [1, 4, "inf"],
+            "sweep.axes": {"task.num_tasks": [1, 4, "inf"]},
             **settings,
         }
     )

@@ -5,7 +5,7 @@ from conftest import SMALL_LLC
 from wells import CURVATURES, GAMMA, NBETA, data, diagonal_well, exact_llc, well_loss
 
 import llc
-from llc import estimate, plots, store, study
+from llc import estimate, figures, store, study
 from llc.errors import EstimateFailed, InvalidInput, StoreError
 from llc.estimate import calibration
 from llc.estimate.settings import SamplingConfig
@@ -105,7 +105,7 @@ def test_calibrating_an_experiment(own, monkeypatch):
     said = estimate.format_calibration(found)
     assert said.count("Chosen") == 1
     assert "nbeta = 0" in said
-    scale, traces = plots.calibration_scale(dataset), plots.calibration_traces(dataset)
+    scale, traces = figures.draw(figures.calibration_scale(dataset)), figures.draw(figures.calibration_traces(dataset))
     assert len(scale.axes) == 1
     assert len([axes for axes in traces.axes if axes.lines]) == 3
     # The settings file makes estimates with just these settings.

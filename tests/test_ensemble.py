@@ -228,7 +228,7 @@ def test_a_study_in_one_graph_is_the_study_checkpoint_by_checkpoint(own, finishe
 def test_of_many_checkpoints_in_one_graph_only_a_damaged_one_fails(own, monkeypatch):
     for path in [own.path / "llc.nc", *own.path.glob("*/llc/*/*.nc")]:
         path.unlink()
-    broken = own.run(4).checkpoints / "000020.safetensors"
+    broken = own.run(num_tasks=4).checkpoints / "000020.safetensors"
     broken.write_bytes(broken.read_bytes()[:100])
     monkeypatch.setattr(measure, "graph_where_it_pays", lambda several, _chains: one_graph(several, 100))
     monkeypatch.setattr(over_training, "_checkpoints_at_once", lambda *_: 9)

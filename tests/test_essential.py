@@ -77,7 +77,7 @@ def test_forms_of_a_sweep_are_rows(own):
         at = found.sel(num_tasks=m, seed=0)
         np.testing.assert_allclose(at.smoothed.transpose("step", "axis"), exact.position)
         np.testing.assert_allclose(at.center.transpose("step", "axis"), exact.center)
-        of_run = rows[m == rows.M]
+        of_run = rows[rows.run == own.run(num_tasks=m).name]
         assert of_run.step.tolist() == [int(score.step[form.place]) for form in exact.forms]
         np.testing.assert_allclose(of_run.curvature, [exact.curvature[form.place] for form in exact.forms])
     assert all(variable.attrs["long_name"] for variable in found.variables.values())

@@ -53,7 +53,7 @@ def theirs(tmp_path):
 
 
 def one_run(**settings):
-    return small_config(**{"sweep.num_tasks": [4], **settings})
+    return small_config(**{"sweep.axes": {"task.num_tasks": [4]}, **settings})
 
 
 def run(*arguments, code=0) -> str:
@@ -64,18 +64,18 @@ def run(*arguments, code=0) -> str:
 
 def test_there_and_back_again(finished, tmp_path):
     """A run exported step by step and imported again: the same weights and the same behaviour."""
-    ours = finished.run(4)
+    ours = finished.run(num_tasks=4)
     for number, step in enumerate(ours.steps):
         suffix = "safetensors" if number % 2 else "pt"
         llc.export_weights(ours, step, tmp_path / "out" / f"step{step}.{suffix}")
-    found = llc.import_weights(tmp_path / "out", tmp_path / "in", one_run()).run(4)
+    found = llc.import_weights(tmp_path / "out", tmp_path / "in", one_run()).run(num_tasks=4)
     assert found.finished
     assert found.steps == ours.steps
     for step in ours.steps:
         assert all(torch.equal(value, ours.weights(step)[name]) for name, value in found.weights(step).items())
-    same = found.metrics.drop_vars("learning_rate").drop_attrs()
-    assert same.identical(ours.metrics.drop_vars("learning_rate").drop_attrs())
-    assert np.isnan(found.metrics.learning_rate).all()
+    same = found.metrics.drop_vars("next_learning_rate").drop_attrs()
+    assert same.identical(ours.metrics.drop_vars("next_learning_rate").drop_attrs())
+    assert np.isnan(found.metrics.next_learning_rate).all()
 
 
 def test_a_model_of_ones_own_from_the_command_line(theirs, tmp_path):
@@ -86,9 +86,9 @@ def test_a_model_of_ones_own_from_the_command_line(theirs, tmp_path):
     run(*arguments)
     said = run("show", out)
     assert f"weights imported from {folder}" in said
-    assert "M=4,seed=0: 3 checkpoints" in said
+    assert "num_tasks=4,seed=0: 3 checkpoints" in said
     experiment = llc.open(out)
-    assert experiment.run(4).steps == [0, 50, 100]
+    assert experiment.run(num_tasks=4).steps == [0, 50, 100]
     found = llc.estimate_llc_over_training(experiment, steps="last", **{**SMALL_LLC, "jobs": 2})
     assert np.isfinite(found.llc).all()
     llc.joint_pca(experiment, components=2, sequences=16)
@@ -110,8 +110,8 @@ def test_a_sweep_is_a_folder_of_folders(finished, tmp_path):
         llc.export_weights(ours, 60, tmp_path / "out" / ours.name / "60.pt")
     found = llc.import_weights(tmp_path / "out", tmp_path / "in", small_config())
     assert [run.steps for run in found.runs] == [[60]] * 3
-    (tmp_path / "out" / "M=4,seed=0" / "60.pt").unlink()
-    with pytest.raises(InvalidInput, match=r"M=4,seed=0 has no checkpoints: files such as step_1000.pt"):
+    (tmp_path / "out" / "num_tasks=4,seed=0" / "60.pt").unlink()
+    with pytest.raises(InvalidInput, match=r"num_tasks=4,seed=0 has no checkpoints: files such as step_1000.pt"):
         llc.import_weights(tmp_path / "out", tmp_path / "other", small_config())
     assert not (tmp_path / "other").exists()
 
@@ -168,14 +168,16 @@ def test_factories_that_cannot_be_used_are_named(theirs, tmp_path, function, sai
 
 
 def test_export_from_the_command_line(finished, tmp_path):
-    run("export", finished.run(4).path, tmp_path / "last.pt")
-    run("export", finished.run(4).path, tmp_path / "early.safetensors", "--step", 20)
+    run("export", finished.run(num_tasks=4).path, tmp_path / "last.pt")
+    run("export", finished.run(num_tasks=4).path, tmp_path / "early.safetensors", "--step", 20)
     last, early = torch.load(tmp_path / "last.pt", weights_only=True), load_file(tmp_path / "early.safetensors")
-    for name, value in finished.run(4).weights(60).items():
+    for name, value in finished.run(num_tasks=4).weights(60).items():
         assert torch.equal(last[name], value)
-    assert torch.equal(early["readout.bias"], finished.run(4).weights(20)["readout.bias"])
-    assert "nearest are 26 and 40" in run("export", finished.run(4).path, tmp_path / "x.pt", "--step", 30, code=1)
-    assert "is an experiment; name one of its runs: M=1,seed=0" in run("export", finished.path, "x.pt", code=2)
+    assert torch.equal(early["readout.bias"], finished.run(num_tasks=4).weights(20)["readout.bias"])
+    assert "nearest are 26 and 40" in run(
+        "export", finished.run(num_tasks=4).path, tmp_path / "x.pt", "--step", 30, code=1
+    )
+    assert "is an experiment; name one of its runs: num_tasks=1,seed=0" in run("export", finished.path, "x.pt", code=2)
 
 
 def test_training_leaves_an_imported_sweep_as_it_is(theirs, tmp_path):
@@ -185,6 +187,6 @@ def test_training_leaves_an_imported_sweep_as_it_is(theirs, tmp_path):
     before = {path.name: path.read_bytes() for path in there.path.iterdir() if path.is_file()}
     for sweep in ([4], [2, 4]):
         with pytest.raises(StoreError, match="was imported from"):
-            llc.train(config.override({"sweep.num_tasks": sweep}), there.path, jobs=1)
+            llc.train(config.override({"sweep.axes": {"task.num_tasks": sweep}}), there.path, jobs=1)
     assert before == {path.name: path.read_bytes() for path in there.path.iterdir() if path.is_file()}
     llc.import_weights(folder, tmp_path / "in", config)

@@ -40,7 +40,7 @@ def test_only_our_own_leftovers_are_removed_and_only_where_we_write(own, tmp_pat
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (own.path / "figures").symlink_to(elsewhere)
-    inside = own.run(4).path
+    inside = own.run(num_tasks=4).path
     (estimates,) = (inside / "llc").iterdir()
     ours = [folder / ".x.abc.llc-part" for folder in (own.path, inside, inside / "checkpoints", estimates)]
     theirs = [
@@ -62,7 +62,7 @@ def test_only_our_own_leftovers_are_removed_and_only_where_we_write(own, tmp_pat
 
 
 def test_estimates_of_other_settings_go_when_asked_and_nothing_else(own, tmp_path):
-    folder = own.run(4).path / "llc"
+    folder = own.run(num_tasks=4).path / "llc"
     (before,) = folder.iterdir()
     elsewhere = tmp_path / "0123456789abcdef"
     elsewhere.mkdir()
@@ -71,7 +71,7 @@ def test_estimates_of_other_settings_go_when_asked_and_nothing_else(own, tmp_pat
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
     (folder / elsewhere.name).symlink_to(elsewhere)
-    other = own.run(1).path / "llc"
+    other = own.run(num_tasks=1).path / "llc"
     estimate(own, chains=3, overwrite=True)
     assert all(path.read_text() == "mine" for path in theirs)
     assert os.listdir(before) == ["a (copy).nc"]
@@ -91,8 +91,9 @@ def test_validation_removes_its_own_folder_and_nothing_else(tmp_path, monkeypatc
     monkeypatch.setattr("llc.validation.validate", lambda *_, **__: None)
     monkeypatch.setattr("llc.validation.format_validation", lambda _: "")
     monkeypatch.setattr("llc.store.write_dataset", lambda *_: None)
-    monkeypatch.setattr("llc.plots.validation", lambda _: None)
-    monkeypatch.setattr("llc.plots.save_figure", lambda *_: None)
+    monkeypatch.setattr("llc.figures.validation", lambda _: None)
+    monkeypatch.setattr("llc.figures.draw", lambda _: None)
+    monkeypatch.setattr("llc.figures.save_figure", lambda *_: None)
     unfinished = tmp_path / "validate_quick_default.unfinished"
     unfinished.mkdir()
     for name in ("0123456789abcdef.toml", ".llc-lock", "notes.toml"):
@@ -192,7 +193,7 @@ def test_tables_do_not_take_the_place_of_a_link(option, own, tmp_path):
 def test_no_output_takes_the_place_of_a_link(own, tmp_path):
     (tmp_path / "theirs").write_text("theirs")
     outputs = {
-        tmp_path / "model.pt": ["export", own.run(4).path, tmp_path / "model.pt"],
+        tmp_path / "model.pt": ["export", own.run(num_tasks=4).path, tmp_path / "model.pt"],
         tmp_path / "page.html": ["report", own.path, "--out", tmp_path / "page.html"],
         own.path / "figures" / "losses.png": ["plot", own.path, "--figure", "losses"],
         own.path / "pca.nc": ["pca", own.path, "--sequences", "8"],
@@ -223,12 +224,15 @@ def test_a_lock_of_another_tool_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("metrics.nc", "metrics.nc but no experiment.toml"), ("M=4,seed=0/checkpoints", "checkpoints but no config.toml")],
+    [
+        ("metrics.nc", "metrics.nc but no experiment.toml"),
+        ("num_tasks=4,seed=0/checkpoints", "checkpoints but no config.toml"),
+    ],
 )
 def test_a_folder_of_somebody_else_is_not_moved_into(name, said, tmp_path):
     (tmp_path / name).mkdir(parents=True)
     with pytest.raises(llc.LLCError, match=f"holds {said}, so it is not known whose they are; choose another folder"):
-        llc.train(small_config(**{"sweep.num_tasks": [4]}), tmp_path, jobs=1)
+        llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [4]}}), tmp_path, jobs=1)
     assert not list((tmp_path / name).iterdir())
 
 
@@ -236,21 +240,23 @@ def test_a_folder_of_somebody_else_is_not_moved_into(name, said, tmp_path):
 
 
 def test_a_checkpoint_of_another_step_is_named(own, finished):
-    folder = own.run(4).checkpoints
+    folder = own.run(num_tasks=4).checkpoints
     moved = folder / "000040.safetensors"
     moved.write_bytes((folder / "000020.safetensors").read_bytes())
     said = run("show", own.path, "--verify", code=1)
     assert f"{moved} is damaged (it holds step 20, not 40); delete it and run the same `llc train`" in said
     with pytest.raises(StoreError, match="it holds step 20, not 40"):
-        own.run(4).weights(40)
+        own.run(num_tasks=4).weights(40)
     moved.unlink()
     llc.train(small_config(), own.path, jobs=1)
-    assert_same_runs(own.run(4), finished.run(4))
+    assert_same_runs(own.run(num_tasks=4), finished.run(num_tasks=4))
 
 
 def test_predictions_in_the_place_of_weights_are_named(tmp_path):
-    thin = llc.train(small_config(**{"checkpoints.weights_every": 3, "sweep.num_tasks": [4]}), tmp_path / "x", jobs=1)
-    made = thin.run(4)
+    thin = llc.train(
+        small_config(**{"checkpoints.weights_every": 3, "sweep.axes": {"task.num_tasks": [4]}}), tmp_path / "x", jobs=1
+    )
+    made = thin.run(num_tasks=4)
     step = (set(made.recorded_steps) - set(made.steps)).pop()
     moved = made.checkpoints / f"{step:06d}.safetensors"
     moved.write_bytes((made.predicted / moved.name).read_bytes())
@@ -258,10 +264,10 @@ def test_predictions_in_the_place_of_weights_are_named(tmp_path):
 
 
 def test_an_estimate_of_another_step_or_run_is_named(own):
-    (folder,) = (own.run(4).path / "llc").iterdir()
+    (folder,) = (own.run(num_tasks=4).path / "llc").iterdir()
     moved, foreign = folder / "000040.nc", folder / "000020.nc"
     moved.write_bytes((folder / "000060.nc").read_bytes())
-    foreign.write_bytes((own.run(1).path / "llc" / folder.name / "000020.nc").read_bytes())
+    foreign.write_bytes((own.run(num_tasks=1).path / "llc" / folder.name / "000020.nc").read_bytes())
     said = run("show", own.path, "--verify", code=1)
     assert f"{moved} is damaged (it holds steps [60], not 40); delete it" in said
     assert f"{foreign} is of another run or of other settings than its place; delete it" in said
@@ -270,15 +276,15 @@ def test_an_estimate_of_another_step_or_run_is_named(own):
 
 
 def test_a_run_in_the_place_of_another_is_named(own):
-    shutil.rmtree(own.run(4).path)
-    shutil.copytree(own.run(1).path, own.path / "M=4,seed=0")
-    assert f"{own.path / 'M=4,seed=0'} holds the run M=1,seed=0; move it away" in run(
+    shutil.rmtree(own.run(num_tasks=4).path)
+    shutil.copytree(own.run(num_tasks=1).path, own.path / "num_tasks=4,seed=0")
+    assert f"{own.path / 'num_tasks=4,seed=0'} holds the run num_tasks=1,seed=0; move it away" in run(
         "show", own.path, "--verify", code=1
     )
 
 
 def test_foreign_files_are_named_and_in_nobodys_way(own):
-    made = own.run(4)
+    made = own.run(num_tasks=4)
     (settings,) = (made.path / "llc").iterdir()
     foreign = [
         made.checkpoints / "000006 (copy).safetensors",
@@ -291,7 +297,7 @@ def test_foreign_files_are_named_and_in_nobodys_way(own):
     for path in foreign:
         path.parent.mkdir(exist_ok=True)
         path.write_text("x")
-    folders = [made.checkpoints / "000070.safetensors", own.path / "M=4,seed=0 (copy)", own.path / "docs"]
+    folders = [made.checkpoints / "000070.safetensors", own.path / "num_tasks=4,seed=0 (copy)", own.path / "docs"]
     for folder in folders:
         folder.mkdir()
         (folder / "config.toml").write_text("theirs = 1")
@@ -318,7 +324,7 @@ def stopped(tmp_path, monkeypatch):
     """A run that was stopped on its way, and the call that goes on with it."""
     from llc.training import loop, train_run
 
-    config = small_config(**{"sweep.num_tasks": [4]}).runs()[0]
+    config = small_config(**{"sweep.axes": {"task.num_tasks": [4]}}).runs()[0]
     asked = iter([False] * 33 + [True])
     monkeypatch.setattr(loop, "check_interrupt", lambda: next(asked))
     with pytest.raises(llc.errors.Interrupted):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-OUTSIDE = ("store", "tasks", "plots", "training", "study")
+OUTSIDE = ("store", "tasks", "figures", "training", "study")
 
 
 @pytest.mark.parametrize("first", ["llc.estimate", "llc.estimate.estimate", "llc.sampling"])

@@ -77,7 +77,7 @@ def literal_forward(weights, config, xs, ys):
 def test_forward_is_the_literal_transformer(options):
     config = TransformerConfig(width=8, heads=2, mlp_width=6, depth=2, **options)
     model = build(config, TASK).double()
-    xs, ys = (value.double() for value in TASK.sample(2))
+    xs, ys = TASK.sample(2).double().inputs
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
     with torch.no_grad():
         out = model(xs, ys).numpy()
@@ -87,7 +87,7 @@ def test_forward_is_the_literal_transformer(options):
 
 def test_prediction_sees_only_what_came_before():
     model = build(TransformerConfig(width=8, heads=2, mlp_width=8), TASK)
-    xs, ys = TASK.sample(5)
+    xs, ys = TASK.sample(5).inputs
     changed_x, changed_y = xs.clone(), ys.clone()
     changed_x[:, 3:] += 1
     changed_y[:, 2:] += 1
@@ -117,7 +117,7 @@ def test_bad_options_are_named():
 def test_what_nobody_reads_is_not_computed_but_can_be():
     """Predictions are the first coordinate of all outputs at the tokens of x."""
     model = build(TransformerConfig(width=8, heads=2, depth=3), TASK)
-    xs, ys = TASK.sample(5)
+    xs, ys = TASK.sample(5).inputs
     torch.testing.assert_close(model(xs, ys), model.outputs(xs, ys)[:, ::2, 0])
     seen = []
     model.blocks[-1].norm_mlp.register_forward_hook(lambda _layer, _inputs, out: seen.append(out.shape[1]))

@@ -8,6 +8,7 @@ import xarray as xr
 from conftest import SMALL_LLC
 
 import llc
+from llc.behaviour import FlatLoss, TaskLoss
 from llc.errors import EstimateFailed, InvalidInput, StoreError
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.verdict import VERDICTS
@@ -42,13 +43,12 @@ def test_a_verdict_is_stored_whole(own):
 
 def test_an_estimate_is_what_the_single_call_gives(finished):
     """The same checkpoint through the public single-model function, with the recorded settings."""
-    run = finished.run(4)
+    run = finished.run(num_tasks=4)
     settings = points.LLCConfig.from_table(llc.store.read_table(finished.path / "llc.toml"))
-    task = llc.training.RunConfig.from_table(run.config).task
     with llc.parallel.torch_threads(1):  # as the workers have
-        data = task.sample(64, stream="llc")
-        point = Point("one", llc.load_model(run, 60), llc.behaviour.sequence_losses, data)
-        single = estimate_at(point, settings, key=(0, "llc", 4, 0, 60))
+        data = run.task.sample(64, stream="llc")
+        point = Point("one", run.model(60), FlatLoss(TaskLoss(run.task)), data.flat)
+        single = estimate_at(point, settings, key=(0, "llc", run.name, 60))
     stored = finished.llc.sel(num_tasks=4, seed=0, step=60)
     assert float(stored.llc) == single.summary.llc
     assert float(stored.llc_trace[:, SMALL_LLC["warmup"] :].mean()) == pytest.approx(single.llc_raw)
@@ -71,7 +71,7 @@ def test_only_what_is_missing_is_estimated(own):
         return {path: path.stat().st_mtime_ns for path in own.path.glob("*/llc/*/*.nc")}
 
     before = times()
-    estimate_path(own.run(4), 20).unlink()
+    estimate_path(own.run(num_tasks=4), 20).unlink()
     said = []
     again = llc.estimate_llc_over_training(
         own, steps="20,40", **SMALL_LLC, report=lambda *message: said.append(message[1:3])
@@ -79,7 +79,9 @@ def test_only_what_is_missing_is_estimated(own):
     assert said[-1] == (4, 4)  # one lost, and step 40 of three runs
     assert again.step.values.tolist() == [0, 20, 40, 60]
     after = times()
-    assert all(after[path] == time for path, time in before.items() if "M=4" not in str(path) or "020" not in path.name)
+    assert all(
+        after[path] == time for path, time in before.items() if "num_tasks=4" not in str(path) or "020" not in path.name
+    )
     said.clear()
     llc.estimate_llc_over_training(own, steps="20,40", **SMALL_LLC, report=lambda *message: said.append(message[-1]))
     assert said == ["all of these were estimated before; nothing to do"]
@@ -125,7 +127,7 @@ def _said(experiment) -> str:
 
 def test_estimates_of_different_lengths_share_a_file(own):
     """Rounds go on until an error is reached: the shorter estimate's traces end in NaN, and no number is lost."""
-    paths = [estimate_path(own.run(4), step) for step in (0, 20)]
+    paths = [estimate_path(own.run(num_tasks=4), step) for step in (0, 20)]
     short = xr.load_dataset(paths[1]).isel(draw=slice(0, 14)).drop_encoding()
     short.to_netcdf(paths[1])
     (own.path / "llc.nc").unlink()
@@ -137,7 +139,7 @@ def test_estimates_of_different_lengths_share_a_file(own):
 
 
 def test_a_damaged_checkpoint_is_named_and_the_others_are_kept(own):
-    bad = own.run(4).checkpoints / "000040.safetensors"
+    bad = own.run(num_tasks=4).checkpoints / "000040.safetensors"
     bad.write_bytes(bad.read_bytes()[:500])
     with pytest.raises(
         EstimateFailed, match=r"1 of 3 checkpoints could not be estimated: .*000040.safetensors is damaged"
@@ -168,8 +170,8 @@ def test_pilots_choose_what_is_not_given(finished):
 
 
 def test_nll_is_the_scaled_loss(finished):
-    run = llc.training.RunConfig.from_table(finished.run(4).config)
-    model, batch = llc.load_model(finished.run(4), 60), run.task.sample(5)
+    run = finished.run(num_tasks=4)
+    model, batch = run.model(60), run.task.sample(5)
     plain = points.run_loss(run, points.LLCConfig())(model, batch)
     scaled = points.run_loss(run, points.LLCConfig(loss="nll"))(model, batch)
     by_position = points.run_loss(run, points.LLCConfig(loss="nll", positions=True))(model, batch)
@@ -188,11 +190,11 @@ def test_nll_is_the_scaled_loss(finished):
     ],
 )
 def test_choices_of_steps(finished, choice, expected):
-    assert choose_steps(choice, finished.run(4)) == expected
+    assert choose_steps(choice, finished.run(num_tasks=4)) == expected
 
 
 def test_logarithmic_choice_is_even_in_log_step(finished):
-    run = finished.run(4)
+    run = finished.run(num_tasks=4)
     assert choose_steps("all", run) == run.steps
     chosen = choose_steps("log:4", run)
     assert chosen[0] == 0
@@ -212,7 +214,7 @@ def test_logarithmic_choice_is_even_in_log_step(finished):
 )
 def test_bad_choices_of_steps_are_named(finished, steps, said):
     with pytest.raises((InvalidInput, StoreError)) as error:
-        choose_steps(steps, finished.run(4))
+        choose_steps(steps, finished.run(num_tasks=4))
     assert said in str(error.value)
 
 
@@ -225,7 +227,7 @@ def test_bad_choices_of_steps_are_named(finished, steps, said):
         ({"batch_size": 5000}, "batch_size = 5000 given, expected at most num_samples = 4096"),
         ({"draws": 4}, "draws = 4 given"),
         ({"draw": 5}, "unknown key draw; did you mean draws?"),
-        ({"loss": "mae"}, "loss = 'mae' given, expected 'mse' or 'nll'"),
+        ({"loss": "mae"}, "loss = 'mae' given, expected 'task' or 'nll'"),
     ],
 )
 def test_bad_settings_are_named_and_nothing_is_lost(finished, settings, said):
@@ -238,9 +240,10 @@ def test_bad_settings_are_named_and_nothing_is_lost(finished, settings, said):
 
 def test_losses_of_what_knows_nothing_are_beside_the_estimate(finished):
     known = finished.llc.reference_loss.sel(num_tasks=4, seed=0, step=60)
-    xs, ys = llc.training.RunConfig.from_table(finished.run(4).config).task.sample(64, stream="llc")
-    assert float(known.sel(reference="the zero predictor")) == pytest.approx(float(ys.square().mean()))
-    untrained = llc.behaviour.sequence_losses(llc.load_model(finished.run(4), 0), (xs, ys)).detach().mean()
+    run = finished.run(num_tasks=4)
+    batch = run.task.sample(64, stream="llc")
+    assert float(known.sel(reference="the zero predictor")) == pytest.approx(float(batch.targets.square().mean()))
+    untrained = TaskLoss(run.task)(run.model(0), batch).detach().mean()
     assert float(known.sel(reference="the untrained model")) == pytest.approx(float(untrained))
 
 
@@ -254,7 +257,7 @@ def test_a_long_list_names_only_what_needs_a_look():
     found = xr.Dataset(data, {"num_tasks": [np.inf], "seed": [0], "step": steps})
     lines = format_estimates(found).splitlines()
     assert len(lines) == 3
-    assert lines[1].split() == ["inf", "0", "7", "1.00", "1.00", "1.00", "drifting:", "no", "plateau"]
+    assert lines[1].split() == ["7", "1.00", "1.00", "1.00", "drifting:", "no", "plateau"]
     assert lines[2] == "49 others are converged"
     assert len(format_estimates(found.isel(step=slice(0, 20))).splitlines()) == 21
 

@@ -4,18 +4,19 @@ from conftest import small_config
 from sklearn.decomposition import PCA
 
 import llc
-from llc import behaviour
+from llc import figures
 from llc.development import pca_robustness, principal, project
 from llc.development.features import make_features
 from llc.development.null import random_walk_variances
 from llc.errors import InvalidInput
+from llc.tasks import Batch
 
 
 def probe_of(run, sequences):
-    return behaviour.probe(llc.training.RunConfig.from_table(run.config).task, sequences)
+    return run.task.probe(sequences)
 
 
-def rows_of(experiment, sequences=16, kind="predictions", probe=1):
+def rows_of(experiment, sequences=16, kind="predictions", probe="own"):
     features = make_features(experiment.runs, kind, probe, sequences)
     rows = np.concatenate([[features.of(run, step) for step in run.steps] for run in experiment.runs])
     return rows.astype(np.float64)
@@ -46,35 +47,38 @@ def test_scores_are_projections_on_the_stored_loadings(finished):
 def test_references_are_projected_and_not_fitted(finished):
     """The fit equals one made without them, and differs from one made with them."""
     features, pca = rows_of(finished), finished.pca
-    task = llc.training.RunConfig.from_table(finished.run(4).config).task
+    task = finished.run(num_tasks=4).task
     probe = probe_of(finished.runs[0], 16)
-    ridge = llc.predictors.ridge(*probe, noise_variance=task.noise_variance).double().numpy().reshape(1, -1)
-    dmmse = llc.predictors.dmmse(*probe, tasks=task.tasks, noise_variance=task.noise_variance)
+    ridge = llc.predictors.ridge(*probe.inputs, noise_variance=task.noise_variance).double().numpy().reshape(1, -1)
+    dmmse = llc.predictors.dmmse(*probe.inputs, tasks=task.tasks, noise_variance=task.noise_variance)
     alone = PCA(4, svd_solver="full").fit(features)
-    np.testing.assert_allclose(pca.score_ridge, alone.transform(ridge)[0], atol=1e-6)
-    np.testing.assert_allclose(
-        pca.score_dmmse.sel(num_tasks=4), alone.transform(dmmse.double().numpy().reshape(1, -1))[0], atol=1e-6
-    )
+    dmmse = dmmse.double().numpy().reshape(1, -1)
+    at = pca.sel(num_tasks=4, seed=0)
+    for name, vector in (("ridge", ridge), ("dmmse", dmmse)):
+        np.testing.assert_allclose(at.score_reference.sel(reference=name), alone.transform(vector)[0], atol=1e-6)
+    apart = float(at.reference_distance.sel(reference="ridge", other="dmmse"))
+    assert apart == pytest.approx(float(np.linalg.norm(ridge - dmmse)))
+    assert pca.reference.values.tolist() == ["ridge", "dmmse"]  # what knows nothing is left out
     with_them = PCA(4, svd_solver="full").fit(np.concatenate([features, ridge, 5 * ridge]))
     assert not np.allclose(pca.explained_variance_ratio, with_them.explained_variance_ratio_, rtol=1e-3)
 
 
 def test_the_probe_is_the_root_tasks(finished):
-    xs, ys = probe_of(finished.runs[-1], 4000)
-    root = llc.training.RunConfig.from_table(finished.run(1).config).task.tasks[0]
+    xs, ys = probe_of(finished.runs[-1], 4000).inputs
+    root = finished.run(num_tasks=1).task.tasks[0]
     residual = (ys - xs @ root).double()
     assert float(residual.var()) == pytest.approx(0.125, rel=4 * (2 / 12000) ** 0.5)
 
 
 def test_a_smaller_probe_is_the_beginning_of_a_larger_one(finished):
     few, many = probe_of(finished.runs[0], 7), probe_of(finished.runs[0], 512)
-    assert all((a == b[:7]).all() for a, b in zip(few, many, strict=True))
+    assert all((a == b[:7]).all() for a, b in zip(few.flat, many.flat, strict=True))
 
 
 def test_predictions_stand_in_for_weights_that_were_not_kept(finished, tmp_path):
     """The same sweep with a third of its weights gives the same scores at the same steps."""
     thinned = llc.train(small_config(**{"checkpoints.weights_every": 3}), tmp_path / "thinned", jobs=1)
-    assert len(thinned.run(4).steps) < len(finished.run(4).steps)
+    assert len(thinned.run(num_tasks=4).steps) < len(finished.run(num_tasks=4).steps)
     found = llc.joint_pca(thinned, sequences=16)
     assert (found.step == finished.pca.step).all()
     np.testing.assert_allclose(found.score, finished.pca.score, atol=1e-5)
@@ -115,7 +119,7 @@ def test_weights_count_rows_as_often(shape, in_memory):
 
 def test_runs_may_count_alike(own):
     """One run with fewer checkpoints: by checkpoint it counts less, by run as much as the others."""
-    run = own.run(1)
+    run = own.run(num_tasks=1)
     for step in run.steps[3:]:
         (run.checkpoints / f"{step:06d}.safetensors").unlink()
     rows = rows_of(own)
@@ -136,40 +140,43 @@ def test_other_features_are_analysed_alike(kind, own):
     np.testing.assert_allclose(found.explained_variance_ratio, alone.explained_variance_ratio_, rtol=1e-6)
     stored = found.score.squeeze("seed").stack(row=("num_tasks", "step")).transpose("row", "component").values
     np.testing.assert_allclose(np.abs(stored), np.abs(alone.transform(rows)), atol=1e-6)
-    assert "score_ridge" not in found
+    assert "score_reference" not in found
     assert found.loading.dims[1:] == {"outputs": ("sequence", "token", "output"), "weights": ("parameter",)}[kind]
 
 
 def test_predictions_are_among_the_outputs(finished):
-    run = finished.run(4)
-    outputs = make_features([run], "outputs", 1, 5)
+    run = finished.run(num_tasks=4)
+    outputs = make_features([run], "outputs", "own", 5)
     every = outputs.of(run, 60).reshape(outputs.shape)
-    predictions = make_features([run], "predictions", 1, 5).of(run, 60).reshape(5, -1)
+    predictions = make_features([run], "predictions", "own", 5).of(run, 60).reshape(5, -1)
     np.testing.assert_allclose(every[:, ::2, 0], predictions, rtol=1e-5, atol=1e-6)
 
 
-def test_probes_of_other_tasks_and_of_the_users_own(own):
-    task = llc.training.RunConfig.from_table(own.run(4).config).task
-    fresh = llc.joint_pca(own, 2, sequences=16, probe=float("inf"))
-    xs, ys = task.with_num_tasks(None).sample(16, stream="probe")
-    mine = llc.joint_pca(own, 2, probe=(xs, ys))
+def test_probes_of_other_test_sets_and_of_the_users_own(own):
+    task = own.run(num_tasks=4).task
+    fresh = llc.joint_pca(own, 2, sequences=16, probe="ood")
+    batch = task.with_num_tasks(None).sample(16, stream="probe")
+    mine = llc.joint_pca(own, 2, probe=batch)
     np.testing.assert_allclose(fresh.score, mine.score, atol=1e-8)
     assert not np.allclose(fresh.score, llc.joint_pca(own, 2, sequences=16).score)
-    with pytest.raises(InvalidInput, match=r"a probe of shapes \(16, 2, 2\) and \(16, 2\) given"):
-        llc.joint_pca(own, 2, probe=(xs[:, :2, :2], ys[:, :2]))
-    with pytest.raises(InvalidInput, match=r"probe = 2\.5 given"):
-        llc.joint_pca(own, 2, probe=2.5)
+    (xs, ys), _ = batch
+    with pytest.raises(InvalidInput, match=r"a probe of shapes \(B, …\) \[\(2, 2\), \(2,\), \(2,\)\] given"):
+        llc.joint_pca(own, 2, probe=Batch((xs[:, :2, :2], ys[:, :2]), ys[:, :2]))
+    with pytest.raises(InvalidInput, match=r"unknown probe odd; did you mean ood\?"):
+        llc.joint_pca(own, 2, probe="odd")
 
 
 def test_runs_left_out_of_the_fit_are_projected(own):
-    found = llc.joint_pca(own, 2, sequences=16, fit_num_tasks=[1, 4])
+    found = llc.joint_pca(own, 2, sequences=16, fit={"num_tasks": [1, 4]})
     features = rows_of(own)
-    each = len(own.run(1).steps)
+    each = len(own.run(num_tasks=1).steps)
     alone = PCA(2, svd_solver="full").fit(features[: 2 * each])
     stored = found.score.squeeze("seed").stack(row=("num_tasks", "step")).transpose("row", "component").values
     np.testing.assert_allclose(np.abs(stored), np.abs(alone.transform(features)), atol=1e-6)
-    with pytest.raises(InvalidInput, match="fit to M = 7 asked for, but there is no such run; here: 1, 4, inf"):
-        llc.joint_pca(own, 2, fit_num_tasks=[7])
+    with pytest.raises(InvalidInput, match="fit to num_tasks = 7 asked for, but there is no such run; here: 1, 4, ∞"):
+        llc.joint_pca(own, 2, fit={"num_tasks": [7]})
+    with pytest.raises(InvalidInput, match=r"fit to num_task asked for, which is no axis.*did you mean num_tasks\?"):
+        llc.joint_pca(own, 2, fit={"num_task": [1]})
 
 
 def test_another_experiment_is_projected_into_the_same_plane(finished):
@@ -217,8 +224,7 @@ def test_labels(finished):
     pca = finished.pca
     assert pca.score.dims == ("num_tasks", "seed", "step", "component")
     assert pca.loading.dims == ("component", "sequence", "position")
-    assert pca.score_ridge.dims == ("component",)
-    assert pca.score_dmmse.dims == ("num_tasks", "component")
+    assert pca.score_reference.dims == ("num_tasks", "seed", "reference", "component")
 
 
 def test_the_same_analysis_again_does_nothing(own):
@@ -231,16 +237,20 @@ def test_the_same_analysis_again_does_nothing(own):
 
 
 def test_seeds_share_the_references(tmp_path):
-    config = small_config(**{"sweep.seeds": [0, 1], "sweep.num_tasks": [2, "inf"]})
+    config = small_config(**{"sweep.axes": {"task.num_tasks": [2, "inf"], "seed": [0, 1]}})
     experiment = llc.train(config, tmp_path / "seeds", jobs=1)
     pca = llc.joint_pca(experiment, sequences=8)
-    assert pca.score_dmmse.dims == ("num_tasks", "component")
-    assert pca.score_ridge.dims == ("component",)
+    assert (pca.score_reference.isel(seed=0) == pca.score_reference.isel(seed=1)).all()
     assert dict(pca.score.sizes) == {"num_tasks": 2, "seed": 2, "step": 9, "component": 4}
     assert pca.score.notnull().all()
-    drawn = llc.plots.trajectories(pca).axes[0].collections
-    diamond = next(dots for dots in drawn if dots.get_zorder() == 5)
-    np.testing.assert_allclose(diamond.get_offsets()[0], pca.score_dmmse.sel(num_tasks=2)[:2])
+    spec = figures.trajectories(pca)
+    (diamond,) = {
+        (float(mark.x[0]), float(mark.y[0]))
+        for mark in spec.panels[0].marks
+        if mark.shape == "diamond" and mark.hover[0].startswith("dMMSE_M, M = 2")
+    }
+    point = pca.score_reference.sel(num_tasks=2, seed=0, reference="dmmse")[:2]
+    np.testing.assert_allclose(diamond, point, atol=1e-5)
 
 
 def test_bad_input_is_named(finished):

@@ -1,48 +1,100 @@
+"""Figures: what they show, and both backends that draw it."""
+
+import json
+
 import matplotlib.image
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from test_stages import make_up
 
-from llc import development, plots
-from llc.errors import StoreError
-from llc.plots import style
+from llc import development, figures
+from llc.figures import interactive, static
+from llc.figures.runs import Runs, palette
+from llc.figures.spec import Level, Marks, Span, Spec
 
 
-def texts(figure: Figure) -> set[str]:
-    found = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
-    for axes in figure.axes:
-        found |= {axes.get_title(), axes.get_xlabel(), axes.get_ylabel()}
-    return found
+def marks_of(spec: Spec) -> list[Marks]:
+    return [mark for panel in spec.panels for mark in panel.marks if isinstance(mark, Marks)]
 
 
-def test_every_figure_is_drawn_and_can_be_read(own):
+def labels_of(spec: Spec) -> set[str]:
+    found = {mark.label for panel in spec.panels for mark in panel.marks}
+    return found | {label for label, _ in spec.key}
+
+
+@pytest.fixture(scope="module")
+def every(finished, tmp_path_factory):
+    """An experiment with every result, and its figures by name."""
+    import shutil
+
+    import llc
+
+    folder = tmp_path_factory.mktemp("figures") / "small"
+    shutil.copytree(finished.path, folder)
+    own = llc.open(folder)
     make_up(own)
     development.find_stages(own, resamples=20)
     development.tradeoff(own)
     development.essential_dynamics(own)
     development.shifted_behaviour(own, steps="0,60")
-    written, missing = plots.save_figures(own)
+    development.readouts(own, steps="60", hessian=False)
+    return own, {name: figures.spec_of(own, name) for name in figures.FIGURES}
+
+
+def test_every_figure_is_drawn_and_can_be_read(every):
+    own, _ = every
+    written, missing = figures.save_figures(own)
     assert not missing
-    assert [path.stem for path in written] == list(plots.FIGURES)
+    assert [path.stem for path in written] == list(figures.FIGURES)
     for path in written:
         image = matplotlib.image.imread(path)
         assert image.shape[1] > 700
         assert image[..., :3].std() > 0.02  # not blank
 
 
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_both_backends_draw_the_same_points(every, name):
+    """Every mark with points is in the plotly figure as it is in the matplotlib one."""
+    _, specs = every
+    spec = specs[name]
+    drawn = json.loads(interactive.draw(spec).to_json())
+    assert len(drawn["data"]) >= len(marks_of(spec))
+    paper = static.draw(spec)
+    assert [axes.get_title() for axes in paper.axes[: len(spec.panels)]][1:] == [p.title for p in spec.panels][1:]
+    lines = sum(len(axes.lines) for axes in paper.axes)
+    assert lines >= sum(bool(mark.line) and len(mark.x) > 0 for mark in marks_of(spec))
+    assert spec.caption
+    assert spec.alt
+
+
 def test_figures_say_what_they_show(finished):
-    assert {"M = 1", "M = 4", "M = ∞", "ridge", "dMMSE$_M$"} <= texts(plots.losses(finished.metrics))
-    assert {"ridge", "dMMSE$_M$", "M = ∞"} <= texts(plots.trajectories(finished.pca))
-    assert any("PC 1 (" in text for text in texts(plots.trajectories(finished.pca)))
+    assert {"M = 1", "M = 4", "M = ∞", "ridge", "dMMSE_M"} <= labels_of(figures.losses(finished.metrics))
+    assert {"ridge", "dMMSE_M", "M = ∞"} <= labels_of(figures.trajectories(finished.pca))
+    assert figures.trajectories(finished.pca).panels[0].x.label.startswith("PC 1 (")
     verdicts = set(np.unique(finished.llc.verdict))
-    assert verdicts <= texts(plots.llc_over_training(finished.llc))
-    assert "task diversity M" in texts(plots.llc_by_diversity(finished.llc))
+    assert verdicts <= labels_of(figures.llc_over_training(finished.llc))
+    assert "task diversity M" in figures.llc_by_axis(finished.llc).panels[0].x.label
+
+
+def test_curves_are_the_data(finished):
+    """Means over positions, on each test set; references once where they are the same for all."""
+    metrics = finished.metrics.mean("position")
+    for panel, name in zip(figures.losses(finished.metrics).panels, metrics.test_set.values, strict=True):
+        curves = [mark for mark in panel.marks if isinstance(mark, Marks) and mark.line]
+        assert len(curves) == 3
+        for mark, run in zip(curves, metrics.num_tasks.values, strict=True):
+            expected = metrics.loss.sel(num_tasks=run, seed=0, test_set=name)
+            np.testing.assert_array_equal(mark.y, expected)
+            np.testing.assert_array_equal(mark.x, expected.step)
+        ridge = [mark for mark in panel.marks if isinstance(mark, Level) and mark.label == "ridge"]
+        assert {round(mark.y, 6) for mark in ridge} == {
+            round(float(one), 6) for one in metrics.reference_loss.sel(reference="ridge", test_set=name).values.ravel()
+        }
 
 
 def test_critical_steps_are_where_the_data_says(finished):
-    axes = plots.losses(finished.metrics).axes[1]
-    drawn = {round(float(x)) for dots in axes.collections for x, _ in np.asarray(dots.get_offsets())}
+    panel = figures.losses(finished.metrics).panels[1]
+    drawn = {int(mark.x[0]) for mark in panel.marks if isinstance(mark, Marks) and not mark.line}
     last = int(finished.metrics.step[-1])
     assert drawn == {int(s) for s in finished.metrics.step_critical.values.ravel() if int(s) < last}
 
@@ -51,50 +103,63 @@ def test_unbelievable_estimates_are_hollow(finished):
     data = finished.llc.copy(deep=True)
     data["verdict"][:] = "drifting"
     data["verdict"][0] = "converged"
-    drawn = plots.llc_over_training(data).axes[0]
-    faces = [line.get_markerfacecolor() for line in drawn.lines if line.get_marker() in {"o", "^"}]
-    assert len([face for face in faces if face == "white"]) == 6
-    assert len(faces) == 9
+    shapes = [shape for mark in marks_of(figures.llc_over_training(data)) for shape in mark.shape]
+    assert sorted(shapes) == ["circle"] * 3 + ["open triangle"] * 6
+    drawn = static.draw(figures.llc_over_training(data)).axes[0]
+    faces = [line.get_markerfacecolor() for line in drawn.lines if line.get_marker() == "^"]
+    assert set(faces) == {"none"}
 
 
-def test_colours_are_on_a_log_scale_and_infinity_is_black():
-    colours = plots.diversity_colours(np.array([1, 4, 16, np.inf]))
-    assert colours[np.inf] == "black"
-    middle = plots.diversity_colours(np.array([1, 16]))
-    assert colours[1.0] == middle[1.0]
-    assert colours[16.0] == middle[16.0]
-    assert len(set(map(tuple, colours.values()))) == 4
+def test_stages_are_shaded_where_the_table_says(every):
+    own, specs = every
+    rows = development.stage_rows(own.stages)
+    spans = [mark for panel in specs["stages"].panels for mark in panel.marks if isinstance(mark, Span) and mark.text]
+    assert [(span.start, span.end, span.text) for span in spans] == list(
+        rows[["start", "end", "type"]].itertuples(index=False, name=None)
+    )
 
 
-def test_many_diversities_share_a_colour_bar(finished):
-    data = finished.metrics.isel(num_tasks=[0] * 12).assign_coords(num_tasks=[2.0**k for k in range(12)])
-    figure = plots.losses(data)
-    assert any(axes.get_ylabel() == "task diversity M" for axes in figure.axes)
+def test_colours_are_on_a_log_scale_and_infinity_has_its_own():
+    one, middle, far, infinite = palette([1.0, 4.0, 16.0, np.inf])
+    assert [one, far] == palette([1.0, 16.0])
+    assert len({one, middle, far, infinite}) == 4
+    assert len(set(palette(["softmax", "linear", "none"]))) == 3
 
 
-def test_smoothing_keeps_the_ends_and_straight_lines():
-    line = np.linspace(-1, 3, 20)
-    np.testing.assert_allclose(style.smooth(line), line)
-    np.testing.assert_array_equal(style.smooth(line[:2]), line[:2])
+def test_axes_of_words_and_of_numbers(finished):
+    """Numbers above zero stand on a logarithmic axis, infinity beyond them; words one after another."""
+    places, ticks, scale = Runs(finished.metrics[["loss"]]).positions
+    assert (places.tolist(), scale) == ([1.0, 4.0, 10.0], "log")
+    assert list(ticks.values()) == ["1", "4", "∞"]
+    words = finished.metrics[["loss"]].assign_coords(num_tasks=["a", "b", "c"])
+    places, ticks, scale = Runs(words).positions
+    assert (places.tolist(), scale, list(ticks.values())) == ([0.0, 1.0, 2.0], "linear", ["a", "b", "c"])
+
+
+def test_a_second_axis_makes_panels(finished):
+    """Colours for the axis with more values, a panel for each value of the other."""
+    two = finished.metrics.expand_dims(heads=[1.0, 2.0]).transpose("num_tasks", "heads", "seed", ...)
+    spec = figures.losses(two)
+    assert len(spec.panels) == 2 * finished.metrics.sizes["test_set"]
+    assert {panel.title.split(", ")[-1] for panel in spec.panels} == {"heads = 1", "heads = 2"}
 
 
 def test_what_is_missing_is_said(own):
     (own.path / "llc.nc").unlink()
-    written, missing = plots.save_figures(own)
-    of_llc = {"llc", "llc_by_diversity", "llc_at_critical", "loss_llc_plane", "stages", "tradeoff"}
-    assert set(missing) == of_llc | {"essential", "behaviour"}
+    written, missing = figures.save_figures(own)
+    of_llc = {"llc", "llc_by_axis", "llc_at_critical", "loss_llc_plane", "stages", "tradeoff"}
+    assert set(missing) == of_llc | {"essential", "behaviour", "readouts"}
     assert "llc estimate-llc" in missing["llc"]
     assert "llc stages" in missing["tradeoff"]
-    assert len(written) == len(plots.FIGURES) - 8
+    assert len(written) == len(figures.FIGURES) - 9
 
 
 def test_a_sweep_that_is_still_training_can_be_drawn(finished):
     running = finished.metrics.copy(deep=True)
     running["step_critical"] = running.step_critical.where(running.num_tasks < 4)
-    assert plots.losses(running).axes
-    assert plots.losses(running.drop_vars("step_critical")).axes
+    assert static.draw(figures.losses(running)).axes
+    assert static.draw(figures.losses(running.drop_vars("step_critical"))).axes
 
 
 def test_one_component_is_too_few(finished):
-    with pytest.raises(StoreError, match="llc pca --components 2"):
-        plots.trajectories(finished.pca.sel(component=[1]))
+    assert figures.trajectories(finished.pca.sel(component=[1])) is None

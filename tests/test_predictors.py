@@ -14,7 +14,7 @@ SIGMA2 = 0.125
 
 def sequences(num_tasks=6, batch=20, dim=3, num_examples=7):
     task = LinearRegression(dim=dim, num_examples=num_examples, noise_variance=SIGMA2, num_tasks=num_tasks)
-    xs, ys = task.sample(batch)
+    xs, ys = task.sample(batch).inputs
     return xs.double(), ys.double(), task
 
 
@@ -174,7 +174,7 @@ import resource, torch
 from llc import predictors
 from llc.tasks import LinearRegression
 task = LinearRegression(dim=8, num_examples=16, noise_variance=0.125, num_tasks=2**15)
-xs, ys = task.sample(1024)
+xs, ys = task.sample(1024).inputs
 predictors.dmmse(xs[:2], ys[:2], tasks=task.tasks, noise_variance=0.125)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert predictors.dmmse(xs, ys, tasks=task.tasks, noise_variance=0.125).isfinite().all()

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from llc.development.hessian import curvature
-from llc.development.readouts import attention_scores, readouts
+from llc.development.readouts import readouts
 from llc.errors import InvalidInput
 from llc.models import TransformerConfig, build
+from llc.models.attention import attention_scores
 from llc.tasks import LinearRegression
 
 TASK = LinearRegression(dim=3, num_examples=4, noise_variance=0.1)
@@ -112,7 +113,7 @@ def test_patterns_are_those_of_the_forward_pass():
 
 def test_read_outs_of_a_sweep(own):
     found = readouts(own, steps="0,60")
-    run = own.run(4)
+    run = own.run(num_tasks=4)
     weights = run.weights(60)
     at = found.sel(num_tasks=4, seed=0, step=60)
     block = sum(float(v.double().square().sum()) for name, v in weights.items() if name.startswith("blocks.0."))

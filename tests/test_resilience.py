@@ -247,12 +247,12 @@ with store.folder_lock(Path({str(own.path)!r})):
 
 def test_damaged_and_foreign_checkpoints_are_named_by_show(own, finished):
     assert "Every checkpoint and result is whole." in shown(own.path, "--verify")
-    truncated, flipped, foreign = (own.run(m).checkpoints / "000040.safetensors" for m in (1, 4, None))
+    truncated, flipped, foreign = (own.run(num_tasks=m).checkpoints / "000040.safetensors" for m in (1, 4, None))
     truncated.write_bytes(truncated.read_bytes()[:300])
     data = bytearray(flipped.read_bytes())
     data[-1] ^= 1
     flipped.write_bytes(data)
-    foreign.write_bytes((finished.run(4).checkpoints / "000040.safetensors").read_bytes())
+    foreign.write_bytes((finished.run(num_tasks=4).checkpoints / "000040.safetensors").read_bytes())
     (own.path / "pca.nc").write_bytes(b"half")
     said = shown(own.path, "--verify", code=1)
     assert f"{truncated} is damaged or cut short" in said

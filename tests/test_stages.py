@@ -43,7 +43,7 @@ def test_stages_of_every_run(own):
     found = find_stages(own, resamples=50)
     table = stage_rows(found)
     for m in (1, 4, np.inf):
-        of_run = table[m == table.M]
+        of_run = table[m == table.num_tasks]
         assert of_run["type"].tolist() == ["A", "B", "A"]
         assert (of_run.delta_loss < 0).all()
         boundaries = found.boundary_step.sel(num_tasks=m, seed=0, curve="llc", found_by="turns").dropna("boundary")
@@ -64,7 +64,7 @@ def test_stages_of_every_run(own):
 
 def test_what_may_not_be_believed_makes_no_stage(own):
     make_up(own, verdict="drifting")
-    with pytest.raises(NothingToStage, match=r"M=1,seed=0: 0 of 9 estimates may be compared, expected 6"):
+    with pytest.raises(NothingToStage, match=r"num_tasks=1,seed=0: 0 of 9 estimates may be compared, expected 6"):
         find_stages(own, resamples=50)
 
 
@@ -78,7 +78,7 @@ def test_the_step_of_the_smallest_loss_is_as_sure_as_its_test_set(own):
     assert found.step == 12
     assert 11 <= found.low <= 12 <= found.high <= 13
     assert not found.is_last
-    run = own.run(4)
+    run = own.run(num_tasks=4)
     of_run = critical_step(run, resamples=100)
     assert of_run.step == run.metrics.step_critical.item()
 
@@ -87,13 +87,14 @@ def test_the_tradeoff_of_every_finite_run(own):
     make_up(own)
     found = tradeoff(own)
     at = found.sel(num_tasks=4, seed=0)
-    metrics = own.metrics.sel(num_tasks=4, seed=0).mean("position")
-    config = llc.training.RunConfig.from_table(own.run(4).config)
-    scale = config.task.num_examples / (2 * config.task.noise_variance)
-    assert float(at.delta_loss) == pytest.approx(scale * float(metrics.dmmse_loss_id - metrics.ridge_loss_id), rel=1e-5)
+    run = own.run(num_tasks=4)
+    losses = own.metrics.sel(num_tasks=4, seed=0, test_set="id").reference_loss.mean("position")
+    scale = run.task.num_examples / (2 * run.task.noise_variance)
+    expected = scale * float(losses.sel(reference="dmmse") - losses.sel(reference="ridge"))
+    assert float(at.delta_loss) == pytest.approx(expected, rel=1e-5)
     assert float(at.delta_loss_low) < float(at.delta_loss) < float(at.delta_loss_high)
     assert float(at.delta_llc) == pytest.approx(20, abs=0.5)
-    assert float(at.llc_end - found.llc_infinity.sel(seed=0)) == pytest.approx(float(at.delta_llc))
+    assert float(at.llc_end - at.llc_simple) == pytest.approx(float(at.delta_llc))
     n, odds = found.samples.values, at.log_odds.values
     np.testing.assert_allclose(odds, n * float(at.delta_loss) + float(at.delta_llc) * np.log(n))
     turn = float(at.turn)
@@ -114,16 +115,18 @@ def test_estimates_that_may_not_be_believed_are_left_out_with_their_reason(own):
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(own, tmp_path):
     make_up(own, drop=(np.inf,))
-    with pytest.raises(StoreError, match="no estimate of a run with M = inf"):
+    with pytest.raises(StoreError, match="no estimate of a run that has ridge alone"):
         tradeoff(own)
     make_up(own, drop=(1.0, 4.0))
-    with pytest.raises(StoreError, match="no estimate of a run with finite M"):
+    with pytest.raises(StoreError, match="no estimate of a run in which ridge and dmmse differ"):
         tradeoff(own)
     (own.path / "llc.nc").unlink()
     for call in (find_stages, tradeoff):
         with pytest.raises(StoreError, match=r"no llc\.nc; make it with: llc estimate-llc"):
             call(own)
     make_up(own)
+    with pytest.raises(InvalidInput, match=r"unknown reference rigde; did you mean ridge\?"):
+        tradeoff(own, pair=("rigde", "dmmse"))
     with pytest.raises(InvalidInput, match=r"unknown method turn; did you mean turns\?"):
         find_stages(own, method="turn")
 
@@ -146,7 +149,7 @@ def test_the_command_prints_and_writes_tables(own, tmp_path):
     assert result.exit_code == 0, result.output
     assert "preferred from n" in result.output
     assert "too few runs for a rank correlation" in result.output
-    assert (tmp_path / "s.csv").read_text().startswith("M,seed,stage,start,end")
+    assert (tmp_path / "s.csv").read_text().startswith("num_tasks,seed,stage,start,end")
     assert r"\toprule" in (tmp_path / "s.tex").read_text()
 
 
@@ -161,8 +164,8 @@ def test_runs_with_different_numbers_of_stages(own):
     assert found.start.dims == ("num_tasks", "seed", "stage")
     assert found.left_out.dims == ("num_tasks", "seed")
     table = stage_rows(found)
-    assert [len(table[m == table.M]) for m in (1, 4, np.inf)] == [3, 1, 3]
-    assert table[table.M == 4].type.tolist() == ["A"]
+    assert [len(table[m == table.num_tasks]) for m in (1, 4, np.inf)] == [3, 1, 3]
+    assert table[table.num_tasks == 4].type.tolist() == ["A"]
     assert np.isnan(found.start.sel(num_tasks=4, seed=0, stage=2))
     assert found.type.sel(num_tasks=4, seed=0, stage=2) == ""
 

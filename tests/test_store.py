@@ -8,7 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
-from llc import plots, store
+from llc import figures, store
 from llc.errors import StoreError
 from llc.store.checkpoints import read_checkpoint, write_checkpoint
 
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_one_writer_a_folder(tmp_path):
     code = f"""
 from pathlib import Path
-from llc import plots, store
+from llc import figures, store
 with store.folder_lock(Path({str(tmp_path)!r})):
     print("held", flush=True)
     input()
@@ -105,7 +105,8 @@ def test_every_result_says_what_it_is(finished):
                 assert variable.attrs["long_name"]
                 assert variable.attrs["units"]
             order = [dim for dim in store.results.DIMS if dim in data.dims]
-            for variable in data.data_vars.values():
+            for variable in (one for one in data.data_vars.values() if "seed" in one.dims):
+                assert variable.dims[:2] == ("num_tasks", "seed")
                 mine = [dim for dim in variable.dims if dim in order]
                 assert mine == [dim for dim in order if dim in mine]
 
@@ -120,14 +121,14 @@ def test_opening_what_is_not_there_or_not_a_run(tmp_path, finished):
         store.open_folder(tmp_path / "nothing")
     with pytest.raises(StoreError, match=r"is not an experiment: it has no experiment.toml"):
         store.open_folder(tmp_path)
-    with pytest.raises(StoreError, match=r"no run with M = 3 and seed = 0; runs there: M=1,seed=0"):
-        finished.run(3)
+    with pytest.raises(StoreError, match=r"no run with num_tasks = 3; runs there: num_tasks=1,seed=0"):
+        finished.run(num_tasks=3)
     assert isinstance(store.open_folder(finished.runs[0].path), store.Run)
 
 
 def test_a_missing_step_names_its_neighbours(finished):
     with pytest.raises(StoreError, match="has no checkpoint at step 41; nearest are 40 and 60"):
-        finished.run(4).weights(41)
+        finished.run(num_tasks=4).weights(41)
 
 
 def test_a_result_not_made_yet_names_the_command(own):
@@ -173,6 +174,6 @@ def test_a_damaged_result_does_not_keep_others_from_being_shown(own):
     said = store.describe(own)
     assert "stages.nc cannot be read" in said
     assert said.count("stages.nc") == 2  # once, with what to do
-    written, missing = plots.save_figures(own, ["losses", "stages"])
+    written, missing = figures.save_figures(own, ["losses", "stages"])
     assert [path.name for path in written] == ["losses.png"]
     assert "stages.nc cannot be read" in missing["stages"]

@@ -56,27 +56,29 @@ def test_checkpoints_lie_on_the_grid(finished):
 def test_a_sweep_grows_by_further_diversities_and_seeds(finished, own):
     """Runs that are there stay as they are; the new ones are those of a sweep that had them from the beginning."""
     before = {run.name: (run.path / "metrics.nc").stat().st_mtime_ns for run in own.runs}
-    larger = small_config(**{"sweep.num_tasks": [1, 2, 4, "inf"], "sweep.seeds": [0, 1]})
-    with pytest.raises(StoreError, match=r"sweep.num_tasks: \[1, 4, 'inf'\] there, \[1, 2\] now"):
-        llc.train(small_config(**{"sweep.num_tasks": [1, 2]}), own.path, jobs=1)
+    larger = small_config(**{"sweep.axes": {"task.num_tasks": [1, 2, 4, "inf"], "seed": [0, 1]}})
+    with pytest.raises(StoreError, match=r"sweep.axes.task.num_tasks: \[1, 4, 'inf'\] there, \[1, 2\] now"):
+        llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [1, 2]}}), own.path, jobs=1)
     grown = llc.train(larger, own.path, jobs=1)
     assert len(grown.runs) == 8
     assert grown.finished
     assert before == {name: (own.path / name / "metrics.nc").stat().st_mtime_ns for name in before}
     assert grown.metrics.num_tasks.values.tolist() == [1, 2, 4, np.inf]
-    assert grown.metrics.loss_ood.notnull().all()
+    assert grown.metrics.loss.sel(test_set="ood").notnull().all()
     assert grown.llc.llc.equals(finished.llc.llc)  # estimates stay too
-    alone = llc.train(small_config(**{"sweep.num_tasks": [2, 4, 8]}), own.path.parent / "alone", jobs=1)
-    assert_same_runs(grown.run(2), alone.run(2))
+    alone = llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [2, 4, 8]}}), own.path.parent / "alone", jobs=1)
+    assert_same_runs(grown.run(num_tasks=2), alone.run(num_tasks=2))
 
 
 def test_a_sweep_that_grew_and_was_stopped_is_not_finished(own):
-    llc.store.extend_sweep(own.path, small_config(**{"sweep.num_tasks": [1, 2, 4, "inf"]}).to_table(), {})
+    llc.store.extend_sweep(
+        own.path, small_config(**{"sweep.axes": {"task.num_tasks": [1, 2, 4, "inf"]}}).to_table(), {}
+    )
     again = llc.open(own.path)
     assert not again.finished
-    assert "M=2,seed=0: not begun" in llc.store.describe(again)
+    assert "num_tasks=2,seed=0: not begun" in llc.store.describe(again)
     assert again.metrics.num_tasks.values.tolist() == [1, 4, np.inf]  # of the runs there are
-    assert f"pca.nc lacks M=2,seed=0; make it again with: llc pca {own.path}" in llc.store.describe(again)
+    assert f"pca.nc lacks num_tasks=2,seed=0; make it again with: llc pca {own.path}" in llc.store.describe(again)
 
 
 def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(own, monkeypatch):
@@ -84,9 +86,9 @@ def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(ow
     monkeypatch.setattr("llc.estimate.calibration.PILOT_GRADIENTS", 600)
     settings = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "radius"}}
     first = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **settings)
-    grown = llc.train(small_config(**{"sweep.num_tasks": [1, 2, 4, "inf"]}), own.path, jobs=1)
+    grown = llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [1, 2, 4, "inf"]}}), own.path, jobs=1)
     second = llc.estimate_llc_over_training(grown, steps="last", **settings)
-    with pytest.raises(NothingToStage, match=r"M=2,seed=0: . of 1 estimates may be compared, expected 6"):
+    with pytest.raises(NothingToStage, match=r"num_tasks=2,seed=0: . of 1 estimates may be compared, expected 6"):
         development.find_stages(grown)  # whose pca.nc does not know M = 2
     assert second.num_tasks.values.tolist() == [1, 2, 4, np.inf]
     assert second.llc.sel(num_tasks=[1, 4, np.inf]).equals(first.llc)
@@ -95,20 +97,20 @@ def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(ow
 
 
 def test_step_zero_is_the_initialisation(finished):
-    config = RunConfig.from_table(finished.run(4).config)
+    config = RunConfig.from_table(finished.run(num_tasks=4).config)
     initial = llc.models.build(config.model, config.task, config.seed).state_dict()
-    stored = finished.run(4).weights(0)
+    stored = finished.run(num_tasks=4).weights(0)
     assert all(torch.equal(stored[name], value) for name, value in initial.items())
 
 
 def test_the_loop_is_adam_on_the_tasks_batches(finished):
     """The first twenty steps written out by hand, with PyTorch's own Adam (unfused), agree to float32 rounding."""
-    run = finished.run(4)
+    run = finished.run(num_tasks=4)
     config = RunConfig.from_table(run.config)
     model = llc.models.build(config.model, config.task, config.seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=1.0, betas=(0.9, 0.999), fused=False, foreach=False)
     for step in range(20):
-        xs, ys = config.task.sample(config.training.batch_size, step, stream=("train", 0))
+        xs, ys = config.task.sample(config.training.batch_size, step=step, stream=("train", 0)).inputs
         optimiser.param_groups[0]["lr"] = 5e-3 * min(1, (step + 1) / 10)
         optimiser.zero_grad()
         ((model(xs, ys) - ys) ** 2).mean().backward()
@@ -118,13 +120,13 @@ def test_the_loop_is_adam_on_the_tasks_batches(finished):
 
 
 def test_training_learns(finished):
-    loss = finished.metrics.loss_id.mean("position").sel(seed=0)
+    loss = finished.metrics.loss.sel(test_set="id").mean("position").sel(seed=0)
     assert (loss.isel(step=-1) < loss.isel(step=0)).all()
 
 
 def test_metrics_are_what_the_checkpoints_do(finished):
     """Recomputed from the stored weights in float64, literally from the definitions."""
-    run = finished.run(4)
+    run = finished.run(num_tasks=4)
     config = RunConfig.from_table(run.config)
     task = config.task
     for name, source in {
@@ -132,55 +134,52 @@ def test_metrics_are_what_the_checkpoints_do(finished):
         "ood": task.with_num_tasks(None),
         "root": task.with_num_tasks(1),
     }.items():
-        xs, ys = source.sample(32, stream="test")
-        model = llc.load_model(run, 60)
+        xs, ys = source.sample(32, stream="test").inputs
+        model = run.model(60)
         with torch.no_grad():
             predictions = model(xs, ys).double()
         ridge = llc.predictors.ridge(xs, ys, noise_variance=task.noise_variance).double()
         dmmse = llc.predictors.dmmse(xs, ys, tasks=task.tasks, noise_variance=task.noise_variance).double()
-        at_end = run.metrics.sel(num_tasks=4, seed=0, step=60)
-        expected = {
-            f"loss_{name}": predictions - ys,
-            f"distance_ridge_{name}": predictions - ridge,
-            f"distance_dmmse_{name}": predictions - dmmse,
-            f"ridge_loss_{name}": ridge - ys,
-            f"dmmse_loss_{name}": dmmse - ys,
-            f"zero_loss_{name}": ys.double(),
-        }
-        for variable, difference in expected.items():
-            np.testing.assert_allclose(at_end[variable], difference.square().mean(0).numpy(), rtol=1e-6)
+        at_end = run.metrics.sel(num_tasks=4, seed=0, step=60, test_set=name)
+        references = {"ridge": ridge, "dmmse": dmmse, "zero": torch.zeros_like(ridge)}
+        expected = [(at_end.loss, predictions - ys)]
+        for reference, said in references.items():
+            expected.append((at_end.distance.sel(reference=reference), predictions - said))
+            expected.append((at_end.reference_loss.sel(reference=reference), said - ys))
+        for found, difference in expected:
+            np.testing.assert_allclose(found, difference.square().mean(0).numpy(), rtol=1e-6)
     norm = sum(float(value.double().square().sum()) for value in run.weights(60).values()) ** 0.5
     assert float(at_end.weight_norm) == pytest.approx(norm)
 
 
 def test_paired_rise_and_its_error(finished):
-    run = finished.run(4)
-    task = RunConfig.from_table(run.config).task
-    test = behaviour.test_sets(task, 500)["ood"]
-    early, late = llc.load_model(run, 0), llc.load_model(run, 60)
+    run = finished.run(num_tasks=4)
+    task = run.task
+    test = behaviour.eval_sets(task, 500)["ood"]
+    early, late = run.model(0), run.model(60)
     rise, error = behaviour.paired_rise(early, late, test)
     with torch.no_grad():
-        change = behaviour.sequence_losses(late, (test.xs, test.ys)) - behaviour.sequence_losses(
-            early, (test.xs, test.ys)
-        )
+        loss = behaviour.TaskLoss(task)
+        change = loss(late, test.batch) - loss(early, test.batch)
     assert rise == pytest.approx(float(change.mean()), rel=1e-4)
     assert error == pytest.approx(float(change.std()) / 500**0.5, rel=1e-4)
 
 
 def test_critical_step_is_where_ood_loss_is_smallest(finished):
-    metrics = finished.run(1).metrics.squeeze()
-    loss = metrics.loss_ood.mean("position")
+    metrics = finished.run(num_tasks=1).metrics.squeeze()
+    loss = metrics.loss.sel(test_set="ood").mean("position")
     assert int(metrics.step_critical) == int(loss.step[np.argmin(loss.values)])
-    assert float(metrics.rise_ood) == pytest.approx(float(loss[-1] - loss.min()), rel=1e-5)
+    assert float(metrics.rise) == pytest.approx(float(loss[-1] - loss.min()), rel=1e-5)
 
 
 def test_the_same_ood_and_root_sets_serve_every_diversity(finished):
     metrics = finished.metrics
-    for name in ("ridge_loss_ood", "zero_loss_ood", "zero_loss_root"):
-        assert (metrics[name] == metrics[name].isel(num_tasks=0)).all()
+    for reference, name in (("ridge", "ood"), ("zero", "ood"), ("zero", "root")):
+        known = metrics.reference_loss.sel(reference=reference, test_set=name)
+        assert (known == known.isel(num_tasks=0)).all()
     # The reference of q_∞ is ridge itself.
-    infinite = metrics.sel(num_tasks=np.inf)
-    assert (infinite.distance_dmmse_id == infinite.distance_ridge_id).all()
+    infinite = metrics.distance.sel(num_tasks=np.inf, test_set="id")
+    assert (infinite.sel(reference="dmmse") == infinite.sel(reference="ridge")).all()
 
 
 def test_training_again_does_nothing(finished):
@@ -216,7 +215,7 @@ def test_a_stop_is_saved_and_resumed_to_the_same_bits(tmp_path, monkeypatch):
     assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(tmp_path / "stopped" / "run"))
 
 
-@pytest.mark.parametrize("checkpoints", [1, 12])
+@pytest.mark.parametrize("checkpoints", [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
     """SIGKILL once so many checkpoints are there, start again: every weight and metric is bit-identical."""
     config = run_config(**{"training.steps": 150, "checkpoints.every": 10})
@@ -266,11 +265,11 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("lost", ["checkpoints/000020.safetensors", "metrics.nc", "checkpoints/000060.safetensors"])
 def test_a_file_that_was_deleted_is_made_again(own, finished, lost):
     """What the error about a damaged file advises: delete it and run the same command again."""
-    (own.run(4).path / lost).unlink()
-    assert not own.run(4).finished
+    (own.run(num_tasks=4).path / lost).unlink()
+    assert not own.run(num_tasks=4).finished
     llc.train(small_config(), own.path, jobs=1)
-    assert own.run(4).finished
-    assert_same_runs(own.run(4), finished.run(4))
+    assert own.run(num_tasks=4).finished
+    assert_same_runs(own.run(num_tasks=4), finished.run(num_tasks=4))
 
 
 def test_a_damaged_state_is_named(tmp_path, monkeypatch):
@@ -310,9 +309,9 @@ def test_thinned_weights_are_the_grid_and_the_best(tmp_path, monkeypatch):
     assert thin_run.metrics.drop_attrs().identical(dense_run.metrics.drop_attrs())
     for step in thin_run.steps:
         assert all(torch.equal(value, dense_run.weights(step)[name]) for name, value in thin_run.weights(step).items())
-    probe = behaviour.probe(thin.task)
+    probe = thin.task.probe()
     for step in set(thin_run.recorded_steps) - set(weight_steps(thin)):
-        expected = behaviour.predict(llc.load_model(dense_run, step), *probe)
+        expected = behaviour.predict(dense_run.model(step), probe)
         assert torch.equal(thin_run.predictions(step), expected)
 
 
@@ -320,7 +319,7 @@ def test_thinned_weights_are_the_grid_and_the_best(tmp_path, monkeypatch):
 def test_a_lost_file_of_a_thinned_run_is_made_again(tmp_path, folder):
     config = small_config(**{"checkpoints.weights_every": 3})
     experiment = llc.train(config, tmp_path / "thin", jobs=1)
-    run = experiment.run(4)
+    run = experiment.run(num_tasks=4)
     steps = run.steps
     lost = {"checkpoints": steps[0], "predictions": (set(run.recorded_steps) - set(steps)).pop()}[folder]
     (run.path / folder / f"{lost:06d}.safetensors").unlink()
@@ -332,7 +331,7 @@ def test_a_lost_file_of_a_thinned_run_is_made_again(tmp_path, folder):
 
 def test_divergence_is_named_and_spares_the_other_runs(tmp_path):
     config = small_config(**{"training.learning_rate": 1e30, "training.warmup_steps": 0})
-    with pytest.raises(TrainingFailed, match=r"3 of 3 runs failed: M=1,seed=0: .* not finite at step"):
+    with pytest.raises(TrainingFailed, match=r"3 of 3 runs failed: num_tasks=1,seed=0: .* not finite at step"):
         llc.train(config, tmp_path / "hot", jobs=1)
     with pytest.raises(TrainingDiverged):
         train_run(tmp_path / "alone", config.runs()[0], report=quiet)

@@ -47,13 +47,13 @@ def test_triangle_schedule_peaks_at_half_time():
 
 
 def test_sweep_gives_every_diversity_with_every_seed():
-    config = llc.presets.tiny().override({"sweep.num_tasks": [2, "inf"], "sweep.seeds": [0, 5]})
+    config = llc.presets.tiny().override({"sweep.axes": {"task.num_tasks": [2, "inf"], "seed": [0, 5]}})
     assert [(run.task.num_tasks, run.seed) for run in config.runs()] == [(2, 0), (None, 0), (2, 5), (None, 5)]
 
 
 def test_the_order_in_which_a_sweep_is_given_does_not_matter():
-    one = llc.presets.tiny().override({"sweep.num_tasks": ["inf", 4, 1], "sweep.seeds": [1, 0]})
-    assert one == llc.presets.tiny().override({"sweep.num_tasks": [1, 4, "inf"], "sweep.seeds": [0, 1]})
+    one = llc.presets.tiny().override({"sweep.axes": {"task.num_tasks": ["inf", 4, 1], "seed": [1, 0]}})
+    assert one == llc.presets.tiny().override({"sweep.axes": {"task.num_tasks": [1, 4, "inf"], "seed": [0, 1]}})
 
 
 def test_table_round_trip():
@@ -72,9 +72,12 @@ def test_table_round_trip():
         ({"model.heads": 5}, "model.heads = 5 given, expected a divisor of model.width"),
         ({"training.schedule": "cosine"}, "training.schedule = 'cosine' given, expected 'constant' or 'triangle'"),
         ({"training.warmup_steps": 10**9}, "training.warmup_steps = 1000000000 given, expected at most"),
-        ({"sweep.num_tasks": [0]}, "sweep.num_tasks = [0] given, expected whole numbers from 1 up"),
-        ({"sweep.num_tasks": [4, 4]}, "none twice"),
-        ({"sweep.num_tasks": []}, "at least one value"),
+        (
+            {"sweep.axes": {"task.num_tasks": [0]}},
+            "task.num_tasks = 0 given, expected a whole number of tasks from 1 up",
+        ),
+        ({"sweep.axes": {"task.num_tasks": [4, 4]}}, "none twice"),
+        ({"sweep.axes": {"task.num_tasks": []}}, "at least one value"),
         ({"checkpoints.logarithmic": 1}, "expected 0 for none, or at least 2"),
     ],
 )

@@ -3,7 +3,7 @@ import pytest
 import torch
 import xarray as xr
 
-from llc import plots
+from llc import figures
 from llc.errors import InvalidInput
 from llc.models.deep_linear import DeepLinear
 from llc.randomness import generator
@@ -168,15 +168,16 @@ def test_every_method_has_its_own_score():
     said = [line for line in validation.format_validation(both).splitlines() if ", all" in line]
     assert "10.0%" in said[0]
     assert "900.0%" in said[1]
-    assert len(plots.validation(both).axes) == 4  # estimates and errors of two methods
+    assert len(figures.draw(figures.validation(both)).axes) == 4  # estimates and errors of two methods
 
 
 def test_the_report_and_the_figure():
     said = validation.format_validation(fake_result())
     assert "drifting" in said
     assert "kinetic, all                             4   25.0%   10.0%" in said
-    axes = plots.validation(fake_result()).axes[0]
-    assert len([line for line in axes.lines if line.get_marker() in {"o", "^"}]) == 4
+    axes = figures.draw(figures.validation(fake_result())).axes[0]
+    drawn = [x for line in axes.lines if line.get_marker() in {"o", "^"} for x in line.get_xdata()]
+    assert sorted(drawn) == [1.0, 2.0, 4.0, 8.0]
     assert np.isclose(axes.get_xlim()[0], 0.7)
 
 

@@ -8,30 +8,29 @@ from typing import Any
 import click
 
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import floats, numbers, open_experiment, progress, say_next
+from llc.cli.shared import numbers, open_experiment, parse_values, progress, say_next
 
 
 @main.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--components", type=int, default=4, show_default=True, help="Principal components to keep.")
 @click.option("--sequences", type=int, default=512, show_default=True, help="Sequences in the probe.")
-@click.option("--probe", metavar="M", default="1", show_default=True, help="Take them from q_M; inf for fresh tasks.")
+@click.option("--probe", default="own", show_default=True, help="own, the task's; or a test set to take them from.")
 @click.option("--features", default="predictions", show_default=True, help="predictions, outputs or weights.")
 @click.option("--weighting", default="checkpoints", show_default=True, help="What counts alike: checkpoints or runs.")
-@click.option("--fit-num-tasks", metavar="M,M,…", default=None, help="Fit to these runs; project the others.")
+@click.option("--fit", metavar="AXIS=V,V,…", multiple=True, help="Fit to these runs; project the others.")
 @click.option("--robustness", is_flag=True, help="How far two components turn with less: angles, nothing written.")
-def pca(
-    folder: Path, components: int, robustness: bool, probe: str, fit_num_tasks: str | None, **settings: Any
-) -> None:
+def pca(folder: Path, components: int, robustness: bool, fit: tuple[str, ...], **settings: Any) -> None:
     """Joint trajectory PCA over all checkpoints of all runs.
 
-    Ridge and dMMSE are projected into the same space, and are never part of the fit. Random walks with the same
+    References are projected into the same space, and are never part of the fit. Random walks with the same
     increments show what share of variance few components reach by themselves.
 
     \b
     Examples:
       llc pca runs/tiny --components 4
-      llc pca runs/tiny --probe inf --weighting runs
+      llc pca runs/tiny --probe ood --weighting runs
+      llc pca runs/tiny --fit num_tasks=1,4
       llc pca runs/tiny --robustness
     """
     from llc import development
@@ -43,12 +42,9 @@ def pca(
         click.echo("Principal angles in degrees to the fit of everything, of the first two components:")
         click.echo(table.to_string(index=False, float_format="{:.2f}".format))
         return
-    fitted = None if fit_num_tasks is None else [float(m) for m in numbers("--fit-num-tasks", fit_num_tasks, ("inf",))]
-    (chosen,) = numbers("--probe", probe, ("inf",))
+    fitted = dict(parse_values("--fit", one) for one in fit)
     with progress("checkpoints") as report:
-        result = development.joint_pca(
-            experiment, components, probe=float(chosen), fit_num_tasks=fitted, report=report, **settings
-        )
+        result = development.joint_pca(experiment, components, fit=fitted, report=report, **settings)
     click.echo(development.format_pca(result))
     say_next(f"llc plot {experiment.path}")
 
@@ -58,14 +54,17 @@ def pca(
 @click.option("--method", default="turns", show_default=True, help="turns (maxima and minima) or trend (slopes).")
 @click.option("--resamples", type=click.IntRange(min=20), default=400, show_default=True, help="For intervals.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
+@click.option("--pair", metavar="SIMPLE,COMPLEX", default=None, help="References to trade off.  [default: the task's]")
 @click.option("--csv", type=click.Path(path_type=Path), default=None, help="Write the table there too.")
 @click.option("--latex", type=click.Path(path_type=Path), default=None, help="Write it as a LaTeX tabular (booktabs).")
-def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | None, latex: Path | None) -> None:
+def stages(
+    folder: Path, method: str, resamples: int, seed: int, pair: str | None, csv: Path | None, latex: Path | None
+) -> None:
     """Stages of every run, and the tradeoff of loss and complexity.
 
     Boundaries of llc(t), loss and principal components, with 90 % intervals from the errors of llc; what loss and llc
     do between them; t_crit with its interval; and the number of samples from which a complex solution is preferred.
-    Only estimates that are `converged` count.
+    Only estimates that may be compared count: `converged` and `scale-dependent` ones.
 
     \b
     Examples:
@@ -73,7 +72,7 @@ def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | Non
       llc stages runs/tiny --latex stages.tex
     """
     from llc import development, store
-    from llc.errors import LLCError
+    from llc.errors import InvalidInput, LLCError
 
     experiment = open_experiment(folder)
     for path in (csv, latex):  # before minutes of work, not after
@@ -90,9 +89,18 @@ def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | Non
         if path is not None:
             store.write_text(path, text)
             click.echo(f"Wrote {path}")
-    with progress("runs") as report:
-        traded = development.tradeoff(experiment, seed=seed, report=report)
-    click.echo("\n" + development.format_tradeoff(traded))
+    chosen = None if pair is None else tuple(name.strip() for name in pair.split(","))
+    if chosen is not None and len(chosen) != 2:
+        raise InvalidInput(f"--pair {pair} given, expected two references such as ridge,dmmse")
+    if chosen is not None or experiment.task.pair is not None:
+        try:
+            with progress("runs") as report:
+                traded = development.tradeoff(experiment, pair=chosen, seed=seed, report=report)
+            click.echo("\n" + development.format_tradeoff(traded))
+        except LLCError as error:  # stages stand without it
+            if chosen is not None:
+                raise
+            click.echo(f"\nNo tradeoff: {error}")
     if (experiment.path / "pca.nc").exists():
         try:
             number = len(development.form_rows(development.essential_dynamics(experiment)))
@@ -105,29 +113,21 @@ def stages(folder: Path, method: str, resamples: int, seed: int, csv: Path | Non
 @main.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--steps", default="log:20", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
-@click.option("--scales", metavar="C,C,…", default="0.5,2", show_default=True, help="Factors of the covariates.")
-@click.option("--noises", metavar="F,F,…", default="0.25,4", show_default=True, help="Factors of the noise variance.")
-@click.option("--num-tasks", metavar="M,M,…", default="1,inf", show_default=True, help="Other task diversities M'.")
+@click.option("--change", metavar="KEY=V,V,…", multiple=True, help="Settings of the task to change; repeatable.")
 @click.option("--sequences", type=click.IntRange(min=2), default=None, help="Of each kind.  [default: as in training]")
 @click.option("--icl-positions", metavar="K1,K2", default=None, help="Of the ICL score.  [default: K/2,K]")
 def behaviour(
-    folder: Path,
-    steps: str,
-    scales: str,
-    noises: str,
-    num_tasks: str,
-    sequences: int | None,
-    icl_positions: str | None,
+    folder: Path, steps: str, change: tuple[str, ...], sequences: int | None, icl_positions: str | None
 ) -> None:
-    """Losses and distances to ridge and dMMSE on inputs that training did not show.
+    """Losses and distances to references on inputs that training did not show.
 
-    Covariates scaled, noise changed, tasks from another M'; and how much later predictions of a sequence are better
-    than earlier ones (ICL score).
+    Those that the task offers itself, or changed settings of it; and how much later predictions of a sequence are
+    better than earlier ones (ICL score).
 
     \b
     Examples:
       llc behaviour runs/tiny
-      llc behaviour runs/tiny --steps last --scales 0.1,0.5,2,10 --icl-positions 2,8
+      llc behaviour runs/tiny --steps last --change noise_variance=0.01,1.0 --icl-positions 2,8
     """
     from llc import development
     from llc.errors import InvalidInput
@@ -140,9 +140,7 @@ def behaviour(
         found = development.shifted_behaviour(
             experiment,
             steps=steps,
-            scales=floats("--scales", scales),
-            noises=floats("--noises", noises),
-            num_tasks=[float(m) for m in numbers("--num-tasks", num_tasks, ("inf",))],
+            changed=dict(parse_values("--change", one) for one in change),
             sequences=sequences,
             icl_positions=None if positions is None else (int(positions[0]), int(positions[1])),
             report=report,
@@ -156,10 +154,11 @@ def behaviour(
 @click.option("--steps", default="log:20", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
 @click.option("--no-hessian", is_flag=True, help="Leave the Hessian's trace and eigenvalues out; they take longest.")
 def readouts(folder: Path, steps: str, no_hessian: bool) -> None:
-    """What weights and attention heads look like over training, to set beside llc.
+    """What models say of themselves over training, to set beside llc.
 
-    Norms of blocks, gains of layer norms, entropy and previous-token share of every head, the embedding's spectrum,
-    and the Hessian's trace and largest eigenvalues.
+    Of our transformer: norms of blocks, gains of layer norms, entropy and previous-token share of every head, the
+    embedding's spectrum. Of any model: what its own method readouts(batch) gives, and the Hessian's trace and largest
+    eigenvalues.
 
     \b
     Examples:

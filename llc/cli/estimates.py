@@ -37,7 +37,7 @@ from llc.cli.shared import but, open_experiment, patterns, progress, say_next, s
 @click.option("--positions", is_flag=True, help="Also tell llc apart by position in the sequence.")
 @click.option("--full-loss-every", type=int, default=None, help="Whole dataset's loss at every k-th draw.")
 @click.option("--max-rhat", type=float, default=None, help="R-hat above which chains disagree.  [default: 1.05]")
-@click.option("--loss", default="mse", show_default=True, help="mse or nll.")
+@click.option("--loss", default="task", show_default=True, help="task, its own; or nll, a log-likelihood.")
 @click.option("--precision", default="float32", show_default=True, help="float32, tf32 or bf16; its part is taken off.")
 @click.option("--compile", is_flag=True, default=None, help="Compile gradients first: for long studies.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
@@ -105,7 +105,7 @@ def estimate_llc(
 @click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Keep this one; auto: choose.")
 @click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Keep this one; auto: choose.")
 @click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
-@click.option("--loss", default="mse", show_default=True, help="mse or nll.")
+@click.option("--loss", default="task", show_default=True, help="task, its own; or nll, a log-likelihood.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
 def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
     """Choose nbeta, gamma and the step size on a few checkpoints.
@@ -118,15 +118,16 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
       llc calibrate runs/tiny --num-samples 1024 --batch-size 64
       llc estimate-llc runs/tiny --settings runs/tiny/calibration.toml
     """
-    from llc import estimate, plots, study
+    from llc import estimate, figures, study
 
     experiment = open_experiment(folder)
     settings["parameters"] = patterns(settings["parameters"])
     with progress("trials") as report:
         found, dataset = study.calibrate_experiment(experiment, steps=steps, points=points, report=report, **settings)
     click.echo(estimate.format_calibration(found))
-    for name, figure in (("scale", plots.calibration_scale(dataset)), ("traces", plots.calibration_traces(dataset))):
-        path = plots.save_figure(figure, experiment.path / "figures" / f"calibration_{name}.png")
+    specs = {"scale": figures.calibration_scale(dataset), "traces": figures.calibration_traces(dataset)}
+    for name, spec in specs.items():
+        path = figures.save_figure(figures.draw(spec), experiment.path / "figures" / f"calibration_{name}.png")
         click.echo(f"Drew {path}")
     say_next(f"llc estimate-llc {experiment.path} --settings {experiment.path / 'calibration.toml'}")
 
@@ -166,7 +167,7 @@ def validate(
     """
     from importlib.util import find_spec
 
-    from llc import plots, store, validation
+    from llc import figures, store, validation
 
     if against is None:
         against = "sgld,devinterp" if find_spec("devinterp") else "sgld"
@@ -185,7 +186,7 @@ def validate(
         )
     settings = {"suite": suite, "sampler": sampler, "seed": seed, "problems": problems}
     store.write_dataset(out / f"{name}.nc", result, settings)
-    plots.save_figure(plots.validation(result), out / f"{name}.png")
+    figures.save_figure(figures.draw(figures.validation(result)), out / f"{name}.png")
     store.remove_folder(unfinished, rf"[0-9a-f]{{16}}\.toml|{re.escape(store.LOCK_FILE)}")
     click.echo(validation.format_validation(result))
     click.echo(f"Wrote {out / name}.nc and .png")

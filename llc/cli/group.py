@@ -69,7 +69,7 @@ class Auto(click.ParamType):
 def main(debug: bool) -> None:
     """How a network's complexity develops over training.
 
-    Train in-context regression transformers, estimate the local learning coefficient (LLC) at their checkpoints, and
+    Train a sweep of models, estimate the local learning coefficient (LLC) at their checkpoints, and
     see their joint trajectories. Every command can be stopped with Ctrl-C and run again to go on.
 
     \b

@@ -15,8 +15,8 @@ from llc.cli.shared import open_experiment, progress, show_figures, show_summary
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--figure", "figures", multiple=True, help="Only this one, such as losses, llc, pca or stages.")
-def plot(folder: Path, figures: tuple[str, ...]) -> None:
+@click.option("--figure", "names", multiple=True, help="Only this one, such as losses, llc, pca or stages.")
+def plot(folder: Path, names: tuple[str, ...]) -> None:
     """Draw the figures of an experiment into its folder.
 
     \b
@@ -24,11 +24,11 @@ def plot(folder: Path, figures: tuple[str, ...]) -> None:
       llc plot runs/tiny
       llc plot runs/tiny --figure pca
     """
-    from llc import plots
+    from llc import figures
 
-    written, missing = plots.save_figures(open_experiment(folder), list(figures))
+    written, missing = figures.save_figures(open_experiment(folder), list(names))
     show_figures(written, missing)
-    if figures and missing:
+    if names and missing:
         sys.exit(1)
 
 
@@ -63,7 +63,7 @@ def demo(out: Path, jobs: int | None) -> None:
     Example:
       llc demo --out runs/demo
     """
-    from llc import development, plots, study, training
+    from llc import development, figures, study, training
     from llc.errors import StoreError
     from llc.report import write_report
     from llc.study import presets as study_presets
@@ -98,7 +98,7 @@ def demo(out: Path, jobs: int | None) -> None:
     if found is not None:
         click.echo(development.format_stages(development.stage_rows(found)))
     click.echo(f"5/6  llc plot {out}")
-    show_figures(*plots.save_figures(experiment))
+    show_figures(*figures.save_figures(experiment))
     click.echo(f"6/6  llc report {out}")
     click.echo(f"Wrote {write_report(experiment)}")
     show_summary(experiment)

@@ -8,14 +8,23 @@ from pathlib import Path
 import click
 
 from llc.cli.group import FOLDER, Folder, main
-from llc.cli.shared import preset_config, progress, say_next, show_summary
+from llc.cli.shared import experiment_config, progress, say_next, show_summary
 
 
 @main.command()
-@click.option("--preset", default="tiny", show_default=True, help="tiny, small, hoogland, raventos or carroll.")
+@click.option(
+    "--preset",
+    default="tiny",
+    show_default=True,
+    help="tiny, small, hoogland, raventos, carroll, he2025 or oswald2023.",
+)
 @click.option("--out", type=FOLDER, default=None, help="Folder of the experiment.  [default: runs/PRESET]")
-@click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities, such as 1,4,16,inf.")
-@click.option("--seeds", metavar="S,S,…", default=None, help="Seeds of initial weights and data, such as 0,1.")
+@click.option(
+    "--system", metavar="PLACE:NAME", default=None, help="Function that returns a study of your own, instead."
+)
+@click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities: --sweep task.num_tasks=….")
+@click.option("--seeds", metavar="S,S,…", default=None, help="Seeds of initial weights and data: --sweep seed=….")
+@click.option("--sweep", metavar="KEY=V,V,…", multiple=True, help="Values of any setting to train; repeatable.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
 @click.option("--scheduler", default=None, metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
@@ -26,8 +35,10 @@ from llc.cli.shared import preset_config, progress, say_next, show_summary
 def train(
     preset: str,
     out: Path | None,
+    system: str | None,
     num_tasks: str | None,
     seeds: str | None,
+    sweep: tuple[str, ...],
     settings: tuple[str, ...],
     jobs: int | None,
     device: str,
@@ -38,17 +49,21 @@ def train(
 ) -> None:
     """Train a sweep of runs and save dense checkpoints.
 
-    Every task diversity M is trained with every seed, side by side on the cores there are.
+    Every combination of the sweep's values is trained, side by side on the cores there are. Any setting can be swept; a
+    study of your own is a function in a file that returns an ExperimentConfig.
 
     \b
     Examples:
       llc train --preset tiny --out runs/tiny
       llc train --out runs/mine --num-tasks 1,16,inf --seeds 0,1 --set training.steps=2000
+      llc train --out runs/heads --sweep model.heads=1,2,4 --num-tasks 16
+      llc train --out runs/own --system my_study.py:my_study
       llc train --preset carroll --set checkpoints.weights_every=20 --plan
     """
     from llc import training
 
-    config, out = preset_config(preset, num_tasks, seeds, settings), out or Path("runs") / preset
+    config = experiment_config(preset, system, num_tasks, seeds, sweep, settings)
+    out = out or Path("runs") / (preset if system is None else system.rpartition(":")[2])
     if precision is not None:
         config = config.override({"training.precision": precision})
     if plan:
@@ -66,24 +81,30 @@ def train(
 @click.argument("source", type=Folder(path_type=Path))
 @click.option("--out", type=FOLDER, required=True, help="Folder of the experiment to make.")
 @click.option("--preset", default="tiny", show_default=True, help="Whose task and model the weights are of.")
-@click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities, such as 1,4,16,inf.")
-@click.option("--seeds", metavar="S,S,…", default=None, help="Seeds, for names of runs.")
+@click.option(
+    "--system", metavar="PLACE:NAME", default=None, help="Function that returns a study of your own, instead."
+)
+@click.option("--num-tasks", metavar="M,M,…", default=None, help="Task diversities: --sweep task.num_tasks=….")
+@click.option("--seeds", metavar="S,S,…", default=None, help="Seeds: --sweep seed=….")
+@click.option("--sweep", metavar="KEY=V,V,…", multiple=True, help="Values of any setting; repeatable.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
 @click.option("--factory", metavar="PLACE:NAME", default=None, help="Function that makes the model, instead of ours.")
 def import_(
     source: Path,
     out: Path,
     preset: str,
+    system: str | None,
     num_tasks: str | None,
     seeds: str | None,
+    sweep: tuple[str, ...],
     settings: tuple[str, ...],
     factory: str | None,
 ) -> None:
     """Make an experiment of weights that were trained elsewhere.
 
     SOURCE holds a state_dict for each step, with the step in its name (step_1000.pt, 1000.safetensors); for a sweep, a
-    folder of them for each run, named M=16,seed=0. The model is the preset's, or what --factory returns: an nn.Module
-    whose forward(xs, ys) gives predictions (B, K).
+    folder of them for each run, named num_tasks=16,seed=0. The model is the preset's, or what --factory returns: an
+    nn.Module whose forward(*inputs) gives outputs of the targets' shape.
 
     \b
     Examples:
@@ -92,7 +113,7 @@ def import_(
     """
     from llc import training
 
-    config = preset_config(preset, num_tasks, seeds, settings)
+    config = experiment_config(preset, system, num_tasks, seeds, sweep, settings)
     if factory is not None:
         config = training.with_factory(config, factory)
     with progress("checkpoints") as report:
@@ -110,7 +131,7 @@ def export(folder: Path, path: Path, step: int | None) -> None:
 
     \b
     Example:
-      llc export "runs/tiny/M=16,seed=0" model.pt --step 2000
+      llc export "runs/tiny/num_tasks=16,seed=0" model.pt --step 2000
     """
     from llc import store, training
     from llc.errors import InvalidInput
@@ -131,7 +152,7 @@ def show(folder: Path, verify: bool) -> None:
     \b
     Examples:
       llc show runs/tiny
-      llc show "runs/tiny/M=16,seed=0"
+      llc show "runs/tiny/num_tasks=16,seed=0"
       llc show runs/tiny --verify
     """
     from llc import store

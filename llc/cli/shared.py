@@ -12,17 +12,55 @@ if TYPE_CHECKING:
     from llc.training import ExperimentConfig
 
 
-def preset_config(preset: str, num_tasks: str | None, seeds: str | None, settings: tuple[str, ...]) -> ExperimentConfig:
-    """A preset with what the options change."""
+def experiment_config(
+    preset: str,
+    system: str | None,
+    num_tasks: str | None,
+    seeds: str | None,
+    axes: tuple[str, ...],
+    settings: tuple[str, ...],
+) -> ExperimentConfig:
+    """A preset, or what a function of the user's returns, with what the options change."""
+    from llc import own_code
     from llc.config import parse_setting
-    from llc.training import presets
+    from llc.errors import InvalidInput
+    from llc.systems import preset as preset_named
+    from llc.training import ExperimentConfig
 
-    overrides = dict(parse_setting(setting) for setting in settings)
+    if system is None:
+        config = preset_named(preset)
+    else:
+        config = own_code.named(own_code.absolute(system), asked_by="--system")()
+        if not isinstance(config, ExperimentConfig):
+            raise InvalidInput(f"{system} returned a {type(config).__name__}, expected an ExperimentConfig")
+    swept = dict(config.sweep.axes)
     if num_tasks is not None:
-        overrides["sweep.num_tasks"] = numbers("--num-tasks", num_tasks, also=("inf",))
+        swept["task.num_tasks"] = numbers("--num-tasks", num_tasks, also=("inf",))
     if seeds is not None:
-        overrides["sweep.seeds"] = numbers("--seeds", seeds)
-    return presets.preset(preset).override(overrides)
+        swept["seed"] = numbers("--seeds", seeds)
+    for axis in axes:
+        key, values = parse_values("--sweep", axis)
+        swept[key] = values
+    changed = dict(parse_setting(setting) for setting in settings)
+    for key in changed.keys() & swept.keys():
+        raise InvalidInput(
+            f"--set {key}={changed[key]} given, but the sweep sets it; give --sweep {key}={changed[key]}"
+        )
+    return config.override({"sweep.axes": swept, **changed})
+
+
+def parse_values(option: str, text: str) -> tuple[str, list[Any]]:
+    """`model.heads=1,2,4` as a name and values, each written as in TOML; what is no TOML value is a plain string."""
+    from llc.config import parse_setting
+    from llc.errors import InvalidInput
+
+    key, equals, values = text.partition("=")
+    if not equals or not values:
+        raise InvalidInput(f"{option} {text} given, expected KEY=VALUE,VALUE such as model.heads=1,2,4")
+    if values.startswith("["):  # an array as TOML has it, for values that hold commas themselves
+        return key.strip(), list(parse_setting(text)[1])
+    words = {"true": True, "false": False, "True": True, "False": False}
+    return key.strip(), [words.get(value, parse_setting(f"{key}={value}")[1]) for value in values.split(",")]
 
 
 def open_experiment(folder: Path) -> Experiment:
@@ -46,19 +84,6 @@ def numbers(option: str, text: str, also: tuple[str, ...] = ()) -> list[int | st
     except ValueError:
         words = "".join(f" or {word}" for word in also)
         raise InvalidInput(f"{option} {text} given, expected whole numbers{words} with commas between") from None
-
-
-def floats(option: str, text: str) -> list[float]:
-    """A comma-separated list of numbers > 0."""
-    from llc.errors import InvalidInput
-
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values or not all(0 < value < float("inf") for value in values):
-        raise InvalidInput(f"{option} {text} given, expected numbers > 0 with commas between")
-    return values
 
 
 def patterns(text: str | None) -> list[str] | None:
@@ -88,7 +113,7 @@ def show_summary(experiment: Experiment) -> None:
 
     table = development.summary_table(experiment)
     if len(table):
-        click.echo(development.format_table(table))
+        click.echo(development.format_table(table, experiment.metrics))
 
 
 def show_figures(written: list[Path], missing: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""t_crit, the step of the smallest out-of-distribution loss, and how well a finite test set knows it."""
+"""t_crit, the step of the smallest loss on a task's headline test set, and how well a finite test set knows it."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,13 @@ import numpy as np
 
 from llc import behaviour, store
 from llc.parallel import Report, quiet
-from llc.training import RunConfig, load_model
 
 _ENDS = (0.05, 0.95)
 
 
 @dataclass(frozen=True)
 class CriticalStep:
-    """t_crit on the test set of q_∞, with its 90 % interval, and the losses that it comes from.
+    """t_crit with its 90 % interval.
 
     Attributes:
         step, low, high: steps of checkpoints. is_last: whether it is the run's last one, so that nothing rose since.
@@ -25,8 +24,12 @@ class CriticalStep:
     is_last: bool
 
 
-def critical_step(run: store.Run, *, resamples: int = 1000, seed: int = 0, report: Report = quiet) -> CriticalStep:
-    """argmin_t of the mean OOD loss, again for test sets resampled from the sequences there are.
+def critical_step(
+    run: store.Run, *, resamples: int = 1000, seed: int = 0, report: Report = quiet
+) -> CriticalStep | None:
+    """argmin_t of the mean loss on the headline's test set; None where the task has no headline.
+
+    Again for test sets resampled from the sequences there are.
 
     Every checkpoint is evaluated on the same sequences, so that only what differs between checkpoints counts. The
     interval knows the sampling of the test set; the jitter of training from one checkpoint to the next is part of what
@@ -35,12 +38,13 @@ def critical_step(run: store.Run, *, resamples: int = 1000, seed: int = 0, repor
     Raises:
         StoreError: a checkpoint is damaged, or there is none.
     """
-    of_run = RunConfig.from_table(run.config)
-    test = behaviour.test_sets(of_run.task, of_run.behaviour.sequences)["ood"]
+    if run.task.headline is None:
+        return None
+    test = behaviour.eval_sets(run.task, run.sequences)[run.task.headline]
     losses = []
     for number, step in enumerate(run.steps):
         report("critical steps", number, len(run.steps), f"{run.name} step {step}")
-        losses.append(behaviour.losses_by_sequence(load_model(run, step), test).numpy())
+        losses.append(behaviour.losses_by_sequence(run.model(step), test).numpy())
     return critical_step_of(np.array(run.steps), np.stack(losses), resamples=resamples, seed=seed)
 
 

@@ -5,9 +5,11 @@ import pandas as pd
 import xarray as xr
 
 from llc import store
+from llc.behaviour import step_coord
 from llc.development.essential import DEFAULT_WIDTH, LEAST_POINTS, Geometry, geometry
-from llc.development.labels import run_place
+from llc.development.labels import lead, run_place
 from llc.errors import InvalidInput, StoreError
+from llc.store.labels import of_run
 
 
 def essential_dynamics(
@@ -20,10 +22,10 @@ def essential_dynamics(
     Args:
         components: of `pca.nc`. width: of the smoothing kernel, in log(1 + step).
     Returns:
-        By (num_tasks, seed, step, axis): `smoothed`, `velocity` (by log(1 + step)), `center` of the osculating circle,
-        whose path is the evolute; by (num_tasks, seed, step): `curvature`, signed. By `form`, one row each:
-        `form_num_tasks`, `form_seed`, `form_step`, `form_kind` (vertex or cusp), `form_curvature`, and `form_position`
-        and `form_center` (form, axis).
+        By (axes of the sweep …, step, axis): `smoothed`, `velocity` (by log(1 + step)), `center` of the osculating
+        circle, whose path is the evolute; by (…, step): `curvature`, signed. By `form`, one row each: `form_run` (the
+        run's name) and `form_…` for its place on each axis, `form_step`, `form_kind` (vertex or cusp),
+        `form_curvature`, and `form_position` and `form_center` (form, axis).
     Raises:
         StoreError: there is no pca.nc yet, or no run has six checkpoints.
         InvalidInput: a component that pca.nc does not hold, or a width that is not positive.
@@ -37,18 +39,16 @@ def essential_dynamics(
             )
     parts, forms = [], []
     for run in experiment.runs:
-        if run.num_tasks not in pca.num_tasks or run.seed not in pca.seed:
+        known = of_run(pca, run.place)
+        if known is None:
             continue
-        score = pca.score.sel(num_tasks=run.num_tasks, seed=run.seed, component=list(components))
-        score = score.transpose("step", "component").dropna("step")
+        score = known.score.sel(component=list(components)).transpose("step", "component").dropna("step")
         if score.sizes["step"] < LEAST_POINTS:
             continue
         steps = score.step.values
         found = geometry(steps, score.values, width=width)
         parts.append(_label(run, steps, found))
-        forms += [
-            (run.num_tasks, run.seed, int(steps[form.place]), form.kind, form.place, found) for form in found.forms
-        ]
+        forms += [(run, int(steps[form.place]), form.kind, form.place, found) for form in found.forms]
     if not parts:
         raise StoreError(
             f"no run of {experiment.path} has {LEAST_POINTS} checkpoints with scores; save more of them: "
@@ -56,7 +56,7 @@ def essential_dynamics(
         )
     dataset = (
         store.merge(parts)
-        .merge(_label_forms(forms))
+        .merge(_label_forms(forms, list(experiment.axes)))
         .assign_coords(
             axis=("axis", list(components), {"long_name": "number of the principal component", "units": "1"})
         )
@@ -69,12 +69,11 @@ def essential_dynamics(
 
 
 def form_rows(essential: xr.Dataset) -> pd.DataFrame:
-    """The forms as a table: M, seed, step, kind, position, curvature and centre of the osculating circle."""
+    """The forms as a table: run, step, kind, position, curvature and centre of the osculating circle."""
     first, second = (int(axis) for axis in essential.axis.values)
     return pd.DataFrame(
         {
-            "M": essential.form_num_tasks.values,
-            "seed": essential.form_seed.values,
+            "run": essential.form_run.values,
             "step": essential.form_step.values,
             "kind": essential.form_kind.values,
             f"pc{first}": essential.form_position.values[:, 0],
@@ -87,34 +86,37 @@ def form_rows(essential: xr.Dataset) -> pd.DataFrame:
 
 
 def _label(run: store.Run, steps: np.ndarray, found: Geometry) -> xr.Dataset:
-    place = ("num_tasks", "seed", "step")
+    place = (*run.place, "step")
     said = {
-        "smoothed": ("smoothed score", "y", found.position),
-        "velocity": ("its derivative by log(1 + step)", "y", found.velocity),
-        "center": ("centre of the osculating circle; its path is the evolute", "y", found.center),
-        "curvature": ("signed curvature of the smoothed trajectory", "1/y", found.curvature),
+        "smoothed": ("smoothed score", found.position),
+        "velocity": ("its derivative by log(1 + step)", found.velocity),
+        "center": ("centre of the osculating circle; its path is the evolute", found.center),
+        "curvature": ("signed curvature of the smoothed trajectory", found.curvature),
     }
     data = {
-        name: (place if values.ndim == 1 else (*place, "axis"), values[None, None], {"long_name": text, "units": units})
-        for name, (text, units, values) in said.items()
+        name: (
+            place if values.ndim == 1 else (*place, "axis"),
+            lead(values, run.place),
+            {"long_name": text, "units": "1"},
+        )
+        for name, (text, values) in said.items()
     }
-    return xr.Dataset(data, run_place(run) | {"step": ("step", steps, {"long_name": "number of optimiser updates",
-                                                                        "units": "1"})})  # fmt: skip
+    return xr.Dataset(data, run_place(run) | step_coord(steps))
 
 
-def _label_forms(forms: list[tuple]) -> xr.Dataset:
+def _label_forms(forms: list[tuple], axes_of_runs: list[str]) -> xr.Dataset:
     places = [(place, found) for *_, place, found in forms]
     axes = lambda name: np.array([getattr(found, name)[place] for place, found in places]).reshape(-1, 2)  # noqa: E731
     columns = {
-        "form_num_tasks": (
-            "task diversity M of the run that has the form",
-            np.array([form[0] for form in forms], float),
-        ),
-        "form_seed": ("seed of that run", np.array([form[1] for form in forms], np.int64)),
-        "form_step": ("step at which the form stands", np.array([form[2] for form in forms], np.int64)),
+        "form_run": ("run that has the form", np.array([form[0].name for form in forms], str)),
+        **{
+            f"form_{dim}": (f"{dim} of that run", np.array([form[0].place[dim] for form in forms]))
+            for dim in axes_of_runs
+        },
+        "form_step": ("step at which the form stands", np.array([form[1] for form in forms], np.int64)),
         "form_kind": (
             "vertex (curvature largest, the evolute has a cusp) or cusp (of the trajectory itself)",
-            np.array([form[3] for form in forms], "<U6"),
+            np.array([form[2] for form in forms], "<U6"),
         ),
         "form_curvature": ("curvature there", np.array([found.curvature[place] for place, found in places], float)),
         "form_position": ("smoothed score there", axes("position")),

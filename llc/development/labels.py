@@ -1,10 +1,10 @@
 """Labels that results of this room share."""
 
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-
-from llc import behaviour, store
+from llc import store
+from llc.store import places
 
 _INTERVALS = {"_low": "lower end of the 90 % interval of ", "_high": "upper end of the 90 % interval of "}
 
@@ -18,7 +18,10 @@ def about(said: Mapping[str, str], name: str) -> dict[str, str]:
 
 
 def run_place(run: store.Run) -> dict[str, tuple]:
-    """The coords of what a run has one of: `num_tasks` and `seed`, each of length one."""
-    num_tasks = None if np.isinf(run.num_tasks) else int(run.num_tasks)
-    coords = behaviour.run_coords([num_tasks], [run.seed], [])
-    return {name: coords[name] for name in ("num_tasks", "seed")}
+    """The coords of what a run has one of, each of length one."""
+    return places.coords_of(run.config["place"], run.task)
+
+
+def lead(values: Any, place: Mapping[str, Any]) -> Any:
+    """Values with a dimension of length one for each axis of a place in front."""
+    return values.reshape((1,) * len(place) + values.shape)

@@ -1,18 +1,23 @@
 """Joint trajectory PCA: all runs of a sweep, as curves in one low-dimensional space of what they do."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from llc import behaviour, store
-from llc.development.features import Features, make_features, steps_of
+from llc import store
+from llc.behaviour import position_coord, reference_coord, step_coord
+from llc.development.features import OWN_PROBE, Features, make_features, steps_of
+from llc.development.labels import lead, run_place
 from llc.development.null import random_walk_variances
 from llc.development.principal import Components
 from llc.development.rows import Rows
-from llc.errors import InvalidInput, StoreError
+from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.parallel import Report, quiet
+from llc.store.labels import value_label
+from llc.store.places import same
+from llc.tasks import Batch
 
 _SCORE = "coordinate along a joint principal component"
 _WEIGHTINGS = ("checkpoints", "runs")
@@ -23,18 +28,18 @@ def joint_pca(
     components: int = 4,
     *,
     sequences: int = 512,
-    probe: float | behaviour.Batch = 1,
+    probe: str | Batch = OWN_PROBE,
     features: str = "predictions",
     weighting: Literal["checkpoints", "runs"] = "checkpoints",
-    fit_num_tasks: Sequence[float] | None = None,
+    fit: Mapping[str, Sequence[Any]] | None = None,
     report: Report = quiet,
 ) -> xr.Dataset:
     """The joint trajectory PCA of an experiment, also written to its `pca.nc`.
 
-    f(w) ∈ R^{BK} stacks a model's K predictions on B fixed sequences of the root task q_1. The rows of F are f at
-    every checkpoint of every run; column means are subtracted, and scores are projections on the leading right
-    singular vectors. Ridge and each run's dMMSE_M are encoded in the same way, shifted by the same means and
-    projected; they are never part of the fit. Source: Carroll et al. (2025), arXiv 2501.17745.
+    f(w) stacks a model's predictions on B fixed sequences, the task's probe. The rows of F are f at every checkpoint
+    of every run; column means are subtracted, and scores are projections on the leading right singular vectors. Each
+    run's references are encoded in the same way, shifted by the same means and projected; they are never part of the
+    fit. Source: Carroll et al. (2025), arXiv 2501.17745.
 
     Random walks give smooth curves in few components too. `explained_variance_null` is what walks with the same
     increments, their signs drawn at random, reach (see `llc.development.null`); a share that does not exceed it
@@ -44,13 +49,15 @@ def joint_pca(
         experiment: from `llc.open` or `llc.train`.
         components: how many principal components to keep.
         sequences: B, the size of the probe.
-        probe: which sequences: those of q_M for this M (inf for fresh tasks), or (xs, ys) of your own.
+        probe: which sequences: `own`, the task's probe; those of one of its test sets; or a batch of your own.
         features: `predictions`, `outputs` (at every token, all coordinates) or `weights`.
         weighting: whether every checkpoint counts alike, or every run.
-        fit_num_tasks: only runs of these M have a part in the fit; the others are projected. None for all.
+        fit: only runs with these values on these axes have a part in the fit, such as `{"num_tasks": [1, 4]}`; the
+            others are projected. None for all.
     Returns:
-        `score` (num_tasks, seed, step, component), `score_ridge` (component), `score_dmmse` (num_tasks, component),
-        `distance_ridge_dmmse` (num_tasks), before any projection, `explained_variance_ratio` (component),
+        `score` (axes of the sweep …, step, component), `score_reference` (…, reference, component), and with several
+        references `reference_distance` (…, reference, other), before any projection; `explained_variance_ratio`
+        (component),
         `explained_variance_null` (walk, component), `loading` (component, sequence, position) with its share by
         position, `loading_position`, and the means that were subtracted, `center`; of other features than predictions
         no references, and loadings have dims of their own.
@@ -63,18 +70,20 @@ def joint_pca(
     runs = [run for run in experiment.runs if steps_of(run, features)]
     if not runs:
         raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
-    fitted = _fitted(runs, fit_num_tasks)
+    fitted = _fitted(experiment, runs, fit or {})
     kind = make_features(runs, features, probe, sequences)
     checkpoints = sum(len(steps_of(run, features)) for run in runs)
     settings = {
         "components": components,
-        "sequences": len(kind.probe[1]),
-        "probe": f"{probe:g}"
-        if isinstance(probe, int | float)
-        else store.table_hash({"probe": kind.probe[0].tolist()}),
+        "sequences": kind.probe.size,
+        "probe": probe
+        if isinstance(probe, str)
+        else store.table_hash({"probe": [tensor.tolist() for tensor in kind.probe.flat]}),
         "features": features,
         "weighting": weighting,
-        "fit_num_tasks": [f"{run.num_tasks:g}" for run in fitted],
+        "fit": {
+            dim: ["inf" if same(value, None) else value for value in values] for dim, values in (fit or {}).items()
+        },
         "checkpoints": checkpoints,
     }
     provenance = {**experiment.config, "pca": settings}
@@ -83,10 +92,10 @@ def joint_pca(
             report("pca", 0, 0, f"{experiment.path / 'pca.nc'} holds just this already; nothing to do")
             return experiment.pca
         with Rows(runs, kind, experiment.path, report) as rows:
-            fit = rows.fit(components, fitted, weighting=weighting)
-            scores = [_label_scores(run, features, fit.scores(rows.of(run))) for run in runs]
+            found = rows.fit(components, fitted, weighting=weighting)
+            scores = [_label_scores(run, features, found.scores(rows.of(run))) for run in runs]
             null = random_walk_variances([rows.thinned(run, len(fitted)) for run in fitted], components)
-        dataset = store.merge(scores).merge(_label_fit(kind, fit, null)).merge(_label_references(kind, fit, runs))
+        dataset = store.merge(scores).merge(_label_fit(kind, found, null)).merge(_label_references(kind, found, runs))
         report("pca", checkpoints, checkpoints, "")
         return store.write_dataset(experiment.path / "pca.nc", dataset, provenance)
 
@@ -95,19 +104,19 @@ def project(pca: xr.Dataset, experiment: store.Experiment, *, report: Report = q
     """Scores of another experiment's runs in the plane of a `pca.nc` that they had no part in.
 
     Args:
-        pca: from `joint_pca` with predictions on q_1.
+        pca: from `joint_pca` with predictions on the task's own probe.
     Returns:
-        `score` (num_tasks, seed, step, component).
+        `score` (axes of the sweep …, step, component).
     Raises:
         InvalidInput: sequences of another length, or a PCA of something else.
         StoreError: nothing is trained yet.
     """
-    if "position" not in pca.loading.dims:
+    if {"token", "parameter"} & set(pca.loading.dims):
         raise InvalidInput("this pca.nc was made of outputs or weights; expected one of predictions")
     runs = [run for run in experiment.runs if run.recorded_steps]
     if not runs:
         raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
-    kind = make_features(runs, "predictions", 1, pca.sizes["sequence"])
+    kind = make_features(runs, "predictions", OWN_PROBE, pca.sizes["sequence"])
     if kind.shape != pca.center.shape:
         raise InvalidInput(f"{experiment.path} makes {kind.shape} predictions, expected {pca.center.shape}")
     axes = pca.loading.values.reshape(pca.sizes["component"], -1)
@@ -129,24 +138,24 @@ def format_pca(pca: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-def _fitted(runs: list[store.Run], num_tasks: Sequence[float] | None) -> list[store.Run]:
-    if num_tasks is None:
-        return runs
-    known = {run.num_tasks for run in runs}
-    for wanted in num_tasks:
-        if wanted not in known:
-            there = ", ".join(f"{m:g}" for m in sorted(known))
-            raise InvalidInput(f"fit to M = {wanted:g} asked for, but there is no such run; here: {there}")
-    return [run for run in runs if run.num_tasks in set(num_tasks)]
+def _fitted(experiment: store.Experiment, runs: list[store.Run], fit: Mapping[str, Sequence[Any]]) -> list[store.Run]:
+    """The runs with these values on these axes."""
+    axes = experiment.axes
+    for dim, values in fit.items():
+        if dim not in axes:
+            raise InvalidInput(f"fit to {dim} asked for, which is no axis of the sweep; {did_you_mean(dim, axes)}")
+        for value in values:
+            if not any(same(value, run.place[dim]) for run in runs):
+                there = ", ".join(value_label(known) for known in axes[dim])
+                raise InvalidInput(f"fit to {dim} = {value} asked for, but there is no such run; here: {there}")
+    return [run for run in runs if all(any(same(run.place[dim], one) for one in values) for dim, values in fit.items())]
 
 
 def _label_scores(run: store.Run, features: str, scores: np.ndarray) -> xr.Dataset:
-    num_tasks = None if np.isinf(run.num_tasks) else int(run.num_tasks)
-    coords = behaviour.run_coords([num_tasks], [run.seed], steps_of(run, features)) | {
-        "component": _components(scores.shape[1])
-    }
-    dims = ("num_tasks", "seed", "step", "component")
-    return xr.Dataset({"score": (dims, scores[None, None], {"long_name": _SCORE, "units": "y"})}, coords)
+    """Scores of a run's checkpoints, (checkpoint, component)."""
+    coords = run_place(run) | step_coord(steps_of(run, features)) | {"component": _components(scores.shape[1])}
+    dims = (*run.place, "step", "component")
+    return xr.Dataset({"score": (dims, lead(scores, run.place), {"long_name": _SCORE, "units": "1"})}, coords)
 
 
 def _label_fit(features: Features, fit: Components, null: np.ndarray) -> xr.Dataset:
@@ -156,8 +165,8 @@ def _label_fit(features: Features, fit: Components, null: np.ndarray) -> xr.Data
         "walk": ("walk", np.arange(len(null)), {"long_name": "random walk", "units": "1"}),
     }
     for dim, size in zip(features.dims, features.shape, strict=True):
-        first = 1 if dim == "position" else 0
-        coords[dim] = (dim, np.arange(first, first + size), {"long_name": _PLACES[dim], "units": "1"})
+        about = {"long_name": _PLACES[dim], "units": "1"} if dim != "position" else {}
+        coords[dim] = position_coord(size) if dim == "position" else (dim, np.arange(size), about)
     data: dict = {
         "explained_variance_ratio": (
             "component",
@@ -177,58 +186,51 @@ def _label_fit(features: Features, fit: Components, null: np.ndarray) -> xr.Data
         "center": (
             features.dims,
             fit.mean.reshape(features.shape),
-            {"long_name": "mean over checkpoints, subtracted before projecting", "units": "y"},
+            {"long_name": "mean over checkpoints, subtracted before projecting", "units": "1"},
         ),
     }
     if "position" in features.dims:
         data["loading_position"] = (
             ("component", "position"),
-            (loading**2).sum(1),
+            (loading**2).sum(tuple(1 + features.dims.index(dim) for dim in features.dims if dim != "position")),
             {"long_name": "share of a component that each position has", "units": "1"},
         )
     return xr.Dataset(data, coords)
 
 
 def _label_references(features: Features, fit: Components, runs: list[store.Run]) -> xr.Dataset:
-    """Scores of ridge and of dMMSE_M; runs that differ in their seed alone share theirs."""
-    if features.kind != "predictions":
-        return xr.Dataset()
-    found = {run.num_tasks: features.of_references(run) for run in runs}
-    scores = {
-        num_tasks: {name: fit.scores(vector[None])[0] for name, vector in of_run.items()}
-        for num_tasks, of_run in found.items()
-    }
-    order = sorted(scores)
-    coords: dict = {
-        "num_tasks": ("num_tasks", order, {"long_name": "task diversity M (inf: Gaussian prior)", "units": "1"}),
-        "component": _components(len(fit.axes)),
-    }
-    about = {"units": "y"}
-    return xr.Dataset(
-        {
-            "score_ridge": (
-                "component",
-                scores[order[0]]["ridge"],
-                {"long_name": f"{_SCORE}: ridge, projected and not fitted", **about},
+    """Scores of each run's references, and how far these lie from one another."""
+    parts, known = [], {}
+    for run in runs:
+        key = store.table_hash(run.task.to_table())  # runs that differ in their seed alone share theirs
+        if key not in known:
+            known[key] = features.of_references(run)
+        vectors = known[key]
+        if not vectors:
+            return xr.Dataset()
+        names, every = list(vectors), np.stack(list(vectors.values()))
+        apart = np.linalg.norm(every[:, None] - every[None], axis=2)
+        said, units = reference_coord(names, run.task), {"units": "1"}
+        coords = run_place(run) | {"reference": said, "other": ("other", *said[1:])}
+        coords["component"] = _components(len(fit.axes))
+        data = {
+            "score_reference": (
+                (*run.place, "reference", "component"),
+                lead(fit.scores(every), run.place),
+                {"long_name": f"{_SCORE}: a reference, projected and not fitted", **units},
             ),
-            "score_dmmse": (
-                ("num_tasks", "component"),
-                np.stack([scores[num_tasks]["dmmse"] for num_tasks in order]),
-                {"long_name": f"{_SCORE}: dMMSE_M, projected and not fitted", **about},
+            "reference_distance": (
+                (*run.place, "reference", "other"),
+                lead(apart, run.place),
+                {"long_name": "distance of two references in the whole space of predictions", **units},
             ),
-            "distance_ridge_dmmse": (
-                "num_tasks",
-                [float(np.linalg.norm(found[m]["dmmse"] - found[m]["ridge"])) for m in order],
-                {"long_name": "distance of dMMSE_M to ridge in the whole space of predictions", **about},
-            ),
-        },
-        coords,
-    )
+        }
+        parts.append(xr.Dataset(data, coords))
+    return store.merge(parts)
 
 
 _PLACES = {
     "sequence": "sequence of the probe",
-    "position": "number of the example in its sequence, k",
     "token": "token of the sequence",
     "output": "coordinate of the read-out",
     "parameter": "parameter, in the model's order",

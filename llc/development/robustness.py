@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.linalg import subspace_angles
 
 from llc import store
-from llc.development.features import make_features
+from llc.development.features import OWN_PROBE, make_features
 from llc.development.rows import Rows
 from llc.errors import InvalidInput, StoreError
 from llc.parallel import Report, quiet
@@ -40,11 +40,11 @@ def pca_robustness(
     runs = [run for run in experiment.runs if run.recorded_steps]
     if not runs:
         raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
-    features = make_features(runs, "predictions", 1, max(sequences))
-    positions = features.shape[1]
+    features = make_features(runs, "predictions", OWN_PROBE, max(sequences))
+    each = features.columns // features.shape[0]
     seeds = sorted({run.seed for run in runs})
     variants: list[tuple[str, int, dict]] = [
-        ("sequences", number, {"columns": number * positions}) for number in sorted(sequences)[:-1]
+        ("sequences", number, {"columns": number * each}) for number in sorted(sequences)[:-1]
     ]
     variants += [("every", number, {"every": number}) for number in every]
     found = []

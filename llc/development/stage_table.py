@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from llc.development.boundaries import Boundary, smooth_curve
+from llc.store.labels import value_label
 
 # 5 % and 95 %: a 90 % interval.
 _ENDS = (0.05, 0.95)
@@ -110,9 +111,8 @@ def _printed(table: pd.DataFrame, interval: str) -> pd.DataFrame:
         else interval.replace(".3g", ".0f").format(row["end"], row["end_low"], row["end_high"])
         for row in table.to_dict("records")
     ]
-    shown: dict[str, list] = {name: table[name].tolist() for name in ("M", "seed") if name in table}
-    if "M" in shown:
-        shown["M"] = ["inf" if np.isinf(m) else f"{m:g}" for m in shown["M"]]
+    axes = list(table.columns)[: list(table.columns).index("stage")]
+    shown: dict[str, list] = {name: [value_label(value) for value in table[name]] for name in axes}
     shown |= {
         "stage": table["stage"].tolist(),
         "start": [f"{start:.0f}" for start in table["start"]],

@@ -7,11 +7,12 @@ import xarray as xr
 from llc import store
 from llc.development.boundaries import LEAST_POINTS, Boundary, noise, trend_changes, turns
 from llc.development.critical import CriticalStep, critical_step
-from llc.development.labels import about, run_place
+from llc.development.labels import about, lead, run_place
 from llc.development.stage_table import Curve, stage_table
 from llc.errors import InvalidInput, LLCError, StoreError, did_you_mean
 from llc.estimate.verdict import COMPARABLE
 from llc.parallel import Report, quiet
+from llc.store.labels import each_run, of_run
 
 METHODS = {"turns": turns, "trend": trend_changes}
 _NUMBERS = ("step", "low", "high", "support")
@@ -48,9 +49,9 @@ def find_stages(
         method: `turns`, maxima and minima of a smoothing spline, or `trend`, where the slope changes.
         resamples: how many curves with new errors make intervals. seed: of those.
     Returns:
-        `boundary_step`, `_low`, `_high`, `_support` and `_kind` (num_tasks, seed, curve, found_by, boundary);
-        `start`, `end`, `end_low`, `end_high`, `type`, `delta_loss`, `delta_llc` and their intervals (num_tasks, seed,
-        stage); `step_critical` and its interval (num_tasks, seed); `left_out`, why a run has no stages.
+        By the axes of the sweep: `boundary_step`, `_low`, `_high`, `_support` and `_kind` (…, curve, found_by,
+        boundary); `start`, `end`, `end_low`, `end_high`, `type`, `delta_loss`, `delta_llc` and their intervals (…,
+        stage); `step_critical` and its interval, where the task has a headline; `left_out`, why a run has no stages.
     Raises:
         InvalidInput: an unknown method.
         StoreError: there is no llc.nc yet, or the folder cannot be written.
@@ -62,13 +63,12 @@ def find_stages(
     pca = experiment.pca if (experiment.path / "pca.nc").exists() else None
     parts, curves = [], {}
     with store.folder_lock(experiment.path):
-        runs = [run for run in experiment.runs if run.num_tasks in llc.num_tasks and run.seed in llc.seed]
-        for run in runs:
-            place = {"num_tasks": run.num_tasks, "seed": run.seed}
-            of_pca = None
-            if pca is not None and run.num_tasks in pca.num_tasks and run.seed in pca.seed:
-                of_pca = pca.sel(place)
-            curves[run.name] = _curves(llc.sel(place), of_pca)
+        runs = []
+        for run in experiment.runs:
+            of_llc = of_run(llc, run.place)
+            if of_llc is not None:
+                runs.append(run)
+                curves[run.name] = _curves(of_llc, None if pca is None else of_run(pca, run.place))
         if all(missing for _, missing in curves.values()):
             reasons = "; ".join(f"{name}: {missing}" for name, (_, missing) in curves.items())
             raise NothingToStage(
@@ -76,8 +76,8 @@ def find_stages(
                 f"llc estimate-llc {experiment.path} --steps log:20"
             )
         found = {
-            name: (pd.DataFrame(), {}) if missing else _run_stages(of_run, method, resamples, seed)
-            for name, (of_run, missing) in curves.items()
+            name: (pd.DataFrame(), {}) if missing else _run_stages(found, method, resamples, seed)
+            for name, (found, missing) in curves.items()
         }
         # Runs differ in how many stages they have; arrays are of one size for all.
         names = sorted({curve for _, boundaries in found.values() for curve, _ in boundaries})
@@ -145,7 +145,7 @@ def _label(
     run: store.Run,
     table: pd.DataFrame,
     boundaries: dict[tuple[str, str], list[Boundary]],
-    critical: CriticalStep,
+    critical: CriticalStep | None,
     missing: str,
     *,
     curves: list[str],
@@ -153,7 +153,8 @@ def _label(
     rows: int,
 ) -> xr.Dataset:
     """One run's part, padded to `most` boundaries of each of `curves` and to `rows` stages."""
-    place = ("num_tasks", "seed")
+    place = tuple(run.place)
+    ones = (1,) * len(place)
     coords = run_place(run)
     coords |= {
         "curve": ("curve", curves, {"long_name": "llc, loss or principal component", "units": "1"}),
@@ -162,35 +163,37 @@ def _label(
         "stage": ("stage", np.arange(1, rows + 1), {"long_name": "number of the stage", "units": "1"}),
     }
     data: dict = {}
-    shape = (1, 1, len(curves), len(METHODS), most)
+    shape = (len(curves), len(METHODS), most)
     dims = (*place, "curve", "found_by", "boundary")
     for name in _NUMBERS:
         values = np.full(shape, np.nan)
         for (curve, how), found in boundaries.items():
             row = [getattr(one, name) for one in found]
-            values[0, 0, curves.index(curve), list(METHODS).index(how), : len(found)] = row
+            values[curves.index(curve), list(METHODS).index(how), : len(found)] = row
         data["boundary_step" if name == "step" else f"boundary_{name}"] = (
             dims,
-            values,
+            lead(values, run.place),
             about(_SAID, f"boundary_{name}"),
         )
     kinds = np.full(shape, "", "<U7")
     for (curve, how), found in boundaries.items():
-        kinds[0, 0, curves.index(curve), list(METHODS).index(how), : len(found)] = [one.kind for one in found]
-    data["boundary_kind"] = (dims, kinds, about(_SAID, "boundary_kind"))
+        kinds[curves.index(curve), list(METHODS).index(how), : len(found)] = [one.kind for one in found]
+    data["boundary_kind"] = (dims, lead(kinds, run.place), about(_SAID, "boundary_kind"))
     for name in _STAGE:
-        values = np.full(rows, "", "<U11") if name == "type" else np.full(rows, np.nan)
+        column = np.full(rows, "", "<U11") if name == "type" else np.full(rows, np.nan)
         if len(table):
-            values[: len(table)] = table[name]
-        data[name] = ((*place, "stage"), values[None, None], about(_SAID, name))
-    for name, value in (
-        ("step_critical", critical.step),
-        ("step_critical_low", critical.low),
-        ("step_critical_high", critical.high),
-        ("critical_is_last", critical.is_last),
-        ("left_out", missing),
-    ):
-        data[name] = (place, np.reshape(value, (1, 1)), about(_SAID, name))
+            column[: len(table)] = table[name]
+        data[name] = ((*place, "stage"), lead(column, run.place), about(_SAID, name))
+    single: dict = {"left_out": missing}
+    if critical is not None:
+        single |= {
+            "step_critical": critical.step,
+            "step_critical_low": critical.low,
+            "step_critical_high": critical.high,
+            "critical_is_last": critical.is_last,
+        }
+    for name, value in single.items():
+        data[name] = (place, np.reshape(value, ones), about(_SAID, name))
     return xr.Dataset(data, coords)
 
 
@@ -207,24 +210,22 @@ _SAID = {
     "type": "A: loss falls, llc rises; B: both fall; flat: llc may not change; loss flat: only the loss may not",
     "delta_loss": "change of the loss in a stage",
     "delta_llc": "change of llc in a stage",
-    "step_critical": "step of the smallest OOD loss, t_crit",
+    "step_critical": "step of the smallest loss on the headline's test set, t_crit",
     "critical_is_last": "whether that is the last step",
     "left_out": "why a run has no stages",
 }
 
 
 def stage_rows(stages: xr.Dataset) -> pd.DataFrame:
-    """The stage table of every run that has one, with columns `M` and `seed` in front."""
+    """The stage table of every run that has one, with the axes of the sweep as columns in front."""
     columns = list(_STAGE)
     rows = []
-    for num_tasks in stages.num_tasks.values:
-        for seed in stages.seed.values:
-            of_run = stages[columns].sel(num_tasks=num_tasks, seed=seed)
-            for stage in of_run.stage.values:
-                row = of_run.sel(stage=stage)
-                if np.isfinite(row.start):
-                    numbers = {name: row[name].item() for name in columns}
-                    rows.append({"M": float(num_tasks), "seed": int(seed), "stage": int(stage), **numbers})
+    for place, run in each_run(stages[columns]):
+        for stage in run.stage.values:
+            row = run.sel(stage=stage)
+            if np.isfinite(row.start):
+                numbers = {name: row[name].item() for name in columns}
+                rows.append({**place, "stage": int(stage), **numbers})
     if not rows:
         raise StoreError("these stages hold no rows")
     return pd.DataFrame(rows)

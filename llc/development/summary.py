@@ -1,54 +1,59 @@
 """One row a run: what a reader wants to know of a sweep at a glance."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from llc import store
+from llc.store.labels import axes_in, of_run, references_of, symbol_of, value_label
 
 
 def summary_table(experiment: store.Experiment) -> pd.DataFrame:
     """Where each run ended: losses, distances, t_crit, and λ̂ at the last step that was estimated.
 
     Returns:
-        A row for each (M, seed). What has not been computed yet is NaN or empty; columns:
-        `step` reached, `loss_ood`, `distance_ridge`, `distance_dmmse` (in distribution), `t_crit`, `rise_ood` and
-        `rise_ood_se` (OOD loss at the end minus at t_crit, with its paired standard error), `llc`, `llc_se`,
-        `llc_step` (where it was estimated), `verdict`.
+        A row for each run. What has not been computed yet is NaN or empty; columns: the axes of the sweep; `step`
+        reached; `loss_…` of every test set; `distance_…` to every reference on the first of them; `t_crit`, `rise` and
+        `rise_se` (headline loss at the end minus at t_crit, with its paired standard error) where the task has a
+        headline; `llc`, `llc_se`, `llc_step` (where it was estimated), `verdict`.
     Raises:
         StoreError: there are no metrics yet.
     """
-    metrics = experiment.metrics.mean("position")
+    metrics = over_positions(experiment.metrics)
     llc = experiment.llc if (experiment.path / "llc.nc").exists() else None
     rows = []
     for run in experiment.runs:
-        place = {"num_tasks": run.num_tasks, "seed": run.seed}
-        if run.num_tasks not in metrics.num_tasks or run.seed not in metrics.seed:
+        of_metrics = of_run(metrics, run.place)
+        known = None if of_metrics is None else of_metrics.dropna("step", subset=["loss"], how="all")
+        if known is None or not known.sizes["step"]:  # it has not begun
             continue
-        of_run = metrics.sel(place).dropna("step", subset=["loss_id"])
-        if not of_run.sizes["step"]:  # it has not begun
-            continue
-        end = of_run.isel(step=-1)
-        row = {
-            "M": run.num_tasks,
-            "seed": run.seed,
-            "step": int(end.step),
-            "loss_ood": float(end.loss_ood),
-            "distance_ridge": float(end.distance_ridge_id),
-            "distance_dmmse": float(end.distance_dmmse_id),
-        }
-        for name in ("step_critical", "rise_ood", "rise_ood_se"):
-            row["t_crit" if name == "step_critical" else name] = float(of_run[name]) if name in of_run else np.nan
-        rows.append(row | _estimate_at_end(llc, place))
+        end = known.isel(step=-1)
+        row: dict[str, Any] = {**run.place, "step": int(end.step)}
+        row |= {f"loss_{name}": float(end.loss.sel(test_set=name)) for name in end.test_set.values}
+        for name in references_of(end):
+            row[f"distance_{name}"] = float(end.distance.sel(reference=name).isel(test_set=0))
+        for name in ("step_critical", "rise", "rise_se"):
+            if name in metrics:
+                row["t_crit" if name == "step_critical" else name] = float(known[name])
+        rows.append(row | _estimate_at_end(llc, run.place))
     return pd.DataFrame(rows)
+
+
+def over_positions(metrics: xr.Dataset) -> xr.Dataset:
+    """Means over the positions of a sequence, where it has several."""
+    return metrics.mean("position") if "position" in metrics.dims else metrics
 
 
 _NO_ESTIMATE = {"llc": np.nan, "llc_se": np.nan, "llc_step": np.nan, "verdict": ""}
 
 
-def _estimate_at_end(llc, place: dict) -> dict:
-    if llc is None or place["num_tasks"] not in llc.num_tasks or place["seed"] not in llc.seed:
+def _estimate_at_end(llc: xr.Dataset | None, place: Mapping[str, Any]) -> dict:
+    estimates = None if llc is None else of_run(llc[["llc", "llc_se", "verdict"]], place)
+    if estimates is None:
         return _NO_ESTIMATE
-    estimates = llc[["llc", "llc_se", "verdict"]].sel(place)
     known = np.flatnonzero([bool(verdict) for verdict in estimates.verdict.fillna("").values])
     if not len(known):
         return _NO_ESTIMATE
@@ -61,28 +66,34 @@ def _estimate_at_end(llc, place: dict) -> dict:
     }
 
 
-def format_table(table: pd.DataFrame) -> str:
-    """The summary as text, a line a run, with short headings and sensible digits."""
-    shown = pd.DataFrame(
-        {
-            "M": table["M"].map(lambda m: "inf" if np.isinf(m) else f"{m:g}"),
-            "seed": table["seed"],
-            "step": table["step"],
-            "OOD loss": table["loss_ood"].map("{:.3f}".format),
-            "to ridge": table["distance_ridge"].map("{:.3f}".format),
-            "to dMMSE": table["distance_dmmse"].map("{:.3f}".format),
-            "t_crit": table["t_crit"].map(lambda step: "-" if np.isnan(step) else f"{step:.0f}"),
-            "rise since": [
-                "-" if np.isnan(rise) else f"{rise:.3f} ± {se:.3f}"
-                for rise, se in zip(table["rise_ood"], table["rise_ood_se"], strict=True)
-            ],
-            "LLC": [
-                "-" if np.isnan(value) else f"{value:.1f} ± {se:.1f}" + ("" if at == end else f" at {at:.0f}")
-                for value, se, at, end in zip(
-                    table["llc"], table["llc_se"], table["llc_step"], table["step"], strict=True
-                )
-            ],
-            "verdict": table["verdict"],
-        }
-    )
-    return shown.to_string(index=False)
+def axis_columns(table: pd.DataFrame, labels: xr.Dataset) -> dict[str, list[str]]:
+    """The axes of a table's rows by symbol; those on which nothing varies are left out, unless none does."""
+    axes = [dim for dim in axes_in(labels) if dim in table]
+    varied = [dim for dim in axes if table[dim].nunique() > 1] or axes[-1:]
+    return {symbol_of(labels, dim): [value_label(value) for value in table[dim]] for dim in varied}
+
+
+def format_table(table: pd.DataFrame, metrics: xr.Dataset) -> str:
+    """The summary as text, a line a run, with short headings and sensible digits.
+
+    Args:
+        metrics: that it is of, for what its axes are called.
+    """
+    shown: dict[str, Any] = axis_columns(table, metrics) | {"step": table["step"]}
+    for column in table.columns:
+        kind, _, name = column.partition("_")
+        if kind in ("loss", "distance"):
+            heading = f"{name} loss" if kind == "loss" else f"to {name}"
+            shown[heading] = table[column].map("{:.3f}".format)
+    if "t_crit" in table:
+        shown["t_crit"] = table["t_crit"].map(lambda step: "-" if np.isnan(step) else f"{step:.0f}")
+        shown["rise since"] = [
+            "-" if np.isnan(rise) else f"{rise:.3f} ± {se:.3f}"
+            for rise, se in zip(table["rise"], table["rise_se"], strict=True)
+        ]
+    shown["LLC"] = [
+        "-" if np.isnan(value) else f"{value:.1f} ± {se:.1f}" + ("" if at == end else f" at {at:.0f}")
+        for value, se, at, end in zip(table["llc"], table["llc_se"], table["llc_step"], table["step"], strict=True)
+    ]
+    shown["verdict"] = table["verdict"]
+    return pd.DataFrame(shown).to_string(index=False)

@@ -1,16 +1,18 @@
-"""Loss against complexity: ridge-like and dMMSE-like solutions of every M, and the n at which preference turns."""
+"""Loss against complexity: two solutions in every run, and the n at which preference turns from one to the other."""
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 
 from llc import behaviour, store
 from llc.development.crossing import Measured, log_odds, rank_correlation, turn_with_interval
-from llc.development.labels import about, run_place
-from llc.errors import StoreError
+from llc.development.labels import about, lead, run_place
+from llc.development.summary import over_positions
+from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.estimate.verdict import COMPARABLE
 from llc.parallel import Report, quiet
-from llc.training import RunConfig
+from llc.store.labels import each_run, of_run, run_label
 
 # n of the curves of log-odds: sequences.
 SAMPLES = np.unique(np.geomspace(1, 1e6, 121).round())
@@ -18,82 +20,123 @@ SAMPLES = np.unique(np.geomspace(1, 1e6, 121).round())
 _Z = 1.6448536269514722
 # An estimate stands for t_crit if it was made within this factor of it.
 _NEAR = 1.3
+# Sequences that tell whether two references are one.
+_FEW = 16
 
 
-def tradeoff(experiment: store.Experiment, *, seed: int = 0, report: Report = quiet) -> xr.Dataset:
-    """The tradeoff of every run with a finite M, also written to the experiment's `tradeoff.nc`.
+def tradeoff(
+    experiment: store.Experiment, *, pair: tuple[str, str] | None = None, seed: int = 0, report: Report = quiet
+) -> xr.Dataset:
+    """The tradeoff between two solutions in every run, also written to the experiment's `tradeoff.nc`.
 
-    Of two solutions on q_M, u like ridge and v like dMMSE_M:
+    Of two solutions on the task's first test set, u like the simple reference and v like the complex one:
 
-        Δℓ = ℓ(v) − ℓ(u) = K/(2σ²) (mean squared error of dMMSE_M − that of ridge),   a log-likelihood a sequence,
-        Δλ = λ̂(M at the last step) − λ̂(M = ∞ at the last step),
+        Δℓ = ℓ(v) − ℓ(u), of the two references, a negative log-likelihood a sequence,
+        Δλ = λ̂(this run at its last step) − λ̂(a run that has the simple solution alone, at its last step),
 
     both with 90 % intervals; log p(U)/p(V) = n Δℓ + Δλ log n over n, and the n from which v is preferred
-    (`llc.development.crossing`). Δλ is that of dMMSE_M only where training ended like it (`ends_like`). The rank
-    correlation of that n with t_crit is over runs whose estimates are `converged`; what the others would give is NaN,
-    with the reason in `left_out`.
+    (`llc.development.crossing`). A run has the simple solution alone where both references say the same, as dMMSE_∞ is
+    ridge; of several, the one nearest in the sweep counts. Δλ is that of the complex solution only where training ended
+    like it (`ends_like`). The rank correlation of that n with t_crit is over runs whose estimates may be compared; what
+    the others would give is NaN, with the reason in `left_out`.
 
+    Args:
+        pair: names of references, the simple one first; by default the task's own pair.
     Returns:
-        By (num_tasks, seed): `delta_loss`, `delta_llc`, `llc_end`, `llc_critical`, each with `_low` and `_high`, `turn`
-        with its interval and `turn_share`, `step_critical`, `sequences_critical` (t_crit times the batch size),
-        `ends_like`, `left_out`; `log_odds` (…, samples); `llc_infinity` (seed) with its interval; in attrs
-        `rank_correlation` of turn and t_crit with its interval.
+        By the axes of the sweep: `delta_loss`, `delta_llc`, `llc_end`, `llc_simple`, `llc_critical`, each with `_low`
+        and `_high`, `turn` with its interval and `turn_share`, `step_critical`, `sequences_critical` (t_crit times the
+        batch size), `ends_like`, `left_out`; `log_odds` (…, samples); in attrs the pair and `rank_correlation` of turn
+        and t_crit with its interval.
     Raises:
-        StoreError: there is no llc.nc yet, no run of M = ∞ with an estimate, or no finite M; what makes it is named.
+        StoreError: there is no llc.nc yet, no run with an estimate that has the simple solution alone, or none besides;
+            what makes it is named.
+        InvalidInput: no pair, an unknown reference, or losses that are no log-likelihoods.
     """
     metrics, llc = experiment.metrics, experiment.llc
-    finite = [run for run in experiment.runs if np.isfinite(run.num_tasks) and _is_in(run, llc)]
-    if not finite:
+    chosen = _pair(experiment, pair)
+    runs = [run for run in experiment.runs if of_run(llc, run.place) is not None]
+    plain = [run for run in runs if _is_plain(run, chosen)]
+    others = [run for run in runs if run not in plain]
+    if not others:
         raise StoreError(
-            f"{experiment.path} has no estimate of a run with finite M; train one with: llc train --num-tasks 1,4"
+            f"{experiment.path} has no estimate of a run in which {chosen[0]} and {chosen[1]} differ; train one"
         )
-    infinity = _infinity(experiment, llc)
+    known = _estimates_of(experiment, plain, llc, chosen)
     parts = []
     with store.folder_lock(experiment.path):
-        for number, run in enumerate(finite):
-            report("tradeoff", number, len(finite), run.name)
-            row = _row(run, metrics, llc, infinity, seed)
-            parts.append(_label(run, row))
-        dataset = store.merge(parts).merge(_label_infinity(infinity))
+        for number, run in enumerate(others):
+            report("tradeoff", number, len(others), run.name)
+            nearest = max(known, key=lambda other: _shared(run, other))
+            parts.append(_label(run, _row(run, metrics, llc, plain=known[nearest], pair=chosen, seed=seed)))
+        dataset = store.merge(parts)
         turn, critical = dataset.turn.values.ravel(), dataset.step_critical.values.ravel()
         found = rank_correlation(turn, critical, seed=seed)
         names = ("rank_correlation", "rank_correlation_low", "rank_correlation_high")
-        dataset = dataset.assign_attrs(dict(zip(names, found, strict=True)))
+        dataset = dataset.assign_attrs(
+            dict(zip(names, found, strict=True)) | {"simple": chosen[0], "complex": chosen[1]}
+        )
+        settings = {"pair": list(chosen), "seed": seed}
         return store.write_dataset(
-            experiment.path / "tradeoff.nc", dataset, {**experiment.config, "tradeoff": {"seed": seed}}
+            experiment.path / "tradeoff.nc", dataset, {**experiment.config, "tradeoff": settings}
         )
 
 
-def _is_in(run: store.Run, llc: xr.Dataset) -> bool:
-    return run.num_tasks in llc.num_tasks and run.seed in llc.seed
+def _pair(experiment: store.Experiment, pair: tuple[str, str] | None) -> tuple[str, str]:
+    task = experiment.task
+    chosen = pair or task.pair
+    if chosen is None:
+        raise InvalidInput(f"the task {task.kind} names no pair of references; give one with --pair SIMPLE,COMPLEX")
+    if task.nats is None:
+        raise InvalidInput(f"a tradeoff is in nats, but losses of the task {task.kind} are no log-likelihoods")
+    known = task.predictors()
+    for name in chosen:
+        if name not in known:
+            raise InvalidInput(f"unknown reference {name}; {did_you_mean(name, known)}")
+    return chosen
 
 
-def _infinity(experiment: store.Experiment, llc: xr.Dataset) -> dict[int, Measured]:
-    """λ̂_∞ at the last step, by seed."""
-    if np.inf not in llc.num_tasks:
+def _test_set(run: store.Run) -> behaviour.EvalSet:
+    """The first of its task's."""
+    name, source = next(iter(run.task.test_tasks().items()))
+    return behaviour.eval_sets(run.task, run.sequences, {name: source})[name]
+
+
+def _is_plain(run: store.Run, pair: tuple[str, str]) -> bool:
+    """Whether both references say the same on a run's task."""
+    batch = next(iter(run.task.test_tasks().values())).sample(_FEW, stream="test")
+    found = behaviour.reference_outputs(run.task, batch)
+    return torch.equal(found[pair[0]], found[pair[1]])
+
+
+def _shared(run: store.Run, other: str) -> int:
+    """On how many axes two runs stand at one place; the other by its name."""
+    return len(set(run.name.split(",")) & set(other.split(",")))
+
+
+def _estimates_of(
+    experiment: store.Experiment, plain: list[store.Run], llc: xr.Dataset, pair: tuple[str, str]
+) -> dict[str, Measured]:
+    """λ̂ at the last step of the runs that have the simple solution alone, by name."""
+    if not plain:
         raise StoreError(
-            f"{experiment.path} has no estimate of a run with M = inf, whose complexity is that of ridge; train and "
-            "estimate one: llc train --num-tasks …,inf"
+            f"{experiment.path} has no estimate of a run that has {pair[0]} alone (where {pair[1]} says the same), "
+            "whose complexity is that of the simple solution; train and estimate one"
         )
-    found = {}
-    for run in experiment.runs:
-        if np.isinf(run.num_tasks) and _is_in(run, llc):
-            estimate, why = _at(llc, run, None)
-            if estimate is not None:
-                found[run.seed] = estimate
-            elif not found:
-                last = why
-    if not found:
+    found = {run.name: _at(llc, run, None) for run in plain}
+    known = {name: estimate for name, (estimate, _) in found.items() if estimate is not None}
+    if not known:
+        why = "; ".join(reason for _, reason in found.values())
         raise StoreError(
-            f"λ̂ of M = inf cannot be used: {last}; estimate it again with: llc estimate-llc {experiment.path}"
+            f"λ̂ of the simple solution cannot be used: {why}; estimate it again with: "
+            f"llc estimate-llc {experiment.path}"
         )
-    return found
+    return known
 
 
 def _at(llc: xr.Dataset, run: store.Run, step: int | None) -> tuple[Measured | None, str]:
     """λ̂ at the last estimated step, or near one, if it may be believed; otherwise why not."""
-    of_run = llc[["llc", "llc_se", "verdict"]].sel(num_tasks=run.num_tasks, seed=run.seed)
-    known = of_run.isel(step=np.flatnonzero(of_run.llc.notnull().values))
+    here = llc[["llc", "llc_se", "verdict"]].sel(run.place)
+    known = here.isel(step=np.flatnonzero(here.llc.notnull().values))
     if not known.sizes["step"]:
         return None, f"{run.name} has no estimate"
     steps = known.step.values
@@ -106,25 +149,30 @@ def _at(llc: xr.Dataset, run: store.Run, step: int | None) -> tuple[Measured | N
     return Measured(float(at.llc), float(at.llc_se)), ""
 
 
-def _row(run: store.Run, metrics: xr.Dataset, llc: xr.Dataset, infinity: dict[int, Measured], seed: int) -> dict:
-    of_run = metrics.sel(num_tasks=run.num_tasks, seed=run.seed)
-    end = of_run[["distance_ridge_id", "distance_dmmse_id"]].mean("position").dropna("step").isel(step=-1)
-    critical = int(of_run.step_critical) if "step_critical" in of_run and np.isfinite(of_run.step_critical) else None
-    loss = _delta_loss(RunConfig.from_table(run.config))
+def _row(
+    run: store.Run, metrics: xr.Dataset, llc: xr.Dataset, *, plain: Measured, pair: tuple[str, str], seed: int
+) -> dict:
+    here = over_positions(metrics).sel(run.place)
+    end = here.distance.isel(test_set=0).dropna("step", how="all").isel(step=-1)
+    critical = int(here.step_critical) if "step_critical" in here and np.isfinite(here.step_critical) else None
+    test, nats = _test_set(run), run.task.nats or 1.0
+    simple, complex_ = (behaviour.reference_losses_by_sequence(test, name) for name in pair)
+    change = nats * (complex_ - simple)
+    loss = Measured(float(change.mean()), float(change.std() / len(change) ** 0.5))
     llc_end, why = _at(llc, run, None)
-    llc_critical, why_not = _at(llc, run, critical) if critical is not None else (None, f"{run.name} is not finished")
+    llc_critical, why_not = _at(llc, run, critical) if critical is not None else (None, f"{run.name} has no t_crit")
+    batch_size = run.config["training"]["batch_size"]
     row: dict = {
         "step_critical": np.nan if critical is None else critical,
-        "sequences_critical": np.nan
-        if critical is None
-        else critical * RunConfig.from_table(run.config).training.batch_size,
-        "ends_like": "dmmse" if float(end.distance_dmmse_id) < float(end.distance_ridge_id) else "ridge",
+        "sequences_critical": np.nan if critical is None else critical * batch_size,
+        "ends_like": min(pair, key=lambda name: float(end.sel(reference=name))),
         "left_out": "; ".join(reason for reason in (why, why_not) if reason),
     }
-    delta = None if llc_end is None else llc_end - infinity.get(run.seed, next(iter(infinity.values())))
+    delta = None if llc_end is None else llc_end - plain
     for name, found in (
         ("delta_loss", loss),
         ("llc_end", llc_end),
+        ("llc_simple", plain),
         ("llc_critical", llc_critical),
         ("delta_llc", delta),
     ):
@@ -140,57 +188,46 @@ def _row(run: store.Run, metrics: xr.Dataset, llc: xr.Dataset, infinity: dict[in
     return row
 
 
-def _delta_loss(config: RunConfig) -> Measured:
-    """Δℓ of dMMSE_M and ridge on the test set of q_M, paired sequence by sequence."""
-    test = behaviour.test_sets(config.task, config.behaviour.sequences)["id"]
-    scale = config.task.num_examples / (2 * config.task.noise_variance)
-    squares = {name: (values.double() - test.ys.double()).square().mean(-1) for name, values in test.references.items()}
-    change = scale * (squares["dmmse"] - squares["ridge"])
-    return Measured(float(change.mean()), float(change.std() / len(change) ** 0.5))
-
-
 def _with_interval(name: str, found: Measured | None) -> dict[str, float]:
     value, error = (np.nan, np.nan) if found is None else (found.value, found.error)
     return {name: value, f"{name}_low": value - _Z * error, f"{name}_high": value + _Z * error}
 
 
 _SAID = {
-    "delta_loss": "loss of dMMSE_M minus that of ridge on q_M, negative log-likelihood a sequence",
-    "delta_llc": "llc at the last step minus that of M = inf",
+    "delta_loss": "loss of the complex reference minus that of the simple one, negative log-likelihood a sequence",
+    "delta_llc": "llc at the last step minus that of the simple solution alone",
     "llc_end": "llc at the last estimated step",
     "llc_critical": "llc near t_crit",
     "turn": "number of sequences from which the complex solution is preferred",
     "turn_share": "share of draws of delta_loss and delta_llc that have such a number",
-    "step_critical": "step of the smallest OOD loss, t_crit",
+    "step_critical": "step of the smallest loss on the headline's test set, t_crit",
     "sequences_critical": "sequences seen until t_crit",
-    "ends_like": "which predictor the last checkpoint is nearer to, in distribution",
+    "ends_like": "which of the pair the last checkpoint is nearer to",
     "left_out": "why there is no number",
     "log_odds": "log of the posterior odds of the simple solution over the complex one",
-    "llc_infinity": "llc of M = inf at the last estimated step",
+    "llc_simple": "llc at the last estimated step of a run that has the simple solution alone",
 }
 
 
 def format_tradeoff(found: xr.Dataset) -> str:
     """The tradeoff as text, a line a run."""
     lines, reasons = [], []
-    for num_tasks in found.num_tasks.values:
-        for seed in found.seed.values:
-            row = found.sel(num_tasks=num_tasks, seed=seed)
-            if not isinstance(row.ends_like.item(), str) or not row.ends_like.item():
-                continue
-            number = {name: _interval(row, name) for name in ("delta_loss", "delta_llc", "turn")}
-            place = {"M": f"{num_tasks:g}", "seed": int(seed), "ends like": row.ends_like.item()}
-            lines.append(
-                {
-                    **place,
-                    "Δ loss (nats a sequence)": number["delta_loss"],
-                    "Δ LLC": number["delta_llc"],
-                    "preferred from n": number["turn"],
-                    "t_crit": "-" if np.isnan(row.step_critical) else f"{float(row.step_critical):.0f}",
-                }
-            )
-            if row.left_out.item():
-                reasons.append(f"Left out: {row.left_out.item()}")
+    for place, row in each_run(found):
+        if not isinstance(row.ends_like.item(), str) or not row.ends_like.item():
+            continue
+        number = {name: _interval(row, name) for name in ("delta_loss", "delta_llc", "turn")}
+        lines.append(
+            {
+                "run": run_label(found, place),
+                "ends like": row.ends_like.item(),
+                "Δ loss (nats a sequence)": number["delta_loss"],
+                "Δ LLC": number["delta_llc"],
+                "preferred from n": number["turn"],
+                "t_crit": "-" if np.isnan(row.step_critical) else f"{float(row.step_critical):.0f}",
+            }
+        )
+        if row.left_out.item():
+            reasons.append(f"Left out: {row.left_out.item()}")
     low, high = found.attrs["rank_correlation_low"], found.attrs["rank_correlation_high"]
     rank = found.attrs["rank_correlation"]
     said = (
@@ -214,17 +251,10 @@ def _label(run: store.Run, row: dict) -> xr.Dataset:
     coords["samples"] = ("samples", SAMPLES, {"long_name": "n, number of sequences", "units": "1"})
     data = {
         name: (
-            ("num_tasks", "seed", *(["samples"] if name == "log_odds" else [])),
-            np.asarray(value)[None, None],
+            (*run.place, *(["samples"] if name == "log_odds" else [])),
+            lead(np.asarray(value), run.place),
             about(_SAID, name),
         )
         for name, value in row.items()
     }
     return xr.Dataset(data, coords)
-
-
-def _label_infinity(infinity: dict[int, Measured]) -> xr.Dataset:
-    seeds = sorted(infinity)
-    rows = [_with_interval("llc_infinity", infinity[seed]) for seed in seeds]
-    coords = {"seed": ("seed", np.array(seeds, np.int64), {"long_name": "seed of the run", "units": "1"})}
-    return xr.Dataset({name: ("seed", [row[name] for row in rows], about(_SAID, name)) for name in rows[0]}, coords)

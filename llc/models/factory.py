@@ -1,22 +1,22 @@
 """Models of other people's code: any `nn.Module` that a function makes."""
 
-import hashlib
-import importlib
-import importlib.util
-import sys
-from pathlib import Path
-from typing import Any, Literal
+import inspect
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import nn
 
-from llc.config import Config
+from llc import own_code
 from llc.errors import InvalidInput
+from llc.models.model_config import ModelConfig
 
 
-class FactoryConfig(Config):
-    """A model that `function(**arguments)` returns, whose `forward(xs, ys)` gives predictions (B, K).
+class FactoryConfig(ModelConfig):
+    """A model that `function(**arguments)` returns, whose `forward(*inputs)` gives outputs of the targets' shape.
+
+    A function that has an argument `shapes` gets those of the task; one with an argument called like one of these,
+    `dim`, `num_examples`, `outputs`, `inputs` or `targets`, gets that, unless `arguments` says otherwise.
 
     Args:
         function: where it is: `package.module:name`, or `/path/to/file.py:name`.
@@ -24,47 +24,21 @@ class FactoryConfig(Config):
     """
 
     kind: Literal["factory"] = "factory"
-    function: str
+    function: Annotated[str, AfterValidator(own_code.absolute)]
     arguments: dict[str, Any] = Field(default={})
 
+    def build(self, shapes: dict[str, Any], seed: int) -> nn.Module:
+        """The model, with whatever weights its own code gives it; torch's global random state is left as it was.
 
-def make(config: FactoryConfig, seed: int) -> nn.Module:
-    """The model, with whatever weights its own code gives it; torch's global random state is left as it was.
-
-    Raises:
-        InvalidInput: there is no such function, or what it returns is no module.
-    """
-    where, _, name = config.function.rpartition(":")
-    if not where:
-        raise InvalidInput(
-            f"model.function = {config.function} given, expected package.module:name or /path/to/file.py:name"
-        )
-    try:
-        function = getattr(_file(Path(where)) if where.endswith(".py") else importlib.import_module(where), name)
-    except (ImportError, OSError, AttributeError) as error:
-        raise InvalidInput(
-            f"model.function = {config.function} given, but there is no such function ({error})"
-        ) from None
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = function(**config.arguments)
-    if not isinstance(model, nn.Module):
-        raise InvalidInput(f"{config.function} returned a {type(model).__name__}, expected a torch.nn.Module")
-    return model
-
-
-def _file(path: Path) -> Any:
-    """A module from a file, imported once under a name of its own."""
-    name = f"llc_factory_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
+        Raises:
+            InvalidInput: there is no such function, or what it returns is no module.
+        """
+        function = own_code.named(self.function, asked_by="model.function")
+        asked = inspect.signature(function).parameters
+        offered = {name: value for name, value in {"shapes": shapes, **shapes}.items() if name in asked}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = function(**{**offered, **self.arguments})
+        if not isinstance(model, nn.Module):
+            raise InvalidInput(f"{self.function} returned a {type(model).__name__}, expected a torch.nn.Module")
+        return model

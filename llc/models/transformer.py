@@ -2,21 +2,26 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from llc.config import Config
+from llc.errors import InvalidInput
+from llc.models.attention import transformer_readouts
+from llc.models.model_config import ModelConfig
+from llc.models.readout import Readout
+from llc.randomness import generator
+from llc.tasks import Batch
 
 _EVERY = slice(None)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
-class TransformerConfig(Config):
+class TransformerConfig(ModelConfig):
     """Options of `Transformer`; the defaults are Hoogland et al.'s model but for its doubled residual.
 
     Args:
@@ -49,6 +54,17 @@ class TransformerConfig(Config):
         if self.width % self.heads:
             raise ValueError(f"model.heads = {self.heads} given, expected a divisor of model.width = {self.width}")
         return self
+
+    def build(self, shapes: dict[str, Any], seed: int) -> "Transformer":
+        """See `ModelConfig.build`; for tasks of (x, y) pairs."""
+        if len(shapes["targets"]) != 1:
+            raise InvalidInput(f"a transformer answers every example; targets of shape {shapes['targets']} given")
+        # On the meta device nothing is drawn, so that torch's global generator stays untouched.
+        with torch.device("meta"):
+            model = Transformer(self, dim=shapes["dim"], num_examples=shapes["num_examples"])
+        model.to_empty(device="cpu")
+        model.initialise(generator(seed, "init"))
+        return model
 
 
 class Attention(nn.Module):
@@ -136,6 +152,10 @@ class Transformer(nn.Module):
         """The read-out at every token, (B, 2K, D+1), of which the predictions are a part."""
         return self.readout(self.norm(self._residual(xs, ys, _EVERY)))
 
+    def readouts(self, batch: Batch) -> dict[str, Readout]:
+        """See `llc.models.attention`."""
+        return transformer_readouts(self, batch)
+
     def _residual(self, xs: Tensor, ys: Tensor, wanted: slice) -> Tensor:
         """The residual stream after the last block at the wanted tokens; of the others only what those look at."""
         batch, num_examples, _ = xs.shape
@@ -149,7 +169,7 @@ class Transformer(nn.Module):
         return last(x, wanted)
 
     @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialise(self, draw: torch.Generator) -> None:
         """PyTorch's default for linear maps, U(±1/√fan_in), unit layer norms, N(0, 0.02²) positions."""
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
@@ -157,7 +177,7 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
                 bound = 1 / math.sqrt(module.in_features)
-                nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+                nn.init.uniform_(module.weight, -bound, bound, generator=draw)
                 if module.bias is not None:
-                    nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-        nn.init.normal_(self.positions, std=0.02, generator=generator)
+                    nn.init.uniform_(module.bias, -bound, bound, generator=draw)
+        nn.init.normal_(self.positions, std=0.02, generator=draw)

@@ -1,7 +1,20 @@
-"""Reference algorithms in closed form: `(xs, ys) -> predictions (B, K)`; prediction k uses the pairs before k only."""
+"""Reference algorithms in closed form: models without weights, `predictor(*inputs) -> outputs`."""
 
 from llc.predictors.dmmse import dmmse
+from llc.predictors.predictor import Predictor, baseline, is_baseline
+from llc.predictors.query import one_step, ridge_query, structured_softmax, zero_query
 from llc.predictors.ridge import ridge
 from llc.predictors.zero import zero
 
-__all__ = ["dmmse", "ridge", "zero"]
+__all__ = [
+    "Predictor",
+    "baseline",
+    "dmmse",
+    "is_baseline",
+    "one_step",
+    "ridge",
+    "ridge_query",
+    "structured_softmax",
+    "zero",
+    "zero_query",
+]

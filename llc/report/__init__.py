@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -11,20 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from llc import development, store
+from llc import store
 from llc.errors import StoreError
 from llc.parallel import Report, quiet
-from llc.report.made import settings_of
 
 __all__ = ["write_report"]
 
 
 @dataclass
 class _Section:
-    anchor: str
     name: str
     pictures: list = field(default_factory=list)
     tables: list = field(default_factory=list)
+
+    @property
+    def anchor(self) -> str:
+        return self.name.lower().replace(" ", "-")
 
 
 def write_report(experiment: store.Experiment, path: Path | None = None, *, report: Report = quiet) -> Path:
@@ -43,6 +44,8 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, repo
     import jinja2
     from plotly.offline import get_plotlyjs
 
+    from llc.figures import interactive
+    from llc.report import words
     from llc.report.commands import commands
 
     if not experiment.has_metrics:
@@ -55,11 +58,11 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, repo
     sections, summary, missing = _contents(experiment)
     pictures = [picture for section in sections for picture in section.pictures]
     report("report", 1, 2, f"{len(pictures)} pictures")
-    figures = {picture.name: json.loads(picture.figure.to_json()) for picture in pictures}
+    figures = {picture.name: json.loads(interactive.draw(picture).to_json()) for picture in pictures}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(resources.files("llc.report").joinpath("page.html").read_text("utf-8")).render(
         title=f"Development of {experiment.path.resolve().name}: loss, complexity and trajectories",
-        question=_question(experiment),
+        question=words.question(experiment),
         contents=[
             ("summary", "Summary"),
             *((section.anchor, section.name) for section in sections),
@@ -83,94 +86,47 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, repo
 
 def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[str, list[str]]], list[str]]:
     """Sections with pictures and tables, the summary, and what is missing."""
-    from llc.report import figures, tables, words
+    from llc.figures import FIGURES, spec_of
+    from llc.report import tables, words
 
     missing: list[str] = []
-
-    def result(name: str) -> Any:
+    results: dict[str, Any] = dict.fromkeys(store.RESULTS)
+    for name in experiment.results:
         try:
-            found = getattr(experiment, name)
+            found = experiment.result(name)
+            outdated = experiment.outdated(name)
+            missing += [why for why in (outdated, experiment.incomplete(name)) if why]
+            results[name] = None if outdated else found
         except StoreError as error:
             missing.append(str(error))
-            return None
-        outdated, incomplete = experiment.outdated(name), experiment.incomplete(name)
-        missing.extend(why for why in (outdated, incomplete) if why)
-        return None if outdated else found
-
-    metrics, table = experiment.metrics, development.summary_table(experiment)
-    behaviour = _Section("behaviour", "Behaviour")
-    behaviour.pictures = [figures.losses(metrics, "ood"), figures.losses(metrics, "id"), figures.delta_plane(metrics)]
-    summary = [("What runs do", words.behaviour(table, metrics))]
-    complexity = _Section("complexity", "Complexity")
-    llc, traded = result("llc"), result("tradeoff")
-    if llc is not None:
-        complexity.pictures = [
-            figures.llc_over_training(llc),
-            figures.llc_by_diversity(llc, traded),
-            figures.loss_llc_plane(llc),
-        ]
-        complexity.tables = [tables.estimates(llc)]
-        summary.append(("How complex they are", words.complexity(llc)))
-    paths = _Section("trajectories", "Trajectories")
-    pca = result("pca")
-    if pca is not None and pca.sizes["component"] == 1:
-        missing.append(f"trajectories take two components; make them with: llc pca {experiment.path} --components 2")
-    elif pca is not None:
-        paths.pictures = [figures.trajectories(pca), figures.scree(pca)]
-        summary.append(("Where they go", words.trajectories(pca)))
-    essential = result("essential")
-    if essential is not None:
-        paths.pictures.append(figures.essential(essential))
-    development_section = _Section("stages", "Stages")
-    found = result("stages")
-    behaviour.tables = [tables.runs(table, found)]
-    if found is not None and llc is not None:
-        development_section.pictures = figures.stages(llc, found)
-        development_section.tables = [tables.stages(development.stage_rows(found))]
-        missing += [f"stages of {reason}" for reason in found.left_out.values.ravel() if reason]
-    bargain = _Section("tradeoff", "Tradeoff")
-    if traded is not None:
-        bargain.pictures = [figures.log_odds(traded), figures.turns(traded)]
-        bargain.tables = [tables.tradeoff(traded)]
-        summary.append(("What complexity buys", words.tradeoff(traded)))
-    further = _Section("further", "Further read-outs")
-    further.pictures = _drawn(result("behaviour"), lambda data: [figures.shifts(data)])
-    further.pictures += _drawn(result("readouts"), figures.readouts)
-    sections = [behaviour, complexity, paths, development_section, bargain, further]
-    for section in sections:
-        section.pictures = [picture for picture in section.pictures if picture is not None]
-    kept = [section for section in sections if section.pictures or section.tables]
-    return kept, [(heading, said) for heading, said in summary if said], missing
+    sections: dict[str, _Section] = {}
+    for name, figure in FIGURES.items():
+        section = sections.setdefault(figure.section, _Section(figure.section))
+        if any(results[source] is None for source in figure.needs) or (
+            name in _SAID_BY_ANOTHER
+            and all(results[source] is not None for source in FIGURES[_SAID_BY_ANOTHER[name]].needs)
+        ):
+            continue
+        spec = spec_of(experiment, name)
+        section.pictures += [] if spec is None else [spec]
+    for place, table in tables.every(experiment, results):
+        sections[place].tables.append(table)
+    if results["stages"] is not None:
+        missing += [f"stages of {reason}" for reason in results["stages"].left_out.values.ravel() if reason]
+    kept = [section for section in sections.values() if section.pictures or section.tables]
+    return kept, words.summary(experiment, results), missing
 
 
-def _drawn(data: Any, draw: Callable[[Any], list]) -> list:
-    return [] if data is None else draw(data)
-
-
-def _question(experiment: store.Experiment) -> str:
-    from llc.report import words
-
-    return words.question(experiment.config, experiment.provenance.get("imported_from"))
-
-
-# Results, and what their settings are called in what they say of themselves.
-_SETTINGS = {
-    "llc": "llc",
-    "pca": "pca",
-    "stages": "stages",
-    "tradeoff": "tradeoff",
-    "essential": "essential",
-    "behaviour": "shifts",
-    "readouts": "readouts",
-}
+# A figure that is left out where another says all that it does.
+_SAID_BY_ANOTHER = {"llc_by_axis": "llc_at_critical"}
 
 
 def _settings(experiment: store.Experiment) -> list[tuple[str, list[tuple[str, str]]]]:
     """Every setting by name, of training and of each result."""
     config = {key: value for key, value in experiment.config.items() if isinstance(value, dict)}
-    for name, part in _SETTINGS.items():
+    for name in store.MADE:
         if (experiment.path / f"{name}.nc").exists():
-            config[f"{name}.nc"] = settings_of(getattr(experiment, name), part)
+            config[f"{name}.nc"] = store.settings_of(experiment.result(name), name)
     return [
         (heading, [(name, _said(value)) for name, value in settings.items() if value is not None])
         for heading, settings in config.items()

@@ -7,28 +7,21 @@ from typing import Any
 
 import xarray as xr
 
-from llc import store
-from llc.report.made import fitted_of, settings_of
-from llc.training import presets
+from llc import store, systems
 
-_SWEEP = {"sweep.num_tasks": "--num-tasks", "sweep.seeds": "--seeds"}
+_SWEPT = "sweep.axes."
 
 
 def commands(experiment: store.Experiment) -> list[str]:
     """`llc train`, and one command for each result that is there, with every setting that is not a default."""
     folder = shlex.quote(str(experiment.path))
     found = [_begin(experiment)]
-    makers = {
-        "llc": _estimate,
-        "pca": _pca,
-        "stages": _stages,
-        "behaviour": _behaviour,
-        "readouts": _readouts,
-    }
+    makers = {"llc": _estimate, "pca": _pca, "stages": _stages, "behaviour": _behaviour, "readouts": _readouts}
     for name, maker in makers.items():
         if (experiment.path / f"{name}.nc").exists():
-            command, *more = maker(getattr(experiment, name))
-            found.append(" ".join(["llc", command, folder, *more]))
+            settings = store.settings_of(experiment.result(name), name)
+            options = maker(settings, experiment.result(name))
+            found.append(" ".join(["llc", store.RESULTS[name].command, folder, *options]))
     return [*found, f"llc report {folder}"]
 
 
@@ -48,16 +41,15 @@ def _begin(experiment: store.Experiment) -> str:
 def _train(config: dict[str, Any], out: Path) -> str:
     """The preset, and every setting in which the config differs from it."""
     name = config.get("preset", "tiny")
-    try:
-        default = _flat(presets.preset(name).to_table())
-    except Exception:  # a preset of another version
-        return f"llc train --out {shlex.quote(str(out))}  # with the settings in experiment.toml"
+    if name not in systems.PRESETS:  # a study of somebody's own, or of another version
+        return f"llc train --out {shlex.quote(str(out))} --system …  # with the settings in experiment.toml"
+    default = _flat(systems.preset(name).to_table())
     parts = ["llc", "train", "--preset", name, "--out", shlex.quote(str(out))]
     for key, value in _flat(config).items():
         if key == "preset" or default.get(key) == value:
             continue
-        if key in _SWEEP:
-            parts += [_SWEEP[key], ",".join(map(str, value))]
+        if key.startswith(_SWEPT):
+            parts += ["--sweep", shlex.quote(f"{key.removeprefix(_SWEPT)}={_values(value)}")]
         else:
             parts += ["--set", shlex.quote(f"{key}={_written(value)}")]
     return " ".join(parts)
@@ -74,46 +66,46 @@ def _written(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list | bool) else str(value)
 
 
-def _estimate(llc: xr.Dataset) -> list[str]:
-    parts = ["estimate-llc", *_steps(settings_of(llc, "estimates"), llc)]
-    for key, value in settings_of(llc, "llc").items():
-        option = "--" + key.replace("_", "-")
-        if value is None or value is False:
+def _values(values: list) -> str:
+    """Values of an axis as `--sweep` reads them."""
+    plain = all(isinstance(value, int | float | str) and not isinstance(value, bool) for value in values)
+    return ",".join(map(str, values)) if plain else json.dumps(values)
+
+
+def _options(settings: dict[str, Any], leave_out: tuple[str, ...] = ()) -> list[str]:
+    parts = []
+    for key, value in settings.items():
+        if key in leave_out or value is None or value is False or value == []:
             continue
+        option = "--" + key.replace("_", "-")
         parts += [option] if value is True else [option, _joined(value)]
     return parts
 
 
-def _pca(pca: xr.Dataset) -> list[str]:
-    settings = settings_of(pca, "pca")
-    parts = ["pca"]
-    for key in ("components", "sequences", "probe", "features", "weighting"):
-        if key in settings:
-            parts += [f"--{key}", str(settings[key])]
-    fitted = fitted_of(pca)
-    return parts if fitted is None else [*parts, "--fit-num-tasks", ",".join(fitted)]
+def _estimate(settings: dict[str, Any], llc: xr.Dataset) -> list[str]:
+    return [*_steps(store.settings_of(llc, "estimates"), llc), *_options(settings, ("plateau",))]
 
 
-def _stages(stages: xr.Dataset) -> list[str]:
-    return [
-        "stages",
-        *(part for key, value in settings_of(stages, "stages").items() for part in (f"--{key}", str(value))),
-    ]
+def _pca(settings: dict[str, Any], _pca: xr.Dataset) -> list[str]:
+    return [*_options(settings, ("fit", "checkpoints")), *_each("--fit", settings.get("fit", {}))]
 
 
-def _behaviour(behaviour: xr.Dataset) -> list[str]:
-    settings = settings_of(behaviour, "shifts")
-    parts = ["behaviour", *_steps(settings.get("steps", {}), behaviour)]
-    for key in ("scales", "noises", "num_tasks", "sequences", "icl_positions"):
-        if settings.get(key):
-            parts += ["--" + key.replace("_", "-"), _joined(settings[key])]
-    return parts
+def _stages(settings: dict[str, Any], _stages: xr.Dataset) -> list[str]:
+    return _options(settings)
 
 
-def _readouts(readouts: xr.Dataset) -> list[str]:
-    settings = settings_of(readouts, "readouts")
-    parts = ["readouts", *_steps(settings.get("steps", {}), readouts)]
+def _behaviour(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
+    steps = _steps(settings.get("steps", {}), found)
+    return [*steps, *_each("--change", settings.get("changed", {})), *_options(settings, ("steps", "changed"))]
+
+
+def _readouts(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
+    parts = _steps(settings.get("steps", {}), found)
     return parts if settings.get("hessian", True) else [*parts, "--no-hessian"]
+
+
+def _each(option: str, values: dict[str, list]) -> list[str]:
+    return [part for key, some in values.items() for part in (option, _joined(f"{key}={','.join(map(str, some))}"))]
 
 
 def _joined(value: Any) -> str:

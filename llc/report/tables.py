@@ -1,11 +1,15 @@
 """The report's tables: rows of cells that are read as text and sorted as numbers."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+
+from llc import development, store
+from llc.store.labels import axes_in, each_run, of_run, symbol_of, value_label
 
 
 @dataclass(frozen=True)
@@ -27,73 +31,88 @@ class Table:
     note: str = ""
 
 
-def runs(summary: pd.DataFrame, stages: xr.Dataset | None) -> Table:
+def every(experiment: store.Experiment, results: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
+    """The tables of what there is, each with the section that it belongs to."""
+    metrics = results["metrics"]
+    yield "Behaviour", runs(development.summary_table(experiment), metrics, results["stages"])
+    if results["llc"] is not None:
+        yield "Complexity", estimates(results["llc"])
+    if results["stages"] is not None and results["llc"] is not None:
+        yield "Stages", stages(development.stage_rows(results["stages"]), results["stages"])
+    if results["tradeoff"] is not None:
+        yield "Tradeoff", tradeoff(results["tradeoff"])
+
+
+def runs(summary: pd.DataFrame, metrics: xr.Dataset, stages: xr.Dataset | None) -> Table:
     """Where each run ended; t_crit with its interval where `stages` has one."""
-    columns = ["M", "seed", "step", "OOD loss", "to ridge", "to dMMSE", "t_crit", "rise since", "λ̂", "verdict"]
-    rows = [
-        [
-            diversity(row.M),
-            number(row.seed, ".0f"),
-            number(row.step, ",.0f"),
-            number(row.loss_ood, ".3f"),
-            number(row.distance_ridge, ".3f"),
-            number(row.distance_dmmse, ".3f"),
-            _critical(row, stages),
-            with_error(row.rise_ood, row.rise_ood_se, ".3f"),
-            with_error(row.llc, row.llc_se, ".1f"),
-            Cell(row.verdict or "–", row.verdict),
-        ]
-        for row in _rows(summary)
-    ]
-    note = (
-        "Distances are in distribution, mean squared; λ̂ is that of the last estimated step. t_crit has the 90 % "
-        "interval that sampling of the test set leaves, where stages were found."
-    )
+    axes = [dim for dim in axes_in(metrics) if dim in summary]
+    measured = [name for name in summary.columns if name.startswith(("loss_", "distance_"))]
+    headings = [f"{name[5:]} loss" if name.startswith("loss_") else f"to {name[9:]}" for name in measured]
+    has_critical = "t_crit" in summary
+    columns = [*(symbol_of(metrics, dim) for dim in axes), "step", *headings]
+    columns += (["t_crit", "rise since"] if has_critical else []) + ["λ̂", "verdict"]
+    rows = []
+    for _, row in summary.iterrows():
+        cells = [*(place_cell(row[dim]) for dim in axes), number(row.step, ",.0f")]
+        cells += [number(row[name], ".3f") for name in measured]
+        if has_critical:
+            of_stages = None if stages is None else of_run(stages, {dim: row[dim] for dim in axes})
+            cells += [_critical(row, of_stages), with_error(row.rise, row.rise_se, ".3f")]
+        rows.append([*cells, with_error(row.llc, row.llc_se, ".1f"), Cell(row.verdict or "–", row.verdict)])
+    note = "Distances are mean squared, on the first test set; λ̂ is that of the last estimated step."
+    if has_critical:
+        note += " t_crit has the 90 % interval that sampling of the test set leaves, where stages were found."
     return Table("runs", "Where runs ended", columns, rows, note)
 
 
 def _critical(row: Any, stages: xr.Dataset | None) -> Cell:
-    known = stages is not None and row.M in stages.num_tasks and row.seed in stages.seed
-    if stages is None or not known or np.isnan(row.t_crit):
+    if stages is None or "step_critical_low" not in stages or np.isnan(row.t_crit):
         return number(row.t_crit, ",.0f")
-    of_run = stages.sel(num_tasks=row.M, seed=row.seed)
-    low, high = float(of_run.step_critical_low), float(of_run.step_critical_high)
+    low, high = float(stages.step_critical_low), float(stages.step_critical_high)
     return Cell(f"{row.t_crit:,.0f} [{low:,.0f}, {high:,.0f}]", row.t_crit)
 
 
 def estimates(llc: xr.Dataset) -> Table:
     """Every estimate with its verdict and reason."""
+    axes = axes_in(llc)
+    names = ["llc", "llc_se", "llc_low", "llc_high", "rhat", "ess_bulk", "verdict", "reason"]
     rows = []
-    for m in llc.num_tasks.values:
-        for seed in llc.seed.values:
-            run = llc.sel(num_tasks=m, seed=seed)
-            for at in (run.isel(step=int(i)) for i in np.flatnonzero(run.verdict.fillna("").values != "")):
-                low, high = float(at.llc_low), float(at.llc_high)
-                reach = Cell("–", -1e300) if np.isnan(low) else Cell(f"{low:.1f} to {high:.1f}", low)
-                rows.append(
-                    [
-                        diversity(float(m)),
-                        number(seed, ".0f"),
-                        number(at.step, ",.0f"),
-                        with_error(at.llc, at.llc_se, ".1f"),
-                        reach,
-                        number(at.rhat, ".3f"),
-                        number(at.ess_bulk, ".0f"),
-                        Cell(str(at.verdict.item()), str(at.verdict.item())),
-                        Cell(str(at.reason.item()), str(at.reason.item())),
-                    ]
-                )
-    columns = ["M", "seed", "step", "λ̂", "90 % interval", "R̂", "ESS", "verdict", "reason"]
-    return Table("estimates", "Every estimate", columns, rows, "Only converged estimates count in stages and tradeoff.")
+    for place, run in each_run(llc[names]):
+        for at in (run.isel(step=int(i)) for i in np.flatnonzero(run.verdict.fillna("").values != "")):
+            low, high = float(at.llc_low), float(at.llc_high)
+            reach = Cell("–", -1e300) if np.isnan(low) else Cell(f"{low:.1f} to {high:.1f}", low)
+            rows.append(
+                [
+                    *(place_cell(place[dim]) for dim in axes),
+                    number(at.step, ",.0f"),
+                    with_error(at.llc, at.llc_se, ".1f"),
+                    reach,
+                    number(at.rhat, ".3f"),
+                    number(at.ess_bulk, ".0f"),
+                    *(Cell(str(at[name].item()), str(at[name].item())) for name in ("verdict", "reason")),
+                ]
+            )
+    columns = [*(symbol_of(llc, dim) for dim in axes), "step", "λ̂", "90 % interval", "R̂", "ESS", "verdict", "reason"]
+    note = "Only estimates that may be compared, `converged` or `scale-dependent`, count in stages and tradeoff."
+    return Table("estimates", "Every estimate", columns, rows, note)
 
 
-def stages(rows: pd.DataFrame) -> Table:
+def stages(rows: pd.DataFrame, found: xr.Dataset) -> Table:
     """The stage table."""
-    columns = ["M", "seed", "stage", "from", "to", "end's interval", "type", "Δ loss", "Δ λ̂"]
+    axes = [dim for dim in axes_in(found) if dim in rows]
+    columns = [
+        *(symbol_of(found, dim) for dim in axes),
+        "stage",
+        "from",
+        "to",
+        "end's interval",
+        "type",
+        "Δ loss",
+        "Δ λ̂",
+    ]
     cells = [
         [
-            diversity(row.M),
-            number(row.seed, ".0f"),
+            *(place_cell(row[dim]) for dim in axes),
             number(row.stage, ".0f"),
             number(row.start, ",.0f"),
             number(row.end, ",.0f"),
@@ -102,51 +121,35 @@ def stages(rows: pd.DataFrame) -> Table:
             interval(row.delta_loss, row.delta_loss_low, row.delta_loss_high),
             interval(row.delta_llc, row.delta_llc_low, row.delta_llc_high),
         ]
-        for row in _rows(rows)
+        for _, row in rows.iterrows()
     ]
-    return Table(
-        "stages",
-        "Stages",
-        columns,
-        cells,
-        "A: loss falls, λ̂ rises; B: both fall; flat: λ̂ may not have changed; loss flat: only the loss may not.",
-    )
+    note = "A: loss falls, λ̂ rises; B: both fall; flat: λ̂ may not have changed; loss flat: only the loss may not."
+    return Table("stages", "Stages", columns, cells, note)
 
 
 def tradeoff(found: xr.Dataset) -> Table:
     """Loss against complexity, a row a run."""
-    columns = [
-        "M",
-        "seed",
-        "ends like",
-        "Δ loss (nats a sequence)",
-        "Δ λ",
-        "preferred from n",
-        "t_crit",
-        "left out because",
+    axes = axes_in(found)
+    columns = [*(symbol_of(found, dim) for dim in axes), "ends like", "Δ loss (nats a sequence)", "Δ λ"]
+    rows = [
+        [
+            *(place_cell(place[dim]) for dim in axes),
+            Cell(str(row.ends_like.item()), str(row.ends_like.item())),
+            interval(row.delta_loss, row.delta_loss_low, row.delta_loss_high),
+            interval(row.delta_llc, row.delta_llc_low, row.delta_llc_high),
+            interval(row.turn, row.turn_low, row.turn_high),
+            number(row.step_critical, ",.0f"),
+            Cell(str(row.left_out.item()) or "–", str(row.left_out.item())),
+        ]
+        for place, row in each_run(found)
     ]
-    rows = []
-    for m in found.num_tasks.values:
-        for seed in found.seed.values:
-            row = found.sel(num_tasks=m, seed=seed)
-            rows.append(
-                [
-                    diversity(float(m)),
-                    number(seed, ".0f"),
-                    Cell(str(row.ends_like.item()), str(row.ends_like.item())),
-                    interval(row.delta_loss, row.delta_loss_low, row.delta_loss_high),
-                    interval(row.delta_llc, row.delta_llc_low, row.delta_llc_high),
-                    interval(row.turn, row.turn_low, row.turn_high),
-                    number(row.step_critical, ",.0f"),
-                    Cell(str(row.left_out.item()) or "–", str(row.left_out.item())),
-                ]
-            )
-    return Table("tradeoff", "Tradeoff of loss and complexity", columns, rows, "")
+    columns += ["preferred from n", "t_crit", "left out because"]
+    return Table("tradeoff", "Tradeoff of loss and complexity", columns, rows)
 
 
-def diversity(num_tasks: float) -> Cell:
-    """M."""
-    return Cell("∞" if np.isinf(num_tasks) else f"{num_tasks:.0f}", 1e300 if np.isinf(num_tasks) else num_tasks)
+def place_cell(value: Any) -> Cell:
+    """Where a run stands on an axis."""
+    return Cell(value, value) if isinstance(value, str) else Cell(value_label(value), min(float(value), 1e300))
 
 
 def number(value, form: str) -> Cell:
@@ -168,8 +171,3 @@ def interval(value, low, high) -> Cell:
         return Cell("–", -1e300)
     shown = "none" if np.isnan(value) else f"{value:.3g}"
     return Cell(f"{shown} [{low:.3g}, {high:.3g}]", -1e300 if np.isnan(value) else value)
-
-
-def _rows(table: pd.DataFrame) -> Any:
-    """Rows with an attribute a column, whose types no stub knows."""
-    return table.itertuples()

@@ -5,7 +5,7 @@ studies. What was compiled serves every target of the same shapes in a process, 
 """
 
 import copy
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -105,4 +105,8 @@ def _same(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], precision:
 
 def _name_of(loss: Any) -> Any:
     """A loss as a part of a key: itself, or its identity where it cannot be hashed; what is compiled keeps it alive."""
-    return loss if isinstance(loss, Hashable) else id(loss)
+    try:
+        hash(loss)
+    except TypeError:  # such as one of a task with a list among its settings
+        return id(loss)
+    return loss

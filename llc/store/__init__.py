@@ -1,21 +1,21 @@
 """Everything that touches disk: run folders, checkpoints, results. Configs are plain tables here."""
 
+from llc.store import labels, places
 from llc.store.atomic import atomic_path, check_regular, scratch_file, write_text
 from llc.store.checkpoints import PREDICTIONS, checkpoint_path, read_checkpoint, remove_checkpoint, write_checkpoint
 from llc.store.experiment import (
     EXPERIMENT_FILE,
-    RUN_FILE,
     Experiment,
-    Run,
     claim,
     extend_sweep,
     merge,
     open_folder,
-    run_name,
 )
 from llc.store.inspection import describe, passed_over, verify
 from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.numbered import numbered_path, numbered_steps
+from llc.store.places import run_name
+from llc.store.registry import MADE, RESULTS, Result
 from llc.store.removal import own_folders, remove_folder, remove_scratch
 from llc.store.results import (
     labelled,
@@ -25,18 +25,23 @@ from llc.store.results import (
     provenance,
     read_dataset,
     read_numbered,
+    settings_of,
     write_dataset,
     write_merged,
 )
+from llc.store.run import RUN_FILE, Run
 from llc.store.state import read_state, write_state
 from llc.store.tables import differences, read_table, table_hash, write_table
 
 __all__ = [
     "EXPERIMENT_FILE",
     "LOCK_FILE",
+    "MADE",
     "PREDICTIONS",
+    "RESULTS",
     "RUN_FILE",
     "Experiment",
+    "Result",
     "Run",
     "atomic_path",
     "check_regular",
@@ -47,6 +52,7 @@ __all__ = [
     "extend_sweep",
     "folder_lock",
     "labelled",
+    "labels",
     "large",
     "library_version",
     "made_with",
@@ -56,6 +62,7 @@ __all__ = [
     "open_folder",
     "own_folders",
     "passed_over",
+    "places",
     "provenance",
     "read_checkpoint",
     "read_dataset",
@@ -67,6 +74,7 @@ __all__ = [
     "remove_scratch",
     "run_name",
     "scratch_file",
+    "settings_of",
     "table_hash",
     "verify",
     "write_checkpoint",

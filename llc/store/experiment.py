@@ -1,44 +1,33 @@
-"""Run folders: an experiment is one sweep over task diversity and seed, a run is one of its trainings."""
+"""Experiments: folders of the runs of one sweep, with the results that are made of them."""
 
-import bisect
+import functools
+import json
 import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-import numpy as np
 import xarray as xr
-from torch import Tensor
 
 from llc.errors import StoreError
-from llc.store.checkpoints import AGAIN, PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
+from llc.store.labels import axes_in
+from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
+from llc.store.registry import MADE, RESULTS
 from llc.store.removal import own_folders, remove_file
 from llc.store.results import made, made_from, read_dataset
-from llc.store.tables import Table, differences, read_table, table_hash, write_table
+from llc.store.run import RUN_FILE, Run
+from llc.store.tables import Table, differences, read_table, write_table
+from llc.tasks import Task
 
 EXPERIMENT_FILE = "experiment.toml"
-RUN_FILE = "config.toml"
 # Part of the two files above that says how they came about; two folders may differ in it and be the same.
 PROVENANCE = "provenance"
-# Results that are made from others, and say nothing once those have changed.
-_MADE_FROM = {"stages": ("llc", "pca"), "tradeoff": ("llc",), "essential": ("pca",)}
-# The command that makes each result.
-_MADE_BY = {
-    "llc": "estimate-llc",
-    "pca": "pca",
-    "stages": "stages",
-    "tradeoff": "stages",
-    "essential": "stages",
-    "behaviour": "behaviour",
-    "readouts": "readouts",
-}
-RESULTS = tuple(_MADE_BY)
 # What is written into the two kinds of folder beside the file that claims it.
 _WRITTEN = {
     EXPERIMENT_FILE: (
         "metrics.nc",
-        *(f"{name}.nc" for name in RESULTS),
+        *(f"{name}.nc" for name in MADE),
         "llc.toml",
         "calibration.toml",
         "figures",
@@ -48,138 +37,8 @@ _WRITTEN = {
 }
 
 
-def run_name(num_tasks: int | None, seed: int) -> str:
-    """The folder of a run: `M=16,seed=0`, or `M=inf,seed=0` for the Gaussian prior."""
-    return f"M={'inf' if num_tasks is None else num_tasks},seed={seed}"
-
-
 def _run_names(sweep: Table) -> list[str]:
-    return [run_name(None if m == "inf" else m, seed) for seed in sweep["seeds"] for m in sweep["num_tasks"]]
-
-
-class Run:
-    """One training: its config, its checkpoints and its metrics, read from its folder when asked for.
-
-    Attributes:
-        path: the folder.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not (self.path / RUN_FILE).exists():
-            raise StoreError(f"{path} is not a run: it has no {RUN_FILE}")
-
-    def __repr__(self) -> str:
-        return f"<llc.Run {self.path}: {len(self.steps)} checkpoints>"
-
-    @cached_property
-    def config(self) -> Table:
-        """Everything that determined the run, as a plain table."""
-        return read_table(self.path / RUN_FILE, needs=("task", "model", "training", "seed"))
-
-    @property
-    def config_hash(self) -> str:
-        """What every checkpoint of the run carries in its header."""
-        return table_hash(self.config)
-
-    @property
-    def name(self) -> str:
-        """`M=16,seed=0`."""
-        return self.path.name
-
-    @property
-    def num_tasks(self) -> float:
-        """M as a number; inf for the Gaussian prior. This is the label of the run in every dataset."""
-        return float(self.config["task"]["num_tasks"])
-
-    @property
-    def seed(self) -> int:
-        """Of the initial weights and the training data."""
-        return self.config["seed"]
-
-    @property
-    def steps(self) -> list[int]:
-        """Steps that have a checkpoint, ascending."""
-        return checkpoint_steps(self.checkpoints)
-
-    @property
-    def recorded_steps(self) -> list[int]:
-        """Steps that have a checkpoint or, where weights were thinned out, predictions on the probe, ascending."""
-        return sorted({*self.steps, *checkpoint_steps(self.predicted)})
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the weights."""
-        return self.path / "checkpoints"
-
-    @property
-    def predicted(self) -> Path:
-        """The folder of the predictions that stand in for weights that were not kept."""
-        return self.path / "predictions"
-
-    @property
-    def estimates(self) -> Path:
-        """The folder of the estimates, with a folder in it for each choice of settings."""
-        return self.path / "llc"
-
-    @property
-    def metrics(self) -> xr.Dataset:
-        """Behaviour at every checkpoint of this run so far."""
-        return read_dataset(self.path / "metrics.nc")
-
-    @property
-    def finished(self) -> bool:
-        """Whether training came to its end (`step_critical` is written last) and all it recorded is there."""
-        if not (self.path / "metrics.nc").exists():
-            return False
-        metrics = self.metrics
-        return (
-            "step_critical" in metrics
-            and int(metrics.step_critical.item()) in self.steps
-            and set(metrics.step.values.tolist()) <= set(self.recorded_steps)
-        )
-
-    def weights(self, step: int) -> Weights:
-        """The weights at one step.
-
-        Raises:
-            StoreError: there is no such checkpoint (the nearest are named), or it is damaged.
-        """
-        self.check_step(step)
-        return self.read(self.checkpoints, step)
-
-    def predictions(self, step: int) -> Tensor:
-        """Predictions on the probe at a step whose weights were not kept, (sequence, position).
-
-        Raises:
-            StoreError: there are none, or they are damaged.
-        """
-        return self.read(self.predicted, step)[PREDICTIONS]
-
-    def read(self, folder: Path, step: int) -> Weights:
-        """What the file of a step in `checkpoints` or `predicted` holds.
-
-        Raises:
-            StoreError: there is none, it is damaged, or it is one of the other folder's.
-        """
-        path = checkpoint_path(folder, step)
-        found = read_checkpoint(path, config_hash=self.config_hash)
-        held, wanted = (
-            "predictions" if stands_in else "weights"
-            for stands_in in (set(found) == {PREDICTIONS}, folder == self.predicted)
-        )
-        if held != wanted:
-            raise StoreError(f"{path} is damaged (it holds {held}, not {wanted}); {AGAIN}")
-        return found
-
-    def check_step(self, step: int) -> None:
-        """Raise StoreError, naming the nearest steps, unless there is a checkpoint at this one."""
-        steps = self.steps
-        if step not in steps:
-            place = bisect.bisect(steps, step)
-            nearest = " and ".join(str(near) for near in steps[max(0, place - 1) : place + 1])
-            hint = f"nearest are {nearest}" if nearest else "it has none yet"
-            raise StoreError(f"{self.path} has no checkpoint at step {step}; {hint}")
+    return [run_name(place) for place in places_of(axes_of(sweep))]
 
 
 class Experiment:
@@ -215,22 +74,39 @@ class Experiment:
 
     @property
     def runs(self) -> list[Run]:
-        """Those of the sweep that are begun, by M ascending (inf last), then seed; other folders are passed over."""
-        found = [Run(self.path / name) for name in self.wanted if (self.path / name / RUN_FILE).exists()]
-        return sorted(found, key=lambda run: (run.num_tasks, run.seed))
+        """Those of the sweep that are begun, in the order of its axes; other folders are passed over."""
+        return [Run(self.path / name) for name in self.wanted if (self.path / name / RUN_FILE).exists()]
 
-    def run(self, num_tasks: float | None, seed: int = 0) -> Run:
-        """One run of the sweep; `num_tasks=None` or inf for the Gaussian prior.
+    def run(self, **place: Any) -> Run:
+        """The run at a place in the sweep, such as `run(num_tasks=16, seed=0)`; None or inf for infinity.
+
+        An axis may be left out where that leaves one run, or several that differ in their seed alone: then it is the
+        first of them.
 
         Raises:
-            StoreError: there is none; those there are, are named.
+            StoreError: there is none, or several; those there are, are named.
         """
-        wanted = np.inf if num_tasks is None else float(num_tasks)
-        for run in self.runs:
-            if (run.num_tasks, run.seed) == (wanted, seed):
-                return run
-        known = ", ".join(run.name for run in self.runs) or "none"
-        raise StoreError(f"{self.path} has no run with M = {wanted:g} and seed = {seed}; runs there: {known}")
+        runs = self.runs
+        found = [run for run in runs if all(dim in run.place for dim in place)]
+        found = [run for run in found if all(same(run.place[dim], value) for dim, value in place.items())]
+        first = found[0].place if found else {}
+        if found and all({**run.place, "seed": 0} == {**first, "seed": 0} for run in found):
+            return found[0]
+        wanted = ", ".join(f"{dim} = {value}" for dim, value in place.items()) or "no place"
+        known = ", ".join(run.name for run in found or runs) or "none"
+        there = f"{len(found)} runs" if found else "no run"
+        raise StoreError(f"{self.path} has {there} with {wanted}; {'those' if found else 'runs there'}: {known}")
+
+    @property
+    def task(self) -> Task:
+        """That of its runs, but for what the sweep sets."""
+        return Task.of(self.config["task"])
+
+    @property
+    def axes(self) -> dict[str, list]:
+        """Values of the sweep by axis, as they label results."""
+        axes = axes_of(self.config["sweep"])
+        return {dim: [coordinate(one) for one in axes[key]] for key, dim in dims_of(axes).items()}
 
     @property
     def wanted(self) -> list[str]:
@@ -255,45 +131,39 @@ class Experiment:
 
     @property
     def metrics(self) -> xr.Dataset:
-        """Behaviour of every run, dims (num_tasks, seed, step, position); merged from the runs while they train."""
+        """Behaviour of every run by (axes of the sweep …, step, test_set, …); merged from the runs while they train."""
         if (self.path / "metrics.nc").exists():
             return read_dataset(self.path / "metrics.nc")
         return merge(run.metrics for run in self.runs if (run.path / "metrics.nc").exists())
 
-    @property
-    def llc(self) -> xr.Dataset:
-        """λ̂ at the estimated checkpoints, dims (num_tasks, seed, step, …); traces are read once they are asked for."""
-        return self._result("llc", lazy=True)
+    def __getattr__(self, name: str) -> xr.Dataset:
+        """A result by name, such as `experiment.llc`; see `llc.store.registry`."""
+        if name not in MADE:
+            raise AttributeError(f"an experiment has no {name}; its results are {', '.join(RESULTS)}")
+        return self.result(name)
+
+    def result(self, name: str) -> xr.Dataset:
+        """A result by name; traces of λ̂ are read once they are asked for.
+
+        Raises:
+            StoreError: it is not there; the command that makes it is named.
+        """
+        if name == "metrics":
+            return self.metrics
+        path = self.path / f"{name}.nc"
+        if not path.exists():
+            raise StoreError(f"{self.path} has no {name}.nc; make it with: {self._again(name)}")
+        return read_dataset(path, lazy=name == "llc")
 
     @property
-    def pca(self) -> xr.Dataset:
-        """The joint trajectory PCA."""
-        return self._result("pca")
+    def results(self) -> list[str]:
+        """Names of the results that its task has, made or not."""
+        asked = {name: RESULTS[name].asks for name in RESULTS}
+        has = {name: not asks or getattr(self.task, asks) is not None for name, asks in asked.items()}
+        return [name for name in RESULTS if has[name] or (self.path / f"{name}.nc").exists()]
 
-    @property
-    def stages(self) -> xr.Dataset:
-        """Boundaries and stages of every run."""
-        return self._result("stages")
-
-    @property
-    def tradeoff(self) -> xr.Dataset:
-        """Loss against complexity for every finite M."""
-        return self._result("tradeoff")
-
-    @property
-    def behaviour(self) -> xr.Dataset:
-        """Losses and distances on shifted inputs."""
-        return self._result("behaviour")
-
-    @property
-    def readouts(self) -> xr.Dataset:
-        """Read-outs of weights and attention."""
-        return self._result("readouts")
-
-    @property
-    def essential(self) -> xr.Dataset:
-        """Curvature, evolutes and forms of the trajectories."""
-        return self._result("essential")
+    def _again(self, name: str) -> str:
+        return f"llc {RESULTS[name].command} {self.path}"
 
     def outdated(self, name: str) -> str:
         """Why a result is of no use any longer: what it was made from is newer. Empty if that is not so.
@@ -302,11 +172,11 @@ class Experiment:
             StoreError: a file cannot be read.
         """
         path = self.path / f"{name}.nc"
-        sources = [self.path / f"{source}.nc" for source in _MADE_FROM.get(name, ())]
+        sources = [self.path / f"{source}.nc" for source in RESULTS[name].needs]
         newer = [source.name for source in sources if path.exists() and source.exists() and made(path) < made(source)]
         if not newer:
             return ""
-        return f"{path.name} is older than {' and '.join(newer)}; make it again with: llc {_MADE_BY[name]} {self.path}"
+        return f"{path.name} is older than {' and '.join(newer)}; make it again with: {self._again(name)}"
 
     def incomplete(self, name: str) -> str:
         """Which runs a result knows nothing of, since the sweep has grown. Empty if it knows of all.
@@ -316,20 +186,21 @@ class Experiment:
         """
         path = self.path / f"{name}.nc"
         sweep = made_from(path).get("sweep") if path.exists() else None
-        lacking = sorted(set(self.wanted) - set(_run_names(sweep))) if sweep else []
+        known = [set(place.items()) for place in coordinates_of(sweep)] if sweep else []
+        wanted = coordinates_of(self.config["sweep"]) if sweep else []
+        lacking = [run_name(place) for place in wanted if set(place.items()) not in known]
         if not lacking:
             return ""
-        return f"{path.name} lacks {', '.join(lacking)}; make it again with: llc {_MADE_BY[name]} {self.path}"
+        return f"{path.name} lacks {', '.join(lacking)}; make it again with: {self._again(name)}"
 
-    def _result(self, name: str, *, lazy: bool = False) -> xr.Dataset:
-        path = self.path / f"{name}.nc"
-        if not path.exists():
-            raise StoreError(f"{self.path} has no {name}.nc; make it with: llc {_MADE_BY[name]} {self.path}")
-        return read_dataset(path, lazy=lazy)
+
+def coordinates_of(sweep: Table) -> list[dict[str, Any]]:
+    """Every place of a sweep, as it labels results."""
+    return [coordinates(place) for place in places_of(axes_of(sweep))]
 
 
 def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
-    """One dataset over (num_tasks, seed, step) from parts that each hold some of them; gaps become NaN.
+    """One dataset over the axes of a sweep and steps from parts that each hold some of them; gaps become NaN.
 
     Raises:
         StoreError: there are no parts.
@@ -337,10 +208,47 @@ def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     parts = [part.drop_attrs(deep=False) for part in parts]
     if not parts:
         raise StoreError("there are no results to merge yet; run `llc train` first")
+    words = {
+        name: _words([part[name].attrs for part in parts if name in part.coords]) for name in ("test_set", "reference")
+    }
     whole = xr.combine_by_coords(
-        parts, join="outer", combine_attrs="drop_conflicts", data_vars="all", coords="different", compat="no_conflicts"
+        _alike(parts),
+        join="outer",
+        combine_attrs="drop_conflicts",
+        data_vars="all",
+        coords="different",
+        compat="no_conflicts",
     )
+    for name, said in words.items():
+        if said:
+            whole[name].attrs.update(said)
     return cast(xr.Dataset, whole)  # of datasets it makes a dataset
+
+
+def _words(parts: list[dict]) -> dict[str, str]:
+    """What names are, where parts have different ones: what any of them says."""
+    found: dict[str, Any] = {"baselines": [], "symbols": {}, "long_name": []}
+    for said in parts:
+        found["baselines"] += [one for one in json.loads(said.get("baselines", "[]")) if one not in found["baselines"]]
+        found["symbols"] |= json.loads(said.get("symbols", "{}"))
+        found["long_name"] += [one for one in said.get("long_name", "").split("; ") if one not in found["long_name"]]
+    if not parts:
+        return {}
+    kept = {"symbols": json.dumps(found["symbols"]), "long_name": "; ".join(found["long_name"])}
+    return kept | ({"baselines": json.dumps(found["baselines"])} if found["baselines"] else {})
+
+
+def _alike(parts: list[xr.Dataset]) -> list[xr.Dataset]:
+    """Parts whose dims, but for the sweep's and the steps, have the same places: those of one are those of all."""
+    own = {dim for part in parts for dim in (*axes_in(part), "step")}
+    inner = {dim for part in parts for dim in part.indexes if dim not in own}
+    places = {dim: [part.indexes[dim] for part in parts if dim in part.indexes] for dim in inner}
+    differ = {
+        dim: functools.reduce(lambda one, other: one.union(other, sort=False), of_dim)
+        for dim, of_dim in places.items()
+        if not all(of_dim[0].equals(other) for other in of_dim)
+    }
+    return [part.reindex({dim: every for dim, every in differ.items() if dim in part.indexes}) for part in parts]
 
 
 def open_folder(path: str | Path) -> Experiment | Run:
@@ -356,19 +264,23 @@ def open_folder(path: str | Path) -> Experiment | Run:
 
 
 def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
-    """Let an experiment's folder hold more runs, if `table` is its config but for further M or seeds in its sweep.
+    """Let an experiment's folder hold more runs, if `table` is its config but for further values on its sweep's axes.
 
     Its provenance stays if some runs are under way, which are to end with the bits that they would have had.
     """
     stored = read_table(folder / EXPERIMENT_FILE)
     kept = stored.pop(PROVENANCE, {})
-    before, after = stored.get("sweep", {}), table["sweep"]
+    before, after = axes_of(stored.get("sweep", {})), axes_of(table["sweep"])
     only_sweep = {**stored, "sweep": {}} == {**table, "sweep": {}} and before.keys() == after.keys()
-    if only_sweep and before != after and all(set(before[key]) <= set(after[key]) for key in after):
+    if only_sweep and before != after and all(_labels(before[key]) <= _labels(after[key]) for key in after):
         under_way = not all(run.finished for run in Experiment(folder).runs)
         # First: it lacks the new runs, and without it the sweep is not finished.
         remove_file(folder / "metrics.nc")
         write_table(folder / EXPERIMENT_FILE, {**table, PROVENANCE: kept if under_way else provenance})
+
+
+def _labels(values: list) -> set:
+    return {coordinate(value) for value in values}
 
 
 def claim(folder: Path, file: str, table: Table, provenance: Table | None = None) -> None:

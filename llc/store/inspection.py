@@ -1,16 +1,18 @@
 """What a folder holds, and whether it is whole."""
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from llc.errors import StoreError
 from llc.store.checkpoints import CHECKPOINT, checkpoint_steps
-from llc.store.experiment import RESULTS, RUN_FILE, Experiment, Run, run_name
+from llc.store.experiment import Experiment
 from llc.store.numbered import foreign, numbered_path, numbered_steps, settings_folders
+from llc.store.places import run_name
+from llc.store.registry import MADE, RESULTS
 from llc.store.results import made_from, read_dataset, read_numbered
+from llc.store.run import RUN_FILE, Run
 from llc.store.tables import flat, table_hash
 
 
@@ -35,7 +37,7 @@ def describe(found: Experiment | Run) -> str:
     for name in ("metrics", "llc", "pca"):
         if not (found.path / f"{name}.nc").exists():
             lines.append(f"  no {name}.nc yet")
-    for look, name in itertools.product((found.outdated, found.incomplete), RESULTS):
+    for look, name in itertools.product((found.outdated, found.incomplete), MADE):
         try:
             why = look(name)
         except StoreError as error:
@@ -93,12 +95,12 @@ def _looks(found: Experiment | Run) -> Iterator[Callable[[], object]]:
         if isinstance(found, Experiment):
             yield partial(_check_name, run)
     if isinstance(found, Experiment):
-        for name in ("metrics", *RESULTS, "calibration"):
+        for name in (*RESULTS, "calibration"):
             yield partial(_read_result, found.path / f"{name}.nc")
 
 
 def _check_name(run: Run) -> None:
-    name = run_name(None if math.isinf(run.num_tasks) else int(run.num_tasks), run.seed)
+    name = run_name(run.config["place"])
     if name != run.name:
         raise StoreError(f"{run.path} holds the run {name}; move it away and run the same `llc train` command again")
 
@@ -112,7 +114,7 @@ def _read_estimate(run: Run, path: Path) -> None:
     """Read an estimate, and hold its step, run and settings against its place."""
     settings = made_from(path).get("llc", {})
     place = read_numbered(path).load()
-    here = (place.num_tasks.item(), place.seed.item()) == (run.num_tasks, run.seed)
+    here = {dim: place[dim].item() for dim in run.place} == run.place
     if not here or table_hash(settings) != path.parent.name:
         raise StoreError(
             f"{path} is of another run or of other settings than its place; delete it and run the same "

@@ -16,10 +16,11 @@ from xarray.core import indexing
 from llc.errors import StoreError
 from llc.store.atomic import atomic_path
 from llc.store.numbered import step_of
+from llc.store.registry import RESULTS
 from llc.store.tables import Table
 
-# The leading dimensions, in their order everywhere; those of one result (such as `position`) follow as it gives them.
-DIMS = ("num_tasks", "seed", "step", "chain", "draw")
+# The order of dimensions: the sweep's axes come first, as a result gives them, and what is not named here comes last.
+DIMS = ("step", "test_set", "reference", "chain", "draw", "position", "component")
 
 
 def library_version() -> str:
@@ -72,8 +73,14 @@ def labelled(dataset: xr.Dataset) -> xr.Dataset:
         missing = {"long_name", "units"} - set(variable.attrs)
         if missing:
             raise ValueError(f"variable {name} has no {' and '.join(sorted(missing))}")
-    order = [dim for dim in DIMS if dim in dataset.dims]
-    return dataset.transpose(*order, ..., missing_dims="ignore")
+    for name in list(dataset.data_vars):
+        dims = dataset[name].dims
+        if "seed" in dims:  # a result over a sweep
+            first = dims.index("seed") + 1
+            order = [*dims[:first], *(dim for dim in DIMS if dim in dims[first:])]
+            if [dim for dim in dims if dim in order] != order:
+                dataset[name] = dataset[name].transpose(*order, ...)
+    return dataset
 
 
 def write_dataset(path: Path, dataset: xr.Dataset, config: Table) -> xr.Dataset:
@@ -96,7 +103,7 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
     """Write a result atomically of which the large variables, those with a `draw`, are taken from the parts one by one.
 
     Args:
-        path: of the result. parts: files of datasets that each hold one (num_tasks, seed, step), all with the same
+        path: of the result. parts: files of datasets that each hold one step of one run, all with the same
             chains; where one has fewer draws than another, NaN follows them.
         whole: everything but the large variables, with all coordinates, `chain` and `draw` among them.
     """
@@ -106,10 +113,12 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
         with netCDF4.Dataset(scratch, "a") as file:
             for part in parts:
                 with _reading(part), xr.open_dataset(part, engine="netcdf4") as found:
-                    place = tuple(whole.get_index(dim).tolist().index(found[dim].item()) for dim in DIMS[:3])
                     for name in large(found):
+                        dims = found[name].dims
+                        lead = dims[: dims.index("step") + 1]
+                        place = [whole.get_index(dim).tolist().index(found[dim].item()) for dim in lead]
                         if name not in file.variables:
-                            chunks = [1] * 3 + [found.sizes[dim] for dim in found[name].dims[3:]]
+                            chunks = [1] * len(lead) + [found.sizes[dim] for dim in dims[len(lead) :]]
                             variable = file.createVariable(
                                 name,
                                 "f8",
@@ -120,7 +129,7 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
                                 fill_value=math.nan,
                             )
                             variable.setncatts({str(key): value for key, value in found[name].attrs.items()})
-                        values = found[name].values[0, 0, 0]
+                        values = found[name].values[(0,) * len(lead)]
                         file.variables[name][(*place, *map(slice, values.shape))] = values
 
 
@@ -204,3 +213,13 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); delete it and run the command that made it again") from None
+
+
+def settings_of(dataset: xr.Dataset, name: str) -> Table:
+    """The settings that a result was made with, as they were recorded with it.
+
+    Args:
+        name: of the result, or of a part of what it says of itself.
+    """
+    part = RESULTS[name].settings if name in RESULTS else name
+    return json.loads(dataset.attrs.get("config", "{}")).get(part, {})

@@ -2,14 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
 
-from llc import behaviour, devices, models, store
+from llc import devices, store
+from llc.behaviour import step_coord
 from llc.errors import EstimateFailed, Interrupted, LLCError, StoreError
 from llc.estimate.conclusion import Estimate
 from llc.estimate.labels import (
@@ -23,8 +24,8 @@ from llc.estimate.labels import (
 from llc.estimate.measure import estimate_all
 from llc.parallel import Report, default_workers, quiet, raise_failures, run_units
 from llc.sampling import sampler_named
+from llc.store import places
 from llc.study.points import LLCConfig, choose_steps, settle, study_points, trained_runs
-from llc.training import RunConfig
 
 
 def estimate_llc_over_training(
@@ -54,7 +55,7 @@ def estimate_llc_over_training(
         device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
         settings: the fields of `LLCConfig`.
     Returns:
-        λ̂, error, verdict and diagnostics by (num_tasks, seed, step), and the traces by (…, chain, draw).
+        λ̂, error, verdict and diagnostics by (axes of the sweep …, step), and the traces by (…, chain, draw).
     Raises:
         InvalidInput: a setting that does not fit, steps that no checkpoint has, or no such device here.
         StoreError: there are estimates with other settings (the difference is shown), or nothing is trained yet.
@@ -67,19 +68,19 @@ def estimate_llc_over_training(
     with store.folder_lock(experiment.path):
         config = (None if overwrite else _as_before(experiment.path, config)) or settle(config, runs, where)
         _check_settings(experiment.path, config, overwrite)
-        places = [
+        wanted = [
             (run.path.absolute(), step)
             for run in runs
             for step in chosen[run.name]
             if not result_path(run, step, config).exists()
         ]
-        if not places and _up_to_date(experiment, runs, config):
+        if not wanted and _up_to_date(experiment, runs, config):
             report("estimates", 0, 0, "all of these were estimated before; nothing to do")
             return experiment.llc
-        workers = jobs or default_workers(len(places), where)
-        share = math.ceil(len(places) / workers) if scheduler is None else _MOST_ON_A_CLUSTER
+        workers = jobs or default_workers(len(wanted), where)
+        share = math.ceil(len(wanted) / workers) if scheduler is None else _MOST_ON_A_CLUSTER
         size = _checkpoints_at_once(runs, config, where, share)
-        units = [(places[start : start + size], config.to_table(), str(where)) for start in range(0, len(places), size)]
+        units = [(part, config.to_table(), str(where)) for part in _parts(wanted, size)]
         failures: list[Exception] = []
         try:
             for outcome in run_units(
@@ -87,13 +88,13 @@ def estimate_llc_over_training(
                 units,
                 jobs=workers,
                 scheduler=scheduler,
-                report=_counted(report, len(places)),
+                report=_counted(report, len(wanted)),
             ):
                 failures += [outcome.error] if outcome.error else []
         finally:  # what is finished is merged, also after Ctrl-C
             dataset = _merge(experiment, runs, config)
-        missing = sum(not result_path(store.Run(path), step, config).exists() for path, step in places)
-        raise_failures(failures, f"{missing} of {len(places)} checkpoints could not be estimated", EstimateFailed)
+        missing = sum(not result_path(store.Run(path), step, config).exists() for path, step in wanted)
+        raise_failures(failures, f"{missing} of {len(wanted)} checkpoints could not be estimated", EstimateFailed)
         if overwrite:
             _forget_others(experiment, runs, config)
     if dataset is None:
@@ -104,6 +105,15 @@ def estimate_llc_over_training(
 def result_path(run: store.Run, step: int, config: LLCConfig) -> Path:
     """Where the estimate at one checkpoint with one setting is kept; other settings have a folder of their own."""
     return store.numbered_path(run.estimates / store.table_hash(config.to_table()), step, ".nc")
+
+
+def _parts(wanted: list[tuple[Path, int]], size: int) -> Iterator[list[tuple[Path, int]]]:
+    """Checkpoints of models of one kind, so many at a time."""
+    kinds: dict[str, list[tuple[Path, int]]] = {}
+    for path, step in wanted:
+        kinds.setdefault(store.table_hash(store.Run(path).config["model"]), []).append((path, step))
+    for of_kind in kinds.values():
+        yield from (of_kind[start : start + size] for start in range(0, len(of_kind), size))
 
 
 # Checkpoints whose chains share a graph, at most: results are saved when all of them are done. Fewer on a cluster,
@@ -119,8 +129,7 @@ def _checkpoints_at_once(runs: list[store.Run], config: LLCConfig, device: torch
     """
     if device.type != "cuda":
         return 1
-    run = RunConfig.from_table(runs[0].config)
-    parameters = sum(parameter.numel() for parameter in models.build(run.model, run.task).parameters())
+    parameters = max(sum(parameter.numel() for parameter in run.untrained().parameters()) for run in runs)
     vectors = _VECTORS_A_CHAIN * config.chains
     if config.control_variates:
         vectors += math.ceil(config.num_samples / (config.batch_size or config.num_samples))
@@ -163,37 +172,42 @@ def _estimate_together(places: list[tuple[Path, int]], config: LLCConfig, device
         for path, of_run in itertools.groupby(places, key=lambda place: place[0])
     ]
     points = [point for run, steps in by_run for point in study_points(run, steps, config)]
-    every = [(run, RunConfig.from_table(run.config), step) for run, steps in by_run for step in steps]
-    keys = [(config.seed, "llc", of_run.task.num_tasks, of_run.seed, step) for _, of_run, step in every]
+    every = [(run, step) for run, steps in by_run for step in steps]
+    keys = [(config.seed, "llc", run.name, step) for run, step in every]
     estimates = estimate_all(points, config, keys=keys, device=device)
-    for (run, of_run, step), estimate in zip(every, estimates, strict=True):
+    for (run, step), estimate in zip(every, estimates, strict=True):
         about = {**run.config, "llc": config.to_table()}
-        store.write_dataset(result_path(run, step, config), _label(estimate, of_run, step), about)
+        store.write_dataset(result_path(run, step, config), _label(estimate, run, step), about)
         found = estimate.summary
         report(run.name, step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
 
 
-def _label(estimate: Estimate, run: RunConfig, step: int) -> xr.Dataset:
+def _label(estimate: Estimate, run: store.Run, step: int) -> xr.Dataset:
     """One estimate with the dims of a sweep, each of length one, and its traces with the warm-up first."""
-    place = ("num_tasks", "seed", "step")
+    place = (*run.place, "step")
+    ones = (1,) * len(place)
     chains, draws = estimate.chains.difference.shape
-    coords = behaviour.run_coords([run.task.num_tasks], [run.seed], [step]) | {
-        "chain": ("chain", np.arange(chains), {"long_name": "chain", "units": "1"}),
-        "draw": ("draw", np.arange(draws), {"long_name": "draw; those below `warmup` are warm-up", "units": "1"}),
-    }
+    coords = (
+        places.coords_of(run.config["place"], run.task)
+        | step_coord([step])
+        | {
+            "chain": ("chain", np.arange(chains), {"long_name": "chain", "units": "1"}),
+            "draw": ("draw", np.arange(draws), {"long_name": "draw; those below `warmup` are warm-up", "units": "1"}),
+        }
+    )
     data: dict = {
-        name: (place, np.reshape(value, (1, 1, 1)), described(SCALARS, name))
+        name: (place, np.reshape(value, ones), described(SCALARS, name))
         for name, value in scalar_values(estimate).items()
     }
     for name in sorted({*sampler_named(str(estimate.settings["sampler"])).hyperparameters, "curvature"}):
         about = {"long_name": f"{name.replace('_', ' ')} at this checkpoint, the median of its chains", "units": "1"}
-        data[name] = (place, np.full((1, 1, 1), float(estimate.settings[name])), about)
+        data[name] = (place, np.full(ones, float(estimate.settings[name])), about)
     own, own_coords = along(estimate)
     for name, (dim, values, about) in own.items():
-        data[name] = ((*place, dim), values[None, None, None], about)
+        data[name] = ((*place, dim), values.reshape(*ones, *values.shape), about)
     coords |= own_coords
     for name, trace in trace_values(estimate).items():
-        data[f"{name}_trace"] = ((*place, "chain", "draw"), trace[None, None, None], described(TRACES, name))
+        data[f"{name}_trace"] = ((*place, "chain", "draw"), trace.reshape(*ones, *trace.shape), described(TRACES, name))
     return xr.Dataset(data, coords)
 
 

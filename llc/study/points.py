@@ -1,28 +1,29 @@
 """A study of λ̂ over training: its settings, the checkpoints it is made at, and what is sampled there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor, nn
 
-from llc import behaviour, models, predictors, store
+from llc import store
+from llc.behaviour import FlatLoss, TaskLoss, baselines
 from llc.errors import InvalidInput, StoreError
 from llc.estimate.calibration import common, scale_at
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
-from llc.sampling import Loss
-from llc.training import RunConfig, load_model
+from llc.tasks import Batch
 
 
 class LLCConfig(SamplingConfig):
     """How λ̂ is estimated over training: `SamplingConfig`, and what is the same at every checkpoint besides.
 
     Args:
-        num_samples: n, sequences of q_M in the sampling dataset of each run.
-        loss: `mse`, squared error averaged over positions and sequences, or `nll`, K/(2σ²) times that.
+        num_samples: n, sequences of the task in the sampling dataset of each run.
+        loss: `task`, its own, averaged over positions; or `nll`, the negative log-likelihood of a sequence.
         positions: also tell λ̂ apart by position, from the same draws.
         seed: of the chains. max_gradients: at each checkpoint.
         headline: the basin's λ̂ unless asked otherwise; `auto` may take it at one checkpoint and that at w* at the next,
@@ -30,7 +31,7 @@ class LLCConfig(SamplingConfig):
     """
 
     num_samples: int = Field(4096, ge=2)
-    loss: Literal["mse", "nll"] = "mse"
+    loss: Literal["task", "nll"] = "task"
     positions: bool = False
     seed: int = 0
     max_gradients: int = Field(6000, ge=1)
@@ -113,7 +114,7 @@ def settle(config: LLCConfig, runs: list[store.Run], device: torch.device | None
     warmest nβ and the strongest localisation of these.
     """
     if config.radius is not None:
-        gamma = choose_gamma((load_model(run, run.steps[-1]) for run in runs), config)
+        gamma = choose_gamma((run.model(run.steps[-1]) for run in runs), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
     if config.nbeta is not None and config.gamma is not None:
         return config.model_copy(update={"control_variates": bool(config.control_variates)})
@@ -135,32 +136,44 @@ def study_point(run: store.Run, step: int, config: LLCConfig) -> Point:
 
 def study_points(run: store.Run, steps: Sequence[int], config: LLCConfig) -> list[Point]:
     """Checkpoints of a run, which share all of that."""
-    of_run = RunConfig.from_table(run.config)
-    loss = run_loss(of_run, config)
-    data = of_run.task.sample(config.num_samples, stream="llc")
-    known = know_nothing_losses(of_run, loss, data)
-    return [Point(f"{run.name} step {step}", load_model(run, step), loss, data, known) for step in steps]
+    loss = run_loss(run, config)
+    batch = run.task.sample(config.num_samples, stream="llc")
+    known = know_nothing_losses(run, loss, batch)
+    flat = FlatLoss(loss)
+    return [Point(f"{run.name} step {step}", run.model(step), flat, batch.flat, known) for step in steps]
 
 
-def run_loss(run: RunConfig, config: LLCConfig) -> Loss:
-    """The loss that a study asks for by name, per sequence or per sequence and position."""
+def run_loss(run: store.Run, config: LLCConfig) -> TaskLoss:
+    """The loss that a study asks for by name, per sequence or per sequence and position.
+
+    Raises:
+        InvalidInput: a negative log-likelihood of a task whose loss is none.
+    """
+    scale = 1.0
     if config.loss == "nll":
-        return behaviour.negative_log_likelihoods(run.task.noise_variance, by_position=config.positions)
-    return behaviour.position_losses if config.positions else behaviour.sequence_losses
-
-
-class _Zero(torch.nn.Module):
-    """The zero predictor, where a model is wanted."""
-
-    def forward(self, xs: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
-        return predictors.zero(xs, ys)
+        if run.task.nats is None:
+            raise InvalidInput(f"loss = nll given, but losses of the task {run.task.kind} are no log-likelihoods")
+        scale = run.task.nats
+    return TaskLoss(run.task, by_position=config.positions, scale=scale)
 
 
 @torch.no_grad()
-def know_nothing_losses(config: RunConfig, loss: Loss, data: behaviour.Batch) -> dict[str, float]:
-    """Mean losses of two predictors that know nothing: always zero, and the run's model before training."""
-    untrained = models.build(config.model, config.task, config.seed)
-    return {
-        "the zero predictor": float(loss(_Zero(), data).mean()),
-        "the untrained model": float(loss(untrained, data).mean()),
-    }
+def know_nothing_losses(run: store.Run, loss: TaskLoss, batch: Batch) -> dict[str, float]:
+    """Mean losses of what knows nothing: the task's baselines, and the run's model before training."""
+
+    def mean(model: Callable[..., Tensor]) -> float:
+        return float(loss(_Called(model), batch).mean())
+
+    known = {run.task.said(name): mean(predictor) for name, predictor in baselines(run.task).items()}
+    return {**known, "the untrained model": mean(run.untrained())}
+
+
+class _Called(nn.Module):
+    """A predictor, where a model is wanted."""
+
+    def __init__(self, call: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self._call = call
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self._call(*inputs)

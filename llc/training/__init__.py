@@ -15,7 +15,7 @@ from llc.training.loop import train_run
 from llc.training.plan import Plan, count_parameters, plan
 from llc.training.recorder import TrainingDiverged
 from llc.training.schedules import learning_rate
-from llc.training.sweep import TrainingFailed, load_model, train
+from llc.training.sweep import TrainingFailed, train
 
 __all__ = [
     "BehaviourConfig",
@@ -32,7 +32,6 @@ __all__ = [
     "export_weights",
     "import_weights",
     "learning_rate",
-    "load_model",
     "plan",
     "train",
     "train_run",

@@ -1,14 +1,16 @@
 """The configs of a run and of a sweep of runs."""
 
+import json
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from llc.config import Config, NumTasks
+from llc.config import Config
 from llc.devices import Precision
 from llc.errors import InvalidInput
-from llc.models import AnyModelConfig
+from llc.models import AnyModel
+from llc.store import places
 from llc.tasks import AnyTask
 
 
@@ -80,15 +82,37 @@ class BehaviourConfig(Config):
 
 
 class RunConfig(Config):
-    """Everything that determines one run."""
+    """Everything that determines one run.
+
+    Args:
+        place: the values of the sweep's axes, by their dims. seed: of the initial weights and the training data.
+    """
 
     preset: str
     task: AnyTask
-    model: AnyModelConfig
+    model: AnyModel
     training: TrainingConfig
     checkpoints: CheckpointsConfig
     behaviour: BehaviourConfig = BehaviourConfig()
     seed: int = 0
+    place: dict[str, Any] = Field(default={})
+
+
+def _placed(base: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """The run with these values of the sweep's axes, and its place: the values as its config has them."""
+    try:
+        run = base.override(values)
+    except InvalidInput as error:
+        infinite = [key for key, value in values.items() if value == "inf"]
+        hint = f" (None and inf stand for infinity in a sweep: {', '.join(infinite)})" if infinite else ""
+        raise InvalidInput(f"{error}{hint}") from None
+    table, place = run.to_table(), {}
+    for key, value in values.items():
+        found: Any = table
+        for part in key.split("."):
+            found = found.get(part, value) if isinstance(found, dict) else value
+        place[key.rsplit(".", maxsplit=1)[-1]] = found
+    return run.model_copy(update={"place": place})
 
 
 # More checkpoints than this are a slip of the keyboard.
@@ -96,47 +120,68 @@ MOST_CHECKPOINTS = 10**6
 
 
 class SweepConfig(Config):
-    """The runs of an experiment: every M with every seed, each sorted, so that one sweep is one config."""
+    """The runs of an experiment: every combination of the values of its axes, each sorted, the seed last.
 
-    num_tasks: list[NumTasks]
-    seeds: list[int] = Field(default=[0])
+    Args:
+        axes: values by the dotted name of any setting, such as `{"task.num_tasks": [1, 16, None], "seed": [0, 1]}`. A
+            dim of the results is called by the last part of its key. None stands for infinity.
+    """
 
-    @field_validator("num_tasks", "seeds")
+    axes: dict[str, list[Any]] = Field(default={"seed": [0]})
+
+    @field_validator("axes")
     @classmethod
-    def _distinct(cls, value: list, info) -> list:
-        if not value or len(set(value)) != len(value):
-            raise ValueError(f"expected at least one value for {info.field_name}, none twice")
-        if info.field_name == "num_tasks" and any(m is not None and m < 1 for m in value):
-            raise ValueError("expected whole numbers from 1 up, or inf for the Gaussian prior")
-        return sorted(value, key=lambda one: math.inf if one is None else one)
+    def _in_order(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        found = {}
+        for key in sorted(value):  # the order in which they are given does not matter
+            values = value[key]
+            written = ["inf" if one is None or one == math.inf else one for one in values]
+            labels = [places.coordinate(one) for one in written]
+            if not values or len(set(labels)) != len(labels):
+                raise ValueError(f"expected at least one value for {key}, none twice; {values} given")
+            if len({isinstance(one, str) for one in labels}) > 1:
+                raise ValueError(f"expected numbers alone or words alone for {key}; {values} given")
+            found[key] = sorted(written, key=places.order_of)
+        seed = found.pop("seed", [0])
+        places.dims_of({**found, "seed": seed})
+        return {**found, "seed": seed}
 
 
 class ExperimentConfig(Config):
-    """A sweep: what its runs share, and what they differ in. `task.num_tasks` is set for each run by the sweep."""
+    """A sweep: what its runs share, and what they differ in.
 
-    preset: str
+    Args:
+        preset: a name for it.
+    """
+
+    preset: str = "own"
     task: AnyTask
-    model: AnyModelConfig
+    model: AnyModel
     training: TrainingConfig
-    checkpoints: CheckpointsConfig
+    checkpoints: CheckpointsConfig = CheckpointsConfig(every=100, logarithmic=50)
     behaviour: BehaviourConfig = BehaviourConfig()
-    sweep: SweepConfig
+    sweep: SweepConfig = SweepConfig()
 
-    @field_validator("task")
-    @classmethod
-    def _sweep_sets_diversity(cls, value: AnyTask) -> AnyTask:
-        if value.num_tasks is not None:
-            raise ValueError(f"task.num_tasks = {value.num_tasks} given; set sweep.num_tasks instead (--num-tasks)")
-        return value
+    @model_validator(mode="after")
+    def _can_be_swept(self) -> Self:
+        """Values on the axes are kept as the runs' configs have them: 1 and 1.0 are one."""
+        runs = self.runs()
+        dims = places.dims_of(self.sweep.axes)
+        axes = {key: [*dict.fromkeys(json.dumps(run.place[dim]) for run in runs)] for key, dim in dims.items()}
+        normal = SweepConfig(axes={key: [json.loads(value) for value in values] for key, values in axes.items()})
+        object.__setattr__(self, "sweep", normal)
+        return self
 
     def runs(self) -> list[RunConfig]:
-        """The config of each run, by seed and M."""
-        shared = {name: value for name, value in dict(self).items() if name not in {"sweep", "task"}}
-        return [
-            RunConfig(**shared, task=self.task.with_num_tasks(num_tasks), seed=seed)
-            for seed in self.sweep.seeds
-            for num_tasks in self.sweep.num_tasks
-        ]
+        """The config of each run, the seed changing slowest.
+
+        Raises:
+            InvalidInput: an axis that is no setting, or a value that does not fit it.
+        """
+        shared = {name: value for name, value in dict(self).items() if name != "sweep"}
+        base, axes = RunConfig(**shared), self.sweep.axes
+        found = [_placed(base, dict(zip(axes, place.values(), strict=True))) for place in places.places_of(axes)]
+        return sorted(found, key=lambda run: axes["seed"].index(run.place["seed"]))
 
 
 def checkpoint_steps(config: RunConfig | ExperimentConfig) -> list[int]:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llc import models, store
+from llc import models, own_code, store
 from llc.errors import InvalidInput, StoreError
 from llc.models import FactoryConfig
 from llc.parallel import Report, quiet
@@ -24,10 +24,7 @@ _NESTED = ("state_dict", "model_state_dict", "model")
 
 def with_factory(config: ExperimentConfig, function: str) -> ExperimentConfig:
     """The config with the model that a function makes: `package.module:name`, or `path/to/file.py:name`."""
-    where, colon, name = function.rpartition(":")
-    if where.endswith(".py"):  # workers may have another working directory
-        where = str(Path(where).absolute())
-    return config.model_copy(update={"model": FactoryConfig(function=f"{where}{colon}{name}")})
+    return config.model_copy(update={"model": FactoryConfig(function=own_code.absolute(function))})
 
 
 def import_weights(
@@ -38,7 +35,7 @@ def import_weights(
     Args:
         source: for a sweep of one run, a folder of checkpoints whose file names hold the step (`step_1000.pt`,
             `001000.safetensors`), each a `state_dict`, alone or under `state_dict`, `model_state_dict` or `model`;
-            otherwise a folder of such folders, named as runs are (`M=16,seed=0`).
+            otherwise a folder of such folders, named as runs are (`num_tasks=16,seed=0`).
         out: the experiment's folder.
         config: gives task, model and sweep. For a model of one's own, `model` is a `FactoryConfig`. What it says of
             training is not used.

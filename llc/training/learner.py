@@ -6,10 +6,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_map
 
-from llc import behaviour, devices, models
+from llc import behaviour, devices, models, own_code, store
+from llc.behaviour import TaskLoss
 from llc.objective import Objective
 from llc.pieces import piece_size
+from llc.tasks import Batch, Task
 from llc.training.config import RunConfig
 from llc.training.recorder import State
 from llc.training.schedules import learning_rate
@@ -18,9 +21,9 @@ _CPU = torch.device("cpu")
 
 
 class Learner(Protocol):
-    """Models of runs that differ in M and seed alone, and their optimiser."""
+    """Models of one shape, and their optimiser."""
 
-    def update(self, batches: Sequence[behaviour.Batch], step: int) -> Tensor:
+    def update(self, batches: Sequence[Batch], step: int) -> Tensor:
         """One Adam update of every run on its own batch; returns the losses before it, (R,)."""
 
     def model(self, run: int) -> nn.Module:
@@ -39,7 +42,7 @@ def learner(
     """A learner of runs that all stand at one step.
 
     Args:
-        configs: alike in all but M and seed.
+        configs: of one kind, see `kind_of`.
         states: to go on from; None to begin with the initial weights.
         stacked: in one graph, as several have to be. One that was stacked before stays so, for the sake of its bits.
     """
@@ -56,23 +59,27 @@ class Solo:
         self._device = device
         self._model = models.build(self._config.model, self._config.task, self._config.seed).to(device)
         self._optimiser = _adam(self._model.parameters(), self._config)
+        self._loss = TaskLoss(self._config.task)
         self._piece: int | None = None
         if state:
             self._model.load_state_dict(state.model)
             self._optimiser.load_state_dict(state.optimiser)
 
-    def update(self, batches: Sequence[behaviour.Batch], step: int) -> Tensor:
+    def update(self, batches: Sequence[Batch], step: int) -> Tensor:
         """See `Learner`."""
-        xs, ys = (tensor.to(self._device) for tensor in batches[0])
+        batch = batches[0].to(self._device)
         training = self._config.training
         if self._piece is None:
-            self._piece = piece_size(self._model, lambda: self._model(xs[:1], ys[:1]), 1, self._device)
+            one = batch.take(slice(1)).inputs
+            with behaviour.evaluating(self._model):
+                self._piece = piece_size(self._model, lambda: self._model(*one), 1, self._device)
         self._optimiser.zero_grad()
         losses = []
         with devices.matmul_precision(training.precision):
-            for piece in zip(xs.split(self._piece), ys.split(self._piece), strict=True):
+            for start in range(0, batch.size, self._piece):
+                piece = batch.take(slice(start, start + self._piece))
                 with devices.autocast(training.precision, self._device):
-                    loss = behaviour.sequence_losses(self._model, piece).mean() * (len(piece[1]) / len(ys))
+                    loss = self._loss(self._model, piece).mean() * (piece.size / batch.size)
                 loss.backward()
                 losses.append(loss.detach())
         _step(self._optimiser, learning_rate(training, step))
@@ -109,7 +116,7 @@ class Stack:
         self._configs = list(configs)
         shared = configs[0]
         self._template = models.build(shared.model, shared.task).to(device)
-        self._objective = Objective(self._template, behaviour.sequence_losses)
+        self._objective = Objective(self._template, TaskLoss(shared.task))
         weights, moments = [], []
         for config, state in zip(configs, states, strict=True):
             solo = Solo([config], [state], device)
@@ -123,15 +130,15 @@ class Stack:
         if moments[0]["state"]:
             self._optimiser.load_state_dict(_stack_moments(moments))
 
-    def update(self, batches: Sequence[behaviour.Batch], step: int) -> Tensor:
+    def update(self, batches: Sequence[Batch], step: int) -> Tensor:
         """See `Learner`."""
         if self._runs == 1:
             batches = [*batches] * 2
-        xs, ys = (torch.stack(parts).to(self._device) for parts in zip(*batches, strict=True))
+        together = tree_map(lambda *parts: torch.stack(parts).to(self._device), *batches)
         training = self._configs[0].training
         with devices.matmul_precision(training.precision):
             with devices.autocast(training.precision, self._device):
-                losses = vmap(self._loss)(self._stacked, xs, ys)
+                losses = vmap(self._loss)(self._stacked, together)
             self._optimiser.zero_grad()
             losses.sum().backward()
         _step(self._optimiser, learning_rate(training, step))
@@ -158,20 +165,33 @@ class Stack:
     def _weights(self, run: int) -> dict[str, Tensor]:
         return {name: value.detach()[run].clone() for name, value in self._stacked.items()}
 
-    def _loss(self, parameters: dict[str, Tensor], xs: Tensor, ys: Tensor) -> Tensor:
+    def _loss(self, parameters: dict[str, Tensor], batch: Batch) -> Tensor:
         named = {f"model.{name}": value for name, value in parameters.items()}
-        return functional_call(self._objective, named, ((xs, ys),)).mean()
+        return functional_call(self._objective, named, (batch,)).mean()
 
 
 def can_stack(config: RunConfig) -> bool:
     """Whether models of this kind can share a graph: other people's may do what `vmap` cannot, and buffers that a model
     carries along would be shared by mistake.
     """
-    if isinstance(config.model, models.FactoryConfig):
+    own = own_code.file_of(type(config.model)) is None and type(config.model).__module__.startswith("llc.")
+    if not own or isinstance(config.model, models.FactoryConfig) or type(config.task).losses is not Task.losses:
         return False
     with torch.device("meta"):
         model = models.build(config.model, config.task)
     return not list(model.buffers())
+
+
+def kind_of(config: RunConfig) -> str:
+    """What runs have in common that can be trained as one graph: all but seed, place and the task's own numbers.
+
+    The losses of a stack are all those of one task, so tasks with losses of their own have to be alike in their numbers
+    too.
+    """
+    own_losses = type(config.task).losses is not Task.losses
+    task = config.task.to_table() if own_losses else {"kind": config.task.kind, "shapes": str(config.task.shapes)}
+    table = {**config.to_table(), "task": task}
+    return store.table_hash({key: value for key, value in table.items() if key not in ("seed", "place")})
 
 
 def _adam(parameters, config: RunConfig) -> torch.optim.Adam:

@@ -40,7 +40,7 @@ def train_runs(
     What each ends with is equal to training it alone within rounding, which training lets grow.
 
     Args:
-        configs: alike in all but M and seed. device: see `llc.devices.choose_device`.
+        configs: of one kind, see `llc.training.learner.kind_of`. device: see `llc.devices.choose_device`.
     Returns:
         The errors of runs that diverged; the others are finished.
     Raises:
@@ -119,7 +119,7 @@ class _Group:
         batches = []
         for recorder in self.recorders:
             config = recorder.config
-            batches.append(config.task.sample(config.training.batch_size, step, stream=("train", config.seed)))
+            batches.append(config.task.sample(config.training.batch_size, step=step, stream=("train", config.seed)))
         finite = self.learner.update(batches, step).isfinite().tolist()
         self._leave(
             {

@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from llc import behaviour, devices, models, store
 from llc.errors import StoreError
 from llc.parallel import available_cores, default_jobs, default_workers, torch_threads
+from llc.tasks import PROBE_SEQUENCES
 from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
-from llc.training.learner import Learner, learner
+from llc.training.learner import Learner, kind_of, learner
 
 # How long the probe may go on timing steps.
 _PROBE_SECONDS = 3.0
@@ -71,19 +72,18 @@ def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, 
     """What training a sweep would take: disk from the config, time from a probe of a few seconds. Writes nothing."""
     runs, where = config.runs(), devices.choose_device(device)
     jobs = jobs or default_workers(len(runs), where)
-    # The M = ∞ task needs no table of tasks and no dMMSE, neither of which costs anything while training.
-    run = runs[0].override({"task.num_tasks": None})
+    run = runs[-1]
     with torch_threads(max(1, available_cores() // default_jobs(len(runs)))):
         step_seconds, checkpoint_seconds = _probe(run, where)
     return Plan(
         runs=len(runs),
-        parameters=count_parameters(config),
+        parameters=max(count_parameters(of_run) for of_run in _kinds(runs)),
         jobs=min(jobs, len(runs)),
-        steps=config.training.steps,
-        batch_size=config.training.batch_size,
-        checkpoints=len(checkpoint_steps(config)),
-        weights=len(weight_steps(config)),
-        flops=len(runs) * config.training.steps * update_flops(run),
+        steps=run.training.steps,
+        batch_size=run.training.batch_size,
+        checkpoints=len(checkpoint_steps(run)),
+        weights=len(weight_steps(run)),
+        flops=len(runs) * run.training.steps * update_flops(run),
         disk=disk_needed(config),
         free=_free(Path(out)),
         step_seconds=step_seconds,
@@ -94,35 +94,48 @@ def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, 
 def update_flops(run: RunConfig) -> int:
     """Floating-point operations of the matrix products of one update, forwards and backwards."""
     model = models.build(run.model, run.task).to("meta")
-    batch = [tensor.to("meta") for tensor in run.task.sample(run.training.batch_size)]
+    batch = run.task.sample(run.training.batch_size).to("meta")
     with FlopCounterMode(display=False) as counter:
-        behaviour.sequence_losses(model, (batch[0], batch[1])).mean().backward()
+        behaviour.TaskLoss(run.task)(model, batch).mean().backward()
     return counter.get_total_flops()
 
 
 def disk_needed(config: ExperimentConfig) -> int:
     """Bytes that a sweep's checkpoints, states and metrics will take, within a few per cent."""
-    weights = 4 * count_parameters(config)
-    steps, kept = len(checkpoint_steps(config)), len(weight_steps(config))
-    predictions = (steps - kept) * 4 * behaviour.PROBE_SEQUENCES * config.task.num_examples
-    metrics = steps * config.task.num_examples * 8 * 12
-    return len(config.runs()) * (steps * 4096 + (kept + 4) * weights + predictions + metrics)
+    runs = config.runs()
+    needed = {kind_of(run): _disk_of(run) for run in _kinds(runs)}
+    return sum(needed[kind_of(run)] for run in runs)
+
+
+def _kinds(runs: Sequence[RunConfig]) -> list[RunConfig]:
+    """One run of each kind."""
+    return list({kind_of(run): run for run in runs}.values())
+
+
+def _disk_of(run: RunConfig) -> int:
+    weights = 4 * count_parameters(run)
+    steps, kept = len(checkpoint_steps(run)), len(weight_steps(run))
+    outputs = math.prod(run.task.shapes["targets"])
+    predictions = (steps - kept) * 4 * PROBE_SEQUENCES * outputs
+    metrics = steps * outputs * 8 * 12
+    return steps * 4096 + (kept + 4) * weights + predictions + metrics
 
 
 def count_parameters(config: ExperimentConfig | RunConfig) -> int:
-    """P, the number of parameters of the config's model."""
+    """P, the number of parameters of the config's model; of a sweep's first run."""
+    run = config.runs()[0] if isinstance(config, ExperimentConfig) else config
     with torch.device("meta"):
-        model = models.build(config.model, config.task)
+        model = models.build(run.model, run.task)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def check_room(config: ExperimentConfig, out: Path) -> None:
     """Raise StoreError if the disk cannot hold what is still to be written."""
-    ours = store.own_folders(out, [store.run_name(run.task.num_tasks, run.seed) for run in config.runs()])
+    ours = store.own_folders(out, [store.run_name(run.place) for run in config.runs()])
     there = sum(path.lstat().st_size for folder in ours if folder.is_dir() for path in folder.iterdir())
     needed, free = disk_needed(config) - there, _free(out)
     if needed > free:
-        steps = len(checkpoint_steps(config))
+        steps = len(checkpoint_steps(config.runs()[0]))
         raise StoreError(
             f"{out} needs {size(needed)} for {len(config.runs())} runs of {steps} checkpoints, but its disk has "
             f"{size(free)} free; choose another disk, fewer checkpoints with --set checkpoints.every=…, or fewer "
@@ -145,10 +158,10 @@ def _probe(run: RunConfig, device: torch.device) -> tuple[float, float]:
     """Seconds of one update, and of recording one checkpoint."""
     learned = learner([run], [None], stacked=False, device=device)
     step_seconds = time_update(learned, [run])
-    sets = behaviour.test_sets(run.task, run.behaviour.sequences)
+    sets, probe = behaviour.eval_sets(run.task, run.behaviour.sequences), run.task.probe()
     started = time.perf_counter()
     behaviour.evaluate(learned.model(0), sets)
-    behaviour.predict(learned.model(0), *behaviour.probe(run.task))
+    behaviour.predict(learned.model(0), probe)
     return step_seconds, time.perf_counter() - started
 
 
@@ -157,7 +170,9 @@ def time_update(learned: Learner, configs: Sequence[RunConfig], seconds: float =
     times: list[float] = []
     while len(times) < 3 or (sum(times) < seconds and len(times) < 100):
         started = time.perf_counter()
-        batches = [config.task.sample(config.training.batch_size, len(times), stream="probe") for config in configs]
+        batches = [
+            config.task.sample(config.training.batch_size, step=len(times), stream="probe") for config in configs
+        ]
         learned.update(batches, len(times)).isfinite().all()  # waits for the device
         times.append(time.perf_counter() - started)
     return statistics.median(times[1:])

@@ -31,7 +31,7 @@ def tiny() -> ExperimentConfig:
         training=TrainingConfig(steps=5000, batch_size=128, learning_rate=5e-3, warmup_steps=200),
         checkpoints=CheckpointsConfig(every=200, logarithmic=48),
         behaviour=BehaviourConfig(sequences=1024),
-        sweep=SweepConfig(num_tasks=[1, 4, 8, 32, None]),
+        sweep=SweepConfig(axes={"task.num_tasks": [1, 4, 8, 32, None]}),
     )
 
 
@@ -44,7 +44,7 @@ def hoogland() -> ExperimentConfig:
         model=TransformerConfig(width=64, depth=2, heads=4, mlp_width=64, residual_scale=2.0),
         training=TrainingConfig(steps=500_000, batch_size=256, learning_rate=3e-3, schedule="triangle"),
         checkpoints=CheckpointsConfig(every=5000, logarithmic=100),
-        sweep=SweepConfig(num_tasks=[None]),
+        sweep=SweepConfig(axes={"task.num_tasks": [None]}),
     )
 
 
@@ -57,7 +57,7 @@ def small() -> ExperimentConfig:
         training=TrainingConfig(steps=20_000, batch_size=256, learning_rate=3e-3, warmup_steps=500),
         checkpoints=CheckpointsConfig(every=100, logarithmic=150),
         behaviour=BehaviourConfig(sequences=2048),
-        sweep=SweepConfig(num_tasks=[1, 4, 8, 16, 32, 64, 256, None]),
+        sweep=SweepConfig(axes={"task.num_tasks": [1, 4, 8, 16, 32, 64, 256, None]}),
     )
 
 
@@ -70,7 +70,7 @@ def raventos() -> ExperimentConfig:
         training=TrainingConfig(steps=500_000, batch_size=256, learning_rate=1e-3, schedule="triangle"),
         checkpoints=CheckpointsConfig(every=100, logarithmic=1000),
         behaviour=BehaviourConfig(sequences=2048),
-        sweep=SweepConfig(num_tasks=[*(2**power for power in range(1, 21)), None]),
+        sweep=SweepConfig(axes={"task.num_tasks": [*(2**power for power in range(1, 21)), None]}),
     )
 
 
@@ -83,7 +83,7 @@ def carroll() -> ExperimentConfig:
         training=TrainingConfig(steps=150_000, batch_size=1024, learning_rate=3e-3, warmup_steps=1000),
         checkpoints=CheckpointsConfig(every=100, logarithmic=1000),
         behaviour=BehaviourConfig(sequences=2048),
-        sweep=SweepConfig(num_tasks=[*HALF_OCTAVES, None]),
+        sweep=SweepConfig(axes={"task.num_tasks": [*HALF_OCTAVES, None]}),
     )
 
 

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from llc import behaviour, models, store
-from llc.errors import LLCError
+from llc.errors import InvalidInput, LLCError
+from llc.tasks import Task
 from llc.training.config import RunConfig, checkpoint_steps, weight_steps
 from llc.training.schedules import learning_rate
 
 LOWER = "lower training.learning_rate (--set training.learning_rate=…) and train in a new folder"
 
 
-# The behaviour at a step, by name: a number, or one a position.
-Row = dict[str, float | list[float]]
+# The behaviour at a step, by name: a number, or nested lists of them.
+Row = dict[str, float | list]
 
 
 class TrainingDiverged(LLCError):
@@ -55,16 +56,18 @@ class Recorder:
         self.steps = set(checkpoint_steps(config) if steps is None else steps)
         self._weights = set(weight_steps(config) if steps is None else steps)
         self._trained_here = steps is None
-        self._sets = behaviour.test_sets(config.task, config.behaviour.sequences)
-        self._references = behaviour.reference_losses(self._sets)
-        self._probe = behaviour.probe(config.task)
+        self._sets = behaviour.eval_sets(config.task, config.behaviour.sequences)
+        self._names = list(self._sets)
+        self._headline = check_headline(config.task, self._names)
+        self._probe = config.task.probe()
         self._rows: dict[int, Row] = {}
 
     @property
     def note(self) -> str:
         """The latest losses, for a progress line."""
-        row = self._rows[max(self._rows)]
-        return f"loss in distribution {np.mean(row['loss_id']):.3f}, out of it {np.mean(row['loss_ood']):.3f}"
+        losses = self._rows[max(self._rows)]["loss"]
+        parts = [f"{name} {np.mean(of_set):.3f}" for name, of_set in zip(self._names, losses, strict=True)]  # type: ignore[arg-type]
+        return "loss " + ", ".join(parts)
 
     def record(self, model: nn.Module, step: int) -> None:
         """Keep what belongs to a step, unless it is there already.
@@ -78,13 +81,17 @@ class Recorder:
             return
         if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
             raise TrainingDiverged(f"{self.run.name}: weights are not finite at step {step}; {LOWER}")
+        with behaviour.evaluating(model):
+            measured = behaviour.evaluate(model, self._sets)
         self._rows[step] = {
-            **_plain(behaviour.evaluate(model, self._sets)),
-            "learning_rate": learning_rate(self.config.training, step) if self._trained_here else math.nan,
+            **_plain(measured),
+            "next_learning_rate": learning_rate(self.config.training, step) if self._trained_here else math.nan,
             "weight_norm": _norm(model),
         }
         if step not in self._weights:
-            self._write(self._path(step), {store.PREDICTIONS: behaviour.predict(model, *self._probe)}, step)
+            with behaviour.evaluating(model):
+                predictions = behaviour.predict(model, self._probe)
+            self._write(self._path(step), {store.PREDICTIONS: predictions}, step)
         if step in self._weights or self._critical() == step:
             self._write(store.checkpoint_path(self.run.checkpoints, step), model.state_dict(), step)
 
@@ -107,35 +114,45 @@ class Recorder:
         state = State(**store.read_state(self._state_path, config_hash=self.run.config_hash))
         if not all(self._path(before).exists() for before in self.steps if before < state.step):
             return None
-        data = store.read_dataset(self._metrics_path).squeeze(["num_tasks", "seed"])
+        data = store.read_dataset(self._metrics_path).squeeze(list(self.config.place))
         for step in data.step.values[data.step.values <= state.step]:
             row = data.sel(step=step)
             self._rows[int(step)] = _plain({str(name): row[name].values for name in data if "step" in data[name].dims})
-        if self._critical() not in self.run.steps:
+        critical = self._critical()
+        if critical is not None and critical not in self.run.steps:
             self._rows.clear()
             return None
         return state
 
     def finish(self, model: nn.Module) -> None:
-        """Write all rows with the step of the smallest OOD loss and how much was lost since."""
+        """Write all rows, the step that the run ended with, and t_crit with how much was lost since."""
         dataset = self._dataset()
+        last = (max(self._rows), "last step of the run, which is finished", "1")
+        said: dict[str, tuple[float, str, str]] = {"step_last": last}
         critical = self._critical()
-        earlier = models.build(self.config.model, self.config.task)
-        earlier.load_state_dict(self.run.weights(critical))
-        rise, rise_se = behaviour.paired_rise(earlier, model, self._sets["ood"])
-        said = {
-            "step_critical": (critical, "step of the smallest OOD loss, t_crit", "1"),
-            "rise_ood": (rise, "OOD loss at the last step minus at t_crit, on the same sequences", "y^2"),
-            "rise_ood_se": (rise_se, "standard error of rise_ood, paired over sequences", "y^2"),
-        }
+        if critical is not None:
+            earlier = models.build(self.config.model, self.config.task)
+            earlier.load_state_dict(self.run.weights(critical))
+            with behaviour.evaluating(model):
+                rise, rise_se = behaviour.paired_rise(earlier.eval(), model, self._sets[str(self._headline)])
+            where = f"the loss on {self._headline}"
+            said |= {
+                "step_critical": (critical, f"step at which {where} is smallest, t_crit", "1"),
+                "rise": (rise, f"{where} at the last step minus at t_crit, on the same sequences", "1"),
+                "rise_se": (rise_se, "standard error of rise, paired over sequences", "1"),
+            }
+        place = tuple(self.config.place)
         for name, (value, long_name, units) in said.items():
-            dataset[name] = (("num_tasks", "seed"), [[value]], {"long_name": long_name, "units": units})
+            dataset[name] = (place, np.reshape(value, (1,) * len(place)), {"long_name": long_name, "units": units})
         store.write_dataset(self._metrics_path, dataset, self.run.config)
         self._thin_out()
 
-    def _critical(self) -> int:
-        """t_crit so far: the step of the smallest OOD loss, the first if there are several."""
-        means = {step: np.mean(self._rows[step]["loss_ood"]) for step in sorted(self._rows)}
+    def _critical(self) -> int | None:
+        """t_crit so far: the step of the smallest loss on the headline's test set, the first if there are several."""
+        if self._headline is None:
+            return None
+        place = self._names.index(self._headline)
+        means = {step: np.mean(self._rows[step]["loss"][place]) for step in sorted(self._rows)}  # type: ignore[index]
         return min(means, key=lambda step: np.nan_to_num(means[step], nan=np.inf))
 
     def _thin_out(self) -> None:
@@ -145,8 +162,7 @@ class Recorder:
             store.remove_checkpoint(path, config_hash=self.run.config_hash)
 
     def _dataset(self):
-        task = self.config.task
-        return behaviour.metrics_dataset(self._rows, self._references, num_tasks=task.num_tasks, seed=self.config.seed)
+        return behaviour.metrics_dataset(self._rows, self._sets, self.config.place, self.config.task)
 
     def _path(self, step: int) -> Path:
         return store.checkpoint_path(self.run.checkpoints if step in self._weights else self.run.predicted, step)
@@ -161,6 +177,15 @@ class Recorder:
     @property
     def _state_path(self) -> Path:
         return self.run.path / "resume.pt"
+
+
+def check_headline(task: Task, names: Sequence[str]) -> str | None:
+    """A task's headline, or InvalidInput where it is none of its test sets."""
+    if task.headline is not None and task.headline not in names:
+        raise InvalidInput(
+            f"headline = {task.headline} of {type(task).__name__} is none of its test sets, {', '.join(names)}"
+        )
+    return task.headline
 
 
 def _plain(row: dict[str, np.ndarray]) -> Row:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from llc import devices, models, store
+from llc import devices, own_code, store
 from llc.errors import InvalidInput, LLCError, StoreError
 from llc.parallel import Report, available_cores, default_jobs, default_workers, quiet, raise_failures, run_units
 from llc.training.config import ExperimentConfig, RunConfig
-from llc.training.learner import can_stack
+from llc.training.learner import can_stack, kind_of
 from llc.training.loop import train_runs
 from llc.training.plan import check_room, update_flops
 
@@ -35,7 +35,8 @@ def train(
 ) -> store.Experiment:
     """Train every run of a sweep into the folder `out`; calling it again resumes, or finds everything done.
 
-    A folder can grow: a config that differs in having further M or seeds trains those, and keeps the runs there are.
+    A folder can grow: a config that differs in having further values on its axes trains those, and keeps the runs there
+    are.
 
     Args:
         config: such as `llc.presets.tiny()`.
@@ -60,6 +61,7 @@ def train(
     out = Path(out)
     runs, where = config.runs(), devices.choose_device(device)
     check_not_inside_run(out)
+    _check_can_be_sent(config)
     check_room(config, out)
     with store.folder_lock(out):
         claim_experiment(config, out, where, together)
@@ -95,7 +97,15 @@ class TrainingFailed(LLCError):
 
 def run_folder(config: RunConfig) -> str:
     """The name of a run's folder in its experiment."""
-    return store.run_name(config.task.num_tasks, config.seed)
+    return store.run_name(config.place)
+
+
+def _check_can_be_sent(config: ExperimentConfig) -> None:
+    """Raise InvalidInput where a task's or model's class is in no file, which workers and later commands need."""
+    for part in (config.task, config.model):
+        kind = type(part)
+        if not kind.__module__.startswith("llc.") and own_code.file_of(kind) is None:
+            raise InvalidInput(f"{kind.__name__} is defined in no file (typed in, or in a notebook); write it to one")
 
 
 def claim_experiment(
@@ -131,13 +141,22 @@ def claim_experiment(
 def choose_together(config: ExperimentConfig, device: torch.device) -> int:
     """How many runs to train as one graph where nobody says: as many as a worker gets, if updates are small enough."""
     runs = config.runs()
-    if not can_stack(runs[0]) or update_flops(runs[0]) > (_SMALL_UPDATE if device.type == "cpu" else _SMALL_ON_GPU):
+    most = _SMALL_UPDATE if device.type == "cpu" else _SMALL_ON_GPU
+    if not all(can_stack(run) and update_flops(run) <= most for run in _one_of_each_kind(runs)):
         return 1
     return math.ceil(len(runs) / default_workers(len(runs), device))
 
 
+def _one_of_each_kind(runs: list[RunConfig]) -> list[RunConfig]:
+    return list({kind_of(run): run for run in reversed(runs)}.values())
+
+
 def _chunks(runs: list[RunConfig], size: int) -> list[list[RunConfig]]:
-    return [runs[first : first + size] for first in range(0, len(runs), size)]
+    """Runs of one kind that share a graph, at most so many."""
+    kinds: dict[str, list[RunConfig]] = {}
+    for run in runs:
+        kinds.setdefault(kind_of(run), []).append(run)
+    return [of_kind[first : first + size] for of_kind in kinds.values() for first in range(0, len(of_kind), size)]
 
 
 def check_not_inside_run(out: Path) -> None:
@@ -145,15 +164,3 @@ def check_not_inside_run(out: Path) -> None:
     for folder in (out, *out.absolute().parents):
         if (folder / store.RUN_FILE).exists():
             raise StoreError(f"{out} is, or lies in, the single run {folder}; choose a folder outside it")
-
-
-def load_model(run: store.Run, step: int) -> torch.nn.Module:
-    """The model of a run as it was at a step, on the CPU, in eval mode.
-
-    Raises:
-        StoreError: no such checkpoint, or a damaged one.
-    """
-    config = RunConfig.from_table(run.config)
-    model = models.build(config.model, config.task)
-    model.load_state_dict(run.weights(step))
-    return model.eval()

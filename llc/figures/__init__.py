@@ -1,0 +1,119 @@
+"""Figures: from labelled datasets to what is shown, and from that to a picture on paper or in a browser."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from llc import store
+from llc.errors import InvalidInput, StoreError, did_you_mean
+from llc.figures import static
+from llc.figures.behaviour import losses, losses_by_axis, reference_plane, shifts
+from llc.figures.complexity import llc_by_axis, llc_over_training, loss_llc_plane, stages, tradeoff
+from llc.figures.spec import Spec
+from llc.figures.static import draw
+from llc.figures.trajectories import essential, readouts, trajectories
+from llc.figures.validation import calibration_scale, calibration_traces, validation
+
+
+class Drawn(NamedTuple):
+    """A figure of an experiment.
+
+    Attributes:
+        section: of the report. needs: results that it is drawn from. make: what it shows of them; None where they hold
+            nothing of the kind.
+    """
+
+    section: str
+    needs: tuple[str, ...]
+    make: Callable[..., Spec | None]
+
+
+# A line a figure.
+FIGURES: dict[str, Drawn] = {
+    "losses": Drawn("Behaviour", ("metrics",), losses),
+    "losses_by_axis": Drawn("Behaviour", ("metrics",), losses_by_axis),
+    "reference_plane": Drawn("Behaviour", ("metrics",), reference_plane),
+    "llc": Drawn("Complexity", ("llc",), llc_over_training),
+    "llc_by_axis": Drawn("Complexity", ("llc",), llc_by_axis),
+    "llc_at_critical": Drawn("Complexity", ("llc", "tradeoff"), llc_by_axis),
+    "loss_llc_plane": Drawn("Complexity", ("llc",), loss_llc_plane),
+    "pca": Drawn("Trajectories", ("pca",), trajectories),
+    "essential": Drawn("Trajectories", ("essential",), essential),
+    "stages": Drawn("Stages", ("llc", "stages"), stages),
+    "tradeoff": Drawn("Tradeoff", ("tradeoff",), tradeoff),
+    "behaviour": Drawn("Further read-outs", ("behaviour",), shifts),
+    "readouts": Drawn("Further read-outs", ("readouts",), readouts),
+}
+
+__all__ = [
+    "FIGURES",
+    "Drawn",
+    "Spec",
+    "calibration_scale",
+    "calibration_traces",
+    "draw",
+    "essential",
+    "llc_by_axis",
+    "llc_over_training",
+    "losses",
+    "losses_by_axis",
+    "reference_plane",
+    "save_figure",
+    "save_figures",
+    "shifts",
+    "spec_of",
+    "stages",
+    "tradeoff",
+    "trajectories",
+    "validation",
+]
+
+
+def spec_of(experiment: store.Experiment, name: str) -> Spec | None:
+    """What a figure shows of an experiment; None where its results hold nothing of the kind.
+
+    Raises:
+        StoreError: a result that it needs is not there, or older than what that was made from.
+    """
+    found = FIGURES[name]
+    for source in found.needs:
+        outdated = experiment.outdated(source)
+        if outdated:
+            raise StoreError(outdated)
+    return found.make(*(experiment.result(source) for source in found.needs))
+
+
+def save_figures(experiment: store.Experiment, names: list[str] | None = None) -> tuple[list[Path], dict[str, str]]:
+    """Draw the figures whose data is there into `figures/`.
+
+    Returns:
+        The files written, and for each figure that could not be drawn, why.
+    Raises:
+        InvalidInput: there is no figure of that name.
+    """
+    written: list[Path] = []
+    missing: dict[str, str] = {}
+    for name in names or []:
+        if name not in FIGURES:
+            raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
+    known = set(experiment.results)
+    for name in names or [name for name, drawn in FIGURES.items() if known.issuperset(drawn.needs)]:
+        try:
+            spec = spec_of(experiment, name)
+        except StoreError as error:
+            missing[name] = str(error)
+            continue
+        if spec is None:
+            missing[name] = f"{' and '.join(FIGURES[name].needs)} hold nothing of the kind"
+            continue
+        written.append(save_figure(static.draw(spec), experiment.path / "figures" / f"{name}.png"))
+    return written, missing
+
+
+def save_figure(figure: Figure | Any, path: Path) -> Path:
+    """Write a figure as PNG, atomically; returns where."""
+    with store.atomic_path(path) as scratch:
+        figure.savefig(scratch, dpi=150, format="png")
+    return path

@@ -1,0 +1,134 @@
+"""What a figure shows, said once: panels of lines, points, levels and spans. Backends draw it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+Scale = Literal["linear", "log", "step", "signed", "words"]
+# Of what has no place in the sweep.
+GREY = "#808080"
+BLUE, RED, ORANGE, GREEN = "#4c78c8", "#d6545a", "#eb963c", "#50a064"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of a panel.
+
+    Attributes:
+        scale: `step` is logarithmic with room for step 0, `signed` logarithmic on both sides of 0, `words` has one word
+            at each of 0, 1, 2 ….
+        words: those. ticks: places with what is written there, for what is not a number.
+        limits: what is shown; None for all.
+    """
+
+    label: str
+    scale: Scale = "linear"
+    words: Sequence[str] = ()
+    ticks: Mapping[float, str] = field(default_factory=dict)
+    limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Points that belong together, with a line through them or none.
+
+    Attributes:
+        x, y: (N,). colour: `#rrggbb`. label: in the legend, once for all of one label.
+        line: `solid`, `dash`, `dot` or "". shape: of the points, one or one each; "" for none. size: of them.
+        low, high: ends of intervals, (N,). hover: what each point says where a reader points at it.
+        last: also mark the last point.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    colour: str
+    label: str = ""
+    line: str = "solid"
+    shape: str | Sequence[str] = ""
+    size: float = 6
+    width: float = 1.6
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    hover: Sequence[str] = ()
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line, with a band around it where there is an interval."""
+
+    y: float
+    colour: str
+    label: str = ""
+    line: str = "dash"
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of the x axis; `edge` draws a line at its middle, `edge_at`."""
+
+    start: float
+    end: float
+    colour: str
+    label: str = ""
+    text: str = ""
+    edge_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars from 0."""
+
+    x: np.ndarray
+    y: np.ndarray
+    colour: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes with what is in it."""
+
+    x: Axis
+    y: Axis
+    marks: Sequence[Marks | Level | Span | Bars]
+    title: str = ""
+    diagonal: str = ""  # a line of equal x and y, and what it says in the legend
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A figure.
+
+    Attributes:
+        name: of the file, and anchor in the page. title: what it shows. caption: how to read it. alt: what it says, for
+            those who cannot see it. key: further legend entries, (label, shape), in grey.
+    """
+
+    name: str
+    title: str
+    panels: Sequence[Panel]
+    caption: str
+    alt: str
+    columns: int = 3
+    size: tuple[float, float] = (5.2, 4.2)
+    key: Sequence[tuple[str, str]] = ()
+
+    def colour_of(self, label: str) -> str:
+        """Of a legend entry: grey where what has that label is of several colours."""
+        every = {mark.colour for panel in self.panels for mark in panel.marks if mark.label == label}
+        return every.pop() if len(every) == 1 else GREY
+
+    def _repr_png_(self) -> bytes:
+        """Drawn, where a notebook shows it."""
+        import io
+
+        from llc.figures.static import draw
+
+        written = io.BytesIO()
+        draw(self).savefig(written, format="png", dpi=100)
+        return written.getvalue()

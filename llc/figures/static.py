@@ -1,0 +1,150 @@
+"""Figures on paper: seaborn's style, drawn by matplotlib."""
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llc.figures.spec import GREY, Axis, Bars, Level, Marks, Panel, Span, Spec
+
+_LINES = {"solid": "-", "dash": "--", "dot": ":", "": ""}
+_SHAPES = {
+    "circle": "o", "diamond": "d", "triangle": "^", "inverted": "v", "cross": "x", "square": "s", "hexagon": "h",
+    "star": "*", "plus": "P", "dash": "_", "": "",
+}  # fmt: skip
+# Legend entries of runs, at most; of more, every so many are named.
+_MOST_ENTRIES = 12
+
+
+def draw(spec: Spec) -> Figure:
+    """A matplotlib figure of it, with its legend beside the panels."""
+    columns = min(spec.columns, len(spec.panels))
+    rows = -(-len(spec.panels) // columns)
+    width, height = spec.size
+    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):
+        figure = Figure(figsize=(width * columns + 1.6, height * rows), layout="constrained")
+        every = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axes, panel in zip(every, spec.panels, strict=False):
+        sns.despine(ax=axes)
+        _panel(axes, panel)
+    for unused in every[len(spec.panels) :]:
+        unused.set_axis_off()
+    if len(spec.panels) > 1:
+        figure.suptitle(spec.title)
+    elif not every[0].get_title():
+        every[0].set_title(spec.title)
+    _legend(figure, spec)
+    return figure
+
+
+def _panel(axes: Axes, panel: Panel) -> None:
+    for mark in panel.marks:
+        match mark:
+            case Marks():
+                _marks(axes, mark)
+            case Level():
+                axes.axhline(mark.y, color=mark.colour, linestyle=_LINES[mark.line], linewidth=1.1)
+                if mark.low is not None and mark.high is not None:
+                    axes.axhspan(mark.low, mark.high, color=mark.colour, alpha=0.1, linewidth=0)
+            case Span():
+                axes.axvspan(mark.start, mark.end, color=mark.colour, alpha=0.14, linewidth=0)
+                if mark.edge_at is not None:
+                    axes.axvline(mark.edge_at, color="black", linewidth=0.8, linestyle=":")
+            case Bars():
+                axes.bar(mark.x, mark.y, color=mark.colour, alpha=0.5, width=0.6)
+    if panel.diagonal:
+        axes.axline((1, 1), (2, 2), color=GREY, linestyle=":", linewidth=1)
+    shown = [np.asarray(mark.x, float) for mark in panel.marks if isinstance(mark, Marks) and len(mark.x)]
+    _axis(axes, "x", panel.x, np.concatenate(shown) if shown else np.array([0.0, 1.0]))
+    heights = [np.asarray(mark.y, float) for mark in panel.marks if isinstance(mark, Marks) and len(mark.y)]
+    _axis(axes, "y", panel.y, np.concatenate(heights) if heights else np.array([0.0, 1.0]))
+    axes.set_title(panel.title, fontsize="medium")
+
+
+def _marks(axes: Axes, mark: Marks) -> None:
+    if mark.line:
+        axes.plot(mark.x, mark.y, color=mark.colour, linestyle=_LINES[mark.line], linewidth=mark.width)
+    if mark.low is not None and mark.high is not None:
+        reach = [np.maximum(0, mark.y - mark.low), np.maximum(0, mark.high - mark.y)]
+        axes.errorbar(mark.x, mark.y, reach, fmt="none", ecolor=mark.colour, elinewidth=1, capsize=2.5)
+    shapes = [mark.shape] * len(mark.x) if isinstance(mark.shape, str) else list(mark.shape)
+    for shape in dict.fromkeys(shapes):
+        chosen = np.array([one == shape for one in shapes], bool)
+        if shape:
+            at = np.asarray(mark.x)[chosen], np.asarray(mark.y)[chosen]
+            _points(axes, at, shape, colour=mark.colour, size=mark.size)
+    if mark.last and len(mark.x):
+        _points(axes, (mark.x[-1:], mark.y[-1:]), "circle", colour=mark.colour, size=7.5)
+
+
+def _points(axes: Axes, points, shape: str, *, colour: str, size: float) -> None:
+    face = "none" if shape.startswith("open ") else colour
+    marker = _SHAPES[shape.removeprefix("open ")]
+    axes.plot(*points, linestyle="", marker=marker, markersize=size, color=colour, markerfacecolor=face, zorder=3)
+
+
+def _axis(axes: Axes, which: str, axis: Axis, values: np.ndarray) -> None:
+    side = getattr(axes, f"{which}axis")
+    set_scale, set_limits = getattr(axes, f"set_{which}scale"), getattr(axes, f"set_{which}lim")
+    label = axis.label
+    if axis.scale == "step":
+        first, last = int(np.nanmin(values)), int(np.nanmax(values))
+        label += " (log scale)"
+        if first == 0:
+            set_scale("symlog", linthresh=1)
+            set_limits(0, max(1, last) * 1.25)
+        else:
+            set_scale("log")
+            set_limits(first / 1.15, last * 1.15)
+            if last < 100 * first:
+                side.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+                side.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+                side.set_minor_locator(mpl.ticker.NullLocator())
+    elif axis.scale == "log":
+        set_scale("log")
+    elif axis.scale == "signed":
+        set_scale("symlog")
+    if axis.words:
+        getattr(axes, f"set_{which}ticks")(range(len(axis.words)), axis.words, rotation=35, ha="right")
+    if axis.ticks:
+        getattr(axes, f"set_{which}ticks")(list(axis.ticks), list(axis.ticks.values()))
+        side.set_minor_locator(mpl.ticker.NullLocator())
+    if axis.limits is not None:
+        set_limits(*axis.limits)
+    getattr(axes, f"set_{which}label")(label)
+
+
+def _legend(figure: Figure, spec: Spec) -> None:
+    """One entry a label, runs before references and verdicts."""
+    entries: dict[str, mpl.artist.Artist] = {}
+    for panel in spec.panels:
+        for mark in panel.marks:
+            label = mark.label
+            if not label or label in entries:
+                continue
+            shape = mark.shape if isinstance(mark, Marks) and isinstance(mark.shape, str) else ""
+            line = mark.line if isinstance(mark, Marks | Level) else ""
+            colour = spec.colour_of(label)
+            if isinstance(mark, Span | Bars):
+                entries[label] = mpl.patches.Patch(color=colour, alpha=0.3, label=label)
+            elif line or not shape:
+                entries[label] = mpl.lines.Line2D([], [], color=colour, linestyle=_LINES[line or "solid"], label=label)
+            else:
+                entries[label] = _handle(label, shape, colour)
+        if panel.diagonal:
+            entries[panel.diagonal] = mpl.lines.Line2D([], [], color=GREY, linestyle=":", label=panel.diagonal)
+    handles = list(entries.values())
+    if len(handles) > _MOST_ENTRIES:
+        handles = [
+            handles[place] for place in np.unique(np.linspace(0, len(handles) - 1, _MOST_ENTRIES).round().astype(int))
+        ]
+    handles += [_handle(label, shape, GREY) for label, shape in spec.key]
+    if handles:
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small")
+
+
+def _handle(label: str, shape: str, colour: str):
+    face = "none" if shape.startswith("open ") else colour
+    marker = _SHAPES[shape.removeprefix("open ")]
+    return mpl.lines.Line2D([], [], color=colour, marker=marker, markerfacecolor=face, linestyle="", label=label)

@@ -1,0 +1,109 @@
+"""Linear self-attention, whose weights can be made a step of gradient descent: von Oswald et al. (2023), 2212.07677."""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from llc.models.model_config import ModelConfig
+from llc.models.readout import Readout
+from llc.randomness import generator
+from llc.tasks import Batch
+
+
+class LinearAttentionConfig(ModelConfig):
+    """Layers of linear self-attention with a residual, nothing else.
+
+    Args:
+        depth: L. heads: a layer. shared: whether all layers have the same weights. spread: standard deviation of the
+            initial weights.
+    """
+
+    kind: Literal["linear-attention"] = "linear-attention"
+    depth: int = Field(1, ge=1)
+    heads: int = Field(1, ge=1)
+    shared: bool = False
+    spread: float = Field(0.1, gt=0)
+
+    def build(self, shapes: dict[str, Any], seed: int) -> "LinearAttention":
+        """See `ModelConfig.build`; for tasks with one question."""
+        model = LinearAttention(self, shapes["dim"])
+        draw = generator(seed, "init")
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(self.spread * torch.randn(parameter.shape, generator=draw))
+        return model
+
+
+class LinearAttention(nn.Module):
+    """e_j ← e_j + Σ_h P_h V_h Σ_i (e_iᵀ K_hᵀ Q_h e_j) e_i, i over the examples; the answer is −(last entry of e_q).
+
+    Tokens are (x_l, y_l), and (x_q, 0) for the question, which asks and is not looked at.
+    """
+
+    def __init__(self, config: LinearAttentionConfig, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        layers = 1 if config.shared else config.depth
+        shape = (layers, config.heads, dim + 1, dim + 1)
+        self.keys, self.queries, self.values, self.projections = (nn.Parameter(torch.zeros(shape)) for _ in range(4))
+
+    def forward(self, xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
+        """xs (B, L, D), ys (B, L), query (B, D) -> (B,)."""
+        asked = torch.cat([query, torch.zeros_like(query[:, :1])], -1)[:, None]
+        tokens = torch.cat([torch.cat([xs, ys[..., None]], -1), asked], 1)
+        for layer in range(self.config.depth):
+            tokens = tokens + self._attend(tokens, 0 if self.config.shared else layer)
+        return -tokens[:, -1, -1]
+
+    def _attend(self, tokens: Tensor, layer: int) -> Tensor:
+        examples = tokens[:, :-1]
+        memory = examples.mT @ examples  # Σ_i e_i e_iᵀ: what a head sees of the examples
+        circuits = self.keys[layer].mT @ self.queries[layer]
+        outputs = self.projections[layer] @ self.values[layer]
+        maps = torch.einsum("hij,bjk,hkl->bil", outputs, memory, circuits)
+        return tokens @ maps.mT
+
+    @torch.no_grad()
+    def set_to_descent(self, step: float, gamma: float = 0.0) -> None:
+        """Weights that make each layer one step of gradient descent on the examples, from w = 0.
+
+        y_j ← y_j − ΔW x_j with ΔW x_j = (η/L) Σ_i y_i x_iᵀ x_j, so that after one layer the answer is that of
+        `llc.predictors.one_step`, and after more that of as many steps. With γ (GD++), x_j ← (I − γ Σ_i x_i x_iᵀ) x_j
+        besides.
+
+        Args:
+            step: η/L, the factor of the sum over the examples. gamma: γ.
+
+        Source: von Oswald et al. (2023), proposition 1 and appendix A.10.
+        """
+        for parameter in self.parameters():
+            parameter.zero_()
+        dim = self.keys.shape[-1] - 1
+        for weights in (self.keys, self.queries):
+            weights[:, 0, :dim, :dim] = torch.eye(dim)
+        self.projections[:, 0] = torch.eye(dim + 1)
+        self.values[:, 0, dim, dim] = -step
+        if gamma:
+            self.values[:, 0, :dim, :dim] = -gamma * torch.eye(dim)
+
+    @torch.no_grad()
+    def readouts(self, batch: Batch) -> dict[str, Readout]:
+        """What each layer's circuits are, beside those of a step of gradient descent.
+
+        kq: mean of the first D diagonal entries of Σ_h KQ; kq_rest: what of it is not a multiple of diag(I_D, 0), as a
+        share; pv: its last entry times that of PV, which is the step.
+        """
+        circuits = (self.keys.mT @ self.queries).sum(1)
+        outputs = (self.projections @ self.values).sum(1)
+        dim = circuits.shape[-1] - 1
+        mean = circuits.diagonal(dim1=1, dim2=2)[:, :dim].mean(1)
+        aligned = torch.zeros_like(circuits)
+        aligned[:, range(dim), range(dim)] = mean[:, None]
+        rest = (circuits - aligned).flatten(1).norm(dim=1) / circuits.flatten(1).norm(dim=1).clamp(min=1e-12)
+        return {
+            "kq": Readout(mean, ("layer",), "mean of the first D diagonal entries of KQ"),
+            "kq_rest": Readout(rest, ("layer",), "share of KQ that is not a multiple of diag(I, 0)"),
+            "step_of_descent": Readout(-mean * outputs[:, dim, dim], ("layer",), "the step that KQ and PV stand for"),
+        }

@@ -1,0 +1,27 @@
+"""What the config of a model offers: the model, for a task's shapes."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SerializeAsAny
+from torch import nn
+
+from llc.config import Kind
+
+
+class ModelConfig(Kind):
+    """A kind of model; subclass it anywhere with a `kind` of its own and a `build`."""
+
+    def build(self, shapes: dict[str, Any], seed: int) -> nn.Module:
+        """A freshly initialised model, a pure function of the config and these.
+
+        Its `forward(*inputs)` gives outputs of the targets' shape. It may offer `readouts(batch)`, numbers or tensors
+        by name, and `outputs(*inputs)`, all that it says at every token.
+
+        Args:
+            shapes: of a task, see `llc.tasks.Task.shapes`. seed: of the initial weights.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method build(shapes, seed)")
+
+
+AnyModel = Annotated[SerializeAsAny[ModelConfig], BeforeValidator(ModelConfig.of)]
+"""A field of a config that holds a model's config of whatever kind."""

@@ -1,0 +1,73 @@
+"""Code of other people's: a function or class by where it is, a module or a file."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from llc.errors import InvalidInput
+
+
+def named(place: str, *, asked_by: str) -> Any:
+    """What `package.module:name` or `/path/to/file.py:name` stands for.
+
+    Args:
+        asked_by: the setting or option that says so, for the error.
+    Raises:
+        InvalidInput: there is no such function.
+    """
+    where, _, name = place.rpartition(":")
+    if not where:
+        raise InvalidInput(f"{asked_by} = {place} given, expected package.module:name or /path/to/file.py:name")
+    try:
+        return getattr(load_file(where) if where.endswith(".py") else importlib.import_module(where), name)
+    except (ImportError, OSError, AttributeError) as error:
+        raise InvalidInput(f"{asked_by} = {place} given, but there is no such function ({error})") from None
+
+
+def absolute(place: str) -> str:
+    """The same with a file's path in full: other processes may have another working directory."""
+    where, colon, name = place.rpartition(":")
+    return f"{Path(where).absolute()}{colon}{name}" if where.endswith(".py") else place
+
+
+def load_file(path: str | Path) -> ModuleType:
+    """A file as a module, imported once under a name of its own.
+
+    Raises:
+        ImportError, OSError: it cannot be.
+    """
+    path = Path(path).resolve()
+    there = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == str(path)]
+    if there:  # the same file under another name would define its classes twice
+        return there[0]
+    name = f"llc_own_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise ImportError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))  # as for a script: what lies beside it can be imported
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def file_of(kind: type) -> str | None:
+    """The file that a class of other people's is defined in; None for this package's own, and where there is none."""
+    if kind.__module__.split(".")[0] == "llc":
+        return None
+    try:
+        path = inspect.getsourcefile(kind)
+    except (OSError, TypeError):  # of a notebook, or typed in
+        return None
+    return None if path is None or not Path(path).is_file() else str(Path(path).resolve())

@@ -1,0 +1,117 @@
+"""Where a run stands in its sweep: the values of the sweep's axes, as labels, as names of folders, as coordinates."""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from llc.errors import InvalidInput
+from llc.store.tables import Table
+
+# By axis, such as {"num_tasks": "inf", "seed": 0}: the value as a table holds it.
+Place = Mapping[str, Any]
+
+# Dims that results have besides, and variables of theirs that a setting may be called like.
+_TAKEN = {
+    *("step", "test_set", "reference", "other", "chain", "draw", "position", "component", "curve", "found_by"),
+    *("boundary", "stage", "samples", "form", "axis", "walk", "sequence", "token", "output", "parameter", "run"),
+    *("loss", "distance", "reference_loss", "weight_norm", "rise", "rise_se", "step_last", "step_critical"),
+    *("llc", "verdict", "reason", "headline", "nbeta", "gamma", "radius", "warmup", "curvature", "floor", "drift"),
+    *("score", "center", "loading", "start", "end", "type", "turn", "left_out", "ends_like", "log_odds"),
+}
+_LONGEST = 40
+
+
+class Words(Protocol):
+    """What says what an axis is."""
+
+    def said(self, name: str) -> str:
+        """In words."""
+
+    def symbol(self, name: str) -> str:
+        """In a legend."""
+
+
+def dims_of(axes: Mapping[str, Any]) -> dict[str, str]:
+    """The dim of every axis: the last part of its key.
+
+    Raises:
+        InvalidInput: two of one name, or one of a name that results need.
+    """
+    found: dict[str, str] = {}
+    for key in axes:
+        dim = key.rsplit(".", maxsplit=1)[-1]
+        if dim in found.values() or dim in _TAKEN:
+            other = "a dimension of results" if dim in _TAKEN else "that of another axis"
+            raise InvalidInput(f"sweep.axes has {key}, whose dimension {dim} is {other}; sweep something else")
+        found[key] = dim
+    return found
+
+
+def places_of(axes: Mapping[str, list]) -> list[dict[str, Any]]:
+    """Every place of a sweep, the last axis fastest."""
+    dims = dims_of(axes).values()
+    return [dict(zip(dims, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def run_name(place: Place) -> str:
+    """The folder of a run: `num_tasks=16,seed=0`."""
+    return ",".join(f"{dim}={_written(value)}" for dim, value in place.items())
+
+
+def _written(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    plain = re.sub(r"[^A-Za-z0-9._+-]", "-", text)
+    if plain == text and len(text) <= _LONGEST:
+        return text
+    return f"{plain[: _LONGEST // 2]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def coordinate(value: Any) -> float | int | str:
+    """A value as it labels results: a number, with `inf` for the one that tables write so, or text."""
+    if value is None or value == "inf":
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return json.dumps(value, separators=(",", ":"))
+    return value
+
+
+def coordinates(place: Place) -> dict[str, float | int | str]:
+    """A place as it labels results."""
+    return {dim: coordinate(value) for dim, value in place.items()}
+
+
+def coords_of(place: Place, words: Words) -> dict[str, tuple]:
+    """The coords of what a run has one of, each of length one."""
+    return {
+        dim: (
+            dim,
+            [_as_array(dim, coordinate(value))],
+            {"long_name": words.said(dim), "units": "1", "symbol": words.symbol(dim)},
+        )
+        for dim, value in place.items()
+    }
+
+
+def _as_array(dim: str, value: float | int | str) -> float | int | str:
+    # Seeds are whole numbers; of other axes some value may be infinite, or a fraction.
+    return float(value) if isinstance(value, int) and dim != "seed" else value
+
+
+def order_of(value: Any) -> tuple:
+    """What the values of an axis are sorted by: numbers first, infinity the last of them, then text."""
+    label = coordinate(value)
+    return (0, float(label), "") if not isinstance(label, str) else (1, 0.0, label)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are one place on an axis."""
+    return coordinate(one) == coordinate(other)
+
+
+def axes_of(sweep: Table) -> dict[str, list]:
+    """The axes in the table of a sweep."""
+    return dict(sweep.get("axes", {}))

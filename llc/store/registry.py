@@ -1,0 +1,34 @@
+"""The results of an experiment: what each is made from, by which command, and what its settings are called."""
+
+from typing import NamedTuple
+
+
+class Result(NamedTuple):
+    """A labelled dataset in an experiment's folder, `NAME.nc`.
+
+    Attributes:
+        name: of it. command: that makes it. needs: results that it is made from, and says nothing without or after.
+        settings: what its settings are called in what it says of itself. asks: what the task has to have for it.
+    """
+
+    name: str
+    command: str
+    needs: tuple[str, ...] = ()
+    settings: str = ""
+    asks: str = ""
+
+
+# A line a result.
+_RESULTS = (
+    Result("metrics", "train"),
+    Result("llc", "estimate-llc", settings="llc"),
+    Result("pca", "pca", settings="pca"),
+    Result("stages", "stages", ("llc", "pca"), "stages"),
+    Result("tradeoff", "stages", ("llc",), "tradeoff", "pair"),
+    Result("essential", "stages", ("pca",), "essential"),
+    Result("behaviour", "behaviour", settings="shifts"),
+    Result("readouts", "readouts", settings="readouts"),
+)
+RESULTS = {result.name: result for result in _RESULTS}
+# Those that training does not make.
+MADE = [name for name in RESULTS if name != "metrics"]

@@ -1,0 +1,173 @@
+"""One training: its config, its checkpoints and its metrics."""
+
+import bisect
+from functools import cached_property
+from pathlib import Path
+
+import xarray as xr
+from torch import Tensor, nn
+
+from llc import models
+from llc.errors import StoreError
+from llc.models import ModelConfig
+from llc.store import places
+from llc.store.checkpoints import AGAIN, PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
+from llc.store.results import read_dataset
+from llc.store.tables import Table, read_table, table_hash
+from llc.tasks import Task
+
+RUN_FILE = "config.toml"
+
+
+class Run:
+    """One training: its config, its checkpoints and its metrics, read from its folder when asked for.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / RUN_FILE).exists():
+            raise StoreError(f"{path} is not a run: it has no {RUN_FILE}")
+
+    def __repr__(self) -> str:
+        return f"<llc.Run {self.path}: {len(self.steps)} checkpoints>"
+
+    @cached_property
+    def config(self) -> Table:
+        """Everything that determined the run, as a plain table."""
+        return read_table(self.path / RUN_FILE, needs=("task", "model", "training", "seed", "place"))
+
+    @property
+    def config_hash(self) -> str:
+        """What every checkpoint of the run carries in its header."""
+        return table_hash(self.config)
+
+    @property
+    def name(self) -> str:
+        """`num_tasks=16,seed=0`."""
+        return self.path.name
+
+    @property
+    def place(self) -> dict[str, float | int | str]:
+        """Where the run stands in its sweep, by axis: its labels in every dataset."""
+        return places.coordinates(self.config["place"])
+
+    @property
+    def seed(self) -> int:
+        """Of the initial weights and the training data."""
+        return self.config["seed"]
+
+    @cached_property
+    def task(self) -> Task:
+        """What it was trained on."""
+        return Task.of(self.config["task"])
+
+    @cached_property
+    def model_config(self) -> ModelConfig:
+        """What its model is built from."""
+        return ModelConfig.of(self.config["model"])
+
+    @property
+    def sequences(self) -> int:
+        """Of each of its test sets."""
+        return self.config["behaviour"]["sequences"]
+
+    def model(self, step: int) -> nn.Module:
+        """The model as it was at a step, on the CPU, in eval mode.
+
+        Raises:
+            StoreError: no such checkpoint, or a damaged one.
+        """
+        model = self.untrained()
+        model.load_state_dict(self.weights(step))
+        return model.eval()
+
+    def untrained(self) -> nn.Module:
+        """The model with its initial weights."""
+        return models.build(self.model_config, self.task, self.seed)
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, ascending."""
+        return checkpoint_steps(self.checkpoints)
+
+    @property
+    def recorded_steps(self) -> list[int]:
+        """Steps that have a checkpoint or, where weights were thinned out, predictions on the probe, ascending."""
+        return sorted({*self.steps, *checkpoint_steps(self.predicted)})
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the weights."""
+        return self.path / "checkpoints"
+
+    @property
+    def predicted(self) -> Path:
+        """The folder of the predictions that stand in for weights that were not kept."""
+        return self.path / "predictions"
+
+    @property
+    def estimates(self) -> Path:
+        """The folder of the estimates, with a folder in it for each choice of settings."""
+        return self.path / "llc"
+
+    @property
+    def metrics(self) -> xr.Dataset:
+        """Behaviour at every checkpoint of this run so far."""
+        return read_dataset(self.path / "metrics.nc")
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end (`step_last` is written then) and all it recorded is there."""
+        if not (self.path / "metrics.nc").exists():
+            return False
+        metrics = self.metrics
+        return (
+            "step_last" in metrics
+            and ("step_critical" not in metrics or int(metrics.step_critical.item()) in self.steps)
+            and set(metrics.step.values.tolist()) <= set(self.recorded_steps)
+        )
+
+    def weights(self, step: int) -> Weights:
+        """The weights at one step.
+
+        Raises:
+            StoreError: there is no such checkpoint (the nearest are named), or it is damaged.
+        """
+        self.check_step(step)
+        return self.read(self.checkpoints, step)
+
+    def predictions(self, step: int) -> Tensor:
+        """Predictions on the probe at a step whose weights were not kept, (sequence, position).
+
+        Raises:
+            StoreError: there are none, or they are damaged.
+        """
+        return self.read(self.predicted, step)[PREDICTIONS]
+
+    def read(self, folder: Path, step: int) -> Weights:
+        """What the file of a step in `checkpoints` or `predicted` holds.
+
+        Raises:
+            StoreError: there is none, it is damaged, or it is one of the other folder's.
+        """
+        path = checkpoint_path(folder, step)
+        found = read_checkpoint(path, config_hash=self.config_hash)
+        held, wanted = (
+            "predictions" if stands_in else "weights"
+            for stands_in in (set(found) == {PREDICTIONS}, folder == self.predicted)
+        )
+        if held != wanted:
+            raise StoreError(f"{path} is damaged (it holds {held}, not {wanted}); {AGAIN}")
+        return found
+
+    def check_step(self, step: int) -> None:
+        """Raise StoreError, naming the nearest steps, unless there is a checkpoint at this one."""
+        steps = self.steps
+        if step not in steps:
+            place = bisect.bisect(steps, step)
+            nearest = " and ".join(str(near) for near in steps[max(0, place - 1) : place + 1])
+            hint = f"nearest are {nearest}" if nearest else "it has none yet"
+            raise StoreError(f"{self.path} has no checkpoint at step {step}; {hint}")

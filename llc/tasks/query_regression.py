@@ -1,0 +1,173 @@
+"""Linear regression in context with one question: pairs (x_1, y_1) … (x_L, y_L), then x_q, of which y_q is asked."""
+
+import math
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from llc import predictors
+from llc.predictors import Predictor, baseline
+from llc.randomness import generator
+from llc.tasks.task import Batch, Task
+
+# Sequences of the length-generalisation test sets are so many times as long as those of training.
+_LONGER = (2, 4)
+
+
+class QueryRegression(Task):
+    """y = wᵀx + noise with w ~ N(0, τ² I_D), the same for all of a sequence; only the last y is asked for.
+
+    Args:
+        dim: D. length: L, pairs before the question.
+        noise_variance: σ² of every y, that of the question too unless `clean_query`.
+        weight_variance: τ²; None for 1/D.
+        covariates: `normal`, x ~ N(0, Σ); or `uniform`, each coordinate from [−reach, reach].
+        correlation: ρ of Σ_ij = ρ^|i−j|, for normal ones. reach: of uniform ones.
+        half: whether the loss is half the squared error.
+        seed: of every batch.
+
+    Raises:
+        InvalidInput: a value out of range.
+
+    Source: He et al. (2025), arXiv 2503.12734; von Oswald et al. (2023), arXiv 2212.07677.
+    """
+
+    words: ClassVar[Mapping[str, str]] = {
+        "id": "prompts as in training",
+        "gd": "one step of gradient descent, the best such",
+        "debiased_gd": "one step of gradient descent on centred x",
+        "zero": "the zero predictor",
+    }
+    symbols: ClassVar[Mapping[str, str]] = {"gd": "one GD step", "debiased_gd": "debiased GD"}
+
+    kind: Literal["query-regression"] = "query-regression"
+    dim: int = Field(ge=1)
+    length: int = Field(ge=1)
+    noise_variance: float = Field(0.0, ge=0)
+    weight_variance: float | None = Field(None, gt=0)
+    covariates: Literal["normal", "uniform"] = "normal"
+    correlation: float = Field(0.0, gt=-1, lt=1)
+    reach: float = Field(0.5, gt=0)
+    clean_query: bool = False
+    half: bool = False
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.covariates == "uniform" and self.correlation:
+            raise ValueError(f"correlation = {self.correlation} given, expected 0 for uniform covariates")
+        return self
+
+    @cached_property
+    def covariance_matrix(self) -> Tensor:
+        """Σ of x, (D, D), float64."""
+        if self.covariates == "uniform":
+            return self.reach**2 / 3 * torch.eye(self.dim, dtype=torch.float64)
+        places = torch.arange(self.dim, dtype=torch.float64)
+        return (
+            self.correlation ** (places[:, None] - places).abs()
+            if self.correlation
+            else torch.eye(self.dim, dtype=torch.float64)
+        )
+
+    @property
+    def kurtosis(self) -> float:
+        """E x⁴/(E x²)² of a coordinate: 3, or 1.8 for uniform ones."""
+        return 1.8 if self.covariates == "uniform" else 3.0
+
+    @property
+    def weight_scale(self) -> float:
+        """τ²."""
+        return 1 / self.dim if self.weight_variance is None else self.weight_variance
+
+    def sample(self, size: int, *, step: int = 0, stream: object = "train") -> Batch:
+        """Inputs xs (B, L, D), ys (B, L) and the question (B, D); targets (B,)."""
+        draw = generator(self.seed, "query regression", self.length, stream, step)
+        weights = math.sqrt(self.weight_scale) * torch.randn(size, self.dim, generator=draw)
+        if self.covariates == "uniform":
+            xs = self.reach * (2 * torch.rand(size, self.length + 1, self.dim, generator=draw) - 1)
+        else:
+            xs = torch.randn(size, self.length + 1, self.dim, generator=draw)
+            if self.correlation:
+                xs = xs @ torch.linalg.cholesky(self.covariance_matrix).float().T
+        ys = (xs @ weights[:, :, None]).squeeze(-1)
+        noise = math.sqrt(self.noise_variance) * torch.randn(ys.shape, generator=draw)
+        if self.clean_query:
+            noise[:, -1] = 0
+        ys = ys + noise
+        return Batch((xs[:, :-1], ys[:, :-1], xs[:, -1]), ys[:, -1])
+
+    def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """(f − y_q)², or half of it."""
+        squares = (outputs - batch.targets).square()
+        return squares / 2 if self.half else squares
+
+    def test_tasks(self) -> dict[str, Task]:
+        """Prompts as in training."""
+        return {"id": self}
+
+    def shifts(self) -> dict[str, Task]:
+        """Longer prompts than in training."""
+        lengths = [times * self.length for times in _LONGER]
+        return {f"L = {length}": self.override({"length": length}) for length in lengths}
+
+    def predictors(self) -> dict[str, Predictor]:
+        """The best single GD step, the same on centred x, ridge (Bayes-optimal for normal weights), and zero."""
+        step = self.best_step
+        unbiased = step * self.length / max(1, self.length - 1)
+        ratio = max(self.noise_variance, 1e-9) / self.weight_scale
+        return {
+            "gd": partial(predictors.one_step, step=step),
+            "debiased_gd": partial(predictors.one_step, step=unbiased, centred=True),
+            "ridge": partial(predictors.ridge_query, strength=ratio),
+            "zero": baseline(predictors.zero_query),
+        }
+
+    @property
+    def best_step(self) -> float:
+        """The η of (η/L) Σ y_l x_lᵀx_q with the smallest risk, for independent coordinates of variance s.
+
+            η = 1/(s (1 + (κ + D − 2)/L) + σ²/(τ² L))
+
+        With A = (1/L) Σ x_l x_lᵀ, E A = sI and E A² = s²(1 + (κ + D − 2)/L) I; noise adds s σ²/L to the second moment.
+        For correlated x, with E tr(AΣA)/tr ΣA in place of these, by their Gaussian moments.
+        """
+        noise = self.noise_variance / self.weight_scale
+        sigma = self.covariance_matrix
+        if self.correlation:
+            first = float(torch.trace(sigma @ sigma))
+            second = (1 + 1 / self.length) * float(torch.trace(sigma @ sigma @ sigma))
+            second += float(torch.trace(sigma)) * first / self.length + noise * first / self.length
+            return first / second
+        scale = float(sigma[0, 0])
+        return 1 / (scale * (1 + (self.kurtosis + self.dim - 2) / self.length) + noise / self.length)
+
+    @property
+    def nats(self) -> float | None:
+        """1/(2σ²), or 1/σ² where the loss is halved; None without noise."""
+        if self.noise_variance == 0:
+            return None
+        return (1.0 if self.half else 0.5) / self.noise_variance
+
+    @property
+    def question(self) -> str:
+        """See `Task.question`."""
+        return (
+            f"How does a network's complexity develop while it learns to answer from L = {self.length} examples in "
+            f"D = {self.dim} dimensions? One step of gradient descent on the examples, and ridge regression, frame "
+            "what it can learn."
+        )
+
+    @property
+    def shapes(self) -> dict[str, Any]:
+        """See `Task.shapes`."""
+        return {
+            "inputs": [(self.length, self.dim), (self.length,), (self.dim,)],
+            "targets": (),
+            "dim": self.dim,
+            "num_examples": self.length,
+        }

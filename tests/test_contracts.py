@@ -1,0 +1,211 @@
+"""Tasks and models of whatever kind: shapes, axes, registration, and what is refused in one sentence."""
+
+import pickle
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+import llc
+from llc import behaviour
+from llc.config import Config
+from llc.errors import InvalidInput
+from llc.models import FactoryConfig, LinearAttentionConfig, ModelConfig, SoftmaxHeadsConfig, TransformerConfig
+from llc.predictors import baseline
+from llc.store import labels, places
+from llc.tasks import Batch, LinearRegression, QueryRegression, Task
+from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
+
+TASKS = {
+    "linear regression": LinearRegression(dim=2, num_examples=3, noise_variance=0.1, num_tasks=2),
+    "query regression": QueryRegression(dim=2, length=4, noise_variance=0.1),
+}
+MODELS = {
+    "transformer": TransformerConfig(width=4, heads=2, depth=1, mlp_width=4),
+    "softmax heads": SoftmaxHeadsConfig(heads=2),
+    "linear attention": LinearAttentionConfig(depth=2),
+}
+FIT = [("linear regression", "transformer"), ("query regression", "softmax heads")]
+FIT += [("query regression", "linear attention")]
+SHORT = {"nbeta": 20.0, "gamma": 20.0, "num_samples": 64, "batch_size": 16, "draws": 16, "warmup": 5, "jobs": 1}
+
+
+def experiment_of(task: Task, model: ModelConfig, **axes) -> ExperimentConfig:
+    return ExperimentConfig(
+        task=task,
+        model=model,
+        training=TrainingConfig(steps=20, batch_size=8, learning_rate=1e-2),
+        checkpoints=CheckpointsConfig(every=5),
+        behaviour=BehaviourConfig(sequences=16),
+        sweep=SweepConfig(axes=axes),
+    )
+
+
+def test_every_kind_is_tried():
+    """A task or model that is added has to be added above too."""
+    of_package = {kind for kind, known in Task.known.items() if known.__module__.startswith("llc.")}
+    assert of_package == {task.kind for task in TASKS.values()}
+    models = {kind for kind, known in ModelConfig.known.items() if known.__module__.startswith("llc.")}
+    assert models == {model.kind for model in MODELS.values()} | {"factory"}
+
+
+@pytest.mark.parametrize(("task", "model"), FIT)
+def test_what_fits_together_goes_the_whole_way(task, model, tmp_path):
+    """Trained for twenty steps, estimated, projected and reported."""
+    experiment = llc.train(experiment_of(TASKS[task], MODELS[model]), tmp_path / "x", jobs=1)
+    assert llc.estimate_llc_over_training(experiment, steps="last", **SHORT).llc.dims == ("seed", "step")
+    assert llc.joint_pca(experiment, 2, sequences=8).score.dims == ("seed", "step", "component")
+    assert llc.write_report(experiment).exists()
+    assert (
+        behaviour.outputs_of(experiment.run().model(20), TASKS[task].sample(3)).shape
+        == TASKS[task].sample(3).targets.shape
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_shapes_are_those_of_a_batch(task):
+    batch, shapes = TASKS[task].sample(2), TASKS[task].shapes
+    assert [tuple(tensor.shape[1:]) for tensor in batch.inputs] == shapes["inputs"]
+    assert tuple(batch.targets.shape[1:]) == shapes["targets"]
+    own = Task.shapes.fget(TASKS[task])  # what a task that says nothing of them would have
+    assert own == {**own, **{name: shapes[name] for name in own if name != "num_examples"}}
+
+
+class Vectors(Task):
+    """Three positions of two coordinates each, and no reference, headline or test set of its own."""
+
+    kind: Literal["test-vectors"] = "test-vectors"
+    scale: float = 1.0
+    maybe: float | None = 0.5
+
+    def sample(self, size, *, step=0, stream="train"):
+        draw = llc.randomness.generator("vectors", stream, step)
+        xs = torch.randn(size, 3, 2, generator=draw)
+        return Batch((xs,), self.scale * xs.flip(-1))
+
+
+class Wide(nn.Module):
+    def __init__(self, dim, outputs):
+        super().__init__()
+        self.map = nn.Sequential(nn.Linear(dim, outputs), nn.Dropout(0.5))
+
+    def forward(self, xs):
+        return self.map(xs)
+
+
+def test_vectors_without_references(tmp_path):
+    """Losses are summed over coordinates; a model with dropout is evaluated without it."""
+    config = experiment_of(Vectors(), FactoryConfig(function=f"{__file__}:Wide"), **{"task.scale": [1, 2.5]})
+    experiment = llc.train(config, tmp_path / "vectors", jobs=1)
+    metrics = experiment.metrics
+    assert metrics.loss.dims == ("scale", "seed", "step", "test_set", "position")
+    assert "distance" not in metrics
+    assert "step_critical" not in metrics
+    run = experiment.run(scale=2.5)
+    batch = run.task.sample(16, stream="test")
+    expected = (run.model(20)(batch.inputs[0]) - batch.targets).square().sum(-1).mean(0)
+    found = metrics.loss.sel(scale=2.5, seed=0, step=20, test_set="id")
+    torch.testing.assert_close(torch.tensor(found.values).float(), expected)
+    assert [run.name for run in experiment.runs] == ["scale=1.0,seed=0", "scale=2.5,seed=0"]
+    assert llc.joint_pca(experiment, 2).loading.dims == ("component", "sequence", "position", "output")
+    assert llc.write_report(experiment).exists()
+
+
+def test_a_kind_of_ones_own_survives_tables_and_pickling():
+    task = Vectors(scale=2.0)
+    table = task.to_table()
+    assert table["defined_in"] == __file__
+    assert Task.of(table) == task == pickle.loads(pickle.dumps(task))
+    assert isinstance(Task.of(table), Vectors)
+    with pytest.raises(InvalidInput, match=r"kind = 'test-vector' given; did you mean test-vectors\\?"):
+        Task.of({"kind": "test-vector"})
+    with pytest.raises(InvalidInput, match=r"is defined in /no/such\.py, which cannot be imported"):
+        Task.of({"kind": "other", "defined_in": "/no/such.py"})
+
+
+def test_a_second_class_of_one_kind_is_refused():
+    with pytest.raises(InvalidInput, match=r"kind = test-vectors of .* choose another"):
+
+        class Other(Task):
+            kind: Literal["test-vectors"] = "test-vectors"
+
+
+def test_none_in_place_of_another_default_is_refused():
+    """No file could tell it from the default."""
+    with pytest.raises(InvalidInput, match=r"maybe = None given, whose default is 0\.5"):
+        Vectors(maybe=None).to_table()
+
+
+def test_outputs_and_losses_of_another_shape_are_refused():
+    """Never broadcast: (B, 1) against (B,) would be (B, B)."""
+
+    class Column(nn.Module):
+        def forward(self, xs, ys, query):
+            return query[:, :1]
+
+    task = TASKS["query regression"]
+    with pytest.raises(InvalidInput, match=r"outputs of Column are \(3, 1\), expected \(3,\)"):
+        behaviour.outputs_of(Column(), task.sample(3))
+    batch = task.sample(3)
+    with pytest.raises(InvalidInput, match=r"losses of .* are \(\) for targets \(3,\)"):
+        behaviour.checked_losses(Mean(**task.to_table() | {"kind": "test-mean"}), batch.targets, batch)
+    with pytest.raises(InvalidInput, match=r"a transformer answers every example; targets of shape \(\) given"):
+        llc.models.build(MODELS["transformer"], task)
+
+
+class Mean(QueryRegression):
+    """Whose losses are one number."""
+
+    kind: Literal["test-mean"] = "test-mean"
+
+    def losses(self, outputs, batch):
+        return super().losses(outputs, batch).mean()
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ({"training.learning_rates": [0.1]}, "did you mean training.learning_rate?"),
+        ({"task.scale": ["a"]}, "task.scale = 'a' given"),
+        ({"task.scale": [1.0, "inf", "b"]}, "numbers alone or words alone"),
+        ({"task.scale": [1.0, 1]}, "none twice"),
+        ({"seed": []}, "at least one value"),
+        ({"task.seed": [1], "seed": [0]}, "dimension seed is that of another axis"),
+    ],
+)
+def test_axes_that_cannot_be_are_named(axes, said):
+    with pytest.raises(InvalidInput) as error:
+        experiment_of(Vectors(), FactoryConfig(function=f"{__file__}:Wide"), **axes)
+    assert said in str(error.value)
+
+
+def test_places_and_their_names():
+    """The order of axes does not matter; 1 and 1.0 are one; what no folder can be called gets a hash."""
+    model = FactoryConfig(function=f"{__file__}:Wide", arguments={"way": "a"})
+    one = experiment_of(Vectors(), model, **{"task.scale": [2, 1], "model.arguments.way": ["b", "a/b"]})
+    other = experiment_of(Vectors(), model, **{"model.arguments.way": ["a/b", "b"], "task.scale": [1.0, 2.0]})
+    assert one == other
+    names = [places.run_name(run.place) for run in one.runs()]
+    assert len(set(names)) == 4
+    assert "way=b,scale=1.0,seed=0" in names
+    assert all("/" not in name for name in names)
+    assert [run.task.scale for run in one.runs()] == [1.0, 2.0, 1.0, 2.0]
+
+
+def test_what_knows_nothing_is_told_from_references(tmp_path):
+    experiment = llc.train(experiment_of(TASKS["query regression"], MODELS["softmax heads"]), tmp_path / "x", jobs=1)
+    assert labels.references_of(experiment.metrics) == ["gd", "debiased_gd", "ridge"]
+    assert set(experiment.metrics.reference.values) == {"gd", "debiased_gd", "ridge", "zero"}
+    assert not llc.predictors.is_baseline(llc.predictors.ridge)
+    assert llc.predictors.is_baseline(baseline(llc.predictors.zero))
+
+
+def test_a_config_is_overridden_inside_free_tables():
+    class Outer(Config):
+        model: FactoryConfig = FactoryConfig(function="a:b", arguments={"width": 2})
+
+    found = Outer().override({"model.arguments.width": 3, "model.arguments.depth": 1})
+    assert found.model.arguments == {"width": 3, "depth": 1}
+    with pytest.raises(InvalidInput, match=r"unknown key model\.argument\.width; did you mean model\.arguments"):
+        Outer().override({"model.argument.width": 3})

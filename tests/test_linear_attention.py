@@ -1,0 +1,79 @@
+"""Linear self-attention: the formula token by token, and weights that are gradient descent."""
+
+import pytest
+import torch
+
+from llc import predictors
+from llc.models import LinearAttentionConfig, build
+from llc.tasks import QueryRegression
+
+TASK = QueryRegression(dim=3, length=5, covariates="uniform", weight_variance=1.0, half=True)
+
+
+def literal(model, xs, ys, query):
+    """Every key, query and value of its own, one sequence, head and token at a time."""
+    out = []
+    for b in range(len(xs)):
+        tokens = [torch.cat([x, y[None]]) for x, y in zip(xs[b], ys[b], strict=True)]
+        tokens.append(torch.cat([query[b], torch.zeros(1, dtype=xs.dtype)]))
+        for layer in range(model.config.depth):
+            at = 0 if model.config.shared else layer
+            moved = []
+            for token in tokens:
+                change = torch.zeros_like(token)
+                for h in range(model.config.heads):
+                    asked = model.queries[at, h] @ token
+                    for seen in tokens[:-1]:
+                        weight = (model.keys[at, h] @ seen) @ asked
+                        change = change + weight * (model.projections[at, h] @ model.values[at, h] @ seen)
+                moved.append(token + change)
+            tokens = moved
+        out.append(-tokens[-1][-1])
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize("settings", [{}, {"depth": 2, "heads": 2}, {"depth": 3, "shared": True}])
+def test_attention_is_the_formula(settings):
+    model = build(LinearAttentionConfig(**settings), TASK, seed=2).double()
+    inputs = [tensor.double() for tensor in TASK.sample(4).inputs]
+    torch.testing.assert_close(model(*inputs), literal(model, *inputs))
+
+
+def test_one_layer_of_descent_is_one_step():
+    """To 1e-6, as published."""
+    model = build(LinearAttentionConfig(), TASK)
+    model.set_to_descent(0.3 / TASK.length)
+    inputs = TASK.sample(50).inputs
+    torch.testing.assert_close(model(*inputs), predictors.one_step(*inputs, step=0.3), rtol=0, atol=1e-6)
+    found = model.readouts(TASK.sample(2))
+    assert float(found["step_of_descent"].values) == pytest.approx(0.3 / TASK.length)
+    assert float(found["kq_rest"].values) == 0
+
+
+def test_more_layers_are_more_steps_of_autograd():
+    """Gradient descent from w = 0 on ½ Σ (wᵀx − y)², as many steps as layers."""
+    model = build(LinearAttentionConfig(depth=3, shared=True), TASK).double()
+    model.set_to_descent(0.2)
+    xs, ys, query = (tensor.double() for tensor in TASK.sample(6).inputs)
+    weights = torch.zeros(6, 3, dtype=torch.float64)
+    for _ in range(3):
+        weights = weights.requires_grad_()
+        loss = ((xs @ weights[:, :, None]).squeeze(-1) - ys).square().sum() / 2
+        (gradient,) = torch.autograd.grad(loss, weights)
+        weights = (weights - 0.2 * gradient).detach()
+    torch.testing.assert_close(model(xs, ys, query).detach(), (weights * query).sum(1))
+
+
+def test_descent_plus_plus_shrinks_the_inputs_besides():
+    """Two layers by hand: targets lose what a step of descent explains, inputs are multiplied by I − γXᵀX."""
+    model = build(LinearAttentionConfig(depth=2, shared=True), TASK).double()
+    model.set_to_descent(0.2, gamma=0.1)
+    inputs = [tensor.double() for tensor in TASK.sample(4).inputs]
+    xs, ys, query = inputs
+    answer = torch.zeros(4, dtype=torch.float64)
+    for _ in range(2):
+        step = 0.2 * (ys[..., None] * xs).sum(1)
+        shrink = torch.eye(3, dtype=torch.float64) - 0.1 * xs.mT @ xs
+        answer, ys = answer + (query * step).sum(1), ys - (xs * step[:, None]).sum(-1)
+        xs, query = xs @ shrink, (query[:, None] @ shrink)[:, 0]
+    torch.testing.assert_close(model(*inputs).detach(), answer)

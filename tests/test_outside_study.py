@@ -1,0 +1,64 @@
+"""A study in one file outside the package goes through every command on its folder alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import llc
+from llc.cli import main
+
+FILE = Path(__file__).parent / "studies" / "slopes.py"
+ESTIMATE = (
+    "--steps 12,16,20,24,28,32,36,40 --num-samples 64 --draws 40 --warmup 10 --nbeta 1000 --gamma 1000 --max-rhat 3"
+)
+
+
+def run(*arguments: str):
+    found = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("outside") / "slopes"
+    run("train", "--system", f"{FILE}:study", "--out", str(out), "--jobs", "1")
+    run("estimate-llc", str(out), *ESTIMATE.split(), "--jobs", "1")
+    return out
+
+
+def test_it_is_trained_over_its_own_axes(folder):
+    found = llc.open(folder)
+    metrics = found.metrics
+    assert metrics.loss.dims == ("width", "slope", "seed", "step", "test_set")
+    assert metrics.distance.dims == ("width", "slope", "seed", "step", "test_set", "reference")
+    assert list(metrics.test_set.values) == ["own", "steep"]
+    assert set(metrics.reference.values) == {"mean", "first", "zero"}
+    assert "position" not in metrics.dims
+    assert metrics.width.values.tolist() == [2, 8]
+    assert {path.name for path in folder.glob("width=*")} == {
+        f"width={w},slope={s},seed=0" for w in (2, 8) for s in (0.5, 1.0)
+    }
+    one = found.run(width=8, slope=0.5)
+    assert one.task.slope == 0.5
+    assert one.model(40).into.out_features == 8
+    best = metrics.loss.sel(test_set="steep").isel(step=slice(None)).idxmin("step")
+    np.testing.assert_array_equal(metrics.step_critical, best)
+
+
+def test_lambda_is_estimated_by_its_own_axes(folder):
+    tree = llc.open(folder).llc
+    assert tree.llc.dims[:4] == ("width", "slope", "seed", "step")
+    assert np.isfinite(tree.llc).all()
+
+
+def test_the_other_commands_work_on_the_folder_alone(folder):
+    for command in ("pca", "stages", "behaviour", "readouts", "plot", "report", "show"):
+        run(command, str(folder))
+    found = llc.open(folder)
+    assert found.pca.score_reference.dims == ("width", "slope", "seed", "reference", "component")
+    assert found.behaviour.loss.dims == ("width", "slope", "seed", "step", "test_set")
+    assert found.readouts.gain.dims == ("width", "slope", "seed", "step")
+    assert (folder / "report.html").exists()

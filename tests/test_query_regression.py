@@ -1,0 +1,149 @@
+"""One question after a list of examples: references against closed forms and published risks, heads against loops."""
+
+import math
+
+import pytest
+import torch
+
+import llc
+from llc import behaviour, predictors
+from llc.errors import InvalidInput
+from llc.models import SoftmaxHeadsConfig, build
+from llc.tasks import QueryRegression
+
+HE = QueryRegression(dim=5, length=40, noise_variance=0.1)
+OSWALD = QueryRegression(dim=10, length=10, covariates="uniform", weight_variance=1.0, half=True)
+
+
+def risk(task: QueryRegression, name: str, sequences: int = 200_000) -> tuple[float, float]:
+    """Mean loss of a reference and its standard error."""
+    test = behaviour.eval_sets(task, sequences)["id"]
+    losses = behaviour.reference_losses_by_sequence(test, name)
+    return float(losses.mean()), float(losses.std() / math.sqrt(sequences))
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "published"),
+    [
+        (HE, "ridge", 0.1146),
+        (HE, "gd", 0.2407),
+        (HE, "debiased_gd", 0.2431),
+        (OSWALD, "gd", 0.2062),
+    ],
+)
+def test_risks_are_those_published(task, name, published):
+    """Within two and a half standard errors of the sample, and half a unit of the last digit that was printed."""
+    found, error = risk(task, name)
+    assert abs(found - published) < 2.5 * error + 5e-5
+
+
+def test_the_two_head_softmax_has_its_published_risk():
+    batch = HE.sample(200_000, stream="risk")
+    mu, omega = torch.tensor([3.45, -3.45]), torch.tensor([0.13, -0.13])
+    squares = (predictors.structured_softmax(*batch.inputs, omegas=omega, mus=mu) - batch.targets).square()
+    assert abs(float(squares.mean()) - 0.2430) < 2.5 * float(squares.std()) / 200_000**0.5 + 5e-5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"correlation": 0.6}, {"covariates": "uniform", "reach": 2.0}, {"clean_query": True, "weight_variance": 2.0}],
+)
+def test_no_other_step_is_better(settings):
+    """A parabola in η through the losses at three steps on the same sequences has its least at the best one."""
+    task = HE.override(settings)
+    batch = task.sample(400_000, stream="steps")
+    best, factors = task.best_step, torch.tensor([0.8, 1.0, 1.2], dtype=torch.float64)
+    losses = torch.stack(
+        [
+            (predictors.one_step(*batch.inputs, step=best * float(f)) - batch.targets).double().square().mean()
+            for f in factors
+        ]
+    )
+    a, b, _ = torch.linalg.solve(torch.stack([factors**2, factors, torch.ones(3).double()], 1), losses)
+    assert float(-b / (2 * a)) == pytest.approx(1.0, abs=0.02)
+
+
+def test_one_step_is_a_step_of_autograd():
+    xs, ys, query = (tensor.double() for tensor in HE.sample(3).inputs)
+    weights = torch.zeros(3, 5, dtype=torch.float64, requires_grad=True)
+    loss = (((xs @ weights[:, :, None]).squeeze(-1) - ys).square() / 2).mean(1).sum()
+    (gradient,) = torch.autograd.grad(loss, weights)
+    expected = -0.7 * (gradient * query).sum(1)
+    torch.testing.assert_close(predictors.one_step(xs, ys, query, step=0.7), expected)
+
+
+def test_ridge_is_scikit_learns():
+    from sklearn.linear_model import Ridge
+
+    xs, ys, query = HE.sample(4).inputs
+    found = predictors.ridge_query(xs, ys, query, strength=0.5)
+    for b in range(4):
+        fitted = Ridge(alpha=0.5, fit_intercept=False).fit(xs[b].numpy(), ys[b].numpy())
+        assert float(found[b]) == pytest.approx(float(fitted.predict(query[b : b + 1].numpy())[0]), rel=1e-4)
+
+
+def test_a_shape_that_does_not_fit_is_named():
+    xs, ys, query = HE.sample(4).inputs
+    with pytest.raises(InvalidInput, match=r"query \(3, 5\) given"):
+        predictors.one_step(xs, ys, query[:3], step=1.0)
+    with pytest.raises(InvalidInput, match=r"correlation = 0\.5 given, expected 0 for uniform"):
+        QueryRegression(dim=3, length=4, covariates="uniform", correlation=0.5)
+
+
+def test_heads_are_the_formula():
+    """f = Σ_h O_h V_h Z softmax(Zᵀ K_hᵀ Q_h z_q/√(D+1)), one sequence and head at a time; 228 parameters at two."""
+    model = build(SoftmaxHeadsConfig(heads=2, spread=0.5), HE, seed=1).double()
+    assert sum(p.numel() for p in model.parameters()) == 228
+    xs, ys, query = (tensor.double() for tensor in HE.sample(3).inputs)
+    found = model(xs, ys, query)
+    for b in range(3):
+        z = torch.cat([xs[b], ys[b][:, None]], 1).T
+        asked = torch.cat([query[b], torch.zeros(1).double()])
+        expected = 0.0
+        for h in range(2):
+            scores = z.T @ model.keys[h].T @ model.queries[h] @ asked / 6**0.5
+            expected = expected + model.out[h] @ model.values[h] @ z @ torch.softmax(scores, 0)
+        torch.testing.assert_close(found[b], expected)
+
+
+def test_aligned_heads_are_the_structured_softmax_and_read_out_as_such():
+    model = build(SoftmaxHeadsConfig(heads=2), HE)
+    omegas, mus = torch.tensor([0.13, -0.13]), torch.tensor([3.45, -3.45])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for h in range(2):
+            model.keys[h].diagonal()[:5] = 1
+            model.queries[h].diagonal()[:5] = omegas[h] * 6**0.5
+            model.values[h, 5, 5] = 1
+            model.out[h, 5] = mus[h]
+    batch = HE.sample(6)
+    expected = predictors.structured_softmax(*batch.inputs, omegas=omegas, mus=mus)
+    torch.testing.assert_close(model(*batch.inputs), expected)
+    found = model.readouts(batch)
+    torch.testing.assert_close(found["omega"].values, omegas)
+    torch.testing.assert_close(found["mu"].values, mus)
+    assert float(found["kq_rest"].values.max()) < 1e-6
+    assert float(found["ov_rest"].values.max()) == 0
+    assert float(found["mu_sum"].values) == 0
+
+
+def test_a_sweep_over_heads_goes_the_whole_way(tmp_path):
+    """Trained, estimated and projected over the number of heads."""
+    from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
+
+    config = ExperimentConfig(
+        task=QueryRegression(dim=2, length=4, noise_variance=0.1),
+        model=SoftmaxHeadsConfig(),
+        training=TrainingConfig(steps=20, batch_size=16, learning_rate=1e-2),
+        checkpoints=CheckpointsConfig(every=10),
+        behaviour=BehaviourConfig(sequences=32),
+        sweep=SweepConfig(axes={"model.heads": [1, 2]}),
+    )
+    experiment = llc.train(config, tmp_path / "heads", jobs=1)
+    assert experiment.metrics.loss.dims == ("heads", "seed", "step", "test_set")
+    found = llc.estimate_llc_over_training(
+        experiment, steps="last", nbeta=20.0, gamma=20.0, num_samples=64, batch_size=16, draws=16, warmup=5, jobs=1
+    )
+    assert found.llc.dims == ("heads", "seed", "step")
+    assert llc.joint_pca(experiment, 2).score.dims == ("heads", "seed", "step", "component")
