@@ -240,7 +240,7 @@ def test_a_fall_of_the_coefficient_ends_the_way_out(monkeypatch):
     monkeypatch.setattr("llc.estimate.climb.left_for_simpler", left)
     tree = llc.estimate_llc(*deep_linear(), seed=3, max_gradients=30_000)
     assert (tree["ladder"].gamma == tree["ladder"].gamma[0]).all()
-    assert "chains find simpler ones" in tree.reason.item() or tree.verdict.item() != "converged"
+    assert any(far < near for near, far in calls)  # there was such a rung, and it is in no ladder
 
 
 def test_a_ladder_of_one_rung_is_of_one_scale():

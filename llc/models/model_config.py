@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any
 
+import torch
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import nn
 
 from llc.config import Kind
+from llc.randomness import generator
 
 
 class ModelConfig(Kind):
@@ -21,6 +23,14 @@ class ModelConfig(Kind):
             shapes: of a task, see `llc.tasks.Task.shapes`. seed: of the initial weights.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method build(shapes, seed)")
+
+
+def fill_normal(model: nn.Module, spread: float, seed: int) -> None:
+    """Every parameter from N(0, spread²), a pure function of its shape and place, and of the seed."""
+    draw = generator(seed, "init")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(spread * torch.randn(parameter.shape, generator=draw))
 
 
 AnyModel = Annotated[SerializeAsAny[ModelConfig], BeforeValidator(ModelConfig.of)]

@@ -7,9 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from llc.models.model_config import ModelConfig
+from llc.models.model_config import ModelConfig, fill_normal
 from llc.models.readout import Readout
-from llc.randomness import generator
 from llc.tasks import Batch
 
 
@@ -27,10 +26,7 @@ class SoftmaxHeadsConfig(ModelConfig):
     def build(self, shapes: dict[str, Any], seed: int) -> "SoftmaxHeads":
         """See `ModelConfig.build`; for tasks with one question."""
         model = SoftmaxHeads(self.heads, shapes["dim"])
-        draw = generator(seed, "init")
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(self.spread * torch.randn(parameter.shape, generator=draw))
+        fill_normal(model, self.spread, seed)
         return model
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from llc.errors import InvalidInput, did_you_mean
 from llc.systems.he2025 import he2025
 from llc.systems.oswald2023 import oswald2023
 from llc.training import ExperimentConfig, presets
@@ -12,14 +11,8 @@ PRESETS: dict[str, Callable[[], ExperimentConfig]] = {**presets.PRESETS, "he2025
 
 
 def preset(name: str) -> ExperimentConfig:
-    """A preset by name.
-
-    Raises:
-        InvalidInput: there is none of that name; the nearest is named.
-    """
-    if name not in PRESETS:
-        raise InvalidInput(f"unknown preset {name}; {did_you_mean(name, PRESETS)}")
-    return PRESETS[name]()
+    """A preset or system by name; see `llc.training.presets.preset`."""
+    return presets.preset(name, PRESETS)
 
 
 __all__ = ["PRESETS", "he2025", "oswald2023", "preset"]

@@ -1,6 +1,6 @@
 """Presets are plain functions that return a config; change one with `.override({"training.steps": 2000})`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from llc.errors import InvalidInput, did_you_mean
 from llc.models import TransformerConfig
@@ -97,12 +97,15 @@ PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
 }
 
 
-def preset(name: str) -> ExperimentConfig:
+def preset(name: str, known: Mapping[str, Callable[[], ExperimentConfig]] = PRESETS) -> ExperimentConfig:
     """A preset by name.
+
+    Args:
+        known: presets by name.
 
     Raises:
         InvalidInput: there is none of that name; the nearest is named.
     """
-    if name not in PRESETS:
-        raise InvalidInput(f"unknown preset {name}; {did_you_mean(name, PRESETS)}")
-    return PRESETS[name]()
+    if name not in known:
+        raise InvalidInput(f"unknown preset {name}; {did_you_mean(name, known)}")
+    return known[name]()
