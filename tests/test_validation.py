@@ -7,7 +7,7 @@ from llc import figures
 from llc.errors import InvalidInput
 from llc.models.deep_linear import DeepLinear
 from llc.randomness import generator
-from llc.validation import known_cases, peers, validation
+from llc.validation import known_cases, peers, redrawn, scoring, validation
 from llc.validation.learning_coefficient import deep_linear, two_layer_local
 
 
@@ -126,31 +126,48 @@ def test_devinterps_estimate_is_its_own():
     assert found["llc_se"] == pytest.approx(abs(means[0] - means[1]) / 2)
 
 
+def fake_row(exact: float, error: float, verdict: str, se: float = 0.1) -> dict:
+    return {
+        "llc": exact * (1 + error),
+        "llc_se": se * exact,
+        "llc_low": exact * (1 + error - 0.15),
+        "llc_high": exact * (1 + error + 0.15),
+        "verdict": verdict,
+        "reason": "",
+        "gradients": 10,
+        "seconds": 1.0,
+    }
+
+
+def fake_case(exact: float) -> known_cases.Case:
+    return known_cases.Case(str(exact), "kind", lambda redraw=0: None, (), exact, 1, 3, {})
+
+
 def fake_result() -> xr.Dataset:
-    rows = [
-        {
-            "llc": exact * (1 + error),
-            "llc_se": 0.1 * exact,
-            "llc_low": exact * (1 + error - 0.15),
-            "llc_high": exact * (1 + error + 0.15),
-            "verdict": verdict,
-            "reason": "",
-            "gradients": 10,
-            "seconds": 1.0,
-        }
-        for exact, error, verdict in [
-            (1.0, 0.1, "converged"),
-            (2.0, -0.2, "converged"),
-            (4.0, 0.0, "converged"),
-            (8.0, 5.0, "drifting"),
-        ]
-    ]
-    cases = [known_cases.Case(str(exact), "kind", lambda: None, (), exact, 1, 3, {}) for exact in (1.0, 2.0, 4.0, 8.0)]
-    return validation.label(cases, ["kinetic"], [[row] for row in rows])
+    exact = (1.0, 2.0, 4.0, 8.0)
+    rows = [fake_row(*row) for row in zip(exact, (0.1, -0.2, 0.0, 5.0), [*["converged"] * 3, "drifting"], strict=True)]
+    return validation.label([fake_case(one) for one in exact], ["kinetic"], [[row] for row in rows])
+
+
+def test_samples_of_a_truth_are_held_against_it_by_their_mean():
+    """Three samples: the mean of two that converged; its error is their spread over √2, or their own where larger."""
+    cases = [fake_case(10.0), *(redrawn(fake_case(10.0), sample) for sample in (1, 2)), fake_case(5.0)]
+    found = [fake_row(10.0, 0.3, "converged"), fake_row(10.0, -0.1, "converged"), fake_row(10.0, 9.0, "drifting")]
+    result = validation.label(cases, ["default"], [[row] for row in [*found, fake_row(5.0, 0.0, "converged")]])
+    merged = scoring.one_a_truth(result.isel(estimator=0))
+    assert merged.llc.values == pytest.approx([11.0, 5.0])
+    assert merged.llc_se.values[0] == pytest.approx(np.std([13.0, 9.0], ddof=1) / np.sqrt(2))
+    assert scoring.scores(merged)["false_successes"] == 0
+    alone = [line for line in scoring.format_validation(result).splitlines() if "one sample a truth" in line]
+    assert alone[0].split()[5:7] == ["2", "0.0%"]  # cases, failed
+    for row, verdict in zip(found, ("drifting", "drifting", "converged"), strict=True):
+        row["verdict"] = verdict
+    result = validation.label(cases[:3], ["default"], [[row] for row in found])
+    assert scoring.one_a_truth(result.isel(estimator=0)).verdict.values.tolist() == ["drifting"]
 
 
 def test_scores_by_hand():
-    found = validation.scores(fake_result().isel(estimator=0))
+    found = scoring.scores(fake_result().isel(estimator=0))
     assert found["median_error"] == pytest.approx(0.1)
     assert found["worst_error"] == pytest.approx(0.2)
     assert found["coverage"] == pytest.approx(2 / 3)
@@ -165,14 +182,14 @@ def test_every_method_has_its_own_score():
     tenfold = {name: first[name] * 10 for name in ("llc", "llc_low", "llc_high")}
     second = first.assign(tenfold).assign_coords(estimator=["sgld"])
     both = xr.concat([first, second], "estimator", data_vars="minimal")
-    said = [line for line in validation.format_validation(both).splitlines() if ", all" in line]
+    said = [line for line in scoring.format_validation(both).splitlines() if ", all" in line]
     assert "10.0%" in said[0]
     assert "900.0%" in said[1]
     assert len(figures.draw(figures.validation(both)).axes) == 4  # estimates and errors of two methods
 
 
 def test_the_report_and_the_figure():
-    said = validation.format_validation(fake_result())
+    said = scoring.format_validation(fake_result())
     assert "drifting" in said
     assert "kinetic, all                             4   25.0%   10.0%" in said
     axes = figures.draw(figures.validation(fake_result())).axes[0]

@@ -2,6 +2,7 @@
 
 from llc.validation.known_cases import suite
 from llc.validation.problems import Case, redrawn
-from llc.validation.validation import format_validation, scores, validate
+from llc.validation.scoring import format_validation, one_a_truth, scores
+from llc.validation.validation import validate
 
-__all__ = ["Case", "format_validation", "redrawn", "scores", "suite", "validate"]
+__all__ = ["Case", "format_validation", "one_a_truth", "redrawn", "scores", "suite", "validate"]

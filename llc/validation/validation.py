@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from llc import store
@@ -51,8 +50,9 @@ def validate(
         problems: another number draws other problems of the same kinds (see `known_cases.suite`).
         folder: keeps what is finished as it comes; calling again goes on from there.
     Returns:
-        By `case`: `exact`, `kind`, `multiplicity`, `parameters`; by (`case`, `estimator`): `llc`, `llc_se`, `llc_low`,
-        `llc_high`, `explored` (NaN for devinterp), `verdict`, `reason`, `gradients`, `seconds`.
+        By `case`: `truth` (the same for samples of one truth), `exact`, `kind`, `multiplicity`, `parameters`; by
+        (`case`, `estimator`): `llc`, `llc_se`, `llc_low`, `llc_high`, `explored` (NaN for devinterp), `verdict`,
+        `reason`, `gradients`, `seconds`.
     Raises:
         InvalidInput: an unknown suite or method; negative `problems`.
         StoreError: `folder` cannot be written, or another process is at work in it.
@@ -165,6 +165,7 @@ def _peer(case: Case, first: dict, seed: int) -> dict:
 
 
 _CASE_COLUMNS = {
+    "truth": "the problem that the case is a sample of",
     "kind": "kind of problem",
     "exact": "exact learning coefficient (at finite nbeta and gamma for Gaussian wells)",
     "multiplicity": "its multiplicity",
@@ -197,78 +198,3 @@ def label(cases: Sequence[Case], methods: Sequence[str], rows: Sequence[Sequence
         "estimator": ("estimator", list(methods), {"long_name": "sampler, or devinterp", "units": "1"}),
     }
     return xr.Dataset(data, coords)
-
-
-def scores(result: xr.Dataset) -> dict[str, float]:
-    """What one method's results add up to.
-
-    Args:
-        result: what `validate` returns, with one estimator selected.
-    Returns:
-        `median_error`, `p95_error`, `worst_error`: relative, over estimates that are called `converged` (all that are
-        finite, for a method without verdicts);
-        `order_preservation`: the share of pairs with different exact values that these put in order;
-        `coverage`: the share of their 90 % intervals that hold the exact value;
-        `unconverged`: the share of cases that count as failures, having another verdict or no number;
-        `false_successes`: the share of `converged` that are more than 10 % off with an interval that misses.
-    """
-    good = result.where(np.isin(result.verdict, ["converged", "none"]) & np.isfinite(result.llc), drop=True)
-    exact, found = good.exact.values.astype(float), good.llc.values.astype(float)
-    if not len(exact):
-        return {"cases": float(result.sizes["case"]), "unconverged": 1.0}
-    error = np.abs(found / exact - 1)
-    above = np.subtract.outer(exact, exact) > 1e-9
-    inside = ((good.llc_low <= good.exact) & (good.exact <= good.llc_high)).values
-    return {
-        "cases": float(result.sizes["case"]),
-        "median_error": float(np.median(error)),
-        "p95_error": float(np.quantile(error, 0.95)),
-        "worst_error": float(error.max()),
-        "order_preservation": float((np.subtract.outer(found, found) > 0)[above].mean()) if above.any() else np.nan,
-        "coverage": float(inside.mean()),
-        "unconverged": 1 - good.sizes["case"] / result.sizes["case"],
-        "false_successes": float(((error > 0.1) & ~inside).mean()),
-    }
-
-
-def format_validation(result: xr.Dataset) -> str:
-    """The result as text: a line a case for the first method, what that adds up to by kind, and the methods' scores."""
-    first = result.isel(estimator=0)
-    lines = [f"{'case':58s} {'exact':>8s} {'estimate':>17s} {'interval':>19s} {'error':>7s} {'gradients':>9s}  verdict"]
-    for i in range(result.sizes["case"]):
-        row = first.isel(case=i)
-        exact, found = float(row.exact), float(row.llc)
-        lines.append(
-            f"{str(row.case.item())[:58]:58s} {exact:8.2f} {found:9.2f} ± {float(row.llc_se):5.2f} "
-            f"{float(row.llc_low):9.2f} {float(row.llc_high):9.2f} {100 * (found / exact - 1):+6.1f}% "
-            f"{int(row.gradients):9d}  {row.verdict.item()}"
-        )
-    lines += ["", _SCORES_HEADER]
-    for kind in dict.fromkeys(first.kind.values.tolist()):
-        lines.append(_score_line(f"{first.estimator.item()}, {kind}", first.where(first.kind == kind, drop=True)))
-    for estimator in result.estimator.values:
-        lines.append(_score_line(f"{estimator}, all", result.sel(estimator=estimator)))
-    lines.append(
-        "Errors, order and coverage are over estimates called converged; failed counts the others. "
-        "devinterp gives no verdict: all its finite numbers count."
-    )
-    return "\n".join(lines)
-
-
-_SCORES_HEADER = (
-    f"{'method and kind':36s} {'cases':>5s} {'failed':>7s} {'median':>7s} {'95 %':>7s} {'worst':>8s} "
-    f"{'in order':>8s} {'covered':>7s}  {'gradients':>9s} {'seconds':>7s}"
-)
-
-
-def _score_line(name: str, result: xr.Dataset) -> str:
-    total = scores(result)
-
-    def share(key: str, width: int) -> str:
-        return f"{100 * total[key]:.1f}%".rjust(width) if key in total else "–".rjust(width)
-
-    return (
-        f"{name:36s} {total['cases']:5.0f} {share('unconverged', 7)} {share('median_error', 7)} "
-        f"{share('p95_error', 7)} {share('worst_error', 8)} {total.get('order_preservation', np.nan):8.3f} "
-        f"{share('coverage', 7)}  {int(result.gradients.sum()):9d} {float(result.seconds.sum()):7.0f}"
-    )

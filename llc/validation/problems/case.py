@@ -24,6 +24,7 @@ class Case:
         exact: what λ̂ should come out at.
         settings: fields of `SamplingConfig`; where there are none, `estimate_llc` is called at its defaults.
         lowest: the least mean loss in w*'s basin, from the data; None where w* has it by construction.
+        sample_of: the name of the case that this is another sample of; "" for that itself.
     """
 
     name: str
@@ -35,6 +36,12 @@ class Case:
     parameters: int
     settings: dict[str, Any]
     lowest: Callable[[Data], float] | None = None
+    sample_of: str = ""
+
+    @property
+    def truth(self) -> str:
+        """The name that all samples of one truth share."""
+        return self.sample_of or self.name
 
     @cached_property
     def floor(self) -> float | None:
@@ -55,4 +62,4 @@ def redrawn(case: Case, redraw: int) -> Case:
         case: one whose `build` takes `redraw`. redraw: which sample; 0 is the case's own.
     """
     build = partial(case.build, redraw=redraw)
-    return replace(case, name=f"{case.name}, sample {redraw}", build=build)
+    return replace(case, name=f"{case.truth}, sample {redraw}", build=build, sample_of=case.truth)
