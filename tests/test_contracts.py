@@ -195,8 +195,8 @@ def test_places_and_their_names():
 
 def test_what_knows_nothing_is_told_from_references(tmp_path):
     experiment = llc.train(experiment_of(TASKS["query regression"], MODELS["softmax heads"]), tmp_path / "x", jobs=1)
-    assert labels.references_of(experiment.metrics) == ["gd", "debiased_gd", "ridge"]
-    assert set(experiment.metrics.reference.values) == {"gd", "debiased_gd", "ridge", "zero"}
+    assert labels.references_of(experiment.metrics) == ["gd", "debiased_gd", "linear", "ridge"]
+    assert set(experiment.metrics.reference.values) == {"gd", "debiased_gd", "linear", "ridge", "zero"}
     assert not llc.predictors.is_baseline(llc.predictors.ridge)
     assert llc.predictors.is_baseline(baseline(llc.predictors.zero))
 

@@ -92,7 +92,7 @@ def test_a_shape_that_does_not_fit_is_named():
 
 def test_heads_are_the_formula():
     """f = Σ_h O_h V_h Z softmax(Zᵀ K_hᵀ Q_h z_q/√(D+1)), one sequence and head at a time; 228 parameters at two."""
-    model = build(SoftmaxHeadsConfig(heads=2, spread=0.5), HE, seed=1).double()
+    model = build(SoftmaxHeadsConfig(heads=2), HE, seed=1).double()
     assert sum(p.numel() for p in model.parameters()) == 228
     xs, ys, query = (tensor.double() for tensor in HE.sample(3).inputs)
     found = model(xs, ys, query)
@@ -100,9 +100,9 @@ def test_heads_are_the_formula():
         z = torch.cat([xs[b], ys[b][:, None]], 1).T
         asked = torch.cat([query[b], torch.zeros(1).double()])
         expected = 0.0
-        for h in range(2):
-            scores = z.T @ model.keys[h].T @ model.queries[h] @ asked / 6**0.5
-            expected = expected + model.out[h] @ model.values[h] @ z @ torch.softmax(scores, 0)
+        for head in model.heads:
+            scores = z.T @ head.keys.T @ head.queries @ asked / 6**0.5
+            expected = expected + head.out @ head.values @ z @ torch.softmax(scores, 0)
         torch.testing.assert_close(found[b], expected)
 
 
@@ -112,11 +112,11 @@ def test_aligned_heads_are_the_structured_softmax_and_read_out_as_such():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        for h in range(2):
-            model.keys[h].diagonal()[:5] = 1
-            model.queries[h].diagonal()[:5] = omegas[h] * 6**0.5
-            model.values[h, 5, 5] = 1
-            model.out[h, 5] = mus[h]
+        for head, omega, mu in zip(model.heads, omegas, mus, strict=True):
+            head.keys.diagonal()[:5] = 1
+            head.queries.diagonal()[:5] = omega * 6**0.5
+            head.values[5, 5] = 1
+            head.out[5] = mu
     batch = HE.sample(6)
     expected = predictors.structured_softmax(*batch.inputs, omegas=omegas, mus=mus)
     torch.testing.assert_close(model(*batch.inputs), expected)

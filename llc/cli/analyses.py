@@ -1,4 +1,4 @@
-"""Commands about what develops: pca, stages, behaviour, readouts."""
+"""Commands about what develops: pca, stages, behaviour, readouts, compare."""
 
 from __future__ import annotations
 
@@ -172,3 +172,34 @@ def readouts(folder: Path, steps: str, no_hessian: bool) -> None:
         development.readouts(experiment, steps=steps, hessian=not no_hessian, report=report)
     click.echo(f"Wrote {experiment.path / 'readouts.nc'}")
     say_next(f"llc report {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--steps", default="log:20", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
+@click.option("--sequences", type=click.IntRange(min=2), default=4096, show_default=True, help="Of each test set.")
+def compare(folder: Path, steps: str, sequences: int) -> None:
+    """The trained models against their task's references over training, and a paper's claims as numbers.
+
+    Losses on the same sequences, how far predictions lie apart, and where the task says what is asked, how much alike
+    they react to it; on longer or shifted inputs too. A system of the literature says what its paper claims, and each
+    claim comes out as supported, contradicted or undecided.
+
+    \b
+    Examples:
+      llc train --preset he2025 --out runs/he2025
+      llc compare runs/he2025
+    """
+    from llc import development, systems
+
+    experiment = open_experiment(folder)
+    with progress("checkpoints") as report:
+        found = development.compare(
+            experiment, steps=steps, sequences=sequences, claims=systems.claims_of(experiment.config), report=report
+        )
+    click.echo(development.compare_rows(found).to_string(index=False, float_format="{:.4f}".format))
+    claims = development.claim_rows(found)
+    if len(claims):
+        click.echo("\n" + development.format_claims(claims))
+    click.echo(f"Wrote {experiment.path / 'compare.nc'}")
+    say_next(f"llc plot {experiment.path}")

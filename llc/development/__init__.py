@@ -1,6 +1,8 @@
 """Development: what trajectories of checkpoints say, from joint PCA on."""
 
 from llc.development.boundaries import Boundary, trend_changes, turns
+from llc.development.claims import Claim, claim_rows, format_claims
+from llc.development.compare import compare, compare_rows
 from llc.development.essential import geometry
 from llc.development.forms import essential_dynamics, form_rows
 from llc.development.pca import format_pca, joint_pca, project
@@ -14,12 +16,17 @@ from llc.development.tradeoff import format_tradeoff, tradeoff
 
 __all__ = [
     "Boundary",
+    "Claim",
     "Curve",
     "NothingToStage",
+    "claim_rows",
+    "compare",
+    "compare_rows",
     "essential_dynamics",
     "find_stages",
     "form_rows",
     "format_behaviour",
+    "format_claims",
     "format_pca",
     "format_stages",
     "format_table",

@@ -57,6 +57,18 @@ def readouts(
         )
 
 
+def own_readouts(run: store.Run, steps: list[int]) -> xr.Dataset:
+    """What a run's model says of itself at some of its steps; no variables where it says nothing."""
+    batch = run.task.sample(_SEQUENCES, stream="readouts")
+    rows = []
+    for step in steps:
+        model = run.model(step)
+        if not hasattr(model, "readouts"):
+            return xr.Dataset()
+        rows.append(_row(model, run.task, batch, hessian=False))
+    return _label(run, steps, rows)
+
+
 def _row(model: nn.Module, task: Task, batch: Batch, hessian: bool) -> dict[str, Readout]:
     offered = getattr(model, "readouts", None)
     with torch.no_grad():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from llc import store
 from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.figures import static
-from llc.figures.behaviour import losses, losses_by_axis, reference_plane, shifts
+from llc.figures.behaviour import compared, losses, losses_by_axis, reference_plane, shifts
 from llc.figures.complexity import llc_by_axis, llc_over_training, loss_llc_plane, stages, tradeoff
 from llc.figures.spec import Spec
 from llc.figures.static import draw
@@ -43,6 +43,7 @@ FIGURES: dict[str, Drawn] = {
     "essential": Drawn("Trajectories", ("essential",), essential),
     "stages": Drawn("Stages", ("llc", "stages"), stages),
     "tradeoff": Drawn("Tradeoff", ("tradeoff",), tradeoff),
+    "compare": Drawn("Against references", ("compare",), compared),
     "behaviour": Drawn("Further read-outs", ("behaviour",), shifts),
     "readouts": Drawn("Further read-outs", ("readouts",), readouts),
 }
@@ -53,6 +54,7 @@ __all__ = [
     "Spec",
     "calibration_scale",
     "calibration_traces",
+    "compared",
     "draw",
     "essential",
     "llc_by_axis",

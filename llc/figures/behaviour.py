@@ -182,5 +182,70 @@ def shifts(found: xr.Dataset) -> Spec:
     )
 
 
+# What is drawn of a comparison, a row each.
+_COMPARED = {
+    "excess": "loss above the reference's",
+    "prediction_difference": "norm of the difference of predictions",
+    "sensitivity_cosine": "cosine of sensitivities",
+}
+
+
+def compared(found: xr.Dataset) -> Spec:
+    """The trained models against their references over training, a column a reference, on the first test set.
+
+    In the last row, losses at the last step on every test set, and the reference's.
+    """
+    first = str(found.test_set.values[0])
+    names, rows = references_of(found), [name for name in _COMPARED if name in found]
+    several = found.sizes["test_set"] > 1
+    wanted = [*rows, *(f"{name}_se" for name in rows), *(["loss", "loss_se", "reference_loss"] if several else [])]
+    runs, panels = Runs(found[wanted]), []
+    for row in rows:
+        for reference in names:
+            marks: list = [Level(1.0 if row == "sensitivity_cosine" else 0.0, GREY)]
+            for place, run in runs:
+                at = known(run, row).sel(reference=reference)
+                at = at.sel(test_set=first) if "test_set" in at[row].dims else at
+                reach, y = 1.645 * at[f"{row}_se"].values, at[row].values
+                hover = [f"{runs.name(place)}<br>step {step:,}<br>{value:.4g}" for step, value in _pairs(at[row])]
+                marks.append(
+                    Marks(at.step.values, y, runs.colour(place), runs.label(place), low=y - reach, high=y + reach,
+                          shape="circle", size=3, hover=hover)
+                )  # fmt: skip
+            title = f"against {symbol_in(found, 'reference', reference)}"
+            panels.append(Panel(Axis("training step", "step"), Axis(_COMPARED[row]), marks, title))
+    if several:
+        panels += [_by_test_set(found, runs, reference) for reference in names]
+    return Spec(
+        "compare",
+        "Against references",
+        panels,
+        f"Trained models beside what the task can be solved by, on {symbol_in(found, 'test_set', first)}, with 90 % "
+        "intervals: how much more they lose, how far predictions lie apart, and whether they react to the question in "
+        "the same direction.",
+        f"{len(list(runs))} runs against {', '.join(names)}.",
+        columns=len(names),
+        size=(4.4, 3.4),
+    )
+
+
+def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
+    words = [symbol_in(found, "test_set", str(name)) for name in found.test_set.values]
+    at, marks, seen = np.arange(len(words), dtype=float), [], set()
+    for place, run in runs:
+        here = known(run, "loss")
+        if not here.sizes["step"]:
+            continue
+        end = here.isel(step=-1)
+        levels = end.reference_loss.sel(reference=reference).values
+        if tuple(levels.round(6)) not in seen:
+            seen.add(tuple(levels.round(6)))
+            symbol = symbol_in(found, "reference", reference)
+            marks.append(Marks(at, levels, GREY, symbol, line="dash", shape="square", size=4))
+        hover = [f"{runs.name(place)}<br>{word}<br>{y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
+        marks.append(Marks(at, end.loss.values, runs.colour(place), runs.label(place), shape="circle", hover=hover))
+    return Panel(Axis("", "words", words=words), Axis("loss at the last step", "log"), marks)
+
+
 def _pairs(values: xr.DataArray):
     return zip(values.step.values, values.values, strict=True)

@@ -1,5 +1,6 @@
 """Linear self-attention, whose weights can be made a step of gradient descent: von Oswald et al. (2023), 2212.07677."""
 
+import copy
 from typing import Any, Literal
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from llc.models.model_config import ModelConfig, fill_normal
 from llc.models.readout import Readout
-from llc.tasks import Batch
+from llc.tasks import Batch, Task
 
 
 class LinearAttentionConfig(ModelConfig):
@@ -83,6 +84,34 @@ class LinearAttention(nn.Module):
         self.values[:, 0, dim, dim] = -step
         if gamma:
             self.values[:, 0, :dim, :dim] = -gamma * torch.eye(dim)
+
+    @torch.no_grad()
+    def interpolated(self, task: Task, reference: str, share: float) -> "LinearAttention | None":
+        """The model with weights (1 − share)·its own + share·those of the best step of gradient descent.
+
+        Both in the same form, K = P = I, with Σ_h KQ scaled so that the mean of its first D diagonal entries is 1 and
+        PV by the inverse: factors that cancel in what a layer computes would else make what lies between meaningless.
+
+        Returns:
+            None where there is no such construction: for other references than `gd`, more than one layer or head.
+        """
+        best = getattr(task, "best_step", None)
+        if reference != "gd" or best is None or self.config.depth > 1 or self.config.heads > 1:
+            return None
+        circuits, outputs = self.keys[0, 0].mT @ self.queries[0, 0], self.projections[0, 0] @ self.values[0, 0]
+        dim = len(circuits) - 1
+        scale = circuits.diagonal()[:dim].mean()
+        between, target = copy.deepcopy(self), copy.deepcopy(self)
+        target.set_to_descent(best / task.shapes["num_examples"])
+        eye = torch.eye(dim + 1).to(circuits)
+        for parameter, own, other in (
+            (between.queries, circuits / scale, target.keys[0, 0].mT @ target.queries[0, 0]),
+            (between.values, outputs * scale, target.projections[0, 0] @ target.values[0, 0]),
+            (between.keys, eye, eye),
+            (between.projections, eye, eye),
+        ):
+            parameter[0, 0] = (1 - share) * own + share * other
+        return between
 
     @torch.no_grad()
     def readouts(self, batch: Batch) -> dict[str, Readout]:

@@ -14,11 +14,14 @@ def _check(xs: Tensor, ys: Tensor, query: Tensor) -> None:
         )
 
 
-def one_step(xs: Tensor, ys: Tensor, query: Tensor, *, step: float, centred: bool = False) -> Tensor:
+def one_step(
+    xs: Tensor, ys: Tensor, query: Tensor, *, step: float, centred: bool = False, examples: int | None = None
+) -> Tensor:
     """(η/L) Σ_l y_l (x_l − c)ᵀx_q: one step of gradient descent from 0 on ½(wᵀx_l − y_l)², averaged over l.
 
     Args:
         step: η. centred: whether c is the mean of the x_l, or 0.
+        examples: L; None for as many as there are. Linear attention has that of its training, whatever it is shown.
 
     Source: von Oswald et al. (2023), arXiv 2212.07677; with c, He et al. (2025), arXiv 2503.12734.
     """
@@ -26,7 +29,8 @@ def one_step(xs: Tensor, ys: Tensor, query: Tensor, *, step: float, centred: boo
     x, y = xs.double(), ys.double()
     away = x - x.mean(1, keepdim=True) if centred else x
     weights = (away * y[..., None]).mean(1)
-    return (step * (weights * query.double()).sum(1)).to(ys)
+    factor = step * (1 if examples is None else xs.shape[1] / examples)
+    return (factor * (weights * query.double()).sum(1)).to(ys)
 
 
 def ridge_query(xs: Tensor, ys: Tensor, query: Tensor, *, strength: float) -> Tensor:

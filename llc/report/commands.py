@@ -17,6 +17,7 @@ def commands(experiment: store.Experiment) -> list[str]:
     folder = shlex.quote(str(experiment.path))
     found = [_begin(experiment)]
     makers = {"llc": _estimate, "pca": _pca, "stages": _stages, "behaviour": _behaviour, "readouts": _readouts}
+    makers["compare"] = _compare
     for name, maker in makers.items():
         if (experiment.path / f"{name}.nc").exists():
             settings = store.settings_of(experiment.result(name), name)
@@ -102,6 +103,10 @@ def _behaviour(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
 def _readouts(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
     parts = _steps(settings.get("steps", {}), found)
     return parts if settings.get("hessian", True) else [*parts, "--no-hessian"]
+
+
+def _compare(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
+    return [*_steps(settings.get("steps", {}), found), *_options(settings, ("steps",))]
 
 
 def _each(option: str, values: dict[str, list]) -> list[str]:

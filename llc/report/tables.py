@@ -39,6 +39,11 @@ def every(experiment: store.Experiment, results: Mapping[str, Any]) -> Iterator[
         yield "Complexity", estimates(results["llc"])
     if results["stages"] is not None and results["llc"] is not None:
         yield "Stages", stages(development.stage_rows(results["stages"]), results["stages"])
+    if results["compare"] is not None:
+        yield "Against references", compared(development.compare_rows(results["compare"]))
+        claimed = development.claim_rows(results["compare"])
+        if len(claimed):
+            yield "Against references", claims(claimed)
     if results["tradeoff"] is not None:
         yield "Tradeoff", tradeoff(results["tradeoff"])
 
@@ -145,6 +150,37 @@ def tradeoff(found: xr.Dataset) -> Table:
     ]
     columns += ["preferred from n", "t_crit", "left out because"]
     return Table("tradeoff", "Tradeoff of loss and complexity", columns, rows)
+
+
+def compared(rows: pd.DataFrame) -> Table:
+    """Where runs ended beside their references."""
+    columns = ["run", "step", "loss", *rows.columns[4:]]
+    cells = [
+        [
+            Cell(row["run"], row["run"]),
+            number(row["step"], ",.0f"),
+            with_error(row["loss"], row["loss_se"], ".4f"),
+            *(number(row[name], ".4f") for name in rows.columns[4:]),
+        ]
+        for _, row in rows.iterrows()
+    ]
+    note = "At the last step, on the first test set. Excess: mean loss above the reference's; apart: mean norm of the "
+    note += "difference of predictions; cosine: of sensitivities to the question."
+    return Table("compare", "Trained models beside references", columns, cells, note)
+
+
+def claims(rows: pd.DataFrame) -> Table:
+    """What the paper claims and what was measured."""
+    cells = [
+        [
+            Cell(row.said, row.said),
+            number(row.published, ".4g"),
+            interval(row.value, row.low, row.high),
+            Cell(row.verdict, row.verdict),
+        ]
+        for _, row in rows.iterrows()
+    ]
+    return Table("claims", "The paper's claims", ["claim", "published", "measured, 90 % interval", "verdict"], cells)
 
 
 def place_cell(value: Any) -> Cell:

@@ -28,6 +28,7 @@ _RESULTS = (
     Result("essential", "stages", ("pca",), "essential"),
     Result("behaviour", "behaviour", settings="shifts"),
     Result("readouts", "readouts", settings="readouts"),
+    Result("compare", "compare", settings="compare"),
 )
 RESULTS = {result.name: result for result in _RESULTS}
 # Those that training does not make.

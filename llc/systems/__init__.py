@@ -1,13 +1,18 @@
 """The systems of the literature, one paper a file; and every preset by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from llc.systems.he2025 import he2025
-from llc.systems.oswald2023 import oswald2023
+from llc.development.claims import Claim
+from llc.systems import he2025, oswald2023
 from llc.training import ExperimentConfig, presets
 
-# The line to add for a system.
-PRESETS: dict[str, Callable[[], ExperimentConfig]] = {**presets.PRESETS, "he2025": he2025, "oswald2023": oswald2023}
+# The line to add for a system: its file gives `config()` and `CLAIMS`.
+SYSTEMS = {"he2025": he2025, "oswald2023": oswald2023}
+PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
+    **presets.PRESETS,
+    **{name: system.config for name, system in SYSTEMS.items()},
+}
 
 
 def preset(name: str) -> ExperimentConfig:
@@ -15,4 +20,10 @@ def preset(name: str) -> ExperimentConfig:
     return presets.preset(name, PRESETS)
 
 
-__all__ = ["PRESETS", "he2025", "oswald2023", "preset"]
+def claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
+    """What the paper claims whose preset an experiment's config began from; none for other studies."""
+    system = SYSTEMS.get(str(config.get("preset")))
+    return () if system is None else system.CLAIMS
+
+
+__all__ = ["PRESETS", "SYSTEMS", "claims_of", "preset"]

@@ -36,13 +36,19 @@ class QueryRegression(Task):
     Source: He et al. (2025), arXiv 2503.12734; von Oswald et al. (2023), arXiv 2212.07677.
     """
 
+    asked: ClassVar[int | None] = 2
     words: ClassVar[Mapping[str, str]] = {
         "id": "prompts as in training",
         "gd": "one step of gradient descent, the best such",
         "debiased_gd": "one step of gradient descent on centred x",
+        "linear": "that step for as many examples as in training, however many there are",
         "zero": "the zero predictor",
     }
-    symbols: ClassVar[Mapping[str, str]] = {"gd": "one GD step", "debiased_gd": "debiased GD"}
+    symbols: ClassVar[Mapping[str, str]] = {
+        "gd": "one GD step",
+        "debiased_gd": "debiased GD",
+        "linear": "linear attention",
+    }
 
     kind: Literal["query-regression"] = "query-regression"
     dim: int = Field(ge=1)
@@ -116,13 +122,14 @@ class QueryRegression(Task):
         return {f"L = {length}": self.override({"length": length}) for length in lengths}
 
     def predictors(self) -> dict[str, Predictor]:
-        """The best single GD step, the same on centred x, ridge (Bayes-optimal for normal weights), and zero."""
+        """The best single GD step; the same on centred x, and not normalised; ridge (Bayes for normal w); and zero."""
         step = self.best_step
         unbiased = step * self.length / max(1, self.length - 1)
         ratio = max(self.noise_variance, 1e-9) / self.weight_scale
         return {
             "gd": partial(predictors.one_step, step=step),
             "debiased_gd": partial(predictors.one_step, step=unbiased, centred=True),
+            "linear": partial(predictors.one_step, step=step, examples=self.length),
             "ridge": partial(predictors.ridge_query, strength=ratio),
             "zero": baseline(predictors.zero_query),
         }

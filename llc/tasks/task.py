@@ -64,12 +64,14 @@ class Task(Kind):
     Attributes:
         headline: the test set whose smallest loss is t_crit; None where that notion makes no sense.
         pair: the references that a tradeoff is between, the simple one first; None where there is none.
+        asked: the number of the input by which models and references are differentiated to compare them; or None.
         words: what settings, test sets and references are, for labels and the report: `{"num_tasks": "diversity M"}`.
         symbols: the same in a figure's legend: `{"num_tasks": "M"}`.
     """
 
     headline: ClassVar[str | None] = None
     pair: ClassVar[tuple[str, str] | None] = None
+    asked: ClassVar[int | None] = None
     words: ClassVar[Mapping[str, str]] = {}
     symbols: ClassVar[Mapping[str, str]] = {}
 

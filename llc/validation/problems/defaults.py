@@ -33,7 +33,7 @@ _KINDS: tuple[tuple[Callable[[int, int], Case], int, int], ...] = (
 
 # Kinds whose λ̂ differs from one sample of a truth to another by more than 3 % of λ, by `benchmarks/draws.py`: the full
 # suite has so many samples of each.
-_SAMPLES = {deep_linear.noisy: 3}
+_SAMPLES: dict[Callable[[int, int], Case], int] = {deep_linear.noisy: 3}
 
 
 def defaults(problems: int = 0, *, quick: bool = False) -> list[Case]:

@@ -1,0 +1,103 @@
+"""A paper's claims as numbers: what was measured for each, with an interval, and whether it holds."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+from llc.errors import InvalidInput
+
+_Z = float(stats.norm.ppf(0.95))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a paper.
+
+    Attributes:
+        name: short, one each. said: the claim in words. published: the paper's number, NaN where it has none.
+        measure: (value, standard error) from what `compare` returns; the error is 0 for what is read off weights.
+        low, high: the claim holds where the value lies between these.
+    """
+
+    name: str
+    said: str
+    published: float
+    measure: Callable[[xr.Dataset], tuple[float, float]]
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (self.low < self.high and (math.isfinite(self.low) or math.isfinite(self.high))):
+            raise InvalidInput(f"claim {self.name}: low = {self.low}, high = {self.high} given, expected low < high")
+
+
+def judged(claim: Claim, compared: xr.Dataset) -> dict[str, float | str]:
+    """Its value with the ends of the 90 % interval, value ± 1.645 se, and its verdict.
+
+    `supported` where the interval lies within the claim's bounds, `contradicted` where it lies outside, `undecided`
+    where it holds one of them, or where there is no number: of a run that is not there, for one.
+    """
+    try:
+        value, se = map(float, claim.measure(compared))
+    except KeyError:  # places of the sweep that the experiment has not
+        value, se = math.nan, math.nan
+    low, high = value - _Z * se, value + _Z * se
+    if claim.low <= low and high <= claim.high:
+        verdict = "supported"
+    elif high < claim.low or low > claim.high:
+        verdict = "contradicted"
+    else:
+        verdict = "undecided"
+    return {"value": value, "low": low, "high": high, "verdict": verdict}
+
+
+_SAID = {
+    "claim_said": "the claim",
+    "claim_published": "what was published",
+    "claim_value": "what was measured",
+    "claim_low": "lower end of its 90 % interval",
+    "claim_high": "upper end of its 90 % interval",
+    "claim_from": "the claim holds from here",
+    "claim_to": "the claim holds up to here",
+    "claim_verdict": "supported, contradicted or undecided",
+}
+
+
+def with_claims(compared: xr.Dataset, claims: Sequence[Claim]) -> xr.Dataset:
+    """The dataset with each claim's value, interval, bounds and verdict, by `claim`."""
+    if not claims:
+        return compared
+    found = [judged(claim, compared) for claim in claims]
+    values = {
+        "claim_said": [claim.said for claim in claims],
+        "claim_published": [claim.published for claim in claims],
+        "claim_from": [claim.low for claim in claims],
+        "claim_to": [claim.high for claim in claims],
+        **{f"claim_{name}": [one[name] for one in found] for name in ("value", "low", "high", "verdict")},
+    }
+    data = {name: ("claim", values[name], {"long_name": said, "units": "1"}) for name, said in _SAID.items()}
+    about = {"long_name": "claim of the paper", "units": "1"}
+    return compared.assign(data).assign_coords(claim=("claim", [claim.name for claim in claims], about))
+
+
+def claim_rows(compared: xr.Dataset) -> pd.DataFrame:
+    """A row a claim; none where there are none."""
+    if "claim" not in compared.dims:
+        return pd.DataFrame()
+    frame = compared[list(_SAID)].to_dataframe().reset_index()
+    return frame.rename(columns=lambda name: str(name).removeprefix("claim_"))
+
+
+def format_claims(rows: pd.DataFrame) -> str:
+    """The rows as text."""
+    lines = [f"{'claim':44s} {'published':>9s} {'measured':>9s} {'90 % interval':>20s}  verdict"]
+    for _, row in rows.iterrows():
+        published = "–" if np.isnan(row.published) else f"{row.published:.4g}"
+        reach = f"{row.low:.4g} to {row.high:.4g}"
+        lines.append(f"{row.claim:44s} {published:>9s} {row.value:9.4g} {reach:>20s}  {row.verdict}")
+    return "\n".join(lines)

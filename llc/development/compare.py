@@ -1,0 +1,211 @@
+"""The trained model against its task's references over training."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from llc import behaviour, store
+from llc.behaviour import EvalSet, baselines
+from llc.development.claims import Claim, with_claims
+from llc.development.labels import about, lead, run_place
+from llc.development.readouts import own_readouts
+from llc.errors import InvalidInput
+from llc.parallel import Report, quiet
+from llc.store.labels import each_run, references_of, run_label, symbol_in
+from llc.study.points import choose_steps, trained_runs
+from llc.tasks import Batch, Task
+
+# Places between a model's weights (0) and those of a construction (1).
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_CHUNK = 1024
+
+
+def compare(
+    experiment: store.Experiment,
+    *,
+    steps: str | Sequence[int] = "log:20",
+    sequences: int = 4096,
+    claims: Sequence[Claim] = (),
+    report: Report = quiet,
+) -> xr.Dataset:
+    """Losses, predictions and sensitivities of every run beside its references', also written to `compare.nc`.
+
+    On fresh sequences of every test set and shift of the task; f_i is the model's outputs on a sequence, r_i those of a
+    reference, g their derivative by the input that the task calls `asked` (von Oswald et al. 2023, arXiv 2212.07677):
+
+        excess = mean_i(ℓ_i(f) − ℓ_i(r)),   prediction_difference = mean_i ‖f_i − r_i‖,
+        sensitivity_difference = mean_i ‖g_i(f) − g_i(r)‖,   sensitivity_cosine = mean_i cos(g_i(f), g_i(r))
+
+    each with its standard error over sequences, the two of a pair on the same ones.
+
+    Args:
+        steps: as of `estimate_llc_over_training`. sequences: of each test set.
+        claims: of a paper; see `llc.development.claims`.
+    Returns:
+        By (axes of the sweep …, step, test_set): `loss`; with `reference`: `excess`, `prediction_difference`, and on
+        the first test set `sensitivity_difference`, `sensitivity_cosine`, and `interpolation_loss` (…, reference,
+        share) where the model has a method `interpolated(task, reference, share)`. `reference_loss` (…, test_set,
+        reference); what the model says of itself (see `readouts`); the claims by `claim`.
+    Raises:
+        StoreError: nothing is trained yet. InvalidInput: a task without references, or steps without weights.
+    """
+    runs = trained_runs(experiment)
+    if not set(runs[0].task.predictors()) - set(baselines(runs[0].task)):
+        raise InvalidInput(f"the task {runs[0].task.kind} has no references to compare with; give it predictors()")
+    chosen = {run.name: choose_steps(steps, run) for run in runs}
+    total, done, parts = sum(map(len, chosen.values())), 0, []
+    with store.folder_lock(experiment.path):
+        for run in runs:
+            task = run.task
+            sets = behaviour.eval_sets(task, sequences, {**task.test_tasks(), **task.shifts()})
+            references = _References(task, sets)
+            rows = []
+            for step in chosen[run.name]:
+                report("compare", done, total, f"{run.name} step {step}")
+                rows.append(references.against(run.model(step)))
+                done += 1
+            parts.append(_label(run, sets, chosen[run.name], rows, references))
+        compared = with_claims(store.merge(parts), claims)
+        settings = {"steps": chosen, "sequences": sequences}
+        return store.write_dataset(experiment.path / "compare.nc", compared, {**experiment.config, "compare": settings})
+
+
+class _References:
+    """What the references of one run's task say of its test sets, computed once."""
+
+    def __init__(self, task: Task, sets: Mapping[str, EvalSet]) -> None:
+        self.task, self.sets = task, sets
+        self.names = list(next(iter(sets.values())).references)
+        self.losses = {
+            name: torch.stack([behaviour.reference_losses_by_sequence(of, name) for of in sets.values()])
+            for name in self.names
+        }  # (test_set, B)
+        self.first = next(iter(sets.values()))
+        self.slopes = {
+            name: sensitivity(predictor, self.first.batch, task.asked) for name, predictor in task.predictors().items()
+        } if task.asked is not None else {}  # fmt: skip
+
+    def against(self, model: nn.Module) -> dict[str, np.ndarray]:
+        """Everything of one checkpoint, means and standard errors."""
+        found: dict[str, list] = {"loss": [], "excess": [], "prediction_difference": []}
+        for number, of_set in enumerate(self.sets.values()):
+            losses = behaviour.losses_by_sequence(model, of_set)
+            outputs = behaviour.predict(model, of_set.batch).double()
+            found["loss"].append(_mean(losses))
+            found["excess"].append([_mean(losses - self.losses[name][number]) for name in self.names])
+            apart = [(outputs - of_set.references[name].double()).flatten(1).norm(dim=1) for name in self.names]
+            found["prediction_difference"].append([_mean(each) for each in apart])
+        if self.task.asked is not None:
+            own = sensitivity(model, self.first.batch, self.task.asked)
+            pairs = [(own, self.slopes[name]) for name in self.names]
+            found["sensitivity_difference"] = [_mean((a - b).norm(dim=1)) for a, b in pairs]
+            found["sensitivity_cosine"] = [_mean(torch.cosine_similarity(a, b, dim=1, eps=0)) for a, b in pairs]
+        row = {name: np.array(values)[..., 0] for name, values in found.items()}
+        row |= {f"{name}_se": np.array(values)[..., 1] for name, values in found.items()}
+        between = self._between(model)
+        return row | ({} if between is None else {"interpolation_loss": between})
+
+    def _between(self, model: nn.Module) -> np.ndarray | None:
+        """(reference, share): losses between the weights and a construction's; None where there is no construction."""
+        interpolated: Callable | None = getattr(model, "interpolated", None)
+        if interpolated is None:
+            return None
+        found = np.full((len(self.names), len(_SHARES)), np.nan)
+        for i, name in enumerate(self.names):
+            for j, share in enumerate(_SHARES):
+                moved = interpolated(self.task, name, share)
+                if moved is not None:
+                    found[i, j] = float(behaviour.losses_by_sequence(moved, self.first).mean())
+        return None if np.isnan(found).all() else found
+
+
+def sensitivity(call: Callable[..., Tensor], batch: Batch, number: int) -> Tensor:
+    """∂(sum of the outputs of a sequence)/∂(input of that number), (B, …) flattened to (B, d), float64.
+
+    Args:
+        call: a model or reference, of which a sequence's outputs depend on that sequence alone.
+    """
+    slopes = []
+    for start in range(0, batch.size, _CHUNK):
+        inputs = [tensor.detach() for tensor in batch.take(slice(start, start + _CHUNK)).inputs]
+        inputs[number] = inputs[number].requires_grad_()
+        outputs = call(*inputs).sum()
+        slope = torch.zeros_like(inputs[number])
+        if outputs.requires_grad:
+            (given,) = torch.autograd.grad(outputs, inputs[number], allow_unused=True)
+            slope = slope if given is None else given
+        slopes.append(slope.double().flatten(1))
+    return torch.cat(slopes)
+
+
+def _mean(values: Tensor) -> tuple[float, float]:
+    """Mean and standard error."""
+    values = values.double()
+    return float(values.mean()), float(values.std() / len(values) ** 0.5)
+
+
+_SAID = {
+    "loss": "mean loss",
+    "excess": "mean loss above a reference's, on the same sequences",
+    "prediction_difference": "mean norm of the difference of a sequence's outputs to a reference's",
+    "sensitivity_difference": "mean norm of the difference of sensitivities to a reference's",
+    "sensitivity_cosine": "mean cosine of sensitivities with a reference's",
+    "interpolation_loss": "mean loss between the weights (share 0) and those that are a reference (share 1)",
+    "reference_loss": "mean loss of a reference",
+}
+_DIMS = {
+    "loss": ("test_set",),
+    "excess": ("test_set", "reference"),
+    "prediction_difference": ("test_set", "reference"),
+    "sensitivity_difference": ("reference",),
+    "sensitivity_cosine": ("reference",),
+    "interpolation_loss": ("reference", "share"),
+    "reference_loss": ("test_set", "reference"),
+}
+
+
+def _label(
+    run: store.Run, sets: Mapping[str, EvalSet], steps: list[int], rows: list[dict], references: _References
+) -> xr.Dataset:
+    known = behaviour.eval_coords(sets, run.task)
+    known.pop("position", None)
+    coords = run_place(run) | known | behaviour.step_coord(steps)
+    coords["share"] = ("share", list(_SHARES), {"long_name": "share of the construction's weights", "units": "1"})
+    said = _SAID | {f"{name}_se": f"standard error of {name}" for name in _SAID}
+    data = {}
+    for name in rows[0]:
+        values = np.stack([row[name] for row in rows])
+        dims = (*run.place, "step", *_DIMS[name.removesuffix("_se")])
+        data[name] = (dims, lead(values, run.place), about(said, name))
+    losses = [references.losses[name] for name in references.names]
+    means = np.array([[_mean(of_set) for of_set in each] for each in losses]).transpose(2, 1, 0)
+    for name, values in zip(("reference_loss", "reference_loss_se"), means, strict=True):
+        data[name] = ((*run.place, *_DIMS["reference_loss"]), lead(values, run.place), about(said, name))
+    if "interpolation_loss" not in data:
+        del coords["share"]
+    return xr.merge([xr.Dataset(data, coords), own_readouts(run, steps)])
+
+
+def compare_rows(compared: xr.Dataset) -> pd.DataFrame:
+    """Every run at its last step: its loss, and beside each reference its excess, prediction difference and cosine."""
+    first = str(compared.test_set.values[0])
+    rows = []
+    for place, everywhere in each_run(compared):
+        run = everywhere.sel(test_set=first)
+        known = run.loss.dropna("step")
+        if not known.size:
+            continue
+        end = run.sel(step=int(known.step[-1]))
+        row = {"run": run_label(compared, place), "step": int(end.step), "loss": float(end.loss),
+               "loss_se": float(end.loss_se)}  # fmt: skip
+        for reference in references_of(compared):
+            of, symbol = end.sel(reference=reference), symbol_in(compared, "reference", reference)
+            row |= {f"{symbol}: excess": float(of.excess), f"{symbol}: apart": float(of.prediction_difference)}
+            if "sensitivity_cosine" in of:
+                row[f"{symbol}: cosine"] = float(of.sensitivity_cosine)
+        rows.append(row)
+    return pd.DataFrame(rows)
