@@ -97,7 +97,10 @@ class _References:
             outputs = behaviour.predict(model, of_set.batch).double()
             found["loss"].append(_mean(losses))
             found["excess"].append([_mean(losses - self.losses[name][number]) for name in self.names])
-            apart = [(outputs - of_set.references[name].double()).flatten(1).norm(dim=1) for name in self.names]
+            apart = [
+                (outputs - of_set.references[name].double()).reshape(len(outputs), -1).norm(dim=1)
+                for name in self.names
+            ]
             found["prediction_difference"].append([_mean(each) for each in apart])
         if self.task.asked is not None:
             own = sensitivity(model, self.first.batch, self.task.asked)
@@ -138,7 +141,7 @@ def sensitivity(call: Callable[..., Tensor], batch: Batch, number: int) -> Tenso
         if outputs.requires_grad:
             (given,) = torch.autograd.grad(outputs, inputs[number], allow_unused=True)
             slope = slope if given is None else given
-        slopes.append(slope.double().flatten(1))
+        slopes.append(slope.double().reshape(len(slope), -1))
     return torch.cat(slopes)
 
 

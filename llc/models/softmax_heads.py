@@ -76,20 +76,23 @@ class SoftmaxHeads(nn.Module):
     def readouts(self, batch: Batch) -> dict[str, Readout]:
         """What is told of the circuits of each head.
 
-        omega: mean of KQ's first D diagonal entries. mu: last entry of OV. kq_rest: norm of what of KQ is not
-        omega·diag(I_D, 0), relative to KQ's. ov_rest: likewise of OV and its last entry. mu_sum: Σ μ_h over Σ |μ_h|.
+        omega: mean of KQ's first D diagonal entries. mu: last entry of OV. kq_rest: norm of what of KQ's first D
+        columns is not omega·(I_D, 0), relative to theirs; the last one multiplies the question's 0, and stays as it
+        began. ov_rest: likewise of OV and its last entry. mu_sum: Σ μ_h over Σ |μ_h|.
         """
         scores, outputs = self.circuits()
         omega = scores.diagonal(dim1=1, dim2=2)[:, :-1].mean(1)
-        aligned = torch.zeros_like(scores)
-        aligned.diagonal(dim1=1, dim2=2)[:, :-1] = omega[:, None]
+        felt = scores[:, :, :-1]
+        aligned = torch.zeros_like(felt)
+        aligned.diagonal(dim1=1, dim2=2)[:] = omega[:, None]
         mu = outputs[:, -1]
-        norms = scores.flatten(1).norm(dim=1).clamp(min=1e-12)
-        rest = (scores - aligned).flatten(1).norm(dim=1) / norms
+        rest = (felt - aligned).flatten(1).norm(dim=1) / felt.flatten(1).norm(dim=1).clamp(min=1e-12)
         return {
             "omega": Readout(omega, ("head",), "mean of the first D diagonal entries of KQ"),
             "mu": Readout(mu, ("head",), "last entry of OV"),
-            "kq_rest": Readout(rest, ("head",), "share of KQ that is not a multiple of diag(I, 0)"),
+            "kq_rest": Readout(
+                rest, ("head",), "share of KQ, where the question feels it, that is not a multiple of (I, 0)"
+            ),
             "ov_rest": Readout(
                 outputs[:, :-1].norm(dim=1) / outputs.norm(dim=1).clamp(min=1e-12),
                 ("head",),
