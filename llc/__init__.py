@@ -25,6 +25,7 @@ _PUBLIC = {
     "estimate": "llc.estimate",
     "validation": "llc.validation",
     "study": "llc.study",
+    "systems": "llc.systems",
     "development": "llc.development",
     "figures": "llc.figures",
     "errors": "llc.errors",
@@ -37,6 +38,7 @@ _PUBLIC = {
     "learning_coefficient": "llc.validation.learning_coefficient",
     "estimate_llc": "llc.estimate:estimate_llc",
     "estimate_llc_over_training": "llc.study:estimate_llc_over_training",
+    "compare": "llc.development:compare",
     "joint_pca": "llc.development:joint_pca",
     "summary_table": "llc.development:summary_table",
     "write_report": "llc.report:write_report",
@@ -55,11 +57,12 @@ if TYPE_CHECKING:
         sampling,
         store,
         study,
+        systems,
         tasks,
         training,
         validation,
     )
-    from llc.development import joint_pca, summary_table
+    from llc.development import compare, joint_pca, summary_table
     from llc.errors import LLCError
     from llc.estimate import estimate_llc
     from llc.report import write_report

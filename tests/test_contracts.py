@@ -56,6 +56,7 @@ def test_what_fits_together_goes_the_whole_way(task, model, tmp_path):
     experiment = llc.train(experiment_of(TASKS[task], MODELS[model]), tmp_path / "x", jobs=1)
     assert llc.estimate_llc_over_training(experiment, steps="last", **SHORT).llc.dims == ("seed", "step")
     assert llc.joint_pca(experiment, 2, sequences=8).score.dims == ("seed", "step", "component")
+    assert llc.compare(experiment, steps="last", sequences=16).excess.dims[:3] == ("seed", "step", "test_set")
     assert llc.write_report(experiment).exists()
     assert (
         behaviour.outputs_of(experiment.run().model(20), TASKS[task].sample(3)).shape
@@ -108,6 +109,8 @@ def test_vectors_without_references(tmp_path):
     found = metrics.loss.sel(scale=2.5, seed=0, step=20, test_set="id")
     torch.testing.assert_close(torch.tensor(found.values).float(), expected)
     assert [run.name for run in experiment.runs] == ["scale=1.0,seed=0", "scale=2.5,seed=0"]
+    with pytest.raises(InvalidInput, match="the task test-vectors has no references to compare with"):
+        llc.compare(experiment)
     assert llc.joint_pca(experiment, 2).loading.dims == ("component", "sequence", "position", "output")
     assert llc.write_report(experiment).exists()
 

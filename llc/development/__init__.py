@@ -2,7 +2,7 @@
 
 from llc.development.boundaries import Boundary, trend_changes, turns
 from llc.development.claims import Claim, claim_rows, format_claims
-from llc.development.compare import compare, compare_rows
+from llc.development.comparison import compare, compare_rows
 from llc.development.essential import geometry
 from llc.development.forms import essential_dynamics, form_rows
 from llc.development.pca import format_pca, joint_pca, project

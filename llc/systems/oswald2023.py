@@ -19,7 +19,7 @@ def config() -> ExperimentConfig:
         preset="oswald2023",
         task=QueryRegression(dim=10, length=10, covariates="uniform", weight_variance=1.0, half=True),
         model=LinearAttentionConfig(),
-        training=TrainingConfig(steps=10_000, batch_size=512, learning_rate=3e-3),
+        training=TrainingConfig(steps=10_000, batch_size=512, learning_rate=3e-3, schedule="triangle"),
         checkpoints=CheckpointsConfig(every=500, logarithmic=40),
         behaviour=BehaviourConfig(sequences=4096),
         sweep=SweepConfig(axes={"model.depth": [1, 2], "task.reach": [0.5, 1.0]}),
