@@ -17,7 +17,7 @@ from llc.cli import main
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ["train", "import", "export", "estimate-llc", "calibrate", "pca", "stages", "behaviour", "readouts"]
-COMMANDS += ["show", "plot", "report", "validate", "demo"]
+COMMANDS += ["compare", "show", "plot", "report", "validate", "demo"]
 SMALL_LLC = [
     part for name, value in SETTINGS.items() if name != "jobs" for part in (f"--{name.replace('_', '-')}", str(value))
 ]

@@ -55,10 +55,11 @@ def test_lambda_is_estimated_by_its_own_axes(folder):
 
 
 def test_the_other_commands_work_on_the_folder_alone(folder):
-    for command in ("pca", "stages", "behaviour", "readouts", "plot", "report", "show"):
+    for command in ("pca", "stages", "behaviour", "readouts", "compare", "plot", "report", "show"):
         run(command, str(folder))
     found = llc.open(folder)
     assert found.pca.score_reference.dims == ("width", "slope", "seed", "reference", "component")
     assert found.behaviour.loss.dims == ("width", "slope", "seed", "step", "test_set")
     assert found.readouts.gain.dims == ("width", "slope", "seed", "step")
+    assert found.compare.excess.dims == ("width", "slope", "seed", "step", "test_set", "reference")
     assert (folder / "report.html").exists()

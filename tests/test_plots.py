@@ -38,6 +38,7 @@ def every(finished, tmp_path_factory):
     development.essential_dynamics(own)
     development.shifted_behaviour(own, steps="0,60")
     development.readouts(own, steps="60", hessian=False)
+    development.compare(own, steps="60", sequences=32)
     return own, {name: figures.spec_of(own, name) for name in figures.FIGURES}
 
 
@@ -148,10 +149,10 @@ def test_what_is_missing_is_said(own):
     (own.path / "llc.nc").unlink()
     written, missing = figures.save_figures(own)
     of_llc = {"llc", "llc_by_axis", "llc_at_critical", "loss_llc_plane", "stages", "tradeoff"}
-    assert set(missing) == of_llc | {"essential", "behaviour", "readouts"}
+    assert set(missing) == of_llc | {"essential", "behaviour", "readouts", "compare"}
     assert "llc estimate-llc" in missing["llc"]
     assert "llc stages" in missing["tradeoff"]
-    assert len(written) == len(figures.FIGURES) - 9
+    assert len(written) == len(figures.FIGURES) - 10
 
 
 def test_a_sweep_that_is_still_training_can_be_drawn(finished):

@@ -35,6 +35,7 @@ def full(finished, tmp_path_factory):
     development.essential_dynamics(experiment)
     development.shifted_behaviour(experiment, steps="0,60")
     development.readouts(experiment, steps="0,60")
+    development.compare(experiment, steps="0,60", sequences=32)
     return experiment
 
 
@@ -49,7 +50,7 @@ def test_everything_is_in_it(full):
     anchors = (
         "losses losses_by_axis reference_plane llc llc_by_axis loss_llc_plane pca essential stages tradeoff shifts"
     )
-    for anchor in f"{anchors} readouts".split():
+    for anchor in f"{anchors} compare readouts".split():
         assert f'id="plot-{anchor}"' in said
     assert said.count('role="img"') == said.count("<figcaption>") == said.count('class="plot"')
     assert 'aria-label=""' not in said
@@ -60,7 +61,16 @@ def test_everything_is_in_it(full):
         "--positions",
         "--draws 30",
     ]
-    commands += ["llc pca", "--sequences 16", "llc stages", "--resamples 30", "llc behaviour", "llc report"]
+    commands += [
+        "llc pca",
+        "--sequences 16",
+        "llc stages",
+        "--resamples 30",
+        "llc behaviour",
+        "llc compare",
+        "--sequences 32",
+        "llc report",
+    ]
     for command in commands:
         assert command in said
     assert "Not in this report" not in said
@@ -195,7 +205,7 @@ def test_a_browser_shows_it_without_complaint(full, browser, width, scheme):
     assert said == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     plots = page.evaluate("[...document.querySelectorAll('.plot')].map(p => p.getBoundingClientRect().right)")
-    assert len(plots) == 12
+    assert len(plots) == 13
     assert max(plots) <= width
     assert page.evaluate("document.querySelectorAll('.plot .main-svg').length") >= len(plots)
     paper, ink = page.evaluate(

@@ -16,13 +16,14 @@ def commands(experiment: store.Experiment) -> list[str]:
     """`llc train`, and one command for each result that is there, with every setting that is not a default."""
     folder = shlex.quote(str(experiment.path))
     found = [_begin(experiment)]
-    makers = {"llc": _estimate, "pca": _pca, "stages": _stages, "behaviour": _behaviour, "readouts": _readouts}
-    makers["compare"] = _compare
-    for name, maker in makers.items():
-        if (experiment.path / f"{name}.nc").exists():
+    made: list[str] = []
+    for name in store.MADE:
+        command = store.RESULTS[name].command
+        if command not in made and (experiment.path / f"{name}.nc").exists():
+            made.append(command)
             settings = store.settings_of(experiment.result(name), name)
-            options = maker(settings, experiment.result(name))
-            found.append(" ".join(["llc", store.RESULTS[name].command, folder, *options]))
+            options = _MAKERS.get(name, _plain)(settings, experiment.result(name))
+            found.append(" ".join(["llc", command, folder, *options]))
     return [*found, f"llc report {folder}"]
 
 
@@ -91,10 +92,6 @@ def _pca(settings: dict[str, Any], _pca: xr.Dataset) -> list[str]:
     return [*_options(settings, ("fit", "checkpoints")), *_each("--fit", settings.get("fit", {}))]
 
 
-def _stages(settings: dict[str, Any], _stages: xr.Dataset) -> list[str]:
-    return _options(settings)
-
-
 def _behaviour(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
     steps = _steps(settings.get("steps", {}), found)
     return [*steps, *_each("--change", settings.get("changed", {})), *_options(settings, ("steps", "changed"))]
@@ -105,8 +102,14 @@ def _readouts(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
     return parts if settings.get("hessian", True) else [*parts, "--no-hessian"]
 
 
-def _compare(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
-    return [*_steps(settings.get("steps", {}), found), *_options(settings, ("steps",))]
+def _plain(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
+    """Options that are called as the settings are."""
+    steps = settings.get("steps")
+    return [*([] if steps is None else _steps(steps, found)), *_options(settings, ("steps",))]
+
+
+# Of results some of whose settings are written in another way.
+_MAKERS = {"llc": _estimate, "pca": _pca, "behaviour": _behaviour, "readouts": _readouts}
 
 
 def _each(option: str, values: dict[str, list]) -> list[str]:
