@@ -102,7 +102,7 @@ def test_heads_are_the_formula():
         expected = 0.0
         for head in model.heads:
             scores = z.T @ head.keys.T @ head.queries @ asked / 6**0.5
-            expected = expected + head.out @ head.values @ z @ torch.softmax(scores, 0)
+            expected = expected + head.out[0] @ head.values @ z @ torch.softmax(scores, 0)
         torch.testing.assert_close(found[b], expected)
 
 
@@ -116,7 +116,7 @@ def test_aligned_heads_are_the_structured_softmax_and_read_out_as_such():
             head.keys.diagonal()[:5] = 1
             head.queries.diagonal()[:5] = omega * 6**0.5
             head.values[5, 5] = 1
-            head.out[5] = mu
+            head.out[0, 5] = mu
     batch = HE.sample(6)
     expected = predictors.structured_softmax(*batch.inputs, omegas=omegas, mus=mus)
     torch.testing.assert_close(model(*batch.inputs), expected)

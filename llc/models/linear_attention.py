@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from llc.errors import InvalidInput
 from llc.models.model_config import ModelConfig, fill_normal
 from llc.models.readout import Readout
 from llc.tasks import Batch, Task
@@ -28,6 +29,8 @@ class LinearAttentionConfig(ModelConfig):
 
     def build(self, shapes: dict[str, Any], seed: int) -> "LinearAttention":
         """See `ModelConfig.build`; for tasks with one question."""
+        if "outputs" in shapes:
+            raise InvalidInput(f"linear attention answers with one number, {shapes['outputs']} are asked for")
         model = LinearAttention(self, shapes["dim"])
         fill_normal(model, self.spread, seed)
         return model

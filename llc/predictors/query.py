@@ -1,4 +1,6 @@
-"""References for one question after a list of examples: `(xs, ys, x_q) -> (B,)`."""
+"""References for one question after a list of examples: `(xs, ys, x_q) -> (B,)`, or (B, 1, C) for C outputs."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -6,12 +8,19 @@ from torch import Tensor
 from llc.errors import InvalidInput
 
 
-def _check(xs: Tensor, ys: Tensor, query: Tensor) -> None:
-    if xs.ndim != 3 or ys.shape != xs.shape[:2] or query.shape != (len(xs), xs.shape[2]):
+def _examples(xs: Tensor, ys: Tensor, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Float64, ys with a last dimension for outputs."""
+    if xs.ndim != 3 or ys.ndim not in (2, 3) or ys.shape[:2] != xs.shape[:2] or query.shape != (len(xs), xs.shape[2]):
         raise InvalidInput(
             f"xs {tuple(xs.shape)}, ys {tuple(ys.shape)} and query {tuple(query.shape)} given, expected (B, L, D), "
-            "(B, L) and (B, D)"
+            "(B, L) or (B, L, C), and (B, D)"
         )
+    return xs.double(), ys.double() if ys.ndim == 3 else ys.double()[..., None], query.double()
+
+
+def _answer(found: Tensor, ys: Tensor) -> Tensor:
+    """(B, C) as the targets are: (B,) for one output, (B, 1, C) for several."""
+    return (found[:, 0] if ys.ndim == 2 else found[:, None]).to(ys)
 
 
 def one_step(
@@ -25,25 +34,29 @@ def one_step(
 
     Source: von Oswald et al. (2023), arXiv 2212.07677; with c, He et al. (2025), arXiv 2503.12734.
     """
-    _check(xs, ys, query)
-    x, y = xs.double(), ys.double()
+    x, y, asked = _examples(xs, ys, query)
     away = x - x.mean(1, keepdim=True) if centred else x
-    weights = (away * y[..., None]).mean(1)
-    factor = step * (1 if examples is None else xs.shape[1] / examples)
-    return (factor * (weights * query.double()).sum(1)).to(ys)
+    weights = away.mT @ y / (examples or x.shape[1])
+    return _answer(step * (weights * asked[..., None]).sum(1), ys)
 
 
-def ridge_query(xs: Tensor, ys: Tensor, query: Tensor, *, strength: float) -> Tensor:
+def ridge_query(
+    xs: Tensor, ys: Tensor, query: Tensor, *, strength: float, supports: Sequence[Sequence[int]] | None = None
+) -> Tensor:
     """x_qᵀ(Σ x_l x_lᵀ + λI)⁻¹ Σ x_l y_l, Bayes-optimal for w ~ N(0, τ²I) and noise σ² with λ = σ²/τ².
 
     Args:
-        strength: λ > 0.
+        strength: λ > 0. supports: the coordinates that each output depends on; None for all.
     """
-    _check(xs, ys, query)
-    x, y = xs.double(), ys.double()
-    eye = strength * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
-    weights = torch.linalg.solve(x.mT @ x + eye, (x.mT @ y[..., None])).squeeze(-1)
-    return (weights * query.double()).sum(1).to(ys)
+    x, y, asked = _examples(xs, ys, query)
+    found = []
+    for output in range(y.shape[2]):
+        chosen = list(range(x.shape[2])) if supports is None else list(supports[output])
+        seen = x[:, :, chosen]
+        eye = strength * torch.eye(len(chosen), dtype=x.dtype, device=x.device)
+        weights = torch.linalg.solve(seen.mT @ seen + eye, seen.mT @ y[:, :, output, None]).squeeze(-1)
+        found.append((weights * asked[:, chosen]).sum(1))
+    return _answer(torch.stack(found, 1), ys)
 
 
 def structured_softmax(xs: Tensor, ys: Tensor, query: Tensor, *, omegas: Tensor, mus: Tensor) -> Tensor:
@@ -54,12 +67,13 @@ def structured_softmax(xs: Tensor, ys: Tensor, query: Tensor, *, omegas: Tensor,
 
     Source: He et al. (2025), arXiv 2503.12734.
     """
-    _check(xs, ys, query)
-    scores = (xs.double() @ query.double()[..., None]).squeeze(-1)
+    x, y, asked = _examples(xs, ys, query)
+    scores = (x @ asked[..., None]).squeeze(-1)
     shares = torch.softmax(omegas.double()[:, None, None] * scores, -1)
-    return (mus.double()[:, None] * (shares * ys.double()).sum(-1)).sum(0).to(ys)
+    return _answer(torch.einsum("h,hbl,blc->bc", mus.double(), shares, y), ys)
 
 
 def zero_query(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
-    """0, (B,)."""
-    return torch.zeros_like(query[:, 0])
+    """0, in the shape of the answer."""
+    _, y, _ = _examples(xs, ys, query)
+    return _answer(torch.zeros_like(y[:, 0]), ys)

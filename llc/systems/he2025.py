@@ -51,7 +51,7 @@ def _one_over_two(compared: xr.Dataset) -> tuple[float, float]:
 
 
 def _zero_sum(compared: xr.Dataset) -> tuple[float, float]:
-    return abs(float(_best(compared, 2).mu_sum)), 0.0
+    return float(_best(compared, 2).mu_sum), 0.0
 
 
 def _same_size(compared: xr.Dataset) -> tuple[float, float]:

@@ -28,6 +28,8 @@ class QueryRegression(Task):
         covariates: `normal`, x ~ N(0, Σ); or `uniform`, each coordinate from [−reach, reach].
         correlation: ρ of Σ_ij = ρ^|i−j|, for normal ones. reach: of uniform ones.
         half: whether the loss is half the squared error.
+        supports: for several outputs, the coordinates of x, from 0, that each depends on: `[[0, 1], [1, 2]]`. Its
+            weights are N(0, τ²) on these, and 0 elsewhere; ys are (B, L, C) then, and targets (B, 1, C).
         seed: of every batch.
 
     Raises:
@@ -60,12 +62,18 @@ class QueryRegression(Task):
     reach: float = Field(0.5, gt=0)
     clean_query: bool = False
     half: bool = False
+    supports: list[list[int]] | None = None
     seed: int = 0
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.covariates == "uniform" and self.correlation:
             raise ValueError(f"correlation = {self.correlation} given, expected 0 for uniform covariates")
+        for support in self.supports if self.supports is not None else [[0]]:
+            if not support or len(set(support)) < len(support) or not set(support) <= set(range(self.dim)):
+                raise ValueError(f"a support {support} given, expected different numbers from 0 to {self.dim - 1}")
+        if self.supports == []:
+            raise ValueError("supports = [] given, expected one an output, or none of them for a single output")
         return self
 
     @cached_property
@@ -91,25 +99,39 @@ class QueryRegression(Task):
         return 1 / self.dim if self.weight_variance is None else self.weight_variance
 
     def sample(self, size: int, *, step: int = 0, stream: object = "train") -> Batch:
-        """Inputs xs (B, L, D), ys (B, L) and the question (B, D); targets (B,)."""
+        """Inputs xs (B, L, D), ys (B, L) and the question (B, D); targets (B,). See `supports` for several outputs."""
         draw = generator(self.seed, "query regression", self.length, stream, step)
-        weights = math.sqrt(self.weight_scale) * torch.randn(size, self.dim, generator=draw)
+        outputs = 1 if self.supports is None else len(self.supports)
+        weights = math.sqrt(self.weight_scale) * torch.randn(size, self.dim, outputs, generator=draw)
+        if self.supports is not None:
+            weights = weights * self._mask
         if self.covariates == "uniform":
             xs = self.reach * (2 * torch.rand(size, self.length + 1, self.dim, generator=draw) - 1)
         else:
             xs = torch.randn(size, self.length + 1, self.dim, generator=draw)
             if self.correlation:
                 xs = xs @ torch.linalg.cholesky(self.covariance_matrix).float().T
-        ys = (xs @ weights[:, :, None]).squeeze(-1)
+        ys = xs @ weights
         noise = math.sqrt(self.noise_variance) * torch.randn(ys.shape, generator=draw)
         if self.clean_query:
             noise[:, -1] = 0
         ys = ys + noise
-        return Batch((xs[:, :-1], ys[:, :-1], xs[:, -1]), ys[:, -1])
+        if self.supports is None:
+            ys = ys.squeeze(-1)
+            return Batch((xs[:, :-1], ys[:, :-1], xs[:, -1]), ys[:, -1])
+        return Batch((xs[:, :-1], ys[:, :-1], xs[:, -1]), ys[:, -1:])
+
+    @property
+    def _mask(self) -> Tensor:
+        """1 where an output depends on a coordinate, (D, C)."""
+        mask = torch.zeros(self.dim, len(self.supports or []))
+        for output, support in enumerate(self.supports or []):
+            mask[support, output] = 1
+        return mask
 
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """(f − y_q)², or half of it."""
-        squares = (outputs - batch.targets).square()
+        """(f − y_q)², summed over outputs, or half of it."""
+        squares = super().losses(outputs, batch)
         return squares / 2 if self.half else squares
 
     def test_tasks(self) -> dict[str, Task]:
@@ -130,7 +152,7 @@ class QueryRegression(Task):
             "gd": partial(predictors.one_step, step=step),
             "debiased_gd": partial(predictors.one_step, step=unbiased, centred=True),
             "linear": partial(predictors.one_step, step=step, examples=self.length),
-            "ridge": partial(predictors.ridge_query, strength=ratio),
+            "ridge": partial(predictors.ridge_query, strength=ratio, supports=self.supports),
             "zero": baseline(predictors.zero_query),
         }
 
@@ -141,9 +163,12 @@ class QueryRegression(Task):
             η = 1/(s (1 + (κ + D − 2)/L) + σ²/(τ² L))
 
         With A = (1/L) Σ x_l x_lᵀ, E A = sI and E A² = s²(1 + (κ + D − 2)/L) I; noise adds s σ²/L to the second moment.
-        For correlated x, with E tr(AΣA)/tr ΣA in place of these, by their Gaussian moments.
+        For correlated x, with E tr(AΣA)/tr ΣA in place of these, by their Gaussian moments. Of several outputs, all of
+        which have one η, noise counts D/(mean size of their supports) times as much.
         """
         noise = self.noise_variance / self.weight_scale
+        if self.supports is not None:
+            noise *= self.dim * len(self.supports) / sum(map(len, self.supports))
         sigma = self.covariance_matrix
         if self.correlation:
             first = float(torch.trace(sigma @ sigma))
@@ -172,9 +197,9 @@ class QueryRegression(Task):
     @property
     def shapes(self) -> dict[str, Any]:
         """See `Task.shapes`."""
-        return {
-            "inputs": [(self.length, self.dim), (self.length,), (self.dim,)],
-            "targets": (),
-            "dim": self.dim,
-            "num_examples": self.length,
-        }
+        one = {"dim": self.dim, "num_examples": self.length}
+        if self.supports is None:
+            return {"inputs": [(self.length, self.dim), (self.length,), (self.dim,)], "targets": (), **one}
+        outputs = len(self.supports)
+        inputs = [(self.length, self.dim), (self.length, outputs), (self.dim,)]
+        return {"inputs": inputs, "targets": (1, outputs), "outputs": outputs, **one}
