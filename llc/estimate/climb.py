@@ -34,6 +34,8 @@ _Z = 1.645
 _SCALE_SHARE = 0.7
 # The rung nearer to w* is run where it takes at most this share of what is left of the budget.
 _CLOSER_SHARE = 0.25
+# … and where the steepest curvature over ρ is so large: below that hardly a direction counts, and λ̂ is of nothing yet.
+_LEAST_FELT = 10.0
 # To cross the prior once, chains may take this share of what is left of the budget; a rung on which steepest curvature
 # over ρ is less than so many times what it was is not worth it.
 _CROSSING_SHARE, _LEAST_RUNG = 0.5, 3.0
@@ -205,6 +207,8 @@ class _Climber:
     def _look_closer(self) -> None:
         """A rung nearer to w*; the ladder goes on there if chains of the first one went to simpler solutions."""
         step = closer(self._coldest())
+        if self._steepest() * self.nbeta / self.gamma < _LEAST_FELT:
+            return
         if step is None or 2 * self.config.chains * _LEAST_STEPS > _CLOSER_SHARE * self._remaining():
             return
         before = self.nbeta, self.gamma

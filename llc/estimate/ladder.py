@@ -12,7 +12,7 @@ WIDER = 16.0
 # The rung nearer to w* is so many times as cold and as narrow as the first, where the noise allows; at least …
 CLOSER, _LEAST_CLOSER = 16.0, 4.0
 # λ̂ that is higher there by more than this share of it, and by so many standard errors, is that of another well.
-_HIGHER, _CERTAIN = 0.05, 2.5
+_HIGHER, _CERTAIN = 0.05, 3.0
 # nβ is left where it is unless another is better by this factor.
 _WORTH_MOVING = 1.5
 
