@@ -258,3 +258,18 @@ def test_weights_off_the_lowest_stratum_keep_their_coefficient():
     assert abs(float(tree.llc) - 73.0) < 2.5 * float(tree.llc_se)
     assert "chains find simpler ones" in tree.reason.item()
     assert (tree["ladder"].gamma == tree.attrs["gamma"]).all()
+
+
+@pytest.mark.parametrize(("scale", "looks"), [(1.0, True), (0.01, False)])
+def test_a_rung_on_which_hardly_a_direction_counts_is_no_ground_to_look_nearer(monkeypatch, scale, looks):
+    """The same regression with its loss a hundredth as steep: curvature over ρ falls from above ten to below."""
+    from llc.estimate import climb
+
+    asked = []
+    monkeypatch.setattr(climb, "closer", asked.append)
+    model, loss, data = linear_regression(5, 500, noise=0.0)
+    found = llc.estimate_llc(model, lambda model, batch: scale * loss(model, batch), data, max_gradients=4000)
+    nbeta, gamma = found["ladder"].nbeta.values, found["ladder"].gamma.values
+    steepness = found.attrs["curvature"] / found.attrs["nbeta"] * nbeta[0] / gamma[0]
+    assert (float(steepness) > 10) == looks
+    assert bool(asked) == looks

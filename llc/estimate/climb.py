@@ -206,9 +206,9 @@ class _Climber:
 
     def _look_closer(self) -> None:
         """A rung nearer to w*; the ladder goes on there if chains of the first one went to simpler solutions."""
-        step = closer(self._coldest())
         if self._steepest() * self.nbeta / self.gamma < _LEAST_FELT:
             return
+        step = closer(self._coldest())
         if step is None or 2 * self.config.chains * _LEAST_STEPS > _CLOSER_SHARE * self._remaining():
             return
         before = self.nbeta, self.gamma
