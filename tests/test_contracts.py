@@ -20,6 +20,7 @@ from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, S
 TASKS = {
     "linear regression": LinearRegression(dim=2, num_examples=3, noise_variance=0.1, num_tasks=2),
     "query regression": QueryRegression(dim=2, length=4, noise_variance=0.1),
+    "several outputs": QueryRegression(dim=3, length=4, noise_variance=0.1, supports=[[0, 1], [1, 2]]),
 }
 MODELS = {
     "transformer": TransformerConfig(width=4, heads=2, depth=1, mlp_width=4),
@@ -27,7 +28,7 @@ MODELS = {
     "linear attention": LinearAttentionConfig(depth=2),
 }
 FIT = [("linear regression", "transformer"), ("query regression", "softmax heads")]
-FIT += [("query regression", "linear attention")]
+FIT += [("query regression", "linear attention"), ("several outputs", "softmax heads")]
 SHORT = {"nbeta": 20.0, "gamma": 20.0, "num_samples": 64, "batch_size": 16, "draws": 16, "warmup": 5, "jobs": 1}
 
 

@@ -46,7 +46,13 @@ def test_the_two_head_softmax_has_its_published_risk():
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"correlation": 0.6}, {"covariates": "uniform", "reach": 2.0}, {"clean_query": True, "weight_variance": 2.0}],
+    [
+        {},
+        {"correlation": 0.6},
+        {"covariates": "uniform", "reach": 2.0},
+        {"clean_query": True, "weight_variance": 2.0},
+        {"supports": [[0, 1, 2], [2, 3]]},
+    ],
 )
 def test_no_other_step_is_better(settings):
     """A parabola in η through the losses at three steps on the same sequences has its least at the best one."""
@@ -88,6 +94,64 @@ def test_a_shape_that_does_not_fit_is_named():
         predictors.one_step(xs, ys, query[:3], step=1.0)
     with pytest.raises(InvalidInput, match=r"correlation = 0\.5 given, expected 0 for uniform"):
         QueryRegression(dim=3, length=4, covariates="uniform", correlation=0.5)
+
+
+SEVERAL = QueryRegression(dim=4, length=9, noise_variance=0.2, supports=[[0, 1, 2], [3]])
+
+
+def test_several_outputs_depend_on_their_supports_alone():
+    """Without noise, least squares on the supports finds the weights of every sequence, and (B, 1, C) is asked for."""
+    batch = SEVERAL.override({"noise_variance": 0.0}).sample(5)
+    xs, ys, query = (tensor.double() for tensor in batch.inputs)
+    assert ys.shape == (5, 9, 2)
+    assert batch.targets.shape == (5, 1, 2)
+    for output, support in enumerate(SEVERAL.supports):
+        weights = torch.linalg.lstsq(xs[:, :, support], ys[:, :, output, None]).solution
+        torch.testing.assert_close(xs[:, :, support] @ weights, ys[:, :, output, None], rtol=1e-5, atol=1e-5)
+        answer = (query[:, support] * weights[..., 0]).sum(1)
+        torch.testing.assert_close(answer.float(), batch.targets[:, 0, output], rtol=1e-4, atol=1e-4)
+
+
+def test_references_of_several_outputs_are_those_of_each():
+    xs, ys, query = SEVERAL.sample(6).inputs
+    found = {name: predictor(xs, ys, query) for name, predictor in SEVERAL.predictors().items()}
+    strength = SEVERAL.noise_variance / SEVERAL.weight_scale
+    for output, support in enumerate(SEVERAL.supports):
+        y = ys[:, :, output]
+        one = predictors.one_step(xs, y, query, step=SEVERAL.best_step)
+        torch.testing.assert_close(found["gd"][:, 0, output], one)
+        ridge = predictors.ridge_query(xs[:, :, support], y, query[:, support], strength=strength)
+        torch.testing.assert_close(found["ridge"][:, 0, output], ridge)
+    assert not found["zero"].any()
+    losses = SEVERAL.losses(found["gd"], SEVERAL.sample(6))
+    expected = (found["gd"] - SEVERAL.sample(6).targets).square().sum((1, 2))
+    torch.testing.assert_close(losses, expected[:, None])
+
+
+def test_heads_answer_several_outputs_by_the_formula():
+    model = build(SoftmaxHeadsConfig(heads=3), SEVERAL, seed=1).double()
+    xs, ys, query = (tensor.double() for tensor in SEVERAL.sample(2).inputs)
+    found = model(xs, ys, query)
+    for b in range(2):
+        z = torch.cat([xs[b], ys[b]], 1).T
+        asked = torch.cat([query[b], torch.zeros(2).double()])
+        expected = sum(
+            head.out @ head.values @ z @ torch.softmax(z.T @ head.keys.T @ head.queries @ asked / 6**0.5, 0)
+            for head in model.heads
+        )
+        torch.testing.assert_close(found[b, 0], expected)
+    told = model.readouts(SEVERAL.sample(2))
+    head = model.heads[1]
+    torch.testing.assert_close(told["mu"].values[1], (head.out @ head.values)[:, 4:].diagonal())
+    torch.testing.assert_close(told["kq_diagonal"].values[1], (head.keys.T @ head.queries / 6**0.5).diagonal()[:4])
+
+
+@pytest.mark.parametrize("supports", [[], [[]], [[0, 4]], [[1, 1]], [[-1]]])
+def test_supports_that_cannot_be_are_named(supports):
+    with pytest.raises(InvalidInput, match="support"):
+        QueryRegression(dim=4, length=9, supports=supports)
+    with pytest.raises(InvalidInput, match="linear attention answers with one number, 2 are asked for"):
+        build(llc.models.LinearAttentionConfig(), SEVERAL)
 
 
 def test_heads_are_the_formula():
