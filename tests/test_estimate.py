@@ -4,14 +4,24 @@ import torch
 from arviz_stats import summary
 from arviz_stats.base import array_stats
 from torch import nn
-from wells import CURVATURES, GAMMA, NBETA, Well, data, diagonal_well, exact_llc, well_loss
+from wells import (
+    CURVATURES,
+    GAMMA,
+    NBETA,
+    data,
+    diagonal_well,
+    exact_llc,
+    network,
+    noisy_well,
+    squared_errors,
+    well_loss,
+)
 
 import llc
-from llc.errors import EstimateFailed, InvalidInput
+from llc.errors import InvalidInput
 from llc.estimate import diagnostics
 from llc.randomness import generator
 from llc.sampling import SAMPLERS, Target, run_chains
-from llc.validation.peers import devinterp_sgld
 
 
 def test_the_gaussian_well_is_estimated_within_its_error():
@@ -83,103 +93,6 @@ def test_pairing_cancels_the_spread_between_samples():
     assert float(tree.sample_stats.loss.std()) > 20
     assert float(change.std()) < 0.5
     assert float(tree.loss_sampled) == pytest.approx(float(offsets.mean()) + float(change.mean()), rel=1e-9)
-
-
-def network(seed: int = 0):
-    """A small two-layer network on noisy data, in double precision."""
-    draw = torch.Generator().manual_seed(seed)
-    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.Tanh(), nn.Linear(6, 1, bias=False)).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
-        xs = torch.randn(256, 4, generator=draw, dtype=torch.float64)
-        ys = model(xs).squeeze(-1) + 0.1 * torch.randn(256, generator=draw, dtype=torch.float64)
-    return model, (xs, ys)
-
-
-def squared_errors(model, batch):
-    return (model(batch[0]).squeeze(-1) - batch[1]) ** 2
-
-
-def devinterp_differences(model, batch, indices, **settings):
-    """Loss differences of devinterp's chain, paired with the same samples' losses at w*."""
-    kept = []
-
-    def remembered():
-        for chosen in indices:
-            kept.append(chosen)
-            yield chosen
-
-    trace = devinterp_sgld(model, squared_errors, batch, batches=remembered(), **settings)
-    with torch.no_grad():
-        initial = squared_errors(model, batch)
-    return trace - np.array([float(initial[chosen].mean()) for chosen in kept])
-
-
-def test_sgld_is_devinterps_step_by_step():
-    """One parameter tensor, the same noise and minibatches: the two chains coincide to rounding."""
-    model = nn.Linear(4, 1, bias=False).double()
-    with torch.no_grad():
-        model.weight.copy_(torch.tensor([[1.0, -1.0, 0.5, 2.0]]))
-    _, batch = network()
-    settings = {"step_size": 1e-3, "nbeta": 40.0, "gamma": 5.0}
-    target = Target(model, squared_errors, batch, nbeta=40.0, gamma=5.0, batch_size=32)
-    key = (3,)
-    ours = run_chains(target, SAMPLERS["sgld"], {"step_size": 1e-3}, chains=1, warmup=0, draws=200, key=key)
-    stream = target.minibatches(generator(*key, "minibatches", 0))
-    theirs = devinterp_differences(
-        model,
-        batch,
-        steps=200,
-        noise=generator(*key, "noise", 0),
-        indices=(minibatch.indices for minibatch in stream),
-        **settings,
-    )
-    # devinterp draws its noise in float32, whatever the type of the weights.
-    np.testing.assert_allclose(ours.difference[0], theirs, rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.slow
-def test_sgld_agrees_with_devinterp_on_a_network():
-    """Independent noise and minibatches: λ̂ agrees within four combined standard errors, four chains each."""
-    model, batch = network()
-    nbeta, gamma, step_size, warmup, draws = 40.0, 5.0, 2e-3, 500, 2500
-    tree = llc.estimate_llc(
-        model,
-        squared_errors,
-        batch,
-        sampler="sgld",
-        nbeta=nbeta,
-        gamma=gamma,
-        step_size=step_size,
-        batch_size=64,
-        warmup=warmup,
-        draws=draws,
-    )
-
-    def shuffled(draw):
-        while True:
-            yield from torch.randperm(256, generator=draw).split(64)
-
-    traces = nbeta * np.stack(
-        [
-            devinterp_differences(
-                model,
-                batch,
-                steps=warmup + draws,
-                step_size=step_size,
-                nbeta=nbeta,
-                gamma=gamma,
-                noise=generator("theirs", chain),
-                indices=shuffled(generator("their batches", chain)),
-            )[warmup:]
-            for chain in range(4)
-        ]
-    )
-    theirs, their_error = traces.mean(), array_stats.mcse(traces, method="mean")
-    ours, our_error = float(tree.llc_raw), array_stats.mcse(tree.posterior.llc.values, method="mean")
-    assert ours > 10 * our_error
-    assert abs(ours - theirs) < 4 * np.hypot(our_error, their_error)
 
 
 def test_the_tree_is_what_arviz_expects():
@@ -284,65 +197,6 @@ def test_the_headline_is_at_w_or_of_the_basin(headline, away, said):
         assert tree.verdict.item() == "off-minimum"
 
 
-class _Fragile(Well):
-    """A well whose loss is not a number far out on one side."""
-
-    def forward(self) -> torch.Tensor:
-        return super().forward() + (torch.inf if self.weight[0] > 1.2 else 0.0)
-
-
-def test_a_diverged_chain_is_named_and_left_out():
-    """γ alone holds the first direction (sd 0.7): some chains of sixteen pass 1.2 in 60 draws, some do not."""
-    model = _Fragile(torch.diag(torch.tensor(CURVATURES)))
-    tree = llc.estimate_llc(
-        model, well_loss, data(), nbeta=NBETA, gamma=GAMMA, chains=16, draws=60, warmup=20, step_size=0.04
-    )
-    kept = set(tree.posterior.chain.values.tolist())
-    lost = set(range(16)) - kept
-    assert lost
-    assert kept
-    assert all(f"chain {chain} at draw" in str(tree.reason.values) for chain in lost)
-    assert np.isfinite(tree.posterior.llc).all()
-
-
-def test_all_chains_diverged_is_a_failure_not_a_number():
-    with pytest.raises(EstimateFailed, match="2 of 2 chains diverged"), pytest.warns(UserWarning, match="stable"):
-        llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, sampler="sgld", step_size=1.0)
-
-
-def test_a_climbing_chain_is_called_drifting():
-    """A flat direction with weak localisation and few draws: SGLD still climbs when it ends."""
-    tree = llc.estimate_llc(
-        diagonal_well(),
-        well_loss,
-        data(),
-        nbeta=NBETA,
-        gamma=0.01,
-        sampler="sgld",
-        step_size=1e-5,
-        warmup=0,
-        draws=300,
-    )
-    assert str(tree.verdict.values) == "drifting"
-
-
-@pytest.mark.parametrize(
-    ("headline", "verdict"), [("auto", "converged"), ("w*", "off-minimum"), ("basin", "converged")]
-)
-def test_a_point_that_is_no_minimum_is_called_so(headline, verdict):
-    """w* on the slope of a bowl: the draws slide down by nβ(L(w*) − L(w₀)), w₀ the minimum of L + ρ/2‖w − w*‖².
-
-    Per direction ½·50·2²·(1 − (5/55)²) nats; λ = 3/2·50/55 of the basin is known within its error, a fifth.
-    """
-    model = Well(torch.eye(3))
-    model.weight.data.fill_(2.0)
-    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=5.0, draws=400, headline=headline)
-    assert tree.verdict.item() == verdict
-    assert "above the floor of its basin" in tree.reason.item() or "above its floor" in tree.reason.item()
-    assert float(tree.floor_nats) == pytest.approx(3 * 100 * (1 - (5 / 55) ** 2), rel=1e-2)
-    assert abs(float(tree.llc_basin) - 1.5 * 50 / 55) < 2 * float(tree.llc_basin_se)
-
-
 def test_summary_against_numpy():
     traces = np.random.default_rng(0).normal(3.0, 2.0, (4, 500))
     found = diagnostics.summarise(traces)
@@ -350,12 +204,6 @@ def test_summary_against_numpy():
     assert found.llc_se == pytest.approx(2 / np.sqrt(2000), rel=0.5)
     assert abs(found.drift) < 4
     assert found.ess_bulk > 1000
-
-
-def test_chains_that_do_not_move_are_not_converged():
-    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, step_size=1e-300, draws=20)
-    assert str(tree.verdict.values) == "drifting"
-    assert "never moved" in str(tree.reason.values)
 
 
 def test_a_loss_that_ignores_the_model_is_named():
@@ -386,17 +234,6 @@ def test_bad_step_size_is_named():
         llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, step_size=-1)
     with pytest.raises(InvalidInput, match="draws = 0 given"):
         llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=0)
-
-
-def noisy_well(samples: int = 256):
-    """ℓ_i(w) = ½ wᵀHw + s_i·w with Σ s_i = 0: a quadratic whose minibatch gradients have the same noise everywhere."""
-    slopes = 3.0 * torch.randn(samples, 5, generator=generator("slopes"), dtype=torch.float64)
-    slopes = (slopes - slopes.mean(0)) * torch.tensor(CURVATURES, dtype=torch.float64).sqrt()
-
-    def loss(model, batch):
-        return model() + batch[0] @ model.weight
-
-    return diagonal_well(), loss, (slopes,)
 
 
 @pytest.mark.parametrize("sampler", ["kinetic", "sgld"])
@@ -446,68 +283,6 @@ def test_other_samplers_agree_on_the_well(sampler):
     assert float(tree.llc_se) < 0.1 * exact_llc()
     if sampler in {"mala", "hmc"}:
         assert 0.4 < float(tree.acceptance) <= 1.0
-
-
-def test_burn_in_is_found():
-    """A trace that climbs for 60 draws and then stays: the draws set aside hold the climb and not much more."""
-    draw = np.random.default_rng(0)
-    climb = 10 * np.minimum(np.arange(400) / 60, 1.0)
-    found = diagnostics.detect_warmup(climb + 0.5 * draw.normal(size=(4, 400)))
-    assert 40 <= found <= 100
-    assert diagnostics.detect_warmup(draw.normal(size=(4, 400))) <= 40
-    # Two chains that still come down to the other two: nothing tells where burn-in ends, and half goes.
-    falling = 50 * np.exp(-np.arange(400) / 300) * np.array([0, 0, 1, 1])[:, None]
-    assert diagnostics.detect_warmup(falling + draw.normal(size=(4, 400))) == 200
-
-
-def test_a_gamma_that_leaves_only_the_prior_is_named():
-    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=1e5, draws=300)
-    assert str(tree.verdict.values) == "prior-dominated"
-
-
-def test_a_gamma_below_the_steepest_curvature_that_still_dominates_is_named():
-    """Many shallow directions and one steep: γ is under the steepest curvature, and yet λ̂ goes as 1/γ."""
-    model = Well(torch.diag(torch.tensor([2.0] + [0.02] * 600)))  # elasticity 1 − Σx²/Σx = 0.95
-    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=80.0, draws=600)
-    assert str(tree.verdict.values) == "prior-dominated"
-    assert "gamma^-0.9" in str(tree.reason.values)
-
-
-def test_draws_no_better_than_knowing_nothing_are_delocalised():
-    tree = llc.estimate_llc(
-        diagonal_well(),
-        well_loss,
-        data(),
-        nbeta=NBETA,
-        gamma=GAMMA,
-        draws=300,
-        reference_losses={"the zero predictor": 0.01},
-    )
-    assert str(tree.verdict.values) == "delocalised"
-    assert "the zero predictor, 0.01" in str(tree.reason.values)
-    assert float(tree.reference_loss.sel(reference="the zero predictor")) == 0.01
-
-
-def test_a_step_above_the_stability_limit_is_not_converged():
-    limit = SAMPLERS["kinetic"].stability_limit(NBETA * 10, GAMMA)
-    with pytest.raises(EstimateFailed), pytest.warns(UserWarning, match=r"is 1.05 times what is stable"):
-        llc.estimate_llc(
-            diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=2000, step_size=1.05 * limit
-        )
-
-
-def test_large_heat_is_named():
-    model, loss, slopes = noisy_well()
-    settings = {"batch_size": 8, "control_variates": False, "draws": 1000, "step_size": 0.03}
-    tree = llc.estimate_llc(model, loss, slopes, nbeta=NBETA, gamma=GAMMA, **settings)
-    assert str(tree.verdict.values) == "step-size-biased"
-
-
-def test_gamma_zero_on_a_flat_direction_never_looks_converged_wrongly():
-    """The flat direction wanders without end but costs nothing: λ̂ is that of the other four."""
-    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=0.0, draws=2000)
-    if str(tree.verdict.values) == "converged":
-        assert abs(float(tree.llc) - 2.0) < 4 * float(tree.llc_se)
 
 
 class TwoWells(nn.Module):
@@ -562,61 +337,3 @@ def test_the_whole_datasets_loss_is_looked_at_when_asked():
     assert seen.notnull().any("chain").values.nonzero()[0].tolist() == [60 - warm + place for place in (19, 39, 59)]
     with pytest.raises(InvalidInput, match="every 61 draws asked for, expected every 1 to 60"):
         llc.estimate_llc(model, squared_errors, batch, gamma=5.0, draws=60, full_loss_every=61)
-
-
-def test_chains_that_have_not_met_are_told_by_nested_rhat():
-    """Two kinds of start, each kind's chains alike: R̂ of all chains is large, and so is nested R̂."""
-    draw = np.random.default_rng(0)
-    kinds = np.array([0, 0, 1, 1])
-    apart = draw.normal(size=(4, 200)) + 2.0 * kinds[:, None]
-    found = diagnostics.summarise(apart, kinds)
-    assert found.rhat_nested > 1.3
-    met = diagnostics.summarise(draw.normal(size=(4, 200)), kinds)
-    assert met.rhat_nested < 1.02
-    # One kind of start has no nested R̂; of three chains and one, one of each kind is compared.
-    assert np.isnan(diagnostics.summarise(apart, np.zeros(4, int)).rhat_nested)
-    assert diagnostics.summarise(apart, np.array([0, 0, 0, 1])).rhat_nested > 1.3
-
-
-def test_the_second_kind_of_start_is_farther_out():
-    target = Target(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, batch_size=8)
-    kernel = SAMPLERS["kinetic"]
-    settings, hot = kernel.default_settings(NBETA * 10, GAMMA, 100), kernel.default_settings(NBETA, GAMMA, 100)
-    found = run_chains(target, kernel, settings, chains=5, warmup=100, draws=100, key=(0,), hot_settings=hot)
-    assert found.superchain.tolist() == [0, 0, 0, 1, 1]
-    assert (found.distance[:3, 0] == 0).all()
-    assert found.distance[3, 0] == found.distance[4, 0] > 0.3
-    # Without a warm-up to cool down in, every chain starts at w*.
-    cold = run_chains(target, kernel, settings, chains=2, warmup=0, draws=10, key=(0,), hot_settings=hot)
-    assert cold.superchain.tolist() == [0, 0]
-
-
-def test_a_well_that_steepens_has_its_step_cut():
-    """K = h w⁴/4: at w* the curvature is nothing, so that the first step size is far too long; λ = ¼ comes out."""
-
-    class Quartic(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-
-        def forward(self):
-            return self.weight.square().square().sum() / 4
-
-    tree = llc.estimate_llc(Quartic(), well_loss, data(), nbeta=1e6, gamma=1.0, draws=2500)
-    assert "diverged" not in str(tree.verdict.values)
-    assert abs(float(tree.llc) - 0.25) < 4 * float(tree.llc_se)
-    assert float(tree.step_over_limit) < 0.7
-    assert tree.attrs["step_size"] < 0.1  # as the chains ended with it: at w* it would have been 0.8
-
-
-def test_how_far_chains_have_gone_is_gauged():
-    """Short chains on flat directions have gone next to nothing of the way, whatever R̂ says; long ones all of it."""
-    flat = Well(torch.diag(torch.tensor([1e4, 1e4, 0.0, 0.0, 0.0, 0.0])))
-    short = llc.estimate_llc(flat, well_loss, data(), nbeta=NBETA, gamma=0.1, draws=40)
-    assert float(short.explored) < 0.25
-    assert str(short.verdict.values) == "drifting"
-    # Nothing is left for the prior in a regular model, and so there is nothing to gauge.
-    steep = Well(100 * torch.eye(5))
-    assert np.isnan(float(llc.estimate_llc(steep, well_loss, data(), nbeta=NBETA, gamma=0.1, draws=100).explored))
-    even = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=1.0, gamma=GAMMA, draws=1500)
-    assert abs(float(even.explored) - 1) < 0.25

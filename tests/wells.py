@@ -3,6 +3,9 @@
 import torch
 from torch import nn
 
+from llc.randomness import generator
+from llc.sampling import sampler_named
+
 CURVATURES = [0.0, 0.1, 1.0, 4.0, 10.0]
 NBETA, GAMMA = 50.0, 2.0
 
@@ -44,3 +47,34 @@ def exact_llc(curvatures=CURVATURES, nbeta=NBETA, gamma=GAMMA) -> float:
 
 def data(samples: int = 8) -> tuple[torch.Tensor]:
     return (torch.zeros(samples),)
+
+
+def network(seed: int = 0):
+    """A small two-layer network on noisy data, in double precision."""
+    draw = torch.Generator().manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.Tanh(), nn.Linear(6, 1, bias=False)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
+        xs = torch.randn(256, 4, generator=draw, dtype=torch.float64)
+        ys = model(xs).squeeze(-1) + 0.1 * torch.randn(256, generator=draw, dtype=torch.float64)
+    return model, (xs, ys)
+
+
+def squared_errors(model, batch):
+    return (model(batch[0]).squeeze(-1) - batch[1]) ** 2
+
+
+def noisy_well(samples: int = 256):
+    """ℓ_i(w) = ½ wᵀHw + s_i·w with Σ s_i = 0: a quadratic whose minibatch gradients have the same noise everywhere."""
+    slopes = 3.0 * torch.randn(samples, 5, generator=generator("slopes"), dtype=torch.float64)
+    slopes = (slopes - slopes.mean(0)) * torch.tensor(CURVATURES, dtype=torch.float64).sqrt()
+
+    def loss(model, batch):
+        return model() + batch[0] @ model.weight
+
+    return diagonal_well(), loss, (slopes,)
+
+
+def settings_for(name: str, curvature: float) -> dict[str, float]:
+    return sampler_named(name).default_settings(curvature, GAMMA, 200)
