@@ -10,6 +10,7 @@ import numpy as np
 from llc.estimate import scale
 from llc.estimate.batches import choose_control_variates
 from llc.estimate.ladder import Step, closer, next_step
+from llc.estimate.lengths import CROSSING_SHARE, LEAST_STEPS, reachable, rung_lengths
 from llc.estimate.noise import coldest
 from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs, rung_of
 from llc.estimate.reach import delocalised, lags, left_for_simpler, lost, mean_curvature
@@ -18,12 +19,8 @@ from llc.estimate.settings import SamplingConfig
 from llc.estimate.settle import depth
 from llc.estimate.verdict import DRIFT_LIMIT, ROUGH_RHAT_LIMIT
 from llc.parallel import Report, quiet
-from llc.sampling import LEAST_DRAWS, Graph, Observable, Sampler, Target, largest_curvature
+from llc.sampling import Graph, Observable, Sampler, Target, largest_curvature
 
-# Steps of a rung: so many times what the sampler needs along directions that only γ holds, …
-_RELAXATIONS = 4.0
-# … within these bounds; a third of them is warm-up.
-_LEAST_STEPS, _MOST_STEPS = 400, 2500
 # The first rung of a ladder may take this share of the budget.
 _FIRST_SHARE = 1 / 3
 # Looks at the whole dataset a chain makes in a rung.
@@ -36,9 +33,8 @@ _SCALE_SHARE = 0.7
 _CLOSER_SHARE = 0.25
 # … and where the steepest curvature over ρ is so large: below that hardly a direction counts, and λ̂ is of nothing yet.
 _LEAST_FELT = 10.0
-# To cross the prior once, chains may take this share of what is left of the budget; a rung on which steepest curvature
-# over ρ is less than so many times what it was is not worth it.
-_CROSSING_SHARE, _LEAST_RUNG = 0.5, 3.0
+# A rung on which steepest curvature over ρ is less than so many times what it was is not worth it.
+_LEAST_RUNG = 3.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,10 @@ class _Climber:
     def _run(self, start: Pair | None) -> tuple[Pair, Reading]:
         """A pair of chains at the nβ and γ of now."""
         at = self.target.at(nbeta=self.nbeta, gamma=self.gamma)
-        warmup, draws = self._lengths(at)
+        first = self.scale_is_free and not self.rungs  # which is to tell where to go on
+        share = _FIRST_SHARE if first else 1.0
+        curvature = self.steepest * at.nbeta
+        warmup, draws = rung_lengths(self.kernel, self.config, curvature, at.gamma, share * self._affordable())
         (pair,) = run_pairs(
             [at],
             self.kernel,
@@ -209,7 +208,7 @@ class _Climber:
         if self._steepest() * self.nbeta / self.gamma < _LEAST_FELT:
             return
         step = closer(self._coldest())
-        if step is None or 2 * self.config.chains * _LEAST_STEPS > _CLOSER_SHARE * self._remaining():
+        if step is None or 2 * self.config.chains * LEAST_STEPS > _CLOSER_SHARE * self._remaining():
             return
         before = self.nbeta, self.gamma
         self._take(step)
@@ -235,15 +234,17 @@ class _Climber:
         """One rung up; back again where chains do not stay there."""
         before = self.nbeta, self.gamma
         step = self._next(scale.WEAKER)
-        reachable = self._reachable(step) if step else 1.0
-        if reachable < 1:
-            step = self._next(scale.WEAKER * reachable)
+        farther = step.colder * step.wider if step else 0.0
+        reach = reachable(self.kernel, self.pair.cold, self.gamma, farther, self._affordable()) if step else 1.0
+        reach = min(1.0, reach)
+        if reach < 1:
+            step = self._next(scale.WEAKER * reach)
         if step is None:
             self.highest = f"the noise of the data allows none colder than nbeta {self.nbeta:.3g}"
             return
         self._take(step)
         where = f"where gamma is {self.gamma:.3g} and nbeta {self.nbeta:.3g}"
-        if scale.WEAKER * reachable < _LEAST_RUNG:
+        if scale.WEAKER * reach < _LEAST_RUNG:
             self.highest = f"chains would not get about in time {where}"
             self.nbeta, self.gamma = before
             return
@@ -277,13 +278,13 @@ class _Climber:
         found = self.reading.basin
         wanted = self.config.target_error * abs(found.llc) / _Z
         factor = (found.llc_se / wanted) ** 2 if wanted > 0 and math.isfinite(found.llc_se) else 2.0
-        draws = int(np.clip(1.1 * (factor - 1) * kept, _LEAST_STEPS // 4, 2 * kept))
-        affordable = max(_LEAST_STEPS // 4, self._remaining() // (2 * self.config.chains))
+        draws = int(np.clip(1.1 * (factor - 1) * kept, LEAST_STEPS // 4, 2 * kept))
+        affordable = max(LEAST_STEPS // 4, int(self._affordable()))
         self._stand(len(self.rungs) - 1, *self._on(self.pair, min(draws, affordable)))
 
     def _wait(self, pair: Pair, reading: Reading) -> tuple[Pair, Reading]:
         """A rung whose chains have hardly left w*, once they had twice the time, and twice that again, to do so."""
-        allowed = self.spent + _CROSSING_SHARE * self._remaining()
+        allowed = self.spent + CROSSING_SHARE * self._remaining()
         while self.config.draws is None and not lost(pair) and lags(pair, reading, self.reading.basin):
             if self.spent + 2 * self.config.chains * pair.cold.steps > allowed:
                 break
@@ -320,22 +321,9 @@ class _Climber:
         """How much of the half-width that is asked for goes to what is left of the climb."""
         return _Z * scale.left(self.rungs)[1] / max(1e-300, self.config.target_error * abs(self.rungs[-1].llc))
 
-    def _lengths(self, at: Target) -> tuple[int, int]:
-        """Warm-up and draws of a rung."""
-        config = self.config
-        if config.draws is not None:
-            return (config.draws if config.warmup is None else config.warmup), config.draws
-        settings = self.kernel.default_settings(self.steepest * at.nbeta, at.gamma, _LEAST_STEPS)
-        if config.step_size is not None:
-            settings["step_size"] = config.step_size
-        relaxation = self.kernel.relaxation(settings, at.gamma) if hasattr(self.kernel, "relaxation") else math.inf
-        affordable = self._remaining() / (2 * config.chains)
-        if self.scale_is_free and not self.rungs:  # which is to tell where to go on
-            affordable *= _FIRST_SHARE
-        most = max(_MOST_STEPS, _CROSSING_SHARE * affordable)
-        steps = min(max(_RELAXATIONS * relaxation, _LEAST_STEPS), most, max(affordable, _LEAST_STEPS / 4))
-        warmup = int(steps) // 3 if config.warmup is None else config.warmup
-        return warmup, max(LEAST_DRAWS, int(steps) - int(steps) // 3)
+    def _affordable(self) -> float:
+        """Steps of each chain that the budget leaves."""
+        return self._remaining() / (2 * self.config.chains)
 
     def _next(self, weaker: float) -> Step | None:
         """To the next rung, None where there is none; see `llc.estimate.ladder`."""
@@ -349,16 +337,3 @@ class _Climber:
         found = self.reading.basin
         llc = max(found.llc, found.llc_se)
         return coldest(self.nbeta, self.reading.noise, llc, self.target.num_samples) / self.nbeta
-
-    def _reachable(self, step: Step) -> float:
-        """By how much more than what this rung asks for the budget would let chains cross what only the prior holds.
-
-        Steps for one crossing go with √(nβ/γ), from how long they were on the last rung; they may take half of what is
-        left of the budget.
-        """
-        if not hasattr(self.kernel, "relaxation"):
-            return math.inf
-        now = min(self.kernel.relaxation(one, self.gamma) for one in self.pair.cold.settings)
-        steps = now * math.sqrt(step.colder * step.wider)
-        affordable = self._remaining() / (2 * self.config.chains)
-        return (_CROSSING_SHARE * affordable / steps) ** 2
