@@ -8,40 +8,30 @@ from typing import Any
 
 import click
 
-from llc.cli.group import FOLDER, Auto, main
+from llc.cli import fields
+from llc.cli.group import FOLDER, main
 from llc.cli.shared import but, open_experiment, patterns, progress, say_next, show_summary
+
+# What a calibration may be told of the estimates that it is for.
+_CALIBRATED = (
+    "sampler",
+    "chains",
+    "draws",
+    "num_samples",
+    "batch_size",
+    "nbeta",
+    "gamma",
+    "parameters",
+    "loss",
+    "seed",
+)
 
 
 @main.command("estimate-llc")
 @click.argument("folder", type=FOLDER)
 @click.option("--steps", default="log:12", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
-@click.option("--sampler", default=None, help="kinetic, gle, sgld, rmsprop-sgld, mala or hmc.  [default: what suits]")
-@click.option(
-    "--target-error", type=float, default=0.1, show_default=True, help="Half-width of the interval, relative."
-)
-@click.option("--max-gradients", type=int, default=6000, show_default=True, help="After which no round is begun.")
-@click.option("--headline", default="basin", show_default=True, help="Which llc: basin, w* (at the weights), or auto.")
-@click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures.")
-@click.option("--draws", type=int, default=None, help="Draws a chain keeps.  [default: as --target-error takes]")
-@click.option("--warmup", type=int, default=None, help="Draws before those, never averaged.  [default: found]")
-@click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
-@click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
-@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Inverse temperature; auto: chosen.")
-@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Localisation; auto: chosen.")
-@click.option("--radius", type=float, default=None, help="gamma as the prior's radius over |w*|.  [default: found]")
-@click.option("--step-size", type=Auto(), default="auto", show_default=True, help="auto: follows the curvature.")
-@click.option(
-    "--control-variates", is_flag=True, default=None, help="Correct minibatch gradients by their error at w*."
-)
-@click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
-@click.option("--positions", is_flag=True, help="Also tell llc apart by position in the sequence.")
-@click.option("--full-loss-every", type=int, default=None, help="Whole dataset's loss at every k-th draw.")
-@click.option("--max-rhat", type=float, default=None, help="R-hat above which chains disagree.  [default: 1.05]")
-@click.option("--loss", default="task", show_default=True, help="task, its own; or nll, a log-likelihood.")
-@click.option("--precision", default="float32", show_default=True, help="float32, tf32 or bf16; its part is taken off.")
-@click.option("--compile", is_flag=True, default=None, help="Compile gradients first: for long studies.")
+@fields.settings(leave_out=("plateau",))
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
 @click.option("--settings", "file", type=click.Path(path_type=Path), default=None, help="File of llc calibrate.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
 @click.option("--scheduler", default=None, metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
@@ -97,16 +87,7 @@ def estimate_llc(
 @click.argument("folder", type=FOLDER)
 @click.option("--steps", default="last", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
 @click.option("--points", type=int, default=3, show_default=True, help="Checkpoints to use, of all runs' steps.")
-@click.option("--sampler", default="kinetic", show_default=True, help="kinetic, sgld, rmsprop-sgld, mala or hmc.")
-@click.option("--chains", type=int, default=2, show_default=True, help="Chains at each of two temperatures, a trial.")
-@click.option("--draws", type=int, default=100, show_default=True, help="Draws a chain keeps.")
-@click.option("--num-samples", type=int, default=4096, show_default=True, help="n, sequences in the dataset.")
-@click.option("--batch-size", type=int, default=None, help="Sequences a draw.  [default: 256]")
-@click.option("--nbeta", type=Auto(), default="auto", show_default=True, help="Keep this one; auto: choose.")
-@click.option("--gamma", type=Auto(), default="auto", show_default=True, help="Keep this one; auto: choose.")
-@click.option("--parameters", metavar="PATTERN,…", default=None, help="Only these move, such as 'blocks.0.*'.")
-@click.option("--loss", default="task", show_default=True, help="task, its own; or nll, a log-likelihood.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
+@fields.settings(*_CALIBRATED, sampler="kinetic", draws=100)
 def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
     """Choose nbeta, gamma and the step size on a few checkpoints.
 

@@ -26,23 +26,26 @@ class SamplingConfig(Config):
     """How λ̂ is estimated at one w*; None stands for a choice made from the model and data, and recorded.
 
     Args:
-        sampler: see `llc.sampling`; None for `gle` on full batches, `kinetic` on minibatches.
-        chains: how many at each of two temperatures, nβ and nβ/4. draws: how many each keeps; None for rounds of draws
-            until the interval is narrow enough. warmup: draws made before those, kept apart; None to find the end of
-            burn-in.
-        target_error: half-width of the 90 % interval, relative to λ̂, at which rounds end. max_gradients: at which
-            they end anyway; minibatch gradients, of all chains.
-        headline: which λ̂ is called `llc`: at `w*`, of the `basin` below it, or `auto`: at w* unless w* lies above the
-            floor of its basin.
-        plateau: whether λ̂ is known to be, or not to be, a plateau at the nβ and γ given; None where nobody looked.
-        batch_size: samples a draw; None for n where that is cheap or the sampler needs it, else 256 or more.
-        control_variates: see `llc.sampling.Target`; None where they lower the gradient's noise. parameters: likewise.
-        nbeta: nβ. gamma: γ. radius: the same as √(P/γ)/‖w*‖. None: chosen, see `llc.estimate.climb`.
-        step_size: h or ε; None for a choice that follows the curvature.
-        full_loss_every: look at the whole dataset's loss at every k-th draw; None for a few looks.
-        precision: of matrix products, `float32`, `tf32` or `bf16`; what that adds to λ̂ is measured and taken off.
-        compile: compile the gradient first, which takes half a minute and makes it faster; None for no.
-        max_rhat: R̂ and nested R̂ above which chains disagree; None for 1.05. Asking for one takes two chains.
+        sampler: one of kinetic, gle, sgld, rmsprop-sgld, mala and hmc; by default gle on full batches, else kinetic.
+        chains: how many at each of two temperatures, nbeta and a quarter of it.
+        draws: how many a chain keeps; by default rounds of draws until `target_error` is reached.
+        warmup: how many draws before those, kept apart and never averaged; by default until burn-in is found to end.
+        batch_size: samples a draw; by default all where that is cheap or the sampler needs it, else 256 or more.
+        control_variates: correct minibatch gradients by their error at w*; by default where that lowers their noise.
+        target_error: half-width of the 90 % interval, relative to llc, at which rounds end.
+        max_gradients: minibatch gradients, of all chains, after which no new round is begun.
+        headline: which llc is reported: w*, at the weights; basin, below them; auto, w* unless above the basin's floor.
+        plateau: whether llc is known to be, or not to be, a plateau at the nbeta and gamma given; None where nobody
+            looked.
+        parameters: patterns such as 'blocks.0.*'; only parameters whose names match move. By default all.
+        nbeta: inverse temperature, of the mean loss; chosen where it is not given.
+        gamma: localisation, gamma/2 |w - w*|^2; chosen where it is not given.
+        radius: gamma, said as the prior's radius √(P/gamma) over |w*|.
+        step_size: of the sampler, epsilon of sgld and h of the others; by default it follows the curvature.
+        full_loss_every: look at the whole dataset's loss at every k-th draw; by default a few times.
+        precision: of matrix products: float32, tf32 or bf16; what that adds to llc is measured and taken off.
+        compile: compile the gradient first, which takes half a minute and makes it faster.
+        max_rhat: R-hat and nested R-hat above which chains disagree, by default 1.05; asking for one takes two chains.
     """
 
     sampler: Annotated[str | None, BeforeValidator(_known_sampler)] = None

@@ -22,12 +22,13 @@ class LLCConfig(SamplingConfig):
     """How λ̂ is estimated over training: `SamplingConfig`, and what is the same at every checkpoint besides.
 
     Args:
-        num_samples: n, sequences of the task in the sampling dataset of each run.
-        loss: `task`, its own, averaged over positions; or `nll`, the negative log-likelihood of a sequence.
-        positions: also tell λ̂ apart by position, from the same draws.
-        seed: of the chains. max_gradients: at each checkpoint.
-        headline: the basin's λ̂ unless asked otherwise; `auto` may take it at one checkpoint and that at w* at the next,
-            which no curve should mix.
+        num_samples: sequences of the task in the sampling dataset of each run, n.
+        loss: which one: task, its own, averaged over positions; or nll, the negative log-likelihood of a sequence.
+        positions: also tell llc apart by position in the sequence, from the same draws.
+        seed: seed of the chains.
+        max_gradients: minibatch gradients at each checkpoint, of all chains, after which no new round is begun.
+        headline: which llc is reported: basin, w* (at the weights) or auto, which may take the one at one checkpoint
+            and the other at the next, and no curve should mix them.
     """
 
     num_samples: int = Field(4096, ge=2)
