@@ -49,7 +49,7 @@ def structured(task: QueryRegression, heads: int, omega: float) -> torch.nn.Modu
 def estimate(model: torch.nn.Module, task: QueryRegression, samples: int, parameters: list[str] | None) -> dict:
     """λ̂ with its interval and verdict, of some parameters."""
     data = task.sample(samples, stream="llc").flat
-    tree = llc.estimate_llc(model, flat_loss(task), data, parameters=parameters, max_gradients=40_000)
+    tree = llc.estimate_llc(model, flat_loss(task), data, parameters=parameters, max_gradients=30_000)
     found = {name: float(tree[name]) for name in ("llc", "llc_se", "llc_low", "llc_high", "floor_nats")}
     return found | {"nbeta": tree.attrs["nbeta"], "gamma": tree.attrs["gamma"], "verdict": tree.verdict.item()}
 
@@ -57,7 +57,7 @@ def estimate(model: torch.nn.Module, task: QueryRegression, samples: int, parame
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--samples", type=int, default=3000)
     arguments = parser.parse_args()
     experiment = llc.open(arguments.folder)
     losses = experiment.metrics.loss.sel(heads=4, test_set="id").isel(step=-1).values

@@ -123,7 +123,11 @@ def test_every_claim_of_a_system_can_be_measured(name, tmp_path):
         {"training.steps": 2, "training.batch_size": 8, "checkpoints.every": 2, "behaviour.sequences": 16}
     )
     experiment = llc.train(config, tmp_path / name, jobs=1)
-    found = development.compare(experiment, steps="last", sequences=64, claims=systems.claims_of(experiment.config))
+    assert systems.claims_of(experiment.config) == ()  # of another training than the paper's
+    assert systems.claims_of(systems.preset(name).to_table()) == systems.SYSTEMS[name].CLAIMS
+    found = development.compare(experiment, steps="0", sequences=64, claims=systems.SYSTEMS[name].CLAIMS)
+    assert not len(development.claim_rows(found))  # nor of its beginning
+    found = development.compare(experiment, steps="last", sequences=64, claims=systems.SYSTEMS[name].CLAIMS)
     rows = development.claim_rows(found)
     assert len(rows) == len(systems.SYSTEMS[name].CLAIMS)
     assert np.isfinite(rows.value).all(), rows[["claim", "value"]]
@@ -131,3 +135,16 @@ def test_every_claim_of_a_system_can_be_measured(name, tmp_path):
     assert rows.claim[0] in development.format_claims(rows)
     assert len(development.compare_rows(found)) == len(config.runs())
     assert figures.spec_of(experiment, "compare").panels
+
+
+def test_claims_are_of_finished_runs_and_of_the_best_seed():
+    loss = np.array([[3.0, 2.0], [3.0, np.nan], [3.0, 1.5]])[None, :, :, None]
+    compared = xr.Dataset(
+        {"loss": (("heads", "seed", "step", "test_set"), loss)},
+        {"heads": [2], "seed": [0, 1, 2], "step": [0, 9], "test_set": ["id"]},
+    )
+    assert claimed.last_of(compared, heads=2).loss.item() == 1.5
+    with pytest.raises(KeyError, match="no finished run"):
+        claimed.last_of(compared.sel(seed=[1]), heads=2)
+    lost = claimed.judged(claimed.Claim("c", "", math.nan, lambda d: (d.sel(heads=4).loss.item(), 0.0), 0, 1), compared)
+    assert lost["verdict"] == "undecided"

@@ -201,5 +201,7 @@ def compare(folder: Path, steps: str, sequences: int) -> None:
     claims = development.claim_rows(found)
     if len(claims):
         click.echo("\n" + development.format_claims(claims))
+    elif experiment.config.get("preset") in systems.SYSTEMS:
+        click.echo("\nThe paper's claims are of the end of its preset's own task, model and training, not of this.")
     click.echo(f"Wrote {experiment.path / 'compare.nc'}")
     say_next(f"llc plot {experiment.path}")

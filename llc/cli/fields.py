@@ -82,6 +82,8 @@ def _option(name: str, field: Field, known: dict[str, Field], defaults: dict[str
     flag = f"--{name.replace('_', '-')}"
     default = defaults.get(name, field.default)
     said = re.sub(r"`(\w+)`", lambda m: f"--{m[1].replace('_', '-')}" if m[1] in known else m[1], field.said)
+    if name in defaults:  # not what the config says of its own
+        said = re.sub(r"[;.] by default .*", ".", said, flags=re.IGNORECASE)
     said = said[:1].upper() + said[1:]
     kind = field.annotation.removesuffix(" | None")
     if kind == "bool":

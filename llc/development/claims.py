@@ -36,6 +36,21 @@ class Claim:
             raise InvalidInput(f"claim {self.name}: low = {self.low}, high = {self.high} given, expected low < high")
 
 
+def last_of(compared: xr.Dataset, **place: float) -> xr.Dataset:
+    """The last step of the run at a place; where that leaves several seeds, of the one with the lowest loss.
+
+    Runs that end before others do are not finished, and count as if they were not there.
+
+    Raises:
+        KeyError: no such run has come to the last step.
+    """
+    runs = compared.sel(place).isel(step=-1)
+    losses = np.atleast_1d(runs.loss.isel(test_set=0).values)
+    if np.isnan(losses).all():
+        raise KeyError(f"no finished run at {place}")
+    return runs if "seed" not in runs.dims else runs.isel(seed=int(np.nanargmin(losses)))
+
+
 def judged(claim: Claim, compared: xr.Dataset) -> dict[str, float | str]:
     """Its value with the ends of the 90 % interval, value ± 1.645 se, and its verdict.
 

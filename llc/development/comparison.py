@@ -44,7 +44,7 @@ def compare(
 
     Args:
         steps: as of `estimate_llc_over_training`. sequences: of each test set.
-        claims: of a paper; see `llc.development.claims`.
+        claims: of a paper; see `llc.development.claims`. They are of the end of training, and left out before it.
     Returns:
         By (axes of the sweep …, step, test_set): `loss`; with `reference`: `excess`, `prediction_difference`, and on
         the first test set `sensitivity_difference`, `sensitivity_cosine`, and `interpolation_loss` (…, reference,
@@ -69,7 +69,8 @@ def compare(
                 rows.append(references.against(run.model(step)))
                 done += 1
             parts.append(_label(run, sets, chosen[run.name], rows, references))
-        compared = with_claims(store.merge(parts), claims)
+        ended = max(steps[-1] for steps in chosen.values()) == experiment.config["training"]["steps"]
+        compared = with_claims(store.merge(parts), claims if ended else ())
         settings = {"steps": chosen, "sequences": sequences}
         return store.write_dataset(experiment.path / "compare.nc", compared, {**experiment.config, "compare": settings})
 

@@ -81,7 +81,7 @@ class SoftmaxHeads(nn.Module):
 
         omega: mean of KQ's first D diagonal entries. mu: OV from an output's y to that output, (H,), or (H, C) of
         several. kq_rest: norm of what of KQ's first D columns is not diagonal in their first D rows (for one output:
-        not omega·(I_D, 0)), relative to theirs; the columns after multiply the question's 0, and stay as they began.
+        not omega·(I_D, 0)), relative to theirs; the columns after multiply the question's 0.
         ov_rest: likewise of OV and mu. mu_sum: |Σ_h μ_h| over Σ_h |μ_h|, the largest of the outputs.
         """
         scores, out = self.circuits()

@@ -21,9 +21,19 @@ def preset(name: str) -> ExperimentConfig:
 
 
 def claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
-    """What the paper claims whose preset an experiment's config began from; none for other studies."""
+    """What the paper claims whose preset an experiment is of; none for other studies.
+
+    Nor where settings of the preset were changed: the task, model or training, or what is swept; values of its axes may
+    be others.
+    """
     system = SYSTEMS.get(str(config.get("preset")))
-    return () if system is None else system.CLAIMS
+    if system is None:
+        return ()
+    own = system.config().to_table()
+    parts = ("task", "model", "training")
+    swept = [set(table.get("sweep", {}).get("axes", {})) - {"seed"} for table in (config, own)]
+    same = all(config.get(part) == own[part] for part in parts) and swept[0] == swept[1]
+    return system.CLAIMS if same else ()
 
 
 __all__ = ["PRESETS", "SYSTEMS", "claims_of", "preset"]

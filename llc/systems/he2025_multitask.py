@@ -2,10 +2,9 @@
 
 import math
 
-import numpy as np
 import xarray as xr
 
-from llc.development.claims import Claim
+from llc.development.claims import Claim, last_of
 from llc.models import SoftmaxHeadsConfig
 from llc.tasks import QueryRegression
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
@@ -29,17 +28,11 @@ def config() -> ExperimentConfig:
     )  # fmt: skip
 
 
-def _best(compared: xr.Dataset, heads: int) -> xr.Dataset:
-    """The last step of the seed with the lowest loss as in training."""
-    runs = compared.sel(heads=heads).isel(step=-1)
-    return runs.isel(seed=int(np.argmin(runs.loss.sel(test_set="id").values)))
-
-
 def _change(fewer: int, more: int):
     """How much fewer heads lose above more, as a share of that; on the same sequences but for the pairing of runs."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:
-        runs = [_best(compared, heads).sel(test_set="id", reference="gd") for heads in (fewer, more)]
+        runs = [last_of(compared, heads=heads).sel(test_set="id", reference="gd") for heads in (fewer, more)]
         size = float(runs[1].loss)
         error = math.hypot(*(float(run.excess_se) for run in runs)) / size
         return float(runs[0].excess - runs[1].excess) / size, error
@@ -48,7 +41,7 @@ def _change(fewer: int, more: int):
 
 
 def _zero_sum(compared: xr.Dataset) -> tuple[float, float]:
-    return float(_best(compared, 4).mu_sum), 0.0
+    return float(last_of(compared, heads=4).mu_sum), 0.0
 
 
 CLAIMS = (

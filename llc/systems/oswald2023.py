@@ -4,7 +4,7 @@ import math
 
 import xarray as xr
 
-from llc.development.claims import Claim
+from llc.development.claims import Claim, last_of
 from llc.models import LinearAttentionConfig
 from llc.tasks import QueryRegression
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
@@ -28,7 +28,7 @@ def config() -> ExperimentConfig:
 
 def _last(compared: xr.Dataset, reach: float) -> xr.Dataset:
     """One layer, beside the best step of gradient descent."""
-    return compared.sel(depth=1, reach=reach, reference="gd").isel(seed=0, step=-1)
+    return last_of(compared, depth=1, reach=reach).sel(reference="gd")
 
 
 def _over_optimum(reach: float):
@@ -53,9 +53,7 @@ def _between(compared: xr.Dataset) -> tuple[float, float]:
 
 
 def _two_layers(compared: xr.Dataset) -> tuple[float, float]:
-    runs = [
-        compared.sel(depth=depth, reach=0.5, reference="gd", test_set="id").isel(seed=0, step=-1) for depth in (2, 1)
-    ]
+    runs = [last_of(compared, depth=depth, reach=0.5).sel(reference="gd", test_set="id") for depth in (2, 1)]
     return float(runs[0].excess - runs[1].excess), math.hypot(*(float(run.excess_se) for run in runs))
 
 

@@ -69,6 +69,8 @@ class QueryRegression(Task):
     def _fits(self) -> Self:
         if self.covariates == "uniform" and self.correlation:
             raise ValueError(f"correlation = {self.correlation} given, expected 0 for uniform covariates")
+        if self.supports is not None and self.correlation:
+            raise ValueError(f"correlation = {self.correlation} given, expected 0 with supports")
         for support in self.supports if self.supports is not None else [[0]]:
             if not support or len(set(support)) < len(support) or not set(support) <= set(range(self.dim)):
                 raise ValueError(f"a support {support} given, expected different numbers from 0 to {self.dim - 1}")

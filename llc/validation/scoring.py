@@ -17,7 +17,8 @@ def one_a_truth(result: xr.Dataset) -> xr.Dataset:
 
         √(max(s², mean se_i²)/N), s the standard deviation of the N estimates,
 
-    else the first case that is not `converged` stands for all. Gradients and seconds are those of one estimate: means.
+    and an interval by Student's t of N − 1; else the first case that is not `converged` stands for all. Gradients and
+    seconds are those of one estimate: means.
 
     Args:
         result: what `validate` returns, with one estimator selected.
@@ -29,16 +30,15 @@ def one_a_truth(result: xr.Dataset) -> xr.Dataset:
         if samples.sizes["case"] == 1 or 2 * good.sum() <= samples.sizes["case"]:
             parts.append(samples.isel(case=[int(np.argmin(good))]))
             continue
-        merged = samples.isel(case=[0]).copy(deep=True)
+        merged = samples.isel(case=[int(np.argmax(good))]).copy(deep=True)
         llcs, errors = samples.llc.values[good].astype(float), samples.llc_se.values[good].astype(float)
         se = math.sqrt(max(llcs.var(ddof=1), float(np.square(errors).mean())) / len(llcs))
-        reach = float(stats.norm.ppf(0.5 + INTERVAL / 2)) * se
+        reach = float(stats.t.ppf(0.5 + INTERVAL / 2, len(llcs) - 1)) * se
         numbers = {"llc": llcs.mean(), "llc_se": se, "llc_low": llcs.mean() - reach, "llc_high": llcs.mean() + reach}
         for name in ("gradients", "seconds"):
             numbers[name] = float(samples[name].mean())
         for name, value in numbers.items():
             merged[name].values[:] = value
-        merged["verdict"].values[:] = samples.verdict.values[good][0]
         parts.append(merged)
     return xr.concat(parts, "case", data_vars="all")
 
@@ -101,7 +101,9 @@ def format_validation(result: xr.Dataset) -> str:
         lines.append(_score_line(f"{estimator}, all", one_a_truth(result.sel(estimator=estimator))))
     if truths.sizes["case"] < first.sizes["case"]:
         _, alone = np.unique(first.truth.values, return_index=True)
-        lines.append(_score_line(f"{first.estimator.item()}, one sample a truth", first.isel(case=np.sort(alone))))
+        for estimator in result.estimator.values:
+            single = result.sel(estimator=estimator).isel(case=np.sort(alone))
+            lines.append(_score_line(f"{estimator}, one sample a truth", single))
         lines.append("Truths with noisy labels have several samples, and are held against the mean over these.")
     lines.append(
         "Errors, order and coverage are over estimates called converged; failed counts the others. "
