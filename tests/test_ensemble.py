@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL_LLC
-from test_sampling import GAMMA, NBETA, regression, squared_errors
 from torch import nn
-from wells import Well, correlated_hessian, data, well_loss
+from wells import GAMMA, NBETA, Well, correlated_hessian, data, regression, squared_errors, well_loss
 
 import llc
 from llc.estimate import measure

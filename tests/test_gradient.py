@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 import torch
-from test_sampling import make_target, regression, squared_errors
 from torch import nn
+from wells import make_target, regression, squared_errors
 
 from llc.errors import InvalidInput
 from llc.randomness import generator

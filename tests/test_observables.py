@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from test_sampling import make_target, regression, squared_errors
 from torch import Tensor
-from wells import GAMMA, NBETA, data, diagonal_well, exact_llc, well_loss
+from wells import GAMMA, NBETA, data, diagonal_well, exact_llc, make_target, regression, squared_errors, well_loss
 
 import llc
 from llc.errors import InvalidInput, LLCError

@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from wells import GAMMA, NBETA, Well, correlated_hessian, data, diagonal_well, settings_for, well_loss
+from wells import (
+    GAMMA,
+    NBETA,
+    Well,
+    correlated_hessian,
+    data,
+    diagonal_well,
+    make_target,
+    regression,
+    settings_for,
+    squared_errors,
+    well_loss,
+)
 
 from llc.errors import InvalidInput
 from llc.randomness import generator
@@ -17,29 +29,6 @@ from llc.sampling import (
     run_chains,
     sampler_named,
 )
-
-
-def regression(samples: int = 23):
-    draw = torch.Generator().manual_seed(3)
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
-    xs = torch.randn(samples, 3, generator=draw, dtype=torch.float64)
-    ys = torch.randn(samples, generator=draw, dtype=torch.float64)
-    return model, (xs, ys)
-
-
-def squared_errors(model, batch):
-    xs, ys = batch
-    return (model(xs).squeeze(-1) - ys) ** 2
-
-
-def make_target(samples: int = 23, **settings) -> Target:
-    model, batch = regression(samples)
-    return Target(
-        model, data=batch, **{"loss": squared_errors, "nbeta": 7.0, "gamma": 0.3, "batch_size": 5, **settings}
-    )
 
 
 @pytest.mark.parametrize("control_variates", [False, True])

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from llc.randomness import generator
-from llc.sampling import sampler_named
+from llc.sampling import Target, sampler_named
 
 CURVATURES = [0.0, 0.1, 1.0, 4.0, 10.0]
 NBETA, GAMMA = 50.0, 2.0
@@ -78,3 +78,21 @@ def noisy_well(samples: int = 256):
 
 def settings_for(name: str, curvature: float) -> dict[str, float]:
     return sampler_named(name).default_settings(curvature, GAMMA, 200)
+
+
+def regression(samples: int = 23):
+    draw = torch.Generator().manual_seed(3)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
+    xs = torch.randn(samples, 3, generator=draw, dtype=torch.float64)
+    ys = torch.randn(samples, generator=draw, dtype=torch.float64)
+    return model, (xs, ys)
+
+
+def make_target(samples: int = 23, **settings) -> Target:
+    model, batch = regression(samples)
+    return Target(
+        model, data=batch, **{"loss": squared_errors, "nbeta": 7.0, "gamma": 0.3, "batch_size": 5, **settings}
+    )
