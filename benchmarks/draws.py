@@ -1,6 +1,6 @@
 """How much λ̂ differs from one draw of noisy data to another of the same truth.
 
-    python benchmarks/draws.py --problems 13 --draws 6     # half an hour on two cores
+    python benchmarks/draws.py --problems 13 --draws 6     # more than an hour on two cores
 
 By theory (Watanabe 2013) λ̂ at nβ = n/log n fluctuates with the data, by up to √(λ/(2 log n)). For the first cases of
 each kind with noisy labels and a truth that is known, `estimate_llc` gets several samples of that truth, and draws that
@@ -64,17 +64,23 @@ def main() -> None:
         cases = [case for case in every if arguments.only in case.name]
     units = [(redrawn(case, draw),) for case in cases for draw in range(arguments.draws)]
     found: dict[int, list] = {}
+    rows: list[dict] = []
     for outcome in run_units(one, units, jobs=arguments.jobs):
         if outcome.error:
             raise outcome.error
-        found.setdefault(outcome.index // arguments.draws, []).append(outcome.result)
-    rows = [row(case, found[i]) for i, case in enumerate(cases)]
-    OUT.write_text(tomli_w.dumps({"problems": arguments.problems, "draws": arguments.draws, "rows": rows}))
-    for each in rows:
+        number = outcome.index // arguments.draws
+        of_case = found.setdefault(number, [])
+        of_case.append(outcome.result)
+        if len(of_case) < arguments.draws:
+            continue
+        each = row(cases[number], of_case)
+        rows.append(each)
+        OUT.write_text(tomli_w.dumps({"problems": arguments.problems, "draws": arguments.draws, "rows": rows}))
         print(
             f"{each['case'][:70]:70s} mean {100 * each['mean_error']:+5.1f} ± {100 * each['mean_error_se']:.1f} %, "
             f"spread {100 * each['spread']:.1f} % of which the data {100 * each['spread_of_data']:.1f} % (bound "
-            f"{100 * each['bound']:.1f} %), {each['converged']} converged"
+            f"{100 * each['bound']:.1f} %), {each['converged']} converged",
+            flush=True,
         )
 
 

@@ -1,7 +1,7 @@
 """λ̂ of single heads of softmax attention, active and idle, and along the flat valley of small KQ (He et al. 2025).
 
     llc train --preset he2025 --out runs/he2025
-    python benchmarks/heads.py runs/he2025     # a quarter of an hour on one core
+    python benchmarks/heads.py runs/he2025     # more than a quarter of an hour on one core
 
 Prints a table and writes `results/heads.toml`:
 
@@ -68,6 +68,7 @@ def main() -> None:
 
     def add(name: str, model: torch.nn.Module, parameters: list[str] | None) -> None:
         rows.append({"name": name, **estimate(model, task, arguments.samples, parameters)})
+        OUT.write_text(tomli_w.dumps({"samples": arguments.samples, "run": run.name, "rows": rows}))
         row = rows[-1]
         print(f"{name:52s} {row['llc']:8.2f} ± {row['llc_se']:.2f} {row['verdict']}", flush=True)
 
@@ -80,7 +81,6 @@ def main() -> None:
     add("structured, all three", three, None)
     for omega in (0.13, 0.065, 0.0325, 0.013):
         add(f"two heads, omega {omega}", structured(task, 2, omega), None)
-    OUT.write_text(tomli_w.dumps({"samples": arguments.samples, "run": run.name, "rows": rows}))
 
 
 if __name__ == "__main__":
