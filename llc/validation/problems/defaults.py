@@ -31,8 +31,8 @@ _KINDS: tuple[tuple[Callable[[int, int], Case], int, int], ...] = (
     (autoencoder.principal, 8, 1),
 )
 
-# Kinds of which the full suite has so many samples of each truth: of three that were redrawn, one estimate in five lay 10 to
-# 14 % of λ from the other four. `benchmarks/draws.py` is to say by how much λ̂ differs in general.
+# Kinds of which the full suite has so many samples of each truth. Of three that were false and were redrawn, the first
+# sample's λ̂ lay 4 to 15 % of λ from those of four others; `benchmarks/draws.py` tells it in general.
 _SAMPLES: dict[Callable[[int, int], Case], int] = {deep_linear.noisy: 3}
 
 
