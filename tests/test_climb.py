@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from wells import Hole, data, well_loss
 
 import llc
 from llc.models.deep_linear import DeepLinear
@@ -237,7 +238,7 @@ def test_a_fall_of_the_coefficient_ends_the_way_out(monkeypatch):
         calls.append((near[0].target.gamma, far[0].target.gamma))
         return calls[-1][1] < calls[-1][0]  # farther out than before
 
-    monkeypatch.setattr("llc.estimate.climb.left_for_simpler", left)
+    monkeypatch.setattr("llc.estimate.climb.left_for_others", left)
     tree = llc.estimate_llc(*deep_linear(), seed=3, max_gradients=30_000)
     assert (tree["ladder"].gamma == tree["ladder"].gamma[0]).all()
     assert any(far < near for near, far in calls)  # there was such a rung, and it is in no ladder
@@ -256,7 +257,7 @@ def test_weights_off_the_lowest_stratum_keep_their_coefficient():
     tree = llc.estimate_llc(*two_layer_stratum((9, 7, 20), (7, 3, 3), 1400, 9003))
     assert tree.verdict.item() == "converged"
     assert abs(float(tree.llc) - 73.0) < 2.5 * float(tree.llc_se)
-    assert "chains find simpler ones" in tree.reason.item()
+    assert "chains find others" in tree.reason.item()
     assert (tree["ladder"].gamma == tree.attrs["gamma"]).all()
 
 
@@ -273,3 +274,12 @@ def test_a_rung_on_which_hardly_a_direction_counts_is_no_ground_to_look_nearer(m
     steepness = found.attrs["curvature"] / found.attrs["nbeta"] * nbeta[0] / gamma[0]
     assert (float(steepness) > 10) == looks
     assert bool(asked) == looks
+
+
+@pytest.mark.parametrize("curvature", [1.0, 1000.0])
+def test_chains_that_fall_out_of_a_hole_are_brought_back(curvature):
+    """λ = 20; from n/log n = 145 and a prior of width 1 chains leave for the plain, 43 nats above."""
+    tree = llc.estimate_llc(Hole(40, 0.3, curvature), well_loss, data(1000))
+    assert tree.verdict.item() == "converged"
+    assert abs(float(tree.llc) - 20.0) < 3 * float(tree.llc_se)
+    assert "chains find others" in tree.reason.item()

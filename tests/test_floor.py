@@ -33,6 +33,17 @@ def test_a_bend_is_told_apart_where_the_floor_is_known(bend):
     assert found.nats == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.parametrize(("share", "error", "settled", "found"), [
+    (-0.2, 0.1, 0.0, True), (-0.2, 2.0, 0.0, False), (-0.05, 1e-3, 0.0, False), (0.2, 0.1, 0.0, False),
+    (-0.2, 0.1, None, True), (-0.05, 1e-3, None, False), (0.2, 0.1, None, False),
+])  # fmt: skip
+def test_worse_solutions_tell_themselves_at_two_temperatures(share, error, settled, found):
+    """Around solutions that are worse by x nats at nβ, λ̂(w*) is λ' + x, and λ' + x/4 at nβ/4."""
+    llc = 10.0
+    numbers_of = numbers(llc, 0.0, share * llc)
+    assert basin(*((number, error) for number in numbers_of), settled=settled).escaped is found
+
+
 def test_without_a_minimiser_half_of_nothing_is_known_of_a_bend():
     """b and a fit the two numbers equally well; b is taken to be small, and λ is 5b off, inside the stated error."""
     bend = 0.3

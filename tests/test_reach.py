@@ -7,7 +7,7 @@ import torch
 from wells import Well, data, well_loss
 
 from llc.estimate.pair import read, run_pairs
-from llc.estimate.reach import delocalised, explored, lags, left_for_simpler, lost, mean_curvature
+from llc.estimate.reach import delocalised, explored, lags, left_for_others, lost, mean_curvature
 from llc.sampling import Target, sampler_named
 
 CURVATURES = [0.0] * 20 + [1.0] * 4
@@ -59,17 +59,22 @@ def test_draws_no_better_than_knowing_nothing_are_delocalised(kernel):
     assert not delocalised(far, reading, mean + 1e-6)
 
 
-def rung(llc: float, rhat: float = 1.0, error: float = 0.5):
+def rung(llc: float, rhat: float = 1.0, error: float = 0.5, escaped: bool = False):
     """A pair and its reading with this λ̂."""
-    basin, chains = SimpleNamespace(llc=llc, llc_se=error), SimpleNamespace(rhat=rhat)
+    basin, chains = SimpleNamespace(llc=llc, llc_se=error, escaped=escaped), SimpleNamespace(rhat=rhat)
     target = SimpleNamespace(nbeta=1.0, gamma=1.0)
     return SimpleNamespace(target=target), SimpleNamespace(basin=basin, degeneracy=0.0, cold=chains, hot=chains)
 
 
 def test_chains_have_left_only_where_they_agree():
     """λ̂ of 40 near w* and of 30 farther out tells that, unless chains of either rung disagree."""
-    assert left_for_simpler(rung(40.0), rung(30.0))
-    assert not left_for_simpler(rung(30.0), rung(40.0))
-    assert not left_for_simpler(rung(40.0), rung(39.0))
-    assert not left_for_simpler(rung(40.0), rung(30.0, rhat=1.4))
-    assert not left_for_simpler(rung(40.0, rhat=1.4), rung(30.0))
+    assert left_for_others(rung(40.0), rung(30.0))
+    assert not left_for_others(rung(30.0), rung(40.0))
+    assert not left_for_others(rung(40.0), rung(39.0))
+    assert not left_for_others(rung(40.0), rung(30.0, rhat=1.4))
+    assert not left_for_others(rung(40.0, rhat=1.4), rung(30.0))
+
+
+def test_worse_solutions_count_where_chains_of_the_nearer_rung_have_not_found_them():
+    assert left_for_others(rung(40.0), rung(60.0, escaped=True))
+    assert not left_for_others(rung(40.0, escaped=True), rung(60.0, escaped=True))

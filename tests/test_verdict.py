@@ -14,6 +14,7 @@ GOOD = Summary(
 
 
 ON_FLOOR = Basin(llc=10.0, llc_se=0.3, nats=0.1, nats_se=0.2, bend=0.0, bend_se=0.5)
+ESCAPED = Basin(llc=10.0, llc_se=0.3, nats=0.1, nats_se=0.2, bend=-1.5, bend_se=0.2)
 ABOVE = Basin(llc=10.0, llc_se=0.3, nats=30.0, nats_se=0.5, bend=0.0, bend_se=0.5)
 
 
@@ -63,6 +64,13 @@ def evidence(**changes) -> Evidence:
         ({"basin": ABOVE, "of_basin": True}, "converged", "w* lies 30 ± 0.5 nats above its floor"),
         ({"basin": ABOVE, "of_basin": True, "llc_low": 2.0, "llc_high": 18.0}, "off-minimum", "better than ± 8"),
         ({"basin": ABOVE, "of_basin": True, "wanted_error": 0.01}, "off-minimum", "16.0 times as long"),
+        ({"basin": ESCAPED}, "scale-dependent", "they find worse ones, of which there are more"),
+        ({"basin": ESCAPED, "of_basin": True}, "scale-dependent", "use a larger gamma or nbeta"),
+        (
+            {"rungs": rungs(5.0), "highest": "nothing colder", "farther": Rung(10.0, 1.0, 7.0, 0.2)},
+            "scale-dependent",
+            "one scale: nothing colder; at gamma 1 and nbeta 10 chains find others, with llc 7 ± 0.2; compare",
+        ),
         ({"hot": replace(GOOD, drift=-4.0)}, "drifting", "at nbeta/4 still moving by -4.0"),
         ({"hot": replace(GOOD, rhat=1.3)}, "drifting", "R-hat 1.300 at nbeta/4"),
         ({"wanted_error": 0.02}, "drifting", "interval is ± 4 % wide; run about 4.0 times as long"),
@@ -86,7 +94,7 @@ def evidence(**changes) -> Evidence:
             "drifting",
             "wide; run about 16.0 times as long (max_gradients are spent)",
         ),
-        ({"farther": Rung(10.0, 1.0, 7.0, 0.2)}, "converged", "chains find simpler ones, with llc 7 ± 0.2"),
+        ({"farther": Rung(10.0, 1.0, 7.0, 0.2)}, "converged", "chains find others, with llc 7 ± 0.2"),
         (
             {"rungs": rungs(9.9, 10.0)},
             "converged",

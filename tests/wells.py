@@ -25,7 +25,20 @@ class Well(nn.Module):
         return 0.5 * away @ self.hessian @ away
 
 
-def well_loss(model: Well, batch: tuple[torch.Tensor]) -> torch.Tensor:
+class Hole(nn.Module):
+    """A hole of some depth in a plain: L(w) = depth (1 − exp(−h ‖w‖²/2 depth)), a quadratic of curvature h near 0."""
+
+    def __init__(self, parameters: int, depth: float, curvature: float) -> None:
+        super().__init__()
+        self.depth, self.curvature = depth, curvature
+        self.weight = nn.Parameter(torch.zeros(parameters))
+
+    def forward(self) -> torch.Tensor:
+        rise = self.curvature * self.weight.square().sum() / 2
+        return self.depth * (1 - torch.exp(-rise / self.depth))
+
+
+def well_loss(model: Well | Hole, batch: tuple[torch.Tensor]) -> torch.Tensor:
     return model().expand(len(batch[0]))
 
 

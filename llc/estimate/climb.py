@@ -13,7 +13,7 @@ from llc.estimate.ladder import Step, closer, next_step
 from llc.estimate.lengths import CROSSING_SHARE, LEAST_STEPS, reachable, rung_lengths
 from llc.estimate.noise import coldest
 from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs, rung_of
-from llc.estimate.reach import delocalised, lags, left_for_simpler, lost, mean_curvature
+from llc.estimate.reach import delocalised, lags, left_for_others, lost, mean_curvature
 from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
 from llc.estimate.settle import depth
@@ -46,7 +46,7 @@ class Climb:
         curvature: nβ h_max at w*, for the last nβ. gradients: minibatch gradients in all.
         ended: why no more was done, for the reason; "" where the interval is as narrow as was asked for.
         highest: why there is no further rung; "" where none was needed.
-        farther: the rung that was left out since chains went to simpler solutions on it, or None.
+        farther: the rung that was left out since chains went to other solutions on it, or None.
         choice: why nβ and γ are what they are. variates: why there are control variates, or none.
     """
 
@@ -204,7 +204,7 @@ class _Climber:
         return self.config.max_gradients - self.spent
 
     def _look_closer(self) -> None:
-        """A rung nearer to w*; the ladder goes on there if chains of the first one went to simpler solutions."""
+        """A rung nearer to w*; the ladder goes on there if chains of the first one went to others."""
         if self._steepest() * self.nbeta / self.gamma < _LEAST_FELT:
             return
         step = closer(self._coldest())
@@ -213,7 +213,7 @@ class _Climber:
         before = self.nbeta, self.gamma
         self._take(step)
         pair, reading = self._run(None)
-        if not lost(pair) and left_for_simpler((pair, reading), (self.pair, self.reading)):
+        if not lost(pair) and left_for_others((pair, reading), (self.pair, self.reading)):
             self.farther, self.choice = self.rungs[0], step.choice
             self._stand(0, pair, reading)
         else:
@@ -268,9 +268,9 @@ class _Climber:
         self.nbeta, self.gamma = before
 
     def _left_from(self, pair: Pair, reading: Reading) -> int | None:
-        """The number of the rung with the highest λ̂, where chains have left its solutions for simpler ones."""
+        """The number of the rung with the highest λ̂, where chains have left its solutions for others."""
         highest = max(range(len(self.rungs)), key=lambda number: self.rungs[number].llc)
-        return highest if left_for_simpler(self.stood[highest], (pair, reading)) else None
+        return highest if left_for_others(self.stood[highest], (pair, reading)) else None
 
     def _round(self) -> None:
         """More draws on the last rung: as many as the interval needs, as far as that can be told, at least a few."""

@@ -46,13 +46,17 @@ def lags(pair: Pair, reading: Reading, before: Basin) -> bool:
     return (fell and gone < _LAGGING * free) or float(np.fmax.reduce([*shares, math.nan])) < _NOWHERE
 
 
-def left_for_simpler(near: tuple[Pair, Reading], far: tuple[Pair, Reading]) -> bool:
-    """Whether chains have gone to simpler solutions on the farther of two rungs, as far as chains that agree can tell.
+def left_for_others(near: tuple[Pair, Reading], far: tuple[Pair, Reading]) -> bool:
+    """Whether chains have gone to other solutions on the farther of two rungs.
 
-    See `llc.estimate.ladder.simpler_farther_out`.
+    To simpler ones that are as good, as far as chains that agree can tell (`llc.estimate.ladder.simpler_farther_out`),
+    or to worse ones of which there are more (`llc.estimate.floor.Basin.escaped`), as they have not on the nearer.
     """
+    if near[1].basin.escaped:
+        return False
     rhats = [one.rhat for _, reading in (near, far) for one in (reading.cold, reading.hot)]
-    return max(rhats) <= ROUGH_RHAT_LIMIT and simpler_farther_out(rung_of(*near), rung_of(*far))
+    simpler = max(rhats) <= ROUGH_RHAT_LIMIT and simpler_farther_out(rung_of(*near), rung_of(*far))
+    return simpler or far[1].basin.escaped
 
 
 def explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> dict[int, float]:

@@ -73,7 +73,7 @@ class Evidence:
         wanted_error: relative half-width asked for; inf where the user said how many draws.
         ended: why chains did not go on. highest: why no other localisation was tried.
         variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log nβ and ∂λ̂/∂log γ, likewise.
-        farther: the rung on which chains went to simpler solutions than w* is one of, or None.
+        farther: the rung on which chains went to other solutions than w* is one of, or None.
         plateau: whether λ̂ was found to be one at this nβ and γ, elsewhere in the study.
     """
 
@@ -146,11 +146,8 @@ def _plateau(evidence: Evidence) -> str:
         said += "; at the pilots of this study llc had a plateau in gamma"
     else:
         said += "; at this nbeta and gamma, no other was tried"
-    if (far := evidence.farther) is not None:
-        said += (
-            f"; of the solutions near w*: at gamma {far.gamma:.2g} and nbeta {far.nbeta:.3g} chains find simpler ones, "
-            f"with llc {far.llc:.3g} ± {far.llc_se:.2g}"
-        )
+    if evidence.farther is not None:
+        said += f"; of the solutions near w*: {_others(evidence.farther)}"
     basin = evidence.basin
     if evidence.of_basin and basin is not None:
         said += (
@@ -164,6 +161,14 @@ def _plateau(evidence: Evidence) -> str:
             f"; the variance-type estimate says {variance:.3g} ± {error:.2g}: the well is not quadratic at this scale"
         )
     return said
+
+
+def _others(far: Rung) -> str:
+    """Where chains have left the solutions that w* is one of."""
+    return (
+        f"at gamma {far.gamma:.2g} and nbeta {far.nbeta:.3g} chains find others, with llc {far.llc:.3g} ± "
+        f"{far.llc_se:.2g}"
+    )
 
 
 def _lost(evidence: Evidence) -> str:
@@ -236,12 +241,18 @@ def _longer(evidence: Evidence) -> str:
 
 
 def _scale_dependent(evidence: Evidence) -> str:
-    rungs = evidence.rungs
+    rungs, basin = evidence.rungs, evidence.basin
+    if basin is not None and basin.escaped:
+        return (
+            "chains do not stay with the solutions that w* is one of: they find worse ones, of which there are more; "
+            "use a larger gamma or nbeta"
+        )
     if len(rungs) < 2:
         if evidence.plateau is False:
             return "at the pilots of this study llc had no plateau in gamma: compare it within the study only"
         if evidence.highest:
-            return f"llc is that of one scale: {evidence.highest}; compare it at one nbeta and gamma only"
+            why = evidence.highest + (f"; {_others(evidence.farther)}" if evidence.farther else "")
+            return f"llc is that of one scale: {why}; compare it at one nbeta and gamma only"
         return _moves(evidence)
     allowed = evidence.wanted_error if math.isfinite(evidence.wanted_error) else SCALE_LIMIT
     if 1.645 * left(rungs)[1] <= allowed * abs(evidence.summary.llc):
@@ -249,7 +260,8 @@ def _scale_dependent(evidence: Evidence) -> str:
     ladder = ", ".join(
         f"{rung.llc:.3g} ± {rung.llc_se:.2g} at gamma {rung.gamma:.2g} and nbeta {rung.nbeta:.3g}" for rung in rungs
     )
-    ended = "".join(f"; {why}" for why in (evidence.highest, evidence.ended) if why)
+    others = _others(evidence.farther) if evidence.farther else ""
+    ended = "".join(f"; {why}" for why in (evidence.highest, others, evidence.ended) if why)
     return f"llc depends on the scale: {ladder}{ended}; compare it at one nbeta and gamma only"
 
 
