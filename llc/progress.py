@@ -6,28 +6,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from llc.parallel import Report
+from llc.parallel import Progress
 
 # Where there is no terminal: seconds between two lines about the same unit of work.
 _LINE_EVERY_SECONDS = 30.0
 
 
 @contextmanager
-def progress(unit: str) -> Iterator[Report]:
-    """A report to hand to long work; `unit` names what is counted, such as `steps`."""
+def show_progress(unit: str) -> Iterator[Progress]:
+    """What to hand to long work; `unit` names what is counted, such as `steps`."""
     if sys.stderr.isatty():
-        with _bars(unit) as report:
-            yield report
+        with _bars(unit) as progress:
+            yield progress
     else:
         yield _lines(unit)
 
 
-def _lines(unit: str) -> Report:
+def _lines(unit: str) -> Progress:
     started: dict[str, tuple[float, int]] = {}
     said: dict[str, float] = {}
     lock = threading.Lock()
 
-    def report(name: str, done: int, total: int, note: str) -> None:
+    def progress(name: str, done: int, total: int, note: str) -> None:
         if not total:  # nothing to count, only something to say
             print(note, file=sys.stderr, flush=True)
             return
@@ -42,13 +42,14 @@ def _lines(unit: str) -> Report:
             line = f"{name}: {done}/{total} {unit}" + (f" at {rate:.3g}/s{left}" if rate > 0 else "")
             print(f"{line}; {note}" if note else line, file=sys.stderr, flush=True)
 
-    return report
+    return progress
 
 
 @contextmanager
-def _bars(unit: str) -> Iterator[Report]:
+def _bars(unit: str) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
     from rich.text import Text
 
     class Rate(TextColumn):
@@ -67,9 +68,9 @@ def _bars(unit: str) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    with Bars(*columns, console=Console(stderr=True)) as shown:
 
-        def report(name: str, done: int, total: int, note: str) -> None:
+        def progress(name: str, done: int, total: int, note: str) -> None:
             if not total:  # nothing to count, only something to say
                 shown.console.print(note)
                 return
@@ -77,4 +78,4 @@ def _bars(unit: str) -> Iterator[Report]:
                 bars[name] = shown.add_task(name, total=total, note=note)
             shown.update(bars[name], completed=done, total=total, note=note)
 
-        yield report
+        yield progress

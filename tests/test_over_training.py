@@ -74,7 +74,7 @@ def test_only_what_is_missing_is_estimated(own):
     estimate_path(own.run(num_tasks=4), 20).unlink()
     said = []
     again = llc.estimate_llc_over_training(
-        own, steps="20,40", **SMALL_LLC, report=lambda *message: said.append(message[1:3])
+        own, steps="20,40", **SMALL_LLC, progress=lambda *message: said.append(message[1:3])
     )
     assert said[-1] == (4, 4)  # one lost, and step 40 of three runs
     assert again.step.values.tolist() == [0, 20, 40, 60]
@@ -83,7 +83,7 @@ def test_only_what_is_missing_is_estimated(own):
         after[path] == time for path, time in before.items() if "num_tasks=4" not in str(path) or "020" not in path.name
     )
     said.clear()
-    llc.estimate_llc_over_training(own, steps="20,40", **SMALL_LLC, report=lambda *message: said.append(message[-1]))
+    llc.estimate_llc_over_training(own, steps="20,40", **SMALL_LLC, progress=lambda *message: said.append(message[-1]))
     assert said == ["all of these were estimated before; nothing to do"]
 
 
@@ -120,7 +120,7 @@ def test_a_merge_that_was_lost_is_made_again(own, clock):
 def _said(experiment) -> str:
     said = []
     llc.estimate_llc_over_training(
-        experiment, steps="0,20,60", **SMALL_LLC, report=lambda *message: said.append(message[-1])
+        experiment, steps="0,20,60", **SMALL_LLC, progress=lambda *message: said.append(message[-1])
     )
     return said[-1]
 

@@ -17,8 +17,8 @@ from llc.errors import InvalidInput
 from llc.parallel import WorkerLost, run_units
 
 
-def square(number: int, report) -> int:
-    report(f"unit {number}", number, 10, "")
+def square(number: int, progress) -> int:
+    progress(f"unit {number}", number, 10, "")
     return number**2
 
 
@@ -58,7 +58,9 @@ def results(outcomes) -> list:
 def test_results_and_reports_are_the_same_however_units_are_spread(scheduler):
     for how in ({"jobs": 1}, {"jobs": 2}, {"jobs": 1, "scheduler": scheduler}):
         said = []
-        outcomes = list(run_units(square, [(n,) for n in range(5)], report=lambda *m, said=said: said.append(m), **how))
+        outcomes = list(
+            run_units(square, [(n,) for n in range(5)], progress=lambda *m, said=said: said.append(m), **how)
+        )
         assert results(outcomes) == [0, 1, 4, 9, 16]
         deadline = time.monotonic() + 5  # messages of a cluster come by another way than its results
         while len(said) < 5 and time.monotonic() < deadline:
@@ -75,7 +77,7 @@ def test_one_units_error_is_its_own(scheduler):
 
 def test_a_lost_workers_units_run_again_in_another_pool(tmp_path):
     said = []
-    outcomes = run_units(die_once, [(tmp_path, n) for n in range(6)], jobs=2, report=lambda *m: said.append(m[-1]))
+    outcomes = run_units(die_once, [(tmp_path, n) for n in range(6)], jobs=2, progress=lambda *m: said.append(m[-1]))
     assert results(list(outcomes)) == list(range(6))
     assert "a worker process was lost (1 so far)" in said[0]
 
@@ -83,14 +85,14 @@ def test_a_lost_workers_units_run_again_in_another_pool(tmp_path):
 def test_a_lost_workers_units_run_again_on_a_cluster(tmp_path, scheduler):
     said = []
     outcomes = run_units(
-        die_once, [(tmp_path, n) for n in range(6)], jobs=1, scheduler=scheduler, report=lambda *m: said.append(m[-1])
+        die_once, [(tmp_path, n) for n in range(6)], jobs=1, scheduler=scheduler, progress=lambda *m: said.append(m[-1])
     )
     assert results(list(outcomes)) == list(range(6))
     assert "ran again after their workers were lost" in said[-1]
 
 
 def test_workers_killed_while_they_report_leave_the_line_free_and_whole():
-    """Twenty processes that do nothing but report and look at the flag, each killed at an arbitrary instant."""
+    """Twenty processes that only say how far they are and look at the flag, each killed at an arbitrary instant."""
     code = """
 import multiprocessing, os, signal, time
 from llc.parallel.shared import Flag, listening
@@ -118,12 +120,12 @@ print({name for name, *_ in heard} == {"last", *(f"unit {n}" for n in range(20))
 
 
 def test_what_a_report_raises_is_raised_once_the_work_is_done():
-    def report(*_message) -> None:
-        raise ValueError("report")
+    def progress(*_message) -> None:
+        raise ValueError("progress")
 
-    outcomes = run_units(square, [(n,) for n in range(5)], jobs=2, report=report)
+    outcomes = run_units(square, [(n,) for n in range(5)], jobs=2, progress=progress)
     assert results(next(outcomes) for _ in range(5)) == [0, 1, 4, 9, 16]
-    with pytest.raises(ValueError, match="report"):
+    with pytest.raises(ValueError, match="progress"):
         next(outcomes)
 
 

@@ -230,7 +230,7 @@ def test_labels(finished):
 def test_the_same_analysis_again_does_nothing(own):
     before = (own.path / "pca.nc").stat().st_mtime_ns
     said = []
-    llc.joint_pca(own, sequences=16, report=lambda *message: said.append(message[-1]))
+    llc.joint_pca(own, sequences=16, progress=lambda *message: said.append(message[-1]))
     assert "nothing to do" in said[0]
     assert (own.path / "pca.nc").stat().st_mtime_ns == before
     assert llc.joint_pca(own, 2, sequences=16).sizes["component"] == 2

@@ -119,19 +119,19 @@ from pathlib import Path
 
 unit = over_training._estimate_unit
 
-def estimate(places, table, device, report):
+def estimate(places, table, device, progress):
     ((path, step),) = places
     mark = Path({str(own.path)!r}) / f"died-{{path.name}}-{{step}}"
     if step == 20 and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    unit(places, table, device, report)
+    unit(places, table, device, progress)
 
 over_training._estimate_unit = estimate
 if __name__ == "__main__":
     llc.estimate_llc_over_training(
         llc.open({str(own.path)!r}), steps="0,20,60", **{ {**SMALL_LLC, "jobs": 2}!r},
-        report=lambda *message: print(message[-1], flush=True),
+        progress=lambda *message: print(message[-1], flush=True),
     )
 """
     script = own.path / "victim.py"

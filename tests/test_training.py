@@ -185,7 +185,7 @@ def test_the_same_ood_and_root_sets_serve_every_diversity(finished):
 def test_training_again_does_nothing(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.nc")}
     said = []
-    llc.train(small_config(), finished.path, report=lambda *message: said.append(message[-1]))
+    llc.train(small_config(), finished.path, progress=lambda *message: said.append(message[-1]))
     assert before == {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.nc")}
     assert "nothing to do" in said[0]
 
@@ -334,4 +334,4 @@ def test_divergence_is_named_and_spares_the_other_runs(tmp_path):
     with pytest.raises(TrainingFailed, match=r"3 of 3 runs failed: num_tasks=1,seed=0: .* not finite at step"):
         llc.train(config, tmp_path / "hot", jobs=1)
     with pytest.raises(TrainingDiverged):
-        train_run(tmp_path / "alone", config.runs()[0], report=quiet)
+        train_run(tmp_path / "alone", config.runs()[0], progress=quiet)

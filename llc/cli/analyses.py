@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import numbers, open_experiment, parse_values, progress, say_next
+from llc.cli.shared import numbers, open_experiment, parse_values, say_next, show_progress
 
 
 @main.command()
@@ -37,14 +37,14 @@ def pca(folder: Path, components: int, robustness: bool, fit: tuple[str, ...], *
 
     experiment = open_experiment(folder)
     if robustness:
-        with progress("checkpoints") as report:
-            table = development.pca_robustness(experiment, report=report)
+        with show_progress("checkpoints") as progress:
+            table = development.pca_robustness(experiment, progress=progress)
         click.echo("Principal angles in degrees to the fit of everything, of the first two components:")
         click.echo(table.to_string(index=False, float_format="{:.2f}".format))
         return
     fitted = dict(parse_values("--fit", one) for one in fit)
-    with progress("checkpoints") as report:
-        result = development.joint_pca(experiment, components, fit=fitted, report=report, **settings)
+    with show_progress("checkpoints") as progress:
+        result = development.joint_pca(experiment, components, fit=fitted, progress=progress, **settings)
     click.echo(development.format_pca(result))
     say_next(f"llc plot {experiment.path}")
 
@@ -78,8 +78,8 @@ def stages(
     for path in (csv, latex):  # before minutes of work, not after
         if path is not None:
             store.check_regular(path)
-    with progress("checkpoints") as report:
-        found = development.find_stages(experiment, method=method, resamples=resamples, seed=seed, report=report)
+    with show_progress("checkpoints") as progress:
+        found = development.find_stages(experiment, method=method, resamples=resamples, seed=seed, progress=progress)
     table = development.stage_rows(found)
     click.echo(development.format_stages(table))
     for reason in found.left_out.values.ravel():
@@ -94,8 +94,8 @@ def stages(
         raise InvalidInput(f"--pair {pair} given, expected two references such as ridge,dmmse")
     if chosen is not None or experiment.task.pair is not None:
         try:
-            with progress("runs") as report:
-                traded = development.tradeoff(experiment, pair=chosen, seed=seed, report=report)
+            with show_progress("runs") as progress:
+                traded = development.tradeoff(experiment, pair=chosen, seed=seed, progress=progress)
             click.echo("\n" + development.format_tradeoff(traded))
         except LLCError as error:  # stages stand without it
             if chosen is not None:
@@ -136,14 +136,14 @@ def behaviour(
     positions = None if icl_positions is None else numbers("--icl-positions", icl_positions)
     if positions is not None and len(positions) != 2:
         raise InvalidInput(f"--icl-positions {icl_positions} given, expected two positions such as 4,8")
-    with progress("checkpoints") as report:
+    with show_progress("checkpoints") as progress:
         found = development.shifted_behaviour(
             experiment,
             steps=steps,
             changed=dict(parse_values("--change", one) for one in change),
             sequences=sequences,
             icl_positions=None if positions is None else (int(positions[0]), int(positions[1])),
-            report=report,
+            progress=progress,
         )
     click.echo(development.format_behaviour(found))
     say_next(f"llc report {experiment.path}")
@@ -168,8 +168,8 @@ def readouts(folder: Path, steps: str, no_hessian: bool) -> None:
     from llc import development
 
     experiment = open_experiment(folder)
-    with progress("checkpoints") as report:
-        development.readouts(experiment, steps=steps, hessian=not no_hessian, report=report)
+    with show_progress("checkpoints") as progress:
+        development.readouts(experiment, steps=steps, hessian=not no_hessian, progress=progress)
     click.echo(f"Wrote {experiment.path / 'readouts.nc'}")
     say_next(f"llc report {experiment.path}")
 
@@ -193,9 +193,9 @@ def compare(folder: Path, steps: str, sequences: int) -> None:
     from llc import development, systems
 
     experiment = open_experiment(folder)
-    with progress("checkpoints") as report:
+    with show_progress("checkpoints") as progress:
         found = development.compare(
-            experiment, steps=steps, sequences=sequences, claims=systems.claims_of(experiment.config), report=report
+            experiment, steps=steps, sequences=sequences, claims=systems.claims_of(experiment.config), progress=progress
         )
     click.echo(development.compare_rows(found).to_string(index=False, float_format="{:.4f}".format))
     claims = development.claim_rows(found)

@@ -10,7 +10,7 @@ import click
 
 from llc.cli import fields
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import but, open_experiment, patterns, progress, say_next, show_summary
+from llc.cli.shared import but, open_experiment, patterns, say_next, show_progress, show_summary
 
 # What a calibration may be told of the estimates that it is for.
 _CALIBRATED = (
@@ -67,7 +67,7 @@ def estimate_llc(
     settings["parameters"] = patterns(settings["parameters"])
     if file is not None:
         settings = {**settings, **but(ctx, study.settings_from(file))}
-    with progress("checkpoints") as report:
+    with show_progress("checkpoints") as progress:
         estimates = study.estimate_llc_over_training(
             experiment,
             steps=steps,
@@ -75,7 +75,7 @@ def estimate_llc(
             overwrite=overwrite,
             scheduler=scheduler,
             device=device,
-            report=report,
+            progress=progress,
             **settings,
         )
     click.echo(study.format_estimates(estimates) + "\n")
@@ -103,8 +103,10 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
 
     experiment = open_experiment(folder)
     settings["parameters"] = patterns(settings["parameters"])
-    with progress("trials") as report:
-        found, dataset = study.calibrate_experiment(experiment, steps=steps, points=points, report=report, **settings)
+    with show_progress("trials") as progress:
+        found, dataset = study.calibrate_experiment(
+            experiment, steps=steps, points=points, progress=progress, **settings
+        )
     click.echo(estimate.format_calibration(found))
     specs = {"scale": figures.calibration_scale(dataset), "traces": figures.calibration_traces(dataset)}
     for name, spec in specs.items():
@@ -155,7 +157,7 @@ def validate(
     others = [method.strip() for method in against.split(",") if method.strip() not in {"", sampler}]
     name = f"validate_{suite}_{sampler}" + (f"_problems{problems}" if problems else "")
     unfinished = out / f"{name}.unfinished"
-    with progress("cases") as report:
+    with show_progress("cases") as progress:
         result = validation.validate(
             suite,
             methods=(sampler, *others),
@@ -163,7 +165,7 @@ def validate(
             problems=problems,
             jobs=jobs,
             folder=unfinished,
-            report=report,
+            progress=progress,
         )
     settings = {"suite": suite, "sampler": sampler, "seed": seed, "problems": problems}
     store.write_dataset(out / f"{name}.nc", result, settings)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import open_experiment, progress, show_figures, show_summary
+from llc.cli.shared import open_experiment, show_figures, show_progress, show_summary
 
 
 @main.command()
@@ -48,8 +48,8 @@ def report(folder: Path, out: Path | None) -> None:
     """
     from llc.report import write_report
 
-    with progress("parts") as tell:
-        path = write_report(open_experiment(folder), out, report=tell)
+    with show_progress("parts") as tell:
+        path = write_report(open_experiment(folder), out, progress=tell)
     click.echo(f"Wrote {path}")
 
 
@@ -70,18 +70,18 @@ def demo(out: Path, jobs: int | None) -> None:
     from llc.training import presets
 
     click.echo(f"1/6  llc train --preset tiny --out {out}")
-    with progress("steps") as report:
-        experiment = training.train(presets.tiny(), out, jobs=jobs, report=report)
+    with show_progress("steps") as progress:
+        experiment = training.train(presets.tiny(), out, jobs=jobs, progress=progress)
     settings: dict[str, Any] = study_presets.TINY
     steps = study_presets.TINY_STEPS
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
     click.echo(f"2/6  llc estimate-llc {out} --steps {steps} {options}")
-    with progress("checkpoints") as report:
-        estimates = study.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, report=report, **settings)
+    with show_progress("checkpoints") as progress:
+        estimates = study.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, progress=progress, **settings)
     click.echo(study.format_estimates(estimates))
     click.echo(f"3/6  llc pca {out}")
-    with progress("checkpoints") as report:
-        development.joint_pca(experiment, report=report)
+    with show_progress("checkpoints") as progress:
+        development.joint_pca(experiment, progress=progress)
     click.echo(f"4/6  llc stages {out}")
 
     def attempt(analyse: Callable[..., Any], **options: Any) -> Any:
@@ -91,9 +91,9 @@ def demo(out: Path, jobs: int | None) -> None:
             click.echo(f"Left out: {error}")
             return None
 
-    with progress("checkpoints") as report:
-        found = attempt(development.find_stages, report=report)
-        attempt(development.tradeoff, report=report)
+    with show_progress("checkpoints") as progress:
+        found = attempt(development.find_stages, progress=progress)
+        attempt(development.tradeoff, progress=progress)
         attempt(development.essential_dynamics)
     if found is not None:
         click.echo(development.format_stages(development.stage_rows(found)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from llc.cli.group import FOLDER, Folder, main
-from llc.cli.shared import experiment_config, progress, say_next, show_summary
+from llc.cli.shared import experiment_config, say_next, show_progress, show_summary
 
 
 @main.command()
@@ -69,9 +69,9 @@ def train(
     if plan:
         click.echo(f"{out}\n{training.plan(config, out, jobs=jobs, device=device)}")
         return
-    with progress("steps") as report:
+    with show_progress("steps") as progress:
         experiment = training.train(
-            config, out, jobs=jobs, together=together, device=device, scheduler=scheduler, report=report
+            config, out, jobs=jobs, together=together, device=device, scheduler=scheduler, progress=progress
         )
     show_summary(experiment)
     say_next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}", f"llc plot {experiment.path}")
@@ -116,8 +116,8 @@ def import_(
     config = experiment_config(preset, system, num_tasks, seeds, sweep, settings)
     if factory is not None:
         config = training.with_factory(config, factory)
-    with progress("checkpoints") as report:
-        experiment = training.import_weights(source, out, config, report=report)
+    with show_progress("checkpoints") as progress:
+        experiment = training.import_weights(source, out, config, progress=progress)
     show_summary(experiment)
     say_next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}")
 

@@ -100,11 +100,11 @@ def but(ctx: click.Context, settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in replaced}
 
 
-def progress(unit: str):
+def show_progress(unit: str):
     """A line of progress while the work in its block goes on."""
-    from llc.progress import progress
+    from llc.progress import show_progress
 
-    return progress(unit)
+    return show_progress(unit)
 
 
 def show_summary(experiment: Experiment) -> None:

@@ -14,7 +14,7 @@ from llc.development.claims import Claim, with_claims
 from llc.development.labels import about, lead, run_place
 from llc.development.readouts import own_readouts
 from llc.errors import InvalidInput
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, references_of, run_label, symbol_in
 from llc.study.points import choose_steps, trained_runs
 from llc.tasks import Batch, Task
@@ -30,7 +30,7 @@ def compare(
     steps: str | Sequence[int] = "log:20",
     sequences: int = 4096,
     claims: Sequence[Claim] = (),
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> xr.Dataset:
     """Losses, predictions and sensitivities of every run beside its references', also written to `compare.nc`.
 
@@ -65,7 +65,7 @@ def compare(
             references = _References(task, sets)
             rows = []
             for step in chosen[run.name]:
-                report("compare", done, total, f"{run.name} step {step}")
+                progress("compare", done, total, f"{run.name} step {step}")
                 rows.append(references.against(run.model(step)))
                 done += 1
             parts.append(_label(run, sets, chosen[run.name], rows, references))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llc import behaviour, store
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 
 _ENDS = (0.05, 0.95)
 
@@ -25,7 +25,7 @@ class CriticalStep:
 
 
 def critical_step(
-    run: store.Run, *, resamples: int = 1000, seed: int = 0, report: Report = quiet
+    run: store.Run, *, resamples: int = 1000, seed: int = 0, progress: Progress = quiet
 ) -> CriticalStep | None:
     """argmin_t of the mean loss on the headline's test set; None where the task has no headline.
 
@@ -43,7 +43,7 @@ def critical_step(
     test = behaviour.eval_sets(run.task, run.sequences)[run.task.headline]
     losses = []
     for number, step in enumerate(run.steps):
-        report("critical steps", number, len(run.steps), f"{run.name} step {step}")
+        progress("critical steps", number, len(run.steps), f"{run.name} step {step}")
         losses.append(behaviour.losses_by_sequence(run.model(step), test).numpy())
     return critical_step_of(np.array(run.steps), np.stack(losses), resamples=resamples, seed=seed)
 

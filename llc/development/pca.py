@@ -14,7 +14,7 @@ from llc.development.null import random_walk_variances
 from llc.development.principal import Components
 from llc.development.rows import Rows
 from llc.errors import InvalidInput, StoreError, did_you_mean
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.store.labels import value_label
 from llc.store.places import same
 from llc.tasks import Batch
@@ -32,7 +32,7 @@ def joint_pca(
     features: str = "predictions",
     weighting: Literal["checkpoints", "runs"] = "checkpoints",
     fit: Mapping[str, Sequence[Any]] | None = None,
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> xr.Dataset:
     """The joint trajectory PCA of an experiment, also written to its `pca.nc`.
 
@@ -89,18 +89,18 @@ def joint_pca(
     provenance = {**experiment.config, "pca": settings}
     with store.folder_lock(experiment.path):
         if store.made_with(experiment.path / "pca.nc", provenance):
-            report("pca", 0, 0, f"{experiment.path / 'pca.nc'} holds just this already; nothing to do")
+            progress("pca", 0, 0, f"{experiment.path / 'pca.nc'} holds just this already; nothing to do")
             return experiment.pca
-        with Rows(runs, kind, experiment.path, report) as rows:
+        with Rows(runs, kind, experiment.path, progress) as rows:
             found = rows.fit(components, fitted, weighting=weighting)
             scores = [_label_scores(run, features, found.scores(rows.of(run))) for run in runs]
             null = random_walk_variances([rows.thinned(run, len(fitted)) for run in fitted], components)
         dataset = store.merge(scores).merge(_label_fit(kind, found, null)).merge(_label_references(kind, found, runs))
-        report("pca", checkpoints, checkpoints, "")
+        progress("pca", checkpoints, checkpoints, "")
         return store.write_dataset(experiment.path / "pca.nc", dataset, provenance)
 
 
-def project(pca: xr.Dataset, experiment: store.Experiment, *, report: Report = quiet) -> xr.Dataset:
+def project(pca: xr.Dataset, experiment: store.Experiment, *, progress: Progress = quiet) -> xr.Dataset:
     """Scores of another experiment's runs in the plane of a `pca.nc` that they had no part in.
 
     Args:
@@ -123,7 +123,7 @@ def project(pca: xr.Dataset, experiment: store.Experiment, *, report: Report = q
     fit = Components(pca.center.values.ravel(), axes, pca.explained_variance_ratio.values)
     found = []
     for number, run in enumerate(runs):
-        report("project", number, len(runs), run.name)
+        progress("project", number, len(runs), run.name)
         rows = np.stack([kind.of(run, step) for step in run.recorded_steps]).astype(np.float64)
         found.append(_label_scores(run, "predictions", fit.scores(rows)))
     return store.merge(found)

@@ -14,7 +14,7 @@ from llc.development.hessian import curvature
 from llc.development.labels import lead, run_place
 from llc.errors import InvalidInput
 from llc.models.readout import Readout
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.study.points import choose_steps, trained_runs
 from llc.tasks import Batch, Task
 
@@ -28,7 +28,7 @@ def readouts(
     *,
     steps: str | Sequence[int] = "log:20",
     hessian: bool = True,
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> xr.Dataset:
     """What models say of themselves at chosen checkpoints of every run, also written to `readouts.nc`.
 
@@ -46,7 +46,7 @@ def readouts(
         batch = run.task.sample(_SEQUENCES, stream="readouts")
         rows = []
         for step in chosen[run.name]:
-            report("read-outs", done, total, f"{run.name} step {step}")
+            progress("read-outs", done, total, f"{run.name} step {step}")
             rows.append(_row(run.model(step), run.task, batch, hessian))
             done += 1
         parts.append(_label(run, chosen[run.name], rows))

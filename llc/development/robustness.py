@@ -10,7 +10,7 @@ from llc import store
 from llc.development.features import OWN_PROBE, make_features
 from llc.development.rows import Rows
 from llc.errors import InvalidInput, StoreError
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 
 
 def pca_robustness(
@@ -19,7 +19,7 @@ def pca_robustness(
     *,
     sequences: Sequence[int] = (16, 64, 512),
     every: Sequence[int] = (2, 4),
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> pd.DataFrame:
     """How far the leading components turn when something that should not matter is changed.
 
@@ -48,7 +48,7 @@ def pca_robustness(
     ]
     variants += [("every", number, {"every": number}) for number in every]
     found = []
-    with store.folder_lock(experiment.path), Rows(runs, features, experiment.path, report) as rows:
+    with store.folder_lock(experiment.path), Rows(runs, features, experiment.path, progress) as rows:
 
         def scores(fitted: list[store.Run], **less) -> np.ndarray:
             fit = rows.fit(components, fitted, **less)

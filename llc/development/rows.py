@@ -11,7 +11,7 @@ from llc.development import principal
 from llc.development.features import Features, steps_of
 from llc.development.null import MOST_ROWS
 from llc.development.principal import Components
-from llc.parallel import Report
+from llc.parallel import Progress
 
 
 class Rows:
@@ -20,8 +20,8 @@ class Rows:
     At paper scale they are gigabytes; a pass over them holds one run at a time.
     """
 
-    def __init__(self, runs: list[store.Run], features: Features, folder: Path, report: Report) -> None:
-        self._runs, self._features, self._report = runs, features, report
+    def __init__(self, runs: list[store.Run], features: Features, folder: Path, progress: Progress) -> None:
+        self._runs, self._features, self._report = runs, features, progress
         self._counts = {run.name: len(steps_of(run, features.kind)) for run in runs}
         self._folder = folder
 

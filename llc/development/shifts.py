@@ -12,7 +12,7 @@ from llc import behaviour, store
 from llc.behaviour import EvalSet
 from llc.development.labels import lead, run_place
 from llc.errors import InvalidInput
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, references_of, run_label
 from llc.study.points import choose_steps, trained_runs
 from llc.tasks import Task
@@ -28,7 +28,7 @@ def shifted_behaviour(
     changed: Mapping[str, Sequence[Any]] | None = None,
     sequences: int | None = None,
     icl_positions: tuple[int, int] | None = None,
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> xr.Dataset:
     """Losses and distances of every run on shifted inputs, also written to the experiment's `behaviour.nc`.
 
@@ -59,7 +59,7 @@ def shifted_behaviour(
             sets = behaviour.eval_sets(run.task, sequences or run.sequences, _sources(run.task, changed))
             rows = []
             for step in chosen[run.name]:
-                report("behaviour", done, total, f"{run.name} step {step}")
+                progress("behaviour", done, total, f"{run.name} step {step}")
                 rows.append(_row(run.model(step), sets, places))
                 done += 1
             parts.append(_label(run, sets, chosen[run.name], rows))

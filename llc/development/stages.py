@@ -11,7 +11,7 @@ from llc.development.labels import about, lead, run_place
 from llc.development.stage_table import Curve, stage_table
 from llc.errors import InvalidInput, LLCError, StoreError, did_you_mean
 from llc.estimate.verdict import COMPARABLE
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, of_run
 
 METHODS = {"turns": turns, "trend": trend_changes}
@@ -35,7 +35,7 @@ def find_stages(
     method: str = "turns",
     resamples: int = 400,
     seed: int = 0,
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> xr.Dataset:
     """Boundaries and stages of every run, also written to the experiment's `stages.nc`.
 
@@ -85,7 +85,7 @@ def find_stages(
         rows = max(len(table) for table, _ in found.values())
         for run in runs:
             table, boundaries = found[run.name]
-            critical = critical_step(run, seed=seed, report=report)
+            critical = critical_step(run, seed=seed, progress=progress)
             parts.append(
                 _label(run, table, boundaries, critical, curves[run.name][1], curves=names, most=most, rows=rows)
             )

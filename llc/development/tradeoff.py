@@ -11,7 +11,7 @@ from llc.development.labels import about, lead, run_place
 from llc.development.summary import over_positions
 from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.estimate.verdict import COMPARABLE
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, of_run, run_label
 
 # n of the curves of log-odds: sequences.
@@ -25,7 +25,7 @@ _FEW = 16
 
 
 def tradeoff(
-    experiment: store.Experiment, *, pair: tuple[str, str] | None = None, seed: int = 0, report: Report = quiet
+    experiment: store.Experiment, *, pair: tuple[str, str] | None = None, seed: int = 0, progress: Progress = quiet
 ) -> xr.Dataset:
     """The tradeoff between two solutions in every run, also written to the experiment's `tradeoff.nc`.
 
@@ -65,7 +65,7 @@ def tradeoff(
     parts = []
     with store.folder_lock(experiment.path):
         for number, run in enumerate(others):
-            report("tradeoff", number, len(others), run.name)
+            progress("tradeoff", number, len(others), run.name)
             nearest = max(known, key=lambda other: _shared(run, other))
             parts.append(_label(run, _row(run, metrics, llc, plain=known[nearest], pair=chosen, seed=seed)))
         dataset = store.merge(parts)

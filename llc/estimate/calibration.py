@@ -11,7 +11,7 @@ from llc.estimate.conclusion import Estimate
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.noise import choose_batch
 from llc.estimate.settings import SamplingConfig, choose_gamma
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.sampling import Target, run_chains, sampler_named
 
 # Minibatch gradients of a pilot.
@@ -113,7 +113,7 @@ def common(scales: Sequence[Scale]) -> dict[str, float | bool]:
 
 
 def calibrate(
-    points: Sequence[Point], config: SamplingConfig, *, key: tuple = (0,), report: Report = quiet
+    points: Sequence[Point], config: SamplingConfig, *, key: tuple = (0,), progress: Progress = quiet
 ) -> Calibration:
     """Choose one nβ, γ and step size that suit every point, and show what hangs on them.
 
@@ -140,7 +140,7 @@ def calibrate(
         trials.append(Trial(stage, point.name, estimate))
         found = estimate.summary
         said = f"{stage}: llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}"
-        report(point.name, len(trials), total, said)
+        progress(point.name, len(trials), total, said)
         return estimate
 
     def run(stage: str, **settings: float) -> list[Estimate]:

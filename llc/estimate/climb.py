@@ -18,7 +18,7 @@ from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
 from llc.estimate.settle import depth
 from llc.estimate.verdict import DRIFT_LIMIT, ROUGH_RHAT_LIMIT
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.sampling import Graph, Observable, Sampler, Target, largest_curvature
 
 # The first rung of a ladder may take this share of the budget.
@@ -71,7 +71,7 @@ def climb(
     reference_loss: float = math.inf,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> Climb:
     """Choose what is not given, and draw until the interval of λ̂ is narrow enough or the budget is spent.
 
@@ -88,7 +88,7 @@ def climb(
         target: at the first nβ and γ. config: an nβ, γ or number of draws given there is kept.
         reference_loss: of a predictor that knows nothing; localisation so weak that draws do no better is not tried on.
     """
-    surroundings = {"graph": graph, "observables": observables, "report": report}
+    surroundings = {"graph": graph, "observables": observables, "progress": progress}
     return _Climber(target, kernel, config, key, reference_loss, **surroundings).go()
 
 

@@ -13,7 +13,7 @@ from llc.errors import EstimateFailed
 from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.sampling import LEAST_DRAWS, Data, Loss, Observable, check_observables
 
 
@@ -44,7 +44,7 @@ def estimate_llc(
     reference_losses: Mapping[str, float] | None = None,
     observables: Sequence[Observable] = (),
     seed: int = 0,
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> xr.DataTree:
     """Estimate the local learning coefficient of a model at its current weights w*.
 
@@ -128,7 +128,7 @@ def estimate_llc(
     where = None if device is None else devices.choose_device(device)
     check_observables(observables, draws or LEAST_DRAWS)  # before any chain runs
     point = Point("the model", model, loss, data, dict(reference_losses or {}))
-    estimate = estimate_at(point, config, key=(seed, "llc"), device=where, observables=observables, report=report)
+    estimate = estimate_at(point, config, key=(seed, "llc"), device=where, observables=observables, progress=progress)
     if step_size is not None and estimate.step_over_limit >= 1:
         warnings.warn(
             f"step_size = {step_size:.3g} is {estimate.step_over_limit:.2f} times what is stable; leave it out for one "

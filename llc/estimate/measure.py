@@ -15,7 +15,7 @@ from llc.estimate.noise import choose_batch
 from llc.estimate.pair import read, run_pairs, rung_of
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.estimate.settle import depth
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.sampling import (
     Data,
     Graph,
@@ -49,14 +49,14 @@ def estimate_at(
     key: tuple,
     device: torch.device | None = None,
     observables: Sequence[Observable] = (),
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> Estimate:
     """`estimate_llc` without labels. A total failure is a verdict here, with NaN for numbers, not an error.
 
     Args:
         device: where to sample; None for where the model is. observables: see `llc.sampling.Observable`.
     """
-    (found,) = estimate_all([point], config, keys=[key], device=device, observables=observables, report=report)
+    (found,) = estimate_all([point], config, keys=[key], device=device, observables=observables, progress=progress)
     return found
 
 
@@ -67,7 +67,7 @@ def estimate_all(
     keys: Sequence[tuple],
     device: torch.device | None = None,
     observables: Sequence[Observable] = (),
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> Iterator[Estimate]:
     """Estimates at several points with one setting, in order.
 
@@ -82,7 +82,7 @@ def estimate_all(
             made = [_target(point, config, device) for point in points]
             graph = graph_where_it_pays([target for target, _, _ in made], 2 * config.chains)
             if graph is not None:
-                yield from _together(points, made, config, keys, graph, observables=observables, report=report)
+                yield from _together(points, made, config, keys, graph, observables=observables, progress=progress)
                 return
     for point, key in zip(points, keys, strict=True):
         with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
@@ -97,7 +97,7 @@ def estimate_all(
                 reference_loss=known,
                 graph=graph,
                 observables=observables,
-                report=report,
+                progress=progress,
             )
         settings = _said(kernel, climbed, why)
         yield conclude(
@@ -113,7 +113,7 @@ def _together(
     graph: Graph,
     *,
     observables: Sequence[Observable],
-    report: Report,
+    progress: Progress,
 ) -> Iterator[Estimate]:
     """Estimates whose chains share a graph: one pair each, at the nβ and γ given."""
     targets, kernel = [target for target, _, _ in made], made[0][1]
@@ -132,7 +132,7 @@ def _together(
         probe_every=config.full_loss_every,
         graph=graph,
         observables=observables,
-        report=report,
+        progress=progress,
     )
     for point, (target, _, why), pair, curvature in zip(points, made, pairs, curvatures, strict=True):
         nats, minimised = depth(target, config.max_gradients)

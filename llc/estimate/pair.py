@@ -12,7 +12,7 @@ from llc.estimate import diagnostics
 from llc.estimate.floor import RATIO, Basin, basin
 from llc.estimate.noise import noise_nats
 from llc.estimate.scale import Rung
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.sampling import HOT, Chains, Graph, Observable, Sampler, Target, run_many
 
 # A chain whose mean loss is above the lowest chain's by so many standard deviations of a draw has not come down.
@@ -67,7 +67,7 @@ def run_pairs(
     probe_every: int | None = None,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> list[Pair]:
     """Run the pair of every target.
 
@@ -106,7 +106,7 @@ def run_pairs(
         starts=None if starts is None else _ends(starts),
         graph=graph,
         observables=observables,
-        report=report,
+        progress=progress,
     )
     return [
         Pair(target, cold, hot)
@@ -125,7 +125,7 @@ def run_on(
     probe_every: int | None = None,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> Pair:
     """The same chains for some more draws, with the settings they ended with."""
     hot_target = pair.target.at(nbeta=pair.target.nbeta / RATIO, gamma=pair.target.gamma / RATIO)
@@ -144,7 +144,7 @@ def run_on(
         starts=[pair.cold.ended, pair.hot.ended],
         graph=graph,
         observables=observables,
-        report=report,
+        progress=progress,
     )
     return replace(pair, cold=pair.cold.then(more[0]), hot=pair.hot.then(more[1]))
 

@@ -8,7 +8,7 @@ lost are run again.
 from llc.parallel.run import run_units
 from llc.parallel.units import (
     Outcome,
-    Report,
+    Progress,
     WorkerLost,
     available_cores,
     check_interrupt,
@@ -22,7 +22,7 @@ from llc.parallel.units import (
 
 __all__ = [
     "Outcome",
-    "Report",
+    "Progress",
     "WorkerLost",
     "available_cores",
     "check_interrupt",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llc.errors import Interrupted, InvalidInput
-from llc.parallel.units import Outcome, Report, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
+from llc.parallel.units import Outcome, Progress, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
 
 # How long a scheduler may take to answer.
 _PATIENCE_SECONDS = 10
@@ -21,7 +21,7 @@ _ASK_EVERY_SECONDS = 2.0
 
 
 def run_on_cluster(
-    work: Callable[..., Any], units: Sequence[tuple], address: str, threads: int, report: Report
+    work: Callable[..., Any], units: Sequence[tuple], address: str, threads: int, progress: Progress
 ) -> Iterator[Outcome]:
     """`llc.parallel.run_units` on the workers of a scheduler; says at the end how many units ran again."""
     try:
@@ -41,7 +41,7 @@ def run_on_cluster(
     with client:
         _check_workers(client)
         starts = [0] * len(units)
-        client.subscribe_topic(study, lambda event: _hear(event[1], starts, report))
+        client.subscribe_topic(study, lambda event: _hear(event[1], starts, progress))
         with _stop_for_all(client, study) as stop:
             futures = [
                 client.submit(_run_unit, study, index, work, unit, threads, key=f"{study}-{index}", pure=False)
@@ -55,7 +55,7 @@ def run_on_cluster(
                 yield Outcome(index, error=failed) if failed else future.result()
         again = sum(max(0, started - 1) for started in starts)
         if again:
-            report("", 0, 0, f"{again} units ran again after their workers were lost")
+            progress("", 0, 0, f"{again} units ran again after their workers were lost")
         if stop.is_set():
             raise Interrupted("stopped on request")
 
@@ -87,10 +87,10 @@ class _Asking:
         return self._said
 
 
-def _hear(message: tuple, starts: list[int], report: Report) -> None:
+def _hear(message: tuple, starts: list[int], progress: Progress) -> None:
     index, *said = message
     if said:
-        report(*said)
+        progress(*said)
     else:
         starts[index] += 1
 

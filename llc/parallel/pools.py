@@ -16,24 +16,24 @@ import torch
 from llc.errors import Interrupted
 from llc.parallel import units as units_of
 from llc.parallel.shared import Flag, Line, listening
-from llc.parallel.units import Outcome, Report, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
+from llc.parallel.units import Outcome, Progress, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
 
 # So many pools in a row may lose a worker without a single unit done.
 _MOST_IDLE_LOSSES = 3
 
 
-def run_here(work: Callable[..., Any], units: Sequence[tuple], threads: int, report: Report) -> Iterator[Outcome]:
+def run_here(work: Callable[..., Any], units: Sequence[tuple], threads: int, progress: Progress) -> Iterator[Outcome]:
     """One unit after another in this process."""
     stop = threading.Event()
     with torch_threads(threads), interrupt_sets(stop), stopping_with(stop):
         for index, unit in enumerate(units):
-            yield outcome_of(index, work, unit, report)
+            yield outcome_of(index, work, unit, progress)
             if stop.is_set():
                 raise Interrupted("stopped on request")
 
 
 def run_in_pools(
-    work: Callable[..., Any], units: Sequence[tuple], jobs: int, threads: int, report: Report
+    work: Callable[..., Any], units: Sequence[tuple], jobs: int, threads: int, progress: Progress
 ) -> Iterator[Outcome]:
     """One pool after another, each with what the one before it, which lost a worker, left to do."""
     left = dict(enumerate(units))
@@ -41,7 +41,7 @@ def run_in_pools(
     while left:
         before = len(left)
         try:
-            for outcome in _run_in_pool(work, left, jobs, threads, report):
+            for outcome in _run_in_pool(work, left, jobs, threads, progress):
                 del left[outcome.index]
                 yield outcome
         except BrokenProcessPool:
@@ -53,15 +53,15 @@ def run_in_pools(
                     "perhaps for memory (fewer --jobs need less), or started from a script without "
                     '`if __name__ == "__main__":`; what was finished is kept, and the same call goes on'
                 ) from None
-            report(
+            progress(
                 "", 0, 0, f"a worker process was lost ({losses} so far); {len(left)} units run again or still have to"
             )
 
 
-def _run_in_pool(work, units: dict[int, tuple], jobs, threads, report) -> Iterator[Outcome]:
+def _run_in_pool(work, units: dict[int, tuple], jobs, threads, progress) -> Iterator[Outcome]:
     spawn = multiprocessing.get_context("spawn")
     stop = Flag(spawn)
-    with listening(spawn, report) as line:
+    with listening(spawn, progress) as line:
         pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker, initargs=(threads, stop, line))
         try:
             with interrupt_sets(stop):

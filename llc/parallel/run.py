@@ -5,7 +5,7 @@ from typing import Any
 
 from llc.errors import InvalidInput
 from llc.parallel.pools import run_here, run_in_pools
-from llc.parallel.units import Outcome, Report, quiet
+from llc.parallel.units import Outcome, Progress, quiet
 
 
 def run_units(
@@ -15,9 +15,9 @@ def run_units(
     jobs: int,
     threads: int = 1,
     scheduler: str | None = None,
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> Iterator[Outcome]:
-    """Call `work(*unit, report)` for every unit; yields outcomes as they come, in any order.
+    """Call `work(*unit, progress)` for every unit; yields outcomes as they come, in any order.
 
     An exception in one unit is that unit's outcome and does not stop the others. `work` must be importable and its
     arguments picklable. Units have to be able to run again after a worker was lost half-way.
@@ -36,8 +36,8 @@ def run_units(
     if scheduler is not None and units:
         from llc.parallel.cluster import run_on_cluster
 
-        yield from run_on_cluster(work, units, scheduler, threads, report)
+        yield from run_on_cluster(work, units, scheduler, threads, progress)
     elif jobs == 1:
-        yield from run_here(work, units, threads, report)
+        yield from run_here(work, units, threads, progress)
     elif units:
-        yield from run_in_pools(work, units, jobs, threads, report)
+        yield from run_in_pools(work, units, jobs, threads, progress)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 
-from llc.parallel.units import Report
+from llc.parallel.units import Progress
 
 
 class Flag:
@@ -43,7 +43,7 @@ class Line:
         self._end = end
 
     def send(self, unit: str, done: int, total: int, note: str) -> None:
-        """Report how far a unit of work is."""
+        """Say how far a unit of work is."""
         message = pickle.dumps((unit, done, total, note))
         if (excess := len(message) - self._LONGEST) > 0:
             kept = note.encode()[: -excess - 8].decode(errors="ignore")
@@ -52,11 +52,11 @@ class Line:
 
 
 @contextlib.contextmanager
-def listening(context: SpawnContext, report: Report) -> Iterator[Line]:
-    """Pass on to `report`, in a thread, what workers send on the line, until the end of the block.
+def listening(context: SpawnContext, progress: Progress) -> Iterator[Line]:
+    """Pass on to `progress`, in a thread, what workers send on the line, until the end of the block.
 
     Raises:
-        BaseException: what `report` raised, at the end of the block; the line is read to its end all the same, for no
+        BaseException: what `progress` raised, at the end of the block; the line is read to its end all the same, for no
             worker may wait on it.
     """
     receiver, sender = context.Pipe(duplex=False)
@@ -66,7 +66,7 @@ def listening(context: SpawnContext, report: Report) -> Iterator[Line]:
         while message := receiver.recv_bytes():
             if not failures:
                 try:
-                    report(*pickle.loads(message))
+                    progress(*pickle.loads(message))
                 except BaseException as error:
                     failures.append(error)
 

@@ -13,12 +13,12 @@ import torch
 from llc import devices
 from llc.errors import Interrupted, LLCError
 
-Report = Callable[[str, int, int, str], None]
+Progress = Callable[[str, int, int, str], None]
 """Told (unit, done, total, note) as a unit of work goes on."""
 
 
 def quiet(unit: str, done: int, total: int, note: str) -> None:
-    """The report that says nothing."""
+    """Progress that nobody hears of."""
 
 
 class WorkerLost(LLCError):
@@ -113,12 +113,12 @@ def interrupt_sets(stop) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def outcome_of(index: int, work: Callable[..., Any], unit: tuple, report: Report) -> Outcome:
+def outcome_of(index: int, work: Callable[..., Any], unit: tuple, progress: Progress) -> Outcome:
     """Run one unit in this process, whatever comes of it."""
     if check_interrupt():
         return Outcome(index, error=Interrupted("stopped before it began"))
     try:
-        return Outcome(index, work(*unit, report))
+        return Outcome(index, work(*unit, progress))
     except Exception as error:  # one unit's failure is an outcome; the caller names it
         return Outcome(index, error=error)
 

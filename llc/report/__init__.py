@@ -12,7 +12,7 @@ import numpy as np
 
 from llc import store
 from llc.errors import StoreError
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 
 __all__ = ["write_report"]
 
@@ -28,7 +28,7 @@ class _Section:
         return self.name.lower().replace(" ", "-")
 
 
-def write_report(experiment: store.Experiment, path: Path | None = None, *, report: Report = quiet) -> Path:
+def write_report(experiment: store.Experiment, path: Path | None = None, *, progress: Progress = quiet) -> Path:
     """Write `report.html`: the study's question, a summary, figures to zoom into, tables that sort, settings, commands.
 
     What has not been computed is left out and named, with the command that makes it. The page holds all it needs, data
@@ -54,10 +54,10 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, repo
         )
     path = path or experiment.path / "report.html"
     store.check_regular(path)  # before the work, not after it
-    report("report", 0, 2, "pictures")
+    progress("report", 0, 2, "pictures")
     sections, summary, missing = _contents(experiment)
     pictures = [picture for section in sections for picture in section.pictures]
-    report("report", 1, 2, f"{len(pictures)} pictures")
+    progress("report", 1, 2, f"{len(pictures)} pictures")
     figures = {picture.name: json.loads(interactive.draw(picture).to_json()) for picture in pictures}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(resources.files("llc.report").joinpath("page.html").read_text("utf-8")).render(
@@ -80,7 +80,7 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, repo
         figures=jinja2.utils.markupsafe.Markup(json.dumps(figures, allow_nan=False).replace("<", "\\u003c")),
     )
     store.write_text(path, page)
-    report("report", 2, 2, "")
+    progress("report", 2, 2, "")
     return path
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from llc.errors import InvalidInput
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.sampling.ensemble import Ensemble
 from llc.sampling.graph import Graph
 from llc.sampling.lockstep import Lockstep
@@ -34,7 +34,7 @@ _LEAST_HOT_STEPS = 50
 
 
 def run_chains(
-    target: Target, sampler: Sampler, settings: dict[str, float], *, key: tuple, report: Report = quiet, **how
+    target: Target, sampler: Sampler, settings: dict[str, float], *, key: tuple, progress: Progress = quiet, **how
 ) -> Chains:
     """Run chains on one target, each with its own noise and its own reshuffled minibatches.
 
@@ -42,14 +42,14 @@ def run_chains(
         sampler: one of `SAMPLERS`, or anything that satisfies `llc.sampling.Sampler`.
         settings: its hyperparameters.
         key: seeds the chains; chain c draws from the streams (*key, "noise", c), (*key, "minibatches", c), ….
-        report: told (unit, done, total, note).
+        progress: told (unit, done, total, note).
         how: see `run_many`, of which `hot_settings` are this target's.
     Raises:
         InvalidInput: see `run_many`.
     """
     hot = how.pop("hot_settings", None)
     (found,) = run_many(
-        [target], sampler, [settings], keys=[key], hot_settings=None if hot is None else [hot], report=report, **how
+        [target], sampler, [settings], keys=[key], hot_settings=None if hot is None else [hot], progress=progress, **how
     )
     return found
 
@@ -71,7 +71,7 @@ def run_many(
     starts: Sequence[Any] | None = None,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> list[Chains]:
     """Run chains on several targets: in one graph all at once, otherwise one chain after another.
 
@@ -88,7 +88,7 @@ def run_many(
             `ended` with.
         graph: the targets', from `one_graph`; see there when it pays.
         observables: looked at after warm-up, at every k-th draw each; see `llc.sampling.Observable`.
-        report: told (unit, done, total, note).
+        progress: told (unit, done, total, note).
     Raises:
         InvalidInput: a count out of range, settings that the sampler does not take, a sampler that needs full batches
             without them, or an observable that fails (it is named).
@@ -135,7 +135,7 @@ def run_many(
             keys=[(*keys[place], chain) for place, chain in piece],
             observers=observers,
         )
-        of_piece = lockstep.go(partial(_tell, report, number * len(piece) * plan.steps, len(rows) * plan.steps))
+        of_piece = lockstep.go(partial(_tell, progress, number * len(piece) * plan.steps, len(rows) * plan.steps))
         for row, ((place, _), trail) in enumerate(zip(piece, of_piece, strict=True)):
             trails[place].append(trail)
             ended[place].append(row_of(lockstep.state, row))
@@ -220,5 +220,5 @@ def _hot_starts(
     return starts
 
 
-def _tell(report: Report, before: int, total: int, done: int) -> None:
-    report("", before + done, total, "")
+def _tell(progress: Progress, before: int, total: int, done: int) -> None:
+    progress("", before + done, total, "")

@@ -8,7 +8,7 @@ from llc import store
 from llc.errors import InvalidInput
 from llc.estimate.calibration import Calibration, calibrate
 from llc.estimate.calibration_labels import calibration_dataset
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.study.points import LLCConfig, choose_steps, evenly, study_point, trained_runs
 
 
@@ -17,7 +17,7 @@ def calibrate_experiment(
     *,
     steps: str | Sequence[int] = "last",
     points: int = 3,
-    report: Report = quiet,
+    progress: Progress = quiet,
     **settings,
 ) -> tuple[Calibration, xr.Dataset]:
     """Choose nβ, γ and the step size of a study on a few of its checkpoints; see `calibrate`.
@@ -37,7 +37,7 @@ def calibrate_experiment(
     runs = trained_runs(experiment)
     places = evenly([(run, step) for run in runs for step in choose_steps(steps, run)], points)
     chosen = [study_point(run, step, config) for run, step in places]
-    found = calibrate(chosen, config, key=(config.seed, "calibrate"), report=report)
+    found = calibrate(chosen, config, key=(config.seed, "calibrate"), progress=progress)
     dataset = calibration_dataset(found)
     with store.folder_lock(experiment.path):
         about = {**experiment.config, "llc": found.settings.to_table()}

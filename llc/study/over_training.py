@@ -22,7 +22,7 @@ from llc.estimate.labels import (
     trace_values,
 )
 from llc.estimate.measure import estimate_all
-from llc.parallel import Report, default_workers, quiet, raise_failures, run_units
+from llc.parallel import Progress, default_workers, quiet, raise_failures, run_units
 from llc.sampling import sampler_named
 from llc.store import places
 from llc.study.points import LLCConfig, choose_steps, settle, study_points, trained_runs
@@ -36,7 +36,7 @@ def estimate_llc_over_training(
     overwrite: bool = False,
     scheduler: str | None = None,
     device: str = "auto",
-    report: Report = quiet,
+    progress: Progress = quiet,
     **settings,
 ) -> xr.Dataset:
     """λ̂ at the same steps of every run of a sweep; also written to its `llc.nc`.
@@ -75,7 +75,7 @@ def estimate_llc_over_training(
             if not result_path(run, step, config).exists()
         ]
         if not wanted and _up_to_date(experiment, runs, config):
-            report("estimates", 0, 0, "all of these were estimated before; nothing to do")
+            progress("estimates", 0, 0, "all of these were estimated before; nothing to do")
             return experiment.llc
         workers = jobs or default_workers(len(wanted), where)
         share = math.ceil(len(wanted) / workers) if scheduler is None else _MOST_ON_A_CLUSTER
@@ -88,7 +88,7 @@ def estimate_llc_over_training(
                 units,
                 jobs=workers,
                 scheduler=scheduler,
-                report=_counted(report, len(wanted)),
+                progress=_counted(progress, len(wanted)),
             ):
                 failures += [outcome.error] if outcome.error else []
         finally:  # what is finished is merged, also after Ctrl-C
@@ -137,7 +137,7 @@ def _checkpoints_at_once(runs: list[store.Run], config: LLCConfig, device: torch
     return max(1, min(int(fitting), share, _MOST_AT_ONCE))
 
 
-def _estimate_unit(places: list[tuple[Path, int]], table: dict, device: str, report: Report) -> None:
+def _estimate_unit(places: list[tuple[Path, int]], table: dict, device: str, progress: Progress) -> None:
     """Estimate checkpoints, (run folder, step) each, and save the results beside them.
 
     Where several cannot be estimated together, because one of them is damaged or they need too much memory, halves of
@@ -146,7 +146,7 @@ def _estimate_unit(places: list[tuple[Path, int]], table: dict, device: str, rep
     config = LLCConfig.from_table(table)
     places = [(path, step) for path, step in places if not result_path(store.Run(path), step, config).exists()]
     try:
-        _estimate_together(places, config, devices.choose_device(device), report)
+        _estimate_together(places, config, devices.choose_device(device), progress)
     except Interrupted:
         raise
     except (LLCError, torch.OutOfMemoryError) as error:
@@ -157,7 +157,7 @@ def _estimate_unit(places: list[tuple[Path, int]], table: dict, device: str, rep
         failures = []
         for half in (places[: len(places) // 2], places[len(places) // 2 :]):
             try:
-                _estimate_unit(half, table, device, report)
+                _estimate_unit(half, table, device, progress)
             except Interrupted:
                 raise
             except LLCError as failed:
@@ -166,7 +166,9 @@ def _estimate_unit(places: list[tuple[Path, int]], table: dict, device: str, rep
             raise EstimateFailed("; ".join(failures)) from None
 
 
-def _estimate_together(places: list[tuple[Path, int]], config: LLCConfig, device: torch.device, report: Report) -> None:
+def _estimate_together(
+    places: list[tuple[Path, int]], config: LLCConfig, device: torch.device, progress: Progress
+) -> None:
     by_run = [
         (store.Run(path), [step for _, step in of_run])
         for path, of_run in itertools.groupby(places, key=lambda place: place[0])
@@ -179,7 +181,7 @@ def _estimate_together(places: list[tuple[Path, int]], config: LLCConfig, device
         about = {**run.config, "llc": config.to_table()}
         store.write_dataset(result_path(run, step, config), _label(estimate, run, step), about)
         found = estimate.summary
-        report(run.name, step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
+        progress(run.name, step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
 
 
 def _label(estimate: Estimate, run: store.Run, step: int) -> xr.Dataset:
@@ -292,16 +294,16 @@ def _forget_others(experiment: store.Experiment, runs: list[store.Run], config: 
             store.remove_folder(folder, r"(\d{6}|[1-9]\d{6,})\.nc")
 
 
-def _counted(report: Report, total: int) -> Report:
+def _counted(progress: Progress, total: int) -> Progress:
     """Turn the reports of single checkpoints into one count of them."""
     done = 0
 
     def counted(unit: str, step: int, total_of_unit: int, note: str) -> None:
         nonlocal done
         if not total_of_unit:  # not about a checkpoint
-            report(unit, step, total_of_unit, note)
+            progress(unit, step, total_of_unit, note)
             return
         done += 1
-        report("estimates", done, total, f"{unit} step {step}: {note}")
+        progress("estimates", done, total, f"{unit} step {step}: {note}")
 
     return counted

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llc import models, own_code, store
 from llc.errors import InvalidInput, StoreError
 from llc.models import FactoryConfig
-from llc.parallel import Report, quiet
+from llc.parallel import Progress, quiet
 from llc.training.config import ExperimentConfig, RunConfig
 from llc.training.recorder import Recorder
 from llc.training.sweep import check_not_inside_run, claim_experiment, run_folder
@@ -28,7 +28,7 @@ def with_factory(config: ExperimentConfig, function: str) -> ExperimentConfig:
 
 
 def import_weights(
-    source: str | Path, out: str | Path, config: ExperimentConfig, *, report: Report = quiet
+    source: str | Path, out: str | Path, config: ExperimentConfig, *, progress: Progress = quiet
 ) -> store.Experiment:
     """An experiment made of weights that were trained elsewhere; its behaviour is evaluated here.
 
@@ -39,7 +39,7 @@ def import_weights(
         out: the experiment's folder.
         config: gives task, model and sweep. For a model of one's own, `model` is a `FactoryConfig`. What it says of
             training is not used.
-        report: told about progress.
+        progress: told about progress.
     Raises:
         InvalidInput: no checkpoints, two of one step, or weights that do not fit the model.
         StoreError: a file that cannot be read, or a folder that belongs to another experiment.
@@ -56,7 +56,7 @@ def import_weights(
         experiment = store.Experiment(out)
         store.remove_scratch(experiment.folders)
         for run, of_run in zip(runs, files, strict=True):
-            _import_run(of_run, out / run_folder(run), run, report)
+            _import_run(of_run, out / run_folder(run), run, progress)
         whole = store.merge(run.metrics for run in experiment.runs)
         store.write_dataset(out / "metrics.nc", whole, experiment.config)
     return experiment
@@ -76,16 +76,16 @@ def export_weights(run: store.Run, step: int, path: str | Path) -> None:
             torch.save(weights, scratch)
 
 
-def _import_run(files: dict[int, Path], folder: Path, config: RunConfig, report: Report) -> None:
+def _import_run(files: dict[int, Path], folder: Path, config: RunConfig, progress: Progress) -> None:
     recorder = Recorder(folder, config, steps=list(files))
     if recorder.run.finished:
-        report(recorder.run.name, 0, 0, f"{recorder.run.name} was imported before")
+        progress(recorder.run.name, 0, 0, f"{recorder.run.name} was imported before")
         return
     model = models.build(config.model, config.task)
     for number, (step, path) in enumerate(files.items()):
         _load(model, path)
         recorder.record(model, step)
-        report(recorder.run.name, number + 1, len(files), recorder.note)
+        progress(recorder.run.name, number + 1, len(files), recorder.note)
     recorder.finish(model)
 
 

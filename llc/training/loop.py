@@ -7,7 +7,7 @@ from pathlib import Path
 from llc import devices, store
 from llc.errors import Interrupted
 from llc.heap import keep_freed_memory
-from llc.parallel import Report, check_interrupt, quiet
+from llc.parallel import Progress, check_interrupt, quiet
 from llc.training.config import RunConfig
 from llc.training.learner import Learner, learner
 from llc.training.recorder import LOWER, Recorder, State, TrainingDiverged
@@ -16,7 +16,7 @@ from llc.training.recorder import LOWER, Recorder, State, TrainingDiverged
 SAVE_EVERY_SECONDS = 15.0
 
 
-def train_run(folder: Path, config: RunConfig, device: str = "cpu", report: Report = quiet) -> None:
+def train_run(folder: Path, config: RunConfig, device: str = "cpu", progress: Progress = quiet) -> None:
     """Train one run in its folder, resuming where an earlier call stopped; a finished run is left as it is.
 
     Leaves checkpoints, `metrics.nc` and `resume.pt`. Batches are a function of the step and everything else that
@@ -28,12 +28,12 @@ def train_run(folder: Path, config: RunConfig, device: str = "cpu", report: Repo
         TrainingDiverged: the loss is not finite; names the run and step.
         Interrupted: a stop was asked for; the state has been saved.
     """
-    for error in train_runs([Path(folder)], [config], device, report):
+    for error in train_runs([Path(folder)], [config], device, progress):
         raise error
 
 
 def train_runs(
-    folders: Sequence[Path], configs: Sequence[RunConfig], device: str = "cpu", report: Report = quiet
+    folders: Sequence[Path], configs: Sequence[RunConfig], device: str = "cpu", progress: Progress = quiet
 ) -> list[TrainingDiverged]:
     """Train several runs at once, each in its folder as `train_run` does; those that stand at one step share a graph.
 
@@ -51,7 +51,7 @@ def train_runs(
         store.claim(folder, store.RUN_FILE, config.to_table())
         run, last = store.Run(folder), config.training.steps
         if run.finished:
-            report(run.name, last, last, "finished before")
+            progress(run.name, last, last, "finished before")
             continue
         recorder = Recorder(folder, config)
         state = recorder.load()
@@ -63,12 +63,12 @@ def train_runs(
         group = _Group(
             recorders, learner(configs, states, stacked=len(folders) > 1, device=devices.choose_device(device))
         )
-        _train(group, step, report)
+        _train(group, step, progress)
         diverged += group.diverged
     return diverged
 
 
-def _train(group: "_Group", step: int, report: Report) -> None:
+def _train(group: "_Group", step: int, progress: Progress) -> None:
     """Train runs that stand at one step to their end."""
     keep_freed_memory()
     last = group.recorders[0].config.training.steps
@@ -86,12 +86,12 @@ def _train(group: "_Group", step: int, report: Report) -> None:
             raise Interrupted(f"{names} stopped at step {step}")
         if step % 20 == 0:
             for recorder in group.recorders:
-                report(recorder.run.name, step, last, recorder.note)
+                progress(recorder.run.name, step, last, recorder.note)
         group.update(step)
         step += 1
     for run, recorder in enumerate(group.recorders):
         recorder.finish(group.learner.model(run))
-        report(recorder.run.name, last, last, recorder.note)
+        progress(recorder.run.name, last, last, recorder.note)
 
 
 class _Group:

@@ -9,7 +9,7 @@ import torch
 
 from llc import devices, own_code, store
 from llc.errors import InvalidInput, LLCError, StoreError
-from llc.parallel import Report, available_cores, default_jobs, default_workers, quiet, raise_failures, run_units
+from llc.parallel import Progress, available_cores, default_jobs, default_workers, quiet, raise_failures, run_units
 from llc.training.config import ExperimentConfig, RunConfig
 from llc.training.learner import can_stack, kind_of
 from llc.training.loop import train_runs
@@ -31,7 +31,7 @@ def train(
     together: int | None = None,
     device: str = "auto",
     scheduler: str | None = None,
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> store.Experiment:
     """Train every run of a sweep into the folder `out`; calling it again resumes, or finds everything done.
 
@@ -46,7 +46,7 @@ def train(
             the machine busy, and what the folder was begun with when a call resumes.
         device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
         scheduler: address of a Dask scheduler whose workers share this file system (see the README).
-        report: told about progress.
+        progress: told about progress.
     Returns:
         The experiment; `metrics.nc` over the whole sweep is written when all runs are done.
     Raises:
@@ -67,7 +67,7 @@ def train(
         claim_experiment(config, out, where, together)
         experiment = store.Experiment(out)
         if experiment.finished:
-            report("training", 0, 0, f"all {len(runs)} runs in {out} were trained before; nothing to do")
+            progress("training", 0, 0, f"all {len(runs)} runs in {out} were trained before; nothing to do")
             return experiment
         store.remove_scratch(experiment.folders)
         together = together or experiment.provenance.get("together", 1)
@@ -82,7 +82,7 @@ def train(
             jobs=jobs or default_workers(len(units), where),
             threads=experiment.provenance["threads"],
             scheduler=scheduler,
-            report=report,
+            progress=progress,
         ):
             failures += [outcome.error] if outcome.error else outcome.result
         raise_failures(failures, f"{len(failures)} of {len(runs)} runs failed", TrainingFailed)

@@ -15,7 +15,7 @@ from llc.estimate.estimate import estimate_llc
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.noise import choose_batch
 from llc.estimate.settings import SamplingConfig
-from llc.parallel import Report, default_jobs, quiet, raise_failures, run_units
+from llc.parallel import Progress, default_jobs, quiet, raise_failures, run_units
 from llc.sampling import SAMPLERS, Target, largest_curvature
 from llc.validation.known_cases import suite
 from llc.validation.peers import devinterp_estimate
@@ -37,7 +37,7 @@ def validate(
     seed: int = 0,
     problems: int = 0,
     folder: Path | None = None,
-    report: Report = quiet,
+    progress: Progress = quiet,
 ) -> xr.Dataset:
     """Run the estimator on a suite with known answers, and others at the same number of gradients.
 
@@ -73,18 +73,18 @@ def validate(
     rows: dict[int, list[dict]] = {}
     failures = []
     with store.folder_lock(folder) if folder else contextlib.nullcontext():
-        for outcome in run_units(_validate_case, units, jobs=jobs or default_jobs(len(units)), report=report):
+        for outcome in run_units(_validate_case, units, jobs=jobs or default_jobs(len(units)), progress=progress):
             if outcome.error:
                 failures.append(outcome.error)
             else:
                 rows[order[outcome.index]] = outcome.result
-                report("cases", len(rows), len(cases), cases[order[outcome.index]].name)
+                progress("cases", len(rows), len(cases), cases[order[outcome.index]].name)
     raise_failures(failures, f"{len(failures)} of {len(cases)} cases could not be run", InvalidInput)
     return label([cases[i] for i in sorted(rows)], methods, [rows[i] for i in sorted(rows)])
 
 
 def _validate_case(
-    case: Case, methods: Sequence[str], seed: int, folder: Path | None, _report: Report = quiet
+    case: Case, methods: Sequence[str], seed: int, folder: Path | None, _report: Progress = quiet
 ) -> list[dict]:
     """What each method makes of one case."""
     rows: list[dict] = []
