@@ -113,8 +113,8 @@ def joint_pca() -> tuple[float, float]:
 
     def chunks() -> Iterator[np.ndarray]:
         for run in range(PAPER[0] // 2200):
-            draw = np.random.default_rng(run)
-            yield draw.standard_normal((2200, PAPER[1]), dtype=np.float32).cumsum(0)
+            rng = np.random.default_rng(run)
+            yield rng.standard_normal((2200, PAPER[1]), dtype=np.float32).cumsum(0)
 
     found = principal.fit(chunks, PAPER, 4)
     for chunk in chunks():

@@ -32,9 +32,9 @@ def lines(steps: np.ndarray) -> np.ndarray:
 
 
 def test_the_turns_of_a_smooth_curve():
-    draw = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     errors = np.full(len(STEPS), 0.8)
-    found = turns(STEPS, rise_and_fall(STEPS) + errors * draw.standard_normal(len(STEPS)), errors)
+    found = turns(STEPS, rise_and_fall(STEPS) + errors * rng.standard_normal(len(STEPS)), errors)
     assert [boundary.kind for boundary in found] == ["maximum", "minimum", "maximum"]
     for boundary, true in zip(found, true_turns(), strict=True):
         assert boundary.low <= true <= boundary.high
@@ -43,9 +43,9 @@ def test_the_turns_of_a_smooth_curve():
 
 
 def test_the_changes_of_slope_of_a_broken_line():
-    draw = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     errors = np.full(len(STEPS), 0.3)
-    found = trend_changes(STEPS, lines(STEPS) + errors * draw.standard_normal(len(STEPS)), errors)
+    found = trend_changes(STEPS, lines(STEPS) + errors * rng.standard_normal(len(STEPS)), errors)
     assert len(found) == 2
     for boundary, true in zip(found, np.expm1([3.0, 6.0]), strict=True):
         assert boundary.kind == "trend"
@@ -55,19 +55,19 @@ def test_the_changes_of_slope_of_a_broken_line():
 @pytest.mark.parametrize("find", [turns, trend_changes])
 def test_a_straight_line_has_no_boundary(find):
     """In one of ten noisy lines at most."""
-    draw, errors = np.random.default_rng(3), np.full(len(STEPS), 1.0)
-    values = [3 * np.log1p(STEPS) + errors * draw.standard_normal(len(STEPS)) for _ in range(10)]
+    rng, errors = np.random.default_rng(3), np.full(len(STEPS), 1.0)
+    values = [3 * np.log1p(STEPS) + errors * rng.standard_normal(len(STEPS)) for _ in range(10)]
     assert sum(bool(find(STEPS, value, errors, resamples=40)) for value in values) <= 1
 
 
 @pytest.mark.parametrize("points", [6, 7, 11, 40])
 def test_the_quick_partition_is_that_of_ruptures(points):
-    draw = np.random.default_rng(points)
-    steps = np.sort(draw.choice(5000, points, replace=False)).astype(float)
+    rng = np.random.default_rng(points)
+    steps = np.sort(rng.choice(5000, points, replace=False)).astype(float)
     numbers = set()
     for _ in range(8):
-        errors = draw.uniform(0.1, 1.0, points)
-        curve = lines(steps) + errors * draw.standard_normal(points)
+        errors = rng.uniform(0.1, 1.0, points)
+        curve = lines(steps) + errors * rng.standard_normal(points)
         cost = _WeightedLines(np.log1p(steps), curve, errors)
         most = min(6, points // 3 - 1)
         assert cost.quick_partition(most) == cost.best_partition(most)
@@ -86,11 +86,9 @@ def test_intervals_cover_at_the_rate_they_state(find, curve, truth, size):
 
     Those of turns are known to be a little wide (see `turns`).
     """
-    draw, errors, held, there = np.random.default_rng(4), np.full(len(STEPS), size), 0, 0
+    rng, errors, held, there = np.random.default_rng(4), np.full(len(STEPS), size), 0, 0
     for number in range(150):
-        found = find(
-            STEPS, curve(STEPS) + errors * draw.standard_normal(len(STEPS)), errors, resamples=150, seed=number
-        )
+        found = find(STEPS, curve(STEPS) + errors * rng.standard_normal(len(STEPS)), errors, resamples=150, seed=number)
         if len(found) == len(truth):
             there += len(truth)
             held += sum(one.low <= true <= one.high for one, true in zip(found, truth, strict=True))
@@ -99,8 +97,8 @@ def test_intervals_cover_at_the_rate_they_state(find, curve, truth, size):
 
 
 def test_noise_of_a_curve_is_that_of_its_second_differences():
-    draw = np.random.default_rng(5)
-    values = rise_and_fall(np.arange(2000.0)) + 0.7 * draw.standard_normal(2000)
+    rng = np.random.default_rng(5)
+    values = rise_and_fall(np.arange(2000.0)) + 0.7 * rng.standard_normal(2000)
     assert noise(values) == pytest.approx(0.7, rel=0.1)
 
 
@@ -112,9 +110,9 @@ def test_the_table_of_a_developmental_landscape():
     u, corners = np.log1p(steps), np.log1p(ends)
     llc = np.interp(u, corners, [5.0, 30.0, 90.0, 60.0, 95.0, 80.0])
     loss = np.interp(u, corners, [4.3, 4.0, 2.6, 2.4, 2.1, 2.0])
-    draw = np.random.default_rng(6)
+    rng = np.random.default_rng(6)
     errors = np.full(len(steps), 1.0)
-    noisy = llc + errors * draw.standard_normal(len(steps))
+    noisy = llc + errors * rng.standard_normal(len(steps))
     boundaries = turns(steps, noisy, errors) + [
         one for one in trend_changes(steps, noisy, errors, resamples=50) if 300 < one.step < 3000
     ]

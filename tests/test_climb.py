@@ -29,9 +29,9 @@ def cross_entropy(model, batch):
 
 def linear_regression(dim: int, samples: int, noise: float = 0.5):
     """At its least squares: λ = d/2."""
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(samples, dim, generator=draw)
-    y = x @ torch.randn(dim, 1, generator=draw) + noise * torch.randn(samples, 1, generator=draw)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(samples, dim, generator=rng)
+    y = x @ torch.randn(dim, 1, generator=rng) + noise * torch.randn(samples, 1, generator=rng)
     model = nn.Linear(dim, 1, bias=False)
     model.weight.data = torch.linalg.lstsq(x.double(), y.double()).solution.T.float()
     return model, squared_error, (x, y)
@@ -39,10 +39,10 @@ def linear_regression(dim: int, samples: int, noise: float = 0.5):
 
 def softmax_regression(dim: int = 5, classes: int = 4, samples: int = 5000):
     """At its maximum likelihood, with a logit for every class, of which one is redundant: λ = d(C − 1)/2."""
-    draw = torch.Generator().manual_seed(1)
-    x = torch.randn(samples, dim, generator=draw)
-    truth = 0.6 * torch.randn(classes, dim, generator=draw)
-    labels = torch.distributions.Categorical(logits=x @ truth.T).probs.multinomial(1, generator=draw)[:, 0]
+    rng = torch.Generator().manual_seed(1)
+    x = torch.randn(samples, dim, generator=rng)
+    truth = 0.6 * torch.randn(classes, dim, generator=rng)
+    labels = torch.distributions.Categorical(logits=x @ truth.T).probs.multinomial(1, generator=rng)[:, 0]
     found = torch.cat([torch.zeros(1, dim, dtype=torch.float64), most_likely(x, labels, classes)])
     model = nn.Linear(dim, classes, bias=False)
     model.weight.data = (found - found.mean(0)).float()
@@ -51,15 +51,15 @@ def softmax_regression(dim: int = 5, classes: int = 4, samples: int = 5000):
 
 def deep_linear(noise: float = 0.0, away: float = 0.0, samples: int = 1000):
     """12-7-12 at a teacher of rank 2, whose λ is 44 (Aoyagi 2024), or somewhat away from it."""
-    draw = torch.Generator().manual_seed(2)
+    rng = torch.Generator().manual_seed(2)
     model = DeepLinear([12, 7, 12])
-    model.set_to_rank(2, draw)
-    x = torch.randn(samples, 12, generator=draw)
+    model.set_to_rank(2, rng)
+    x = torch.randn(samples, 12, generator=rng)
     with torch.no_grad():
         y = model(x)
         for parameter in model.parameters():
-            parameter.add_(away * torch.randn(parameter.shape, generator=draw))
-    return model, squared_error, (x, y + noise * torch.randn(y.shape, generator=draw))
+            parameter.add_(away * torch.randn(parameter.shape, generator=rng))
+    return model, squared_error, (x, y + noise * torch.randn(y.shape, generator=rng))
 
 
 PROBLEMS = {

@@ -41,9 +41,9 @@ def quick(monkeypatch):
 
 def gradients_agree(model: nn.Module, **more) -> None:
     ours, theirs = (Target(model, loss, DATA, **HOW, **more, compile=how) for how in (True, False))
-    draw = torch.Generator().manual_seed(0)
-    at = ours.center + 0.1 * torch.randn(ours.center.shape, generator=draw)
-    minibatch = next(ours.minibatches(draw))
+    rng = torch.Generator().manual_seed(0)
+    at = ours.center + 0.1 * torch.randn(ours.center.shape, generator=rng)
+    minibatch = next(ours.minibatches(rng))
     for a, b in zip(ours.losses_and_gradient(at, minibatch), theirs.losses_and_gradient(at, minibatch), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 

@@ -45,11 +45,11 @@ def test_an_interval_that_knows_nothing_says_so():
 
 
 def test_rank_correlation_and_its_interval():
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     first = np.arange(30.0)
     up, _, _ = rank_correlation(first, np.exp(first / 10))
     assert up == pytest.approx(1)
-    noisy = first + 20 * draw.standard_normal(30)
+    noisy = first + 20 * rng.standard_normal(30)
     rho, low, high = rank_correlation(first, noisy)
     assert low < rho < high
     assert high - low < 0.8

@@ -45,9 +45,9 @@ def test_one_graph_sees_what_each_target_sees(settings, rows_at_once):
     graph = one_graph(several, rows_at_once)
     rows = [several[place] for place in (0, 2, 1, 2, 0)]
     together, apart = Ensemble(rows, graph), Ensemble(rows)
-    draw = torch.Generator().manual_seed(1)
-    minibatches = [next(target.minibatches(draw)) for target in rows]
-    position = together.center + 0.1 * torch.randn(together.center.shape, generator=draw, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(1)
+    minibatches = [next(target.minibatches(rng)) for target in rows]
+    position = together.center + 0.1 * torch.randn(together.center.shape, generator=rng, dtype=torch.float64)
     counted = [target.gradients for target in several]
     for one, other in zip(together.evaluate(position, minibatches), apart.evaluate(position, minibatches), strict=True):
         if other is None:
@@ -98,7 +98,7 @@ def assert_same_chains(ours: Chains, theirs: Chains) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_chains_in_one_graph_are_those_one_by_one(name):
-    """Two kinds of start, looks, probes and adaptation among them."""
+    """Two kinds of start, looks of both kinds and adaptation among them."""
     sampler = SAMPLERS[name]
     exact = name in {"mala", "hmc"}
     several = targets(loss=by_position, **({"batch_size": 20} if exact else {}))
@@ -120,7 +120,7 @@ def test_chains_in_one_graph_are_those_one_by_one(name):
                 warmup=length,
                 draws=length,
                 keys=[("key", number) for number in range(3)],
-                probes=3,
+                full_looks=3,
                 adapt=True,
                 look=True,
                 hot_settings=[{**one, "step_size": 2 * one["step_size"]} for one in chosen],

@@ -79,14 +79,14 @@ def test_chains_that_do_not_move_are_not_converged():
 
 def test_burn_in_is_found():
     """A trace that climbs for 60 draws and then stays: the draws set aside hold the climb and not much more."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     climb = 10 * np.minimum(np.arange(400) / 60, 1.0)
-    found = diagnostics.detect_warmup(climb + 0.5 * draw.normal(size=(4, 400)))
+    found = diagnostics.detect_warmup(climb + 0.5 * rng.normal(size=(4, 400)))
     assert 40 <= found <= 100
-    assert diagnostics.detect_warmup(draw.normal(size=(4, 400))) <= 40
+    assert diagnostics.detect_warmup(rng.normal(size=(4, 400))) <= 40
     # Two chains that still come down to the other two: nothing tells where burn-in ends, and half goes.
     falling = 50 * np.exp(-np.arange(400) / 300) * np.array([0, 0, 1, 1])[:, None]
-    assert diagnostics.detect_warmup(falling + draw.normal(size=(4, 400))) == 200
+    assert diagnostics.detect_warmup(falling + rng.normal(size=(4, 400))) == 200
 
 
 def test_a_gamma_that_leaves_only_the_prior_is_named():
@@ -141,12 +141,12 @@ def test_gamma_zero_on_a_flat_direction_never_looks_converged_wrongly():
 
 def test_chains_that_have_not_met_are_told_by_nested_rhat():
     """Two kinds of start, each kind's chains alike: R̂ of all chains is large, and so is nested R̂."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     kinds = np.array([0, 0, 1, 1])
-    apart = draw.normal(size=(4, 200)) + 2.0 * kinds[:, None]
+    apart = rng.normal(size=(4, 200)) + 2.0 * kinds[:, None]
     found = diagnostics.summarise(apart, kinds)
     assert found.rhat_nested > 1.3
-    met = diagnostics.summarise(draw.normal(size=(4, 200)), kinds)
+    met = diagnostics.summarise(rng.normal(size=(4, 200)), kinds)
     assert met.rhat_nested < 1.02
     # One kind of start has no nested R̂; of three chains and one, one of each kind is compared.
     assert np.isnan(diagnostics.summarise(apart, np.zeros(4, int)).rhat_nested)

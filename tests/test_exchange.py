@@ -45,8 +45,8 @@ def theirs(tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for step in (0, 50, 100):
-        draw = torch.Generator().manual_seed(step)
-        weights = {"map.weight": torch.randn(1, 2, generator=draw), "map.bias": torch.zeros(1)}
+        rng = torch.Generator().manual_seed(step)
+        weights = {"map.weight": torch.randn(1, 2, generator=rng), "map.bias": torch.zeros(1)}
         torch.save({"step": step, "model_state_dict": weights}, folder / f"run1_step_{step}.pt")
     (folder / "notes.txt").write_text("not a checkpoint")
     return code, folder

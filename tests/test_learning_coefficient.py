@@ -84,11 +84,11 @@ def strata(inputs, hidden, outputs):
 def factors(widths, rank_in, rank_out, rank, seed=0):
     """A and B of the given ranks whose product has the given rank, in random bases."""
     inputs, hidden, outputs = widths
-    draw = np.random.default_rng(seed)
-    basis, _ = np.linalg.qr(draw.normal(size=(hidden, hidden)))
-    into = basis[:, :rank_in] @ draw.normal(size=(rank_in, inputs))
+    rng = np.random.default_rng(seed)
+    basis, _ = np.linalg.qr(rng.normal(size=(hidden, hidden)))
+    into = basis[:, :rank_in] @ rng.normal(size=(rank_in, inputs))
     kept = list(range(rank)) + list(range(rank_in, rank_in + rank_out - rank))
-    return into, draw.normal(size=(outputs, rank_out)) @ basis[:, kept].T
+    return into, rng.normal(size=(outputs, rank_out)) @ basis[:, kept].T
 
 
 @pytest.mark.parametrize("widths", [(2, 3, 2), (3, 3, 4), (2, 4, 3)])

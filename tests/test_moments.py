@@ -23,14 +23,14 @@ def gaussian_draws(seed: int, chains: int = 4, draws: int = 2000):
     curvatures = np.array(CURVATURES)
     scale = 1 / np.sqrt(NBETA * curvatures + GAMMA)
     position = scale * np.random.default_rng(seed).standard_normal((chains, draws, len(curvatures)))
-    probed = np.arange(9, draws, 10)
+    full_at = np.arange(9, draws, 10)
     difference = 0.5 * (curvatures * position**2).sum(-1)
     return SimpleNamespace(
         survivors=list(range(chains)),
         difference=difference,
         distance=np.sqrt((position**2).sum(-1)),
-        probed=probed,
-        full_difference=difference[:, probed],
+        full_at=full_at,
+        full_difference=difference[:, full_at],
     )
 
 

@@ -15,9 +15,9 @@ DIM, SAMPLES, SIGMA = 6, 20_000, 0.5
 
 def regression(samples: int = SAMPLES) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x, the residuals at the least squares, and the Hessian of half the mean squared error."""
-    draw = np.random.default_rng(0)
-    x = draw.standard_normal((samples, DIM)) * np.linspace(0.3, 3.0, DIM)
-    noise = SIGMA * draw.standard_normal(samples)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((samples, DIM)) * np.linspace(0.3, 3.0, DIM)
+    noise = SIGMA * rng.standard_normal(samples)
     residuals = noise - x @ np.linalg.lstsq(x, noise, rcond=None)[0]
     return x, residuals, x.T @ x / samples
 
@@ -101,8 +101,8 @@ def errors(model, batch):
 
 
 def problem(width: int, samples: int):
-    draw = torch.Generator().manual_seed(0)
-    return nn.Linear(width, width), errors, tuple(torch.randn(samples, width, generator=draw) for _ in range(2))
+    rng = torch.Generator().manual_seed(0)
+    return nn.Linear(width, width), errors, tuple(torch.randn(samples, width, generator=rng) for _ in range(2))
 
 
 def test_all_samples_are_taken_where_they_are_cheap():

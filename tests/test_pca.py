@@ -89,8 +89,8 @@ def test_predictions_stand_in_for_weights_that_were_not_kept(finished, tmp_path)
 @pytest.mark.parametrize("shape", [(300, 40), (40, 300)])
 def test_out_of_core_equals_in_core_equals_a_dense_svd(shape):
     """Rows far from the origin, in pieces of unequal size; float64 throughout, up to the sign convention."""
-    draw = np.random.default_rng(0)
-    rows = 100 + draw.normal(size=shape) * np.geomspace(3, 0.03, shape[1])
+    rng = np.random.default_rng(0)
+    rows = 100 + rng.normal(size=shape) * np.geomspace(3, 0.03, shape[1])
     pieces = [rows[:1], rows[1:7], rows[7:]]
     inside = principal.fit(lambda: pieces, shape, 4)
     outside = principal.fit(lambda: pieces, shape, 4, in_memory=0)
@@ -107,8 +107,8 @@ def test_out_of_core_equals_in_core_equals_a_dense_svd(shape):
 @pytest.mark.parametrize("shape", [(300, 40), (40, 300)])
 def test_weights_count_rows_as_often(shape, in_memory):
     """A piece of weight three is the same as that piece three times."""
-    draw = np.random.default_rng(1)
-    rows = draw.normal(size=shape) * np.geomspace(3, 0.03, shape[1])
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=shape) * np.geomspace(3, 0.03, shape[1])
     pieces = [rows[:10], rows[10:]]
     weighted = principal.fit(lambda: pieces, shape, 3, weights=[3, 1], in_memory=in_memory)
     repeated = PCA(3, svd_solver="full").fit(np.concatenate([rows[:10]] * 3 + [rows[10:]]))
@@ -186,8 +186,8 @@ def test_another_experiment_is_projected_into_the_same_plane(finished):
 
 def test_random_walks_reach_what_their_rows_give():
     """The inner-product form equals a PCA of walks that are really made, sign by sign."""
-    draw = np.random.default_rng(0)
-    runs = [draw.normal(size=(9, 30)).cumsum(0), draw.normal(size=(6, 30)).cumsum(0)]
+    rng = np.random.default_rng(0)
+    runs = [rng.normal(size=(9, 30)).cumsum(0), rng.normal(size=(6, 30)).cumsum(0)]
     found = random_walk_variances(runs, 3, walks=4, seed=5)
     signs = np.random.default_rng(5)
     for walk in range(4):

@@ -97,9 +97,9 @@ def test_a_square_is_curved_in_pieces_but_for_its_turn():
         v = v - (v @ turn) * turn
         return float(apply(start + size * v / v.norm())) / size**2
 
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(4):
-        v = draw.normal(size=12)
+        v = rng.normal(size=12)
         assert rise(v, 2e-4) == pytest.approx(rise(v, 1e-4), rel=0.05)
         lowest = scipy.optimize.minimize(rise, v, method="Powell", options={"maxfev": 1000})
         assert lowest.fun > 3e-3
@@ -136,9 +136,9 @@ def test_strata_have_the_ranks_they_say():
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_the_most_likely_weights_have_no_gradient(classes):
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(500, 4, generator=draw)
-    labels = torch.randint(0, classes, (500,), generator=draw)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 4, generator=rng)
+    labels = torch.randint(0, classes, (500,), generator=rng)
     weight = classification.most_likely(x, labels, classes).requires_grad_()
     logits = torch.cat([torch.zeros(500, 1), x.double() @ weight.T], 1)
     torch.nn.functional.cross_entropy(logits, labels).backward()

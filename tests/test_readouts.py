@@ -20,13 +20,13 @@ def squared_errors(model, batch):
 
 
 def small_network():
-    draw = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
-    xs = torch.randn(30, 3, generator=draw, dtype=torch.float64)
-    return model, (xs, torch.randn(30, generator=draw, dtype=torch.float64))
+            parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
+    xs = torch.randn(30, 3, generator=rng, dtype=torch.float64)
+    return model, (xs, torch.randn(30, generator=rng, dtype=torch.float64))
 
 
 def dense_hessian(model, batch) -> np.ndarray:

@@ -18,12 +18,12 @@ def half_squares(model, batch):
 
 def linear_regression(dim: int = 8, samples: int = 400):
     """Weights half a unit from those that made the labels, and the data, in double precision."""
-    draw = torch.Generator().manual_seed(1)
-    x = torch.randn(samples, dim, generator=draw, dtype=torch.float64) * torch.linspace(0.05, 2.0, dim)
-    truth = torch.randn(dim, generator=draw, dtype=torch.float64)
-    y = x @ truth + 0.3 * torch.randn(samples, generator=draw, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(1)
+    x = torch.randn(samples, dim, generator=rng, dtype=torch.float64) * torch.linspace(0.05, 2.0, dim)
+    truth = torch.randn(dim, generator=rng, dtype=torch.float64)
+    y = x @ truth + 0.3 * torch.randn(samples, generator=rng, dtype=torch.float64)
     model = nn.Linear(dim, 1, bias=False).double()
-    model.weight.data[0] = truth + 0.5 * torch.randn(dim, generator=draw, dtype=torch.float64)
+    model.weight.data[0] = truth + 0.5 * torch.randn(dim, generator=rng, dtype=torch.float64)
     return model, (x, y)
 
 
@@ -59,12 +59,12 @@ def coin_losses(model, batch):
 @pytest.mark.parametrize("gamma", [1.0, 50.0])
 def test_classification_settles_where_scipy_does(classes, loss, gamma):
     """L at the minimum of L + ρ/2‖w − w*‖², by BFGS to 10⁻⁹: the drop agrees within one in a hundred."""
-    draw = torch.Generator().manual_seed(2)
-    x = torch.randn(500, 4, generator=draw, dtype=torch.float64)
-    truth = torch.randn(max(2, classes), 4, generator=draw, dtype=torch.float64)
-    labels = torch.distributions.Categorical(logits=x @ truth.T).probs.multinomial(1, generator=draw)[:, 0]
+    rng = torch.Generator().manual_seed(2)
+    x = torch.randn(500, 4, generator=rng, dtype=torch.float64)
+    truth = torch.randn(max(2, classes), 4, generator=rng, dtype=torch.float64)
+    labels = torch.distributions.Categorical(logits=x @ truth.T).probs.multinomial(1, generator=rng)[:, 0]
     model = nn.Linear(4, classes, bias=False).double()
-    model.weight.data = 0.8 * torch.randn(classes, 4, generator=draw, dtype=torch.float64)
+    model.weight.data = 0.8 * torch.randn(classes, 4, generator=rng, dtype=torch.float64)
     target = Target(model, loss, (x, labels), nbeta=NBETA, gamma=gamma, batch_size=500)
 
     def heights(position: np.ndarray) -> tuple[float, float]:

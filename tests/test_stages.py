@@ -20,8 +20,8 @@ def make_up(experiment: llc.Experiment, *, verdict: str = "converged", drop: tup
     u = np.log1p(steps)
     coords = {"num_tasks": [m for m in (1.0, 4.0, np.inf) if m not in drop], "seed": [0], "step": steps}
     shape = tuple(len(values) for values in coords.values())
-    draw = np.random.default_rng(0)
-    values = 10 + 6 * np.sin(1.9 * u) + 3 * u + 0.1 * draw.standard_normal(shape)
+    rng = np.random.default_rng(0)
+    values = 10 + 6 * np.sin(1.9 * u) + 3 * u + 0.1 * rng.standard_normal(shape)
     values += np.array([20.0 if np.isfinite(m) else 0.0 for m in coords["num_tasks"]])[:, None, None]
     dims = tuple(coords)
     data = {
@@ -70,10 +70,10 @@ def test_what_may_not_be_believed_makes_no_stage(own):
 
 def test_the_step_of_the_smallest_loss_is_as_sure_as_its_test_set(own):
     """Losses that differ by far less than their spread: paired over sequences, still told apart."""
-    draw = np.random.default_rng(0)
-    common = 5 * draw.standard_normal(400)
+    rng = np.random.default_rng(0)
+    common = 5 * rng.standard_normal(400)
     steps = np.arange(20)
-    losses = np.stack([4 + common + 0.02 * (step - 12) ** 2 + 0.1 * draw.standard_normal(400) for step in steps])
+    losses = np.stack([4 + common + 0.02 * (step - 12) ** 2 + 0.1 * rng.standard_normal(400) for step in steps])
     found = critical_step_of(steps, losses, resamples=500, seed=0)
     assert found.step == 12
     assert 11 <= found.low <= 12 <= found.high <= 13

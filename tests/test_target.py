@@ -160,10 +160,12 @@ def test_a_chain_that_may_be_cut_finds_a_step_it_can_take():
     assert np.isfinite(found.difference).all()
 
 
-def test_probes_see_the_whole_dataset_and_the_noise():
+def test_full_looks_see_the_whole_dataset_and_the_noise():
     """At w near w* with noisy data the gradient noise is nβ² times the exact one, within a factor of two."""
     target = make_target()
-    found = run_chains(target, SAMPLERS["sgld"], {"step_size": 1e-9}, chains=2, warmup=2, draws=60, key=(0,), probes=30)
+    found = run_chains(
+        target, SAMPLERS["sgld"], {"step_size": 1e-9}, chains=2, warmup=2, draws=60, key=(0,), full_looks=30
+    )
     assert found.full_difference.shape == (2, 30)
     np.testing.assert_allclose(found.full_difference, 0, atol=5e-3)
     losses = []

@@ -48,8 +48,8 @@ def diagonal_well() -> Well:
 
 def correlated_hessian() -> torch.Tensor:
     """A dense 4 × 4 Hessian with eigenvalues 0.5, 1, 3 and 8."""
-    draw = torch.Generator().manual_seed(0)
-    basis, _ = torch.linalg.qr(torch.randn(4, 4, generator=draw, dtype=torch.float64))
+    rng = torch.Generator().manual_seed(0)
+    basis, _ = torch.linalg.qr(torch.randn(4, 4, generator=rng, dtype=torch.float64))
     return basis @ torch.diag(torch.tensor([0.5, 1.0, 3.0, 8.0], dtype=torch.float64)) @ basis.T
 
 
@@ -64,13 +64,13 @@ def data(samples: int = 8) -> tuple[torch.Tensor]:
 
 def network(seed: int = 0):
     """A small two-layer network on noisy data, in double precision."""
-    draw = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.Tanh(), nn.Linear(6, 1, bias=False)).double()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
-        xs = torch.randn(256, 4, generator=draw, dtype=torch.float64)
-        ys = model(xs).squeeze(-1) + 0.1 * torch.randn(256, generator=draw, dtype=torch.float64)
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
+        xs = torch.randn(256, 4, generator=rng, dtype=torch.float64)
+        ys = model(xs).squeeze(-1) + 0.1 * torch.randn(256, generator=rng, dtype=torch.float64)
     return model, (xs, ys)
 
 
@@ -94,13 +94,13 @@ def settings_for(name: str, curvature: float) -> dict[str, float]:
 
 
 def regression(samples: int = 23):
-    draw = torch.Generator().manual_seed(3)
+    rng = torch.Generator().manual_seed(3)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
-    xs = torch.randn(samples, 3, generator=draw, dtype=torch.float64)
-    ys = torch.randn(samples, generator=draw, dtype=torch.float64)
+            parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
+    xs = torch.randn(samples, 3, generator=rng, dtype=torch.float64)
+    ys = torch.randn(samples, generator=rng, dtype=torch.float64)
     return model, (xs, ys)
 
 

@@ -213,10 +213,10 @@ def _resampled(
     seed: int,
 ) -> list[Boundary]:
     """Boundaries with intervals: where they are in curves made of the smooth one and new errors."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     again: list[list[float]] = [[] for _ in found]
     for _ in range(resamples if found else 0):
-        others = find(smooth + errors * draw.standard_normal(len(errors)))
+        others = find(smooth + errors * rng.standard_normal(len(errors)))
         for number, (place, kind) in enumerate(found):
             low, high = _neighbourhood(found, number, places)
             near = [other for other, its_kind in others if its_kind == kind and low <= other <= high]

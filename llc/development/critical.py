@@ -50,9 +50,9 @@ def critical_step(
 
 def critical_step_of(steps: np.ndarray, losses: np.ndarray, *, resamples: int, seed: int) -> CriticalStep:
     """The same from losses of every sequence at every step, (T, B)."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     sequences = losses.shape[1]
-    counts = draw.multinomial(sequences, np.full(sequences, 1 / sequences), size=resamples)
+    counts = rng.multinomial(sequences, np.full(sequences, 1 / sequences), size=resamples)
     again = steps[(counts @ losses.T).argmin(1)]
     best = int(losses.mean(1).argmin())
     low, high = np.quantile(again, _ENDS, method="inverted_cdf")

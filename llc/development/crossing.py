@@ -63,9 +63,9 @@ def turn_with_interval(loss: Measured, llc: Measured, *, resamples: int = 4000, 
     Draws without a tradeoff have no n: they count as 0 where v is more accurate and simpler, so never loses, and as ∞
     where it is less accurate, so never wins. An interval that reaches there says so.
     """
-    draw = np.random.default_rng(seed)
-    losses = loss.value + loss.error * draw.standard_normal(resamples)
-    llcs = llc.value + llc.error * draw.standard_normal(resamples)
+    rng = np.random.default_rng(seed)
+    losses = loss.value + loss.error * rng.standard_normal(resamples)
+    llcs = llc.value + llc.error * rng.standard_normal(resamples)
     turns = preference_turns(losses, llcs)
     share = float(np.isfinite(turns).mean())
     turns = np.where(np.isfinite(turns), turns, np.where(losses < 0, 0.0, np.inf))

@@ -41,8 +41,8 @@ def curvature(
         raise InvalidInput(
             f"vectors = {vectors} and eigenvalues = {eigenvalues} given, expected at least 2, and 0 to {size - 1}"
         )
-    draw = torch.Generator().manual_seed(seed)
-    signs = [torch.randint(0, 2, (size,), generator=draw).to(dtype) * 2 - 1 for _ in range(vectors)]
+    rng = torch.Generator().manual_seed(seed)
+    signs = [torch.randint(0, 2, (size,), generator=rng).to(dtype) * 2 - 1 for _ in range(vectors)]
     traces = np.array([float(sign @ product(sign)) for sign in signs])
     found = np.empty(0)
     if eigenvalues:
@@ -51,7 +51,7 @@ def curvature(
             matvec=lambda v: product(torch.from_numpy(np.ravel(v)).to(dtype)).double().numpy(),
             dtype=np.float64,
         )
-        start = torch.randn(size, generator=draw, dtype=torch.float64).numpy()
+        start = torch.randn(size, generator=rng, dtype=torch.float64).numpy()
         found = np.sort(eigsh(operator, eigenvalues, which="LA", return_eigenvectors=False, v0=start, tol=1e-4))[::-1]
     return Curvature(float(traces.mean()), float(traces.std(ddof=1) / vectors**0.5), found)
 

@@ -33,10 +33,10 @@ def random_walk_variances(runs: list[np.ndarray], components: int, *, walks: int
         sums[row + 1 : row + length, column : column + length - 1] = np.tri(length - 1)
         row, column = row + length, column + length - 1
     sums -= sums.mean(0)
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     found = np.empty((walks, components))
     for walk in range(walks):
-        signs = np.concatenate([np.ones(len(runs)), draw.choice([-1.0, 1.0], len(every) - len(runs))])
+        signs = np.concatenate([np.ones(len(runs)), rng.choice([-1.0, 1.0], len(every) - len(runs))])
         signed = sums * signs
         sizes = np.linalg.eigvalsh(signed @ inner @ signed.T)[::-1]
         found[walk] = sizes[:components] / sizes.sum()

@@ -170,8 +170,8 @@ class _Climber:
             step_size=self.config.step_size,
             starts=None if start is None else [start],
             hot_starts=not self.scale_is_free,
-            probes=min(_LOOKS, draws),
-            probe_every=self.config.full_loss_every,
+            full_looks=min(_LOOKS, draws),
+            full_look_every=self.config.full_loss_every,
             **self.surroundings,
         )
         self.runs += 1
@@ -300,8 +300,8 @@ class _Climber:
             draws=draws,
             key=(*self.key, self.runs, pair.cold.steps),
             adapt=self.config.step_size is None,
-            probes=_LOOKS // 2,
-            probe_every=self.config.full_loss_every,
+            full_looks=_LOOKS // 2,
+            full_look_every=self.config.full_loss_every,
             **self.surroundings,
         )
         self.spent += pair.cold.gradients + pair.hot.gradients - before

@@ -75,7 +75,7 @@ def trace_values(estimate: Estimate, chains: Chains | None = None) -> dict[str, 
     chains = estimate.chains if chains is None else chains
     nbeta = float(estimate.settings["nbeta"]) / (RATIO if hot else 1)
     full = np.full(chains.difference.shape, np.nan)
-    full[:, chains.probed] = nbeta * chains.full_difference
+    full[:, chains.full_at] = nbeta * chains.full_difference
     return {"llc": nbeta * chains.difference, "loss": chains.loss, "distance": chains.distance, "full_llc": full}
 
 

@@ -129,7 +129,7 @@ def _together(
         keys=[(*key, 0) for key in keys],
         step_size=config.step_size,
         hot_starts=True,
-        probe_every=config.full_loss_every,
+        full_look_every=config.full_loss_every,
         graph=graph,
         observables=observables,
         progress=progress,

@@ -37,7 +37,7 @@ def second_moments(chains: Chains, nbeta: float, gamma: float, warmup: int, *, f
     energy, distance = nbeta * chains.difference[kept, warmup:], chains.distance[kept, warmup:]
     _, gamma_slope = _covariance(energy, gamma / 2 * np.square(distance))
     if not full_batch:
-        energy = nbeta * chains.full_difference[kept][:, chains.probed >= warmup]
+        energy = nbeta * chains.full_difference[kept][:, chains.full_at >= warmup]
     levels, variances = _covariance(energy, energy)
     return Moments(_mean(variances), _mean(levels - variances), _mean(-gamma_slope))
 

@@ -63,8 +63,8 @@ def run_pairs(
     step_size: float | None = None,
     starts: Sequence[Pair] | None = None,
     hot_starts: bool = False,
-    probes: int = 6,
-    probe_every: int | None = None,
+    full_looks: int = 6,
+    full_look_every: int | None = None,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
     progress: Progress = quiet,
@@ -98,8 +98,8 @@ def run_pairs(
         warmup=warmup,
         draws=draws,
         keys=[(*key, name) for name in ("cold", "hot") for key in keys],
-        probes=probes,
-        probe_every=probe_every,
+        full_looks=full_looks,
+        full_look_every=full_look_every,
         adapt=step_size is None,
         look=True,
         hot_settings=hotter if hot_starts else None,
@@ -121,8 +121,8 @@ def run_on(
     draws: int,
     key: tuple,
     adapt: bool,
-    probes: int,
-    probe_every: int | None = None,
+    full_looks: int,
+    full_look_every: int | None = None,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
     progress: Progress = quiet,
@@ -137,8 +137,8 @@ def run_on(
         warmup=0,
         draws=draws,
         keys=[(*key, "cold"), (*key, "hot")],
-        probes=probes,
-        probe_every=probe_every,
+        full_looks=full_looks,
+        full_look_every=full_look_every,
         adapt=adapt,
         look=True,
         starts=[pair.cold.ended, pair.hot.ended],
@@ -160,7 +160,7 @@ def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: float | Non
         _mean_type(chains, at, kernel, find_warmup) for chains, at in ((pair.cold, nbeta), (pair.hot, nbeta / RATIO))
     )
     kept = pair.cold.survivors
-    losses = pair.cold.sample_losses[kept][:, pair.cold.probed >= warmup]
+    losses = pair.cold.sample_losses[kept][:, pair.cold.full_at >= warmup]
     noise = noise_nats(nbeta, losses.reshape(-1, losses.shape[-1]), pair.target.num_samples)
     found = basin((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise)
     # How much steeper than a quadratic the pull towards w* makes the well: (w − w*)·∇L is 2(L − L_0) in one.

@@ -27,10 +27,10 @@ class ModelConfig(Kind):
 
 def fill_normal(model: nn.Module, spread: float, seed: int) -> None:
     """Every parameter from N(0, spread²), a pure function of its shape and place, and of the seed."""
-    draw = generator(seed, "init")
+    rng = generator(seed, "init")
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(spread * torch.randn(parameter.shape, generator=draw))
+            parameter.copy_(spread * torch.randn(parameter.shape, generator=rng))
 
 
 AnyModel = Annotated[SerializeAsAny[ModelConfig], BeforeValidator(ModelConfig.of)]

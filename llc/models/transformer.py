@@ -169,7 +169,7 @@ class Transformer(nn.Module):
         return last(x, wanted)
 
     @torch.no_grad()
-    def initialise(self, draw: torch.Generator) -> None:
+    def initialise(self, rng: torch.Generator) -> None:
         """PyTorch's default for linear maps, U(±1/√fan_in), unit layer norms, N(0, 0.02²) positions."""
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
@@ -177,7 +177,7 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
                 bound = 1 / math.sqrt(module.in_features)
-                nn.init.uniform_(module.weight, -bound, bound, generator=draw)
+                nn.init.uniform_(module.weight, -bound, bound, generator=rng)
                 if module.bias is not None:
-                    nn.init.uniform_(module.bias, -bound, bound, generator=draw)
-        nn.init.normal_(self.positions, std=0.02, generator=draw)
+                    nn.init.uniform_(module.bias, -bound, bound, generator=rng)
+        nn.init.normal_(self.positions, std=0.02, generator=rng)

@@ -18,7 +18,7 @@ from llc.sampling.looks import ByPosition, FullDifference, GradientNoise
 from llc.sampling.observable import Observable, Observer, OneByOne, check_observables
 from llc.sampling.rows import joined, row_of
 from llc.sampling.sampler import Sampler
-from llc.sampling.steering import ChainPlan
+from llc.sampling.steering import Course
 from llc.sampling.target import Target
 from llc.sampling.traces import Chains, Trail, gather
 
@@ -63,8 +63,8 @@ def run_many(
     warmup: int,
     draws: int,
     keys: Sequence[tuple],
-    probes: int = 0,
-    probe_every: int | None = None,
+    full_looks: int = 0,
+    full_look_every: int | None = None,
     adapt: bool = False,
     look: bool = False,
     hot_settings: Sequence[dict[str, float]] | None = None,
@@ -78,9 +78,9 @@ def run_many(
     Args:
         settings, keys: of each target.
         chains, warmup, draws: how many on each target, each chain taking warmup + draws steps.
-        probes: at so many evenly spaced draws after warm-up, look at the whole dataset and at the gradient's noise.
-        probe_every: do so at every k-th draw instead.
-        adapt, look: see `ChainPlan`.
+        full_looks: at so many evenly spaced draws after warm-up, look at the whole dataset and at the gradient's noise.
+        full_look_every: do so at every k-th draw instead.
+        adapt, look: see `Course`.
         hot_settings: `settings` for a chain at nβ/`HOT`. Where they are given, the second half of the chains start
             where such a chain goes during half a warm-up, not at w*. Chains that all start at w* agree while all of
             them still climb; coming from both sides, they agree only once they have arrived.
@@ -106,12 +106,12 @@ def run_many(
             )
         look = False  # what such a sampler accepts is right at any step size
     check_observables(observables, draws)
-    plan = ChainPlan(warmup + draws, warmup, adapt, look)
-    observers = _observers(first, plan, _probed(warmup, draws, probes, probe_every), observables)
+    course = Course(warmup + draws, warmup, adapt, look)
+    observers = _observers(first, course, _full_at(warmup, draws, full_looks, full_look_every), observables)
     before = [target.gradients for target in targets]
     hot_starts: list[Tensor | None] = [None] * len(targets)
     if hot_settings and chains > 1 and warmup and starts is None:
-        hot_starts = _hot_starts(targets, sampler, hot_settings, plan, keys=keys, graph=graph)
+        hot_starts = _hot_starts(targets, sampler, hot_settings, course, keys=keys, graph=graph)
     rows = [(place, chain) for place in range(len(targets)) for chain in range(chains)]
     superchain = np.zeros((len(targets), chains), int)
     for place, hot in enumerate(hot_starts):
@@ -130,19 +130,19 @@ def run_many(
             Ensemble([targets[place] for place, _ in piece], graph),
             sampler,
             [settings[place] for place, _ in piece],
-            plan,
+            course,
             start=start,
             keys=[(*keys[place], chain) for place, chain in piece],
             observers=observers,
         )
-        of_piece = lockstep.go(partial(_tell, progress, number * len(piece) * plan.steps, len(rows) * plan.steps))
+        of_piece = lockstep.go(partial(_tell, progress, number * len(piece) * course.steps, len(rows) * course.steps))
         for row, ((place, _), trail) in enumerate(zip(piece, of_piece, strict=True)):
             trails[place].append(trail)
             ended[place].append(row_of(lockstep.state, row))
     return [
         gather(
             trails[place],
-            plan.warmup,
+            course.warmup,
             superchain[place],
             observers,
             ended=joined(ended[place]),
@@ -165,24 +165,24 @@ def _check_settings(sampler: Sampler, settings: Sequence[dict[str, float]]) -> N
 
 
 def _observers(
-    target: Target, plan: ChainPlan, probed: Sequence[int], observables: Sequence[Observable]
+    target: Target, course: Course, full_at: Sequence[int], observables: Sequence[Observable]
 ) -> list[tuple[Observer, Sequence[int]]]:
     """Everything that looks at the chains, with the steps at which it does; the users' observables come last."""
     full = FullDifference(target.num_samples)
-    found: list[tuple[Observer, Sequence[int]]] = [(full, probed), (GradientNoise(), probed)]
+    found: list[tuple[Observer, Sequence[int]]] = [(full, full_at), (GradientNoise(), full_at)]
     if target.positions is not None:  # in warm-up too, of which a part may turn out to be none
-        found.append((ByPosition(target.positions), range(plan.steps)))
+        found.append((ByPosition(target.positions), range(course.steps)))
     sizes: dict[str, tuple[int, str]] = {}
     for observable in observables:
-        at = range(plan.warmup + observable.every - 1, plan.steps, observable.every)
+        at = range(course.warmup + observable.every - 1, course.steps, observable.every)
         found.append((OneByOne(observable, sizes), at))
     return found
 
 
-def _probed(warmup: int, draws: int, probes: int, every: int | None) -> tuple[int, ...]:
+def _full_at(warmup: int, draws: int, full_looks: int, every: int | None) -> tuple[int, ...]:
     """The steps at which to look at the whole dataset: every so many draws, or so many of them."""
     if every is None:
-        return tuple(warmup + round((i + 1) * draws / probes) - 1 for i in range(probes))
+        return tuple(warmup + round((i + 1) * draws / full_looks) - 1 for i in range(full_looks))
     if not 1 <= every <= draws:
         raise InvalidInput(f"a look at every {every} draws asked for, expected every 1 to {draws} (draws)")
     return tuple(range(warmup + every - 1, warmup + draws, every))
@@ -192,14 +192,14 @@ def _hot_starts(
     targets: Sequence[Target],
     sampler: Sampler,
     settings: Sequence[dict[str, float]],
-    plan: ChainPlan,
+    course: Course,
     *,
     keys: Sequence[tuple],
     graph: Graph | None,
 ) -> list[Tensor | None]:
     """Where a hot chain on each target is after half as many steps as warm-up has; None if it diverged."""
-    steps = max(_LEAST_HOT_STEPS, plan.warmup // 2)
-    plan = replace(plan, steps=steps, warmup=steps, explore=True)
+    steps = max(_LEAST_HOT_STEPS, course.warmup // 2)
+    course = replace(course, steps=steps, warmup=steps, explore=True)
     hot_targets = [target.at(nbeta=target.nbeta / HOT) for target in targets]
     if hasattr(sampler, "exploring"):
         pairs = zip(settings, targets, strict=True)
@@ -209,7 +209,7 @@ def _hot_starts(
         ensemble = Ensemble([hot_targets[place] for place in piece], graph)
         hot_keys = [(*keys[place], "hot", 0) for place in piece]
         chosen = [settings[place] for place in piece]
-        lockstep = Lockstep(ensemble, sampler, chosen, plan, start=ensemble.center, keys=hot_keys)
+        lockstep = Lockstep(ensemble, sampler, chosen, course, start=ensemble.center, keys=hot_keys)
         trails = lockstep.go(lambda _done: None)
         starts += [
             None if trail.diverged is not None else at

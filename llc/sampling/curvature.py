@@ -30,17 +30,17 @@ def largest_curvatures(
     found: list[float] = []
     for ensemble in ensembles:
         draws = [generator(seed, "curvature") for _ in ensemble.targets]
-        minibatches = [next(target.minibatches(draw)) for target, draw in zip(ensemble.targets, draws, strict=True)]
-        directions = [random_direction(target, draw) for target, draw in zip(ensemble.targets, draws, strict=True)]
+        minibatches = [next(target.minibatches(rng)) for target, rng in zip(ensemble.targets, draws, strict=True)]
+        directions = [random_direction(target, rng) for target, rng in zip(ensemble.targets, draws, strict=True)]
         evaluate = partial(ensemble.evaluate, minibatches=minibatches)
         values, _ = power_iteration(evaluate, ensemble.gamma, ensemble.center, torch.stack(directions), iterations)
         found += values.tolist()
     return found
 
 
-def random_direction(target: Target, draw: torch.Generator) -> Tensor:
+def random_direction(target: Target, rng: torch.Generator) -> Tensor:
     """A direction to start a power iteration from, (P,)."""
-    return torch.randn(target.center.shape, generator=draw, dtype=target.center.dtype).to(target.device)
+    return torch.randn(target.center.shape, generator=rng, dtype=target.center.dtype).to(target.device)
 
 
 def power_iteration(

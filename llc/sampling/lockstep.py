@@ -17,7 +17,7 @@ from llc.sampling.ensemble import Ensemble
 from llc.sampling.observable import Draws, Observer, Record
 from llc.sampling.rows import choose, joined, row_of, take
 from llc.sampling.sampler import Evaluation, Sampler
-from llc.sampling.steering import LEAST_BETWEEN_LOOKS, ChainPlan, Steering
+from llc.sampling.steering import LEAST_BETWEEN_LOOKS, Course, Steering
 from llc.sampling.traces import TRACES, Trail
 
 # A chain is taken back this many draws, at least, when it ran away and its step size is cut.
@@ -43,14 +43,14 @@ class Lockstep:
         ensemble: Ensemble,
         sampler: Sampler,
         settings: Sequence[dict[str, float]],
-        plan: ChainPlan,
+        course: Course,
         *,
         start: Any,
         keys: Sequence[tuple],
         observers: Sequence[tuple[Observer, Sequence[int]]] = (),
     ) -> None:
         rows = len(ensemble)
-        self.sampler, self.plan = sampler, plan
+        self.sampler, self.course = sampler, course
         self._state = sampler.init(start) if isinstance(start, Tensor) else start
         device = ensemble.center.device
         where = device if device.type == "cuda" else "cpu"
@@ -59,10 +59,10 @@ class Lockstep:
             target.minibatches(generator(*study, "minibatches", chain))
             for target, (*study, chain) in zip(ensemble.targets, keys, strict=True)
         ]
-        self._steering = Steering(ensemble, sampler, settings, plan, keys)
+        self._steering = Steering(ensemble, sampler, settings, course, keys)
         self._chain = np.array([key[-1] for key in keys])
-        self._traces = np.full((len(TRACES), rows, plan.steps), np.nan)
-        self._records = [Record(observer, at, rows, plan.steps) for observer, at in observers]
+        self._traces = np.full((len(TRACES), rows, course.steps), np.nan)
+        self._records = [Record(observer, at, rows, course.steps) for observer, at in observers]
         self._diverged: dict[int, int] = {}
         # Of all chains: their own counts of steps. Of those that still go: rows, targets, states (above), …
         self._step = np.zeros(rows, int)
@@ -75,7 +75,7 @@ class Lockstep:
 
     def go(self, tell: Callable[[int], None]) -> list[Trail]:
         """Run every chain to its end, or to where it diverges. `tell` hears how many steps are done in all."""
-        if self.plan.warmup:  # a hot start may take its warm-up to cool down
+        if self.course.warmup:  # a hot start may take its warm-up to cool down
             self._allowance = 2 * np.fmax(0.0, self._ensemble.potential(self._state.position).numpy())
         while len(self._live):
             self._prepare()
@@ -106,12 +106,12 @@ class Lockstep:
 
     def _prepare(self) -> None:
         """What some chains are due before their next step: the end of warm-up, a look at the curvature."""
-        plan, live = self.plan, self._live
+        course, live = self.course, self._live
         step = self._step[live]
-        ending = step == plan.warmup
+        ending = step == course.warmup
         if hasattr(self.sampler, "freeze") and ending.any():
             self._state = choose(torch.from_numpy(ending), self.sampler.freeze(self._state), self._state)
-        if plan.look:
+        if course.look:
             due = self._steering.due(step)
             for looking in (due & (step == 0), due & (step > 0)):
                 if looking.any():
@@ -137,7 +137,7 @@ class Lockstep:
         )
         numbers = self._numbers(before.position, seen)
         good = np.isfinite(numbers[:4]).all(0)
-        if self.plan.adapt:
+        if self.course.adapt:
             good &= ~self._ran_away(before.position, seen)
         self._traces[:, live[good], step[good]] = numbers[:, good]
         for record in self._records:
@@ -165,7 +165,7 @@ class Lockstep:
             position=position,
             minibatches=[minibatch for minibatch, chosen in zip(minibatches, due, strict=True) if chosen],
             evaluation=seen,
-            index=self._step[rows] - self.plan.warmup,
+            index=self._step[rows] - self.course.warmup,
             chain=self._chain[rows],
             metric=metric,
             fresh=lambda: [next(self._minibatches[row]) for row in rows],
@@ -174,7 +174,7 @@ class Lockstep:
     def _after_trouble(self, bad: np.ndarray) -> None:
         """Take chains back to a point from before it, with half their step; or record that they have diverged."""
         live = self._live
-        lost = bad & (self._escapes[live] == _MOST_ESCAPES if self.plan.adapt else True)
+        lost = bad & (self._escapes[live] == _MOST_ESCAPES if self.course.adapt else True)
         for row in live[lost]:
             self._diverged[int(row)] = int(self._step[row])
             self._traces[:, row, self._step[row] :] = np.nan
@@ -199,7 +199,7 @@ class Lockstep:
 
     def _retire(self) -> None:
         """Chains that have ended are not computed any longer."""
-        ended = (self._step[self._live] == self.plan.steps) | np.isin(self._live, list(self._diverged))
+        ended = (self._step[self._live] == self.course.steps) | np.isin(self._live, list(self._diverged))
         if not ended.any():
             return
         of_ended = _take(ended, self._state)[0]
@@ -228,7 +228,7 @@ class Lockstep:
         cool down. A minibatch's word is checked on the whole dataset.
         """
         rows, half = self._live, position.shape[1] / 2
-        allowance = np.where(self._step[rows] < self.plan.warmup, self._allowance[rows], 0.0)
+        allowance = np.where(self._step[rows] < self.course.warmup, self._allowance[rows], 0.0)
         limit = 3 * half + 20 * math.sqrt(half) + 50 + allowance
         over = torch.as_tensor(seen.potential).numpy() > limit
         if over.any() and not self._ensemble.full_batch:

@@ -26,7 +26,7 @@ _TOO_LARGE = 1.25
 
 
 @dataclass(frozen=True)
-class ChainPlan:
+class Course:
     """What every chain of an estimate is to do.
 
     Attributes:
@@ -61,10 +61,10 @@ class Steering:
         ensemble: Ensemble,
         sampler: Sampler,
         settings: Sequence[dict[str, float]],
-        plan: ChainPlan,
+        course: Course,
         keys: Sequence[tuple],
     ) -> None:
-        self._sampler, self._plan = sampler, plan
+        self._sampler, self._course = sampler, course
         self.settings = [dict(of_row) for of_row in settings]
         self._default_step = [of_row["step_size"] for of_row in settings]
         self.cuts: list[list[tuple[int, float]]] = [[] for _ in settings]
@@ -90,7 +90,7 @@ class Steering:
 
     def due(self, step: np.ndarray) -> np.ndarray:
         """Which chains are to look at the curvature, given the step of each."""
-        return step % max(LEAST_BETWEEN_LOOKS, self._plan.steps // _LOOKS) == 0
+        return step % max(LEAST_BETWEEN_LOOKS, self._course.steps // _LOOKS) == 0
 
     def look(
         self, rows: np.ndarray, step: np.ndarray, ensemble: Ensemble, state: Any, recent: Callable[[int], float]
@@ -101,7 +101,7 @@ class Steering:
             rows: which chains; either all of them are at their first step or none. step: of each.
             ensemble, state: theirs. recent: the mean of a chain's latest loss differences.
         """
-        plan, first = self._plan, step[0] == 0
+        course, first = self._course, step[0] == 0
         minibatches = [next(self._minibatches[row]) for row in rows]
         curvatures, direction = power_iteration(
             partial(ensemble.evaluate, minibatches=minibatches),
@@ -112,7 +112,9 @@ class Steering:
         )
         self._direction[rows] = direction
         noise = np.full(len(rows), np.nan)
-        adapting = (step < plan.warmup) & (plan.adapt and not plan.explore and not first and _adapts(self._sampler))
+        adapting = (step < course.warmup) & (
+            course.adapt and not course.explore and not first and _adapts(self._sampler)
+        )
         adapting &= curvatures.isfinite().cpu().numpy()
         if adapting.any():
             among = [minibatch for minibatch, chosen in zip(minibatches, adapting, strict=True) if chosen]
@@ -134,16 +136,16 @@ class Steering:
 
     def _suit(self, row: int, step: int, *, gamma: float, curvature: float, noise: float, llc: float) -> None:
         """One chain's settings, given the curvature and, if its friction is to follow it, the noise."""
-        plan, sampler, settings = self._plan, self._sampler, self.settings[row]
-        draws = max(1, plan.steps - plan.warmup)
+        course, sampler, settings = self._course, self._sampler, self.settings[row]
+        draws = max(1, course.steps - course.warmup)
         suited = min(self._default_step[row], sampler.default_settings(curvature, gamma, draws)["step_size"])
-        if plan.adapt and step < plan.warmup:
+        if course.adapt and step < course.warmup:
             settings["step_size"] = suited
             if not math.isnan(noise) and hasattr(sampler, "adapt"):
                 self.settings[row] = sampler.adapt(settings, noise=noise, llc=llc, gamma=gamma, draws=draws)
-        elif plan.adapt and settings["step_size"] > _TOO_LARGE * suited:
+        elif course.adapt and settings["step_size"] > _TOO_LARGE * suited:
             self.cut(row, step, suited)
-        if step >= plan.warmup:
+        if step >= course.warmup:
             over = self.settings[row]["step_size"] / sampler.stability_limit(curvature, gamma)
             self.step_over_limit[row] = np.fmax(self.step_over_limit[row], over)
 

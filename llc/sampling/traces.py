@@ -58,10 +58,10 @@ class Chains:
         by_position: paired differences of every position, (chain, warmup + draws, K), or None.
         warmup: how many of the draws are warm-up.
         superchain: the kind of start of each chain, (chain,): 0 at w*, 1 where a hot chain went.
-        probed: at which draws the next five were taken, (probe,).
-        full_difference: L_n(w) − L_n(w*) over the whole dataset, (chain, probe).
-        sample_losses: ℓ_i(w) − ℓ_i(w*) of some samples i, evenly spread over the data, (chain, probe, sample).
-        gradient_noise: tr Cov(∇Û) of a minibatch, (chain, probe); 0 for full batches.
+        full_at: at which draws the next five were taken, (look,).
+        full_difference: L_n(w) − L_n(w*) over the whole dataset, (chain, look).
+        sample_losses: ℓ_i(w) − ℓ_i(w*) of some samples i, evenly spread over the data, (chain, look, sample).
+        gradient_noise: tr Cov(∇Û) of a minibatch, (chain, look); 0 for full batches.
         gradient_square: ‖∇Û‖² − γP of a minibatch, likewise; both in the sampler's metric.
         rounding: what low precision adds to a loss difference, likewise; 0 in float32.
         gradients: how many minibatch gradients were computed in all.
@@ -82,7 +82,7 @@ class Chains:
     by_position: np.ndarray | None
     warmup: int
     superchain: np.ndarray
-    probed: np.ndarray
+    full_at: np.ndarray
     full_difference: np.ndarray
     sample_losses: np.ndarray
     gradient_noise: np.ndarray
@@ -127,7 +127,7 @@ class Chains:
             **traces,
             warmup=self.warmup,
             superchain=self.superchain,
-            probed=np.concatenate([self.probed, self.steps + more.probed]),
+            full_at=np.concatenate([self.full_at, self.steps + more.full_at]),
             gradients=self.gradients + more.gradients,
             step_over_limit=np.fmax(self.step_over_limit, more.step_over_limit),
             diverged={chain: self.steps + at for chain, at in more.diverged.items()} | self.diverged,
@@ -168,7 +168,7 @@ def gather(
         by_position=None if by_position is None else by_position.values,
         warmup=warmup,
         superchain=superchain,
-        probed=full.at,
+        full_at=full.at,
         full_difference=full.values[..., 0],
         sample_losses=full.values[..., 2:],
         gradient_noise=noise.values[..., 0],

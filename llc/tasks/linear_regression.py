@@ -117,16 +117,16 @@ class LinearRegression(Task):
         Returns:
             Inputs xs of shape (B, K, D) and ys of shape (B, K), float32; the ys are the targets too.
         """
-        draw = generator(self.seed, "batch", self.num_tasks, stream, step)
+        rng = generator(self.seed, "batch", self.num_tasks, stream, step)
         shape = (size, self.num_examples)
         if self.tasks is None:
-            tasks = torch.randn(size, self.dim, generator=draw)
+            tasks = torch.randn(size, self.dim, generator=rng)
         else:
-            tasks = self.tasks[torch.randint(len(self.tasks), (size,), generator=draw)]
-        xs = torch.randn(*shape, self.dim, generator=draw)
+            tasks = self.tasks[torch.randint(len(self.tasks), (size,), generator=rng)]
+        xs = torch.randn(*shape, self.dim, generator=rng)
         if self._covariance_root is not None:
             xs = xs @ self._covariance_root.T
-        noise = torch.randn(*shape, generator=draw)
+        noise = torch.randn(*shape, generator=rng)
         ys = (xs @ tasks[:, :, None]).squeeze(-1) + math.sqrt(self.noise_variance) * noise
         return Batch((xs, ys), ys)
 

@@ -102,19 +102,19 @@ class QueryRegression(Task):
 
     def sample(self, size: int, *, step: int = 0, stream: object = "train") -> Batch:
         """Inputs xs (B, L, D), ys (B, L) and the question (B, D); targets (B,). See `supports` for several outputs."""
-        draw = generator(self.seed, "query regression", self.length, stream, step)
+        rng = generator(self.seed, "query regression", self.length, stream, step)
         outputs = 1 if self.supports is None else len(self.supports)
-        weights = math.sqrt(self.weight_scale) * torch.randn(size, self.dim, outputs, generator=draw)
+        weights = math.sqrt(self.weight_scale) * torch.randn(size, self.dim, outputs, generator=rng)
         if self.supports is not None:
             weights = weights * self._mask
         if self.covariates == "uniform":
-            xs = self.reach * (2 * torch.rand(size, self.length + 1, self.dim, generator=draw) - 1)
+            xs = self.reach * (2 * torch.rand(size, self.length + 1, self.dim, generator=rng) - 1)
         else:
-            xs = torch.randn(size, self.length + 1, self.dim, generator=draw)
+            xs = torch.randn(size, self.length + 1, self.dim, generator=rng)
             if self.correlation:
                 xs = xs @ torch.linalg.cholesky(self.covariance_matrix).float().T
         ys = xs @ weights
-        noise = math.sqrt(self.noise_variance) * torch.randn(ys.shape, generator=draw)
+        noise = math.sqrt(self.noise_variance) * torch.randn(ys.shape, generator=rng)
         if self.clean_query:
             noise[:, -1] = 0
         ys = ys + noise

@@ -18,8 +18,8 @@ from llc.tasks import PROBE_SEQUENCES
 from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
 from llc.training.learner import Learner, kind_of, learner
 
-# How long the probe may go on timing steps.
-_PROBE_SECONDS = 3.0
+# How long a trial may go on timing steps.
+_TRIAL_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Plan:
 
 
 def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, device: str = "auto") -> Plan:
-    """What training a sweep would take: disk from the config, time from a probe of a few seconds. Writes nothing."""
+    """What training a sweep would take: disk from the config, time from a trial of a few seconds. Writes nothing."""
     runs, where = config.runs(), devices.choose_device(device)
     jobs = jobs or default_workers(len(runs), where)
     run = runs[-1]
@@ -165,13 +165,13 @@ def _probe(run: RunConfig, device: torch.device) -> tuple[float, float]:
     return step_seconds, time.perf_counter() - started
 
 
-def time_update(learned: Learner, configs: Sequence[RunConfig], seconds: float = _PROBE_SECONDS) -> float:
+def time_update(learned: Learner, configs: Sequence[RunConfig], seconds: float = _TRIAL_SECONDS) -> float:
     """Seconds that one update of these runs takes, batches included: the median of some, without the slow first."""
     times: list[float] = []
     while len(times) < 3 or (sum(times) < seconds and len(times) < 100):
         started = time.perf_counter()
         batches = [
-            config.task.sample(config.training.batch_size, step=len(times), stream="probe") for config in configs
+            config.task.sample(config.training.batch_size, step=len(times), stream="timing") for config in configs
         ]
         learned.update(batches, len(times)).isfinite().all()  # waits for the device
         times.append(time.perf_counter() - started)

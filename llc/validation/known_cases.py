@@ -58,8 +58,8 @@ def suite(name: str, problems: int = 0) -> list[Case]:
 
 
 def _well(seed: int) -> Case:
-    draw = np.random.default_rng(seed)
-    curvatures = (10.0 ** draw.uniform(-3, 1, size=20)).tolist()
+    rng = np.random.default_rng(seed)
+    curvatures = (10.0 ** rng.uniform(-3, 1, size=20)).tolist()
     exact = learning_coefficient.gaussian_well(curvatures, nbeta=500.0, gamma=1.0)
     settings = {"nbeta": 500.0, "gamma": 1.0, "draws": 1000}
     return Case(f"Gaussian well {seed}", "Gaussian well", polynomial, ("well", curvatures), exact, 1, 20, settings)
@@ -115,13 +115,13 @@ def _strata(problems: int) -> Sequence[Sequence[int]]:
     """Ten shapes, M, H, N, a, b, r; those of draw 0 are written out above."""
     if problems == 0:
         return _STRATA
-    draw = np.random.default_rng([11, problems])
+    rng = np.random.default_rng([11, problems])
     found: list[Sequence[int]] = []
     while len(found) < len(_STRATA):
-        inputs, hidden, outputs = draw.integers(6, 31, size=3).tolist()
-        rank_in = int(draw.integers(1, min(inputs, hidden) + 1))
-        rank_out = int(draw.integers(1, min(hidden, outputs) + 1))
-        rank = int(draw.integers(max(0, rank_in + rank_out - hidden), min(rank_in, rank_out) + 1))
+        inputs, hidden, outputs = rng.integers(6, 31, size=3).tolist()
+        rank_in = int(rng.integers(1, min(inputs, hidden) + 1))
+        rank_out = int(rng.integers(1, min(hidden, outputs) + 1))
+        rank = int(rng.integers(max(0, rank_in + rank_out - hidden), min(rank_in, rank_out) + 1))
         local = learning_coefficient.two_layer_local(
             inputs, hidden, outputs, rank_in=rank_in, rank_out=rank_out, rank=rank
         )
@@ -147,15 +147,15 @@ def _stratum(shape: Sequence[int], draws: int, seed: int) -> Case:
 
 def _deep_linear(seed: int, least: int, most: int, draws: int) -> Case:
     """Two to six layers of random widths, between `least` and `most` parameters, of random rank from 0 up."""
-    draw = np.random.default_rng([7, seed])
+    rng = np.random.default_rng([7, seed])
     while True:
-        layers = int(draw.integers(2, 7))
-        typical = (draw.uniform(least, most) / layers) ** 0.5
-        widths = [max(2, int(typical * draw.uniform(0.6, 1.4))) for _ in range(layers + 1)]
+        layers = int(rng.integers(2, 7))
+        typical = (rng.uniform(least, most) / layers) ** 0.5
+        widths = [max(2, int(typical * rng.uniform(0.6, 1.4))) for _ in range(layers + 1)]
         parameters = sum(a * b for a, b in itertools.pairwise(widths))
         if least <= parameters <= most:
             break
-    rank = int(draw.integers(0, min(widths) + 1))
+    rank = int(rng.integers(0, min(widths) + 1))
     samples = max(128, 4 * max(widths))
     exact = learning_coefficient.deep_linear(widths, rank)
     return Case(

@@ -101,7 +101,7 @@ def devinterp_estimate(
     }
 
 
-def _reshuffled(n: int, batch_size: int, draw: torch.Generator) -> Iterator[Tensor]:
+def _reshuffled(n: int, batch_size: int, rng: torch.Generator) -> Iterator[Tensor]:
     for _ in itertools.count():
-        order = torch.randperm(n, generator=draw)
+        order = torch.randperm(n, generator=rng)
         yield from order[: n - n % batch_size].split(batch_size)

@@ -25,9 +25,9 @@ class Slopes(Task):
     noise: float = 0.1
 
     def sample(self, size, *, step=0, stream="train"):
-        draw = generator(self.slope, "slopes", stream, step)
-        xs = torch.randn(size, LENGTH, generator=draw)
-        ys = self.slope * xs.mean(1) + self.noise * torch.randn(size, generator=draw)
+        rng = generator(self.slope, "slopes", stream, step)
+        xs = torch.randn(size, LENGTH, generator=rng)
+        ys = self.slope * xs.mean(1) + self.noise * torch.randn(size, generator=rng)
         return Batch((xs,), ys)
 
     def test_tasks(self):

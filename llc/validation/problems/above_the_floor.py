@@ -72,17 +72,17 @@ def above_the_floor(
     raise InvalidInput(f"no rate of {optimiser} found that leaves {arguments} {nats} above its floor")
 
 
-def _train(model: nn.Module, loss: Loss, data: Data, optimiser: torch.optim.Optimizer, draw: torch.Generator) -> None:
-    for batch in _minibatches(data, _STEPS, draw):
+def _train(model: nn.Module, loss: Loss, data: Data, optimiser: torch.optim.Optimizer, rng: torch.Generator) -> None:
+    for batch in _minibatches(data, _STEPS, rng):
         optimiser.zero_grad()
         loss(model, batch).mean().backward()
         optimiser.step()
     optimiser.zero_grad()
 
 
-def _gradient_noise(model: nn.Module, loss: Loss, data: Data, draw: torch.Generator) -> float:
+def _gradient_noise(model: nn.Module, loss: Loss, data: Data, rng: torch.Generator) -> float:
     """E‖g_B − g‖² at w*."""
-    gradients = torch.stack([_gradient(model, loss, batch) for batch in _minibatches(data, 20, draw)])
+    gradients = torch.stack([_gradient(model, loss, batch) for batch in _minibatches(data, 20, rng)])
     return float((gradients - _gradient(model, loss, data)).square().sum(1).mean())
 
 
@@ -91,16 +91,16 @@ def _gradient(model: nn.Module, loss: Loss, batch: Data) -> Tensor:
     return torch.cat([part.reshape(-1) for part in found])
 
 
-def _minibatches(data: Data, steps: int, draw: torch.Generator) -> Iterator[Data]:
-    for chosen in torch.randint(0, len(data[0]), (steps, _BATCH), generator=draw):
+def _minibatches(data: Data, steps: int, rng: torch.Generator) -> Iterator[Data]:
+    for chosen in torch.randint(0, len(data[0]), (steps, _BATCH), generator=rng):
         yield tuple(part[chosen] for part in data)
 
 
 def left_by(optimiser: str, problems: int, index: int) -> Case:
     """A deep linear network at every other index, and a linear regression or a classification in between."""
-    draw = chance.stream(f"left by {optimiser}", problems, index)
-    case, lowest = _settled(index, draw, chance.number(problems, index))
-    nats = chance.count(40, 140, draw)
+    rng = chance.stream(f"left by {optimiser}", problems, index)
+    case, lowest = _settled(index, rng, chance.number(problems, index))
+    nats = chance.count(40, 140, rng)
     return replace(
         case,
         name=f"{case.name}, {nats} above by {optimiser}",
@@ -111,20 +111,20 @@ def left_by(optimiser: str, problems: int, index: int) -> Case:
     )
 
 
-def _settled(index: int, draw: torch.Generator, seed: int) -> tuple[Case, Callable[[Data], float]]:
+def _settled(index: int, rng: torch.Generator, seed: int) -> tuple[Case, Callable[[Data], float]]:
     """A problem at its truth or its minimum, and its least loss."""
-    samples = chance.samples(2000, 8000, draw)
-    noise = chance.real(0.5, 1.5, draw)
+    samples = chance.samples(2000, 8000, rng)
+    noise = chance.real(0.5, 1.5, rng)
     if index % 4 == 1:
-        case = regression.least_squares_case("regression", chance.count(5, 60, draw), samples, noise, draw, seed)
+        case = regression.least_squares_case("regression", chance.count(5, 60, rng), samples, noise, rng, seed)
         return case, partial(regression.lowest, loss=case.arguments[5])
     if index % 4 == 3:
-        classes, dim = chance.count(2, 6, draw), chance.count(3, 15, draw)
-        case = classification.classes_case("classification", classes, dim, samples, draw, seed)
+        classes, dim = chance.count(2, 6, rng), chance.count(3, 15, rng)
+        case = classification.classes_case("classification", classes, dim, samples, rng, seed)
         return case, partial(classification.lowest, classes=classes, bias=case.arguments[2])
-    widths = deep_linear.random_widths(100, 600, draw)
-    rank = chance.count(1, min(widths), draw)  # at 0 there is no gradient to leave by
-    case = deep_linear.teacher_case("deep linear", widths, rank, samples, noise, draw, seed)
+    widths = deep_linear.random_widths(100, 600, rng)
+    rank = chance.count(1, min(widths), rng)  # at 0 there is no gradient to leave by
+    case = deep_linear.teacher_case("deep linear", widths, rank, samples, noise, rng, seed)
     return case, partial(deep_linear.lowest, rank=min(widths), loss=case.arguments[5])
 
 

@@ -39,13 +39,13 @@ def autoencoder(dim: int, rank: int, tied: bool, samples: int, loss: str, seed: 
         loss: a name in `losses.SQUARED`. redraw: another sample of the same truth.
     """
     key = ("autoencoder", dim, rank, seed)
-    draw, sample = generator(*key), generator(*key, "sample", redraw)
-    spread = torch.cat([1 + torch.rand(rank, generator=draw), 0.3 + 0.4 * torch.rand(dim - rank, generator=draw)])
-    axes = chance.basis(dim, dim, draw)
+    rng, sample = generator(*key), generator(*key, "sample", redraw)
+    spread = torch.cat([1 + torch.rand(rank, generator=rng), 0.3 + 0.4 * torch.rand(dim - rank, generator=rng)])
+    axes = chance.basis(dim, dim, rng)
     x = torch.randn(samples, dim, generator=sample) * spread @ axes.T
     _, vectors = torch.linalg.eigh(x.double().T @ x.double())
     leading = vectors[:, -rank:]
-    turn = (chance.basis(rank, rank, draw) if tied else chance.matrix(rank, draw)).double()
+    turn = (chance.basis(rank, rank, rng) if tied else chance.matrix(rank, rng)).double()
     model = LinearAutoencoder(dim, rank, tied)
     with torch.no_grad():
         model.encoder.copy_(turn @ leading.T)
@@ -56,10 +56,10 @@ def autoencoder(dim: int, rank: int, tied: bool, samples: int, loss: str, seed: 
 
 def principal(problems: int, index: int) -> Case:
     """An autoencoder at its principal components, every other one tied."""
-    draw = chance.stream("autoencoder", problems, index)
-    dim, tied, seed = chance.count(5, 25, draw), index % 2 == 1, chance.number(problems, index)
-    rank = chance.count(1, min(6, dim - 2), draw)
-    samples, loss = chance.samples(1000, 10_000, draw), chance.one_of(tuple(SQUARED), draw)
+    rng = chance.stream("autoencoder", problems, index)
+    dim, tied, seed = chance.count(5, 25, rng), index % 2 == 1, chance.number(problems, index)
+    rank = chance.count(1, min(6, dim - 2), rng)
+    samples, loss = chance.samples(1000, 10_000, rng), chance.one_of(tuple(SQUARED), rng)
     orbit = rank * (rank - 1) // 2 if tied else rank**2
     parameters = rank * dim * (1 if tied else 2)
     return Case(

@@ -18,36 +18,36 @@ def number(problems: int, index: int) -> int:
     return 1000 * problems + index
 
 
-def count(low: int, high: int, draw: torch.Generator) -> int:
+def count(low: int, high: int, rng: torch.Generator) -> int:
     """A whole number from low … high."""
-    return int(whole(low, high + 1, draw))
+    return int(whole(low, high + 1, rng))
 
 
-def real(low: float, high: float, draw: torch.Generator) -> float:
+def real(low: float, high: float, rng: torch.Generator) -> float:
     """A number between, to two places, so that a name can say it."""
-    return round(low + (high - low) * float(uniform(draw)), 2)
+    return round(low + (high - low) * float(uniform(rng)), 2)
 
 
-def samples(low: int, high: int, draw: torch.Generator) -> int:
+def samples(low: int, high: int, rng: torch.Generator) -> int:
     """How many samples, evenly on a log scale, to two digits."""
-    return int(float(f"{low * (high / low) ** float(uniform(draw)):.2g}"))
+    return int(float(f"{low * (high / low) ** float(uniform(rng)):.2g}"))
 
 
-def one_of(choices: Sequence[str], draw: torch.Generator) -> str:
+def one_of(choices: Sequence[str], rng: torch.Generator) -> str:
     """One of several."""
-    return choices[int(whole(0, len(choices), draw))]
+    return choices[int(whole(0, len(choices), rng))]
 
 
-def basis(dim: int, size: int, draw: torch.Generator) -> Tensor:
+def basis(dim: int, size: int, rng: torch.Generator) -> Tensor:
     """Orthonormal columns, (dim, size), float32."""
-    return torch.linalg.qr(torch.randn(dim, max(1, size), generator=draw))[0][:, :size]
+    return torch.linalg.qr(torch.randn(dim, max(1, size), generator=rng))[0][:, :size]
 
 
-def sizes(size: int, draw: torch.Generator) -> Tensor:
+def sizes(size: int, rng: torch.Generator) -> Tensor:
     """Numbers from ½ to 1½, (size,)."""
-    return 0.5 + torch.rand(size, generator=draw)
+    return 0.5 + torch.rand(size, generator=rng)
 
 
-def matrix(dim: int, draw: torch.Generator) -> Tensor:
+def matrix(dim: int, rng: torch.Generator) -> Tensor:
     """A square matrix with singular values from ½ to 1½."""
-    return basis(dim, dim, draw) * sizes(dim, draw) @ basis(dim, dim, draw).T
+    return basis(dim, dim, rng) * sizes(dim, rng) @ basis(dim, dim, rng).T

@@ -21,9 +21,9 @@ def classification(classes: int, dim: int, bias: bool, samples: int, seed: int, 
         redraw: another sample of the same truth.
     """
     key = ("classification", classes, dim, seed)
-    draw, sample = generator(*key), generator(*key, "sample", redraw)
+    rng, sample = generator(*key), generator(*key, "sample", redraw)
     columns = dim + bias
-    truth = torch.randn(classes, columns, generator=draw) * (2 / columns) ** 0.5
+    truth = torch.randn(classes, columns, generator=rng) * (2 / columns) ** 0.5
     x = torch.randn(samples, dim, generator=sample)
     inputs = torch.cat([x, torch.ones(samples, 1)], 1) if bias else x
     # Gumbel's way to draw from a softmax.
@@ -96,22 +96,22 @@ def _curvature(x: Tensor, p: Tensor) -> Tensor:
 
 def logistic(problems: int, index: int) -> Case:
     """Logistic regression: λ half the number of weights."""
-    draw = chance.stream("logistic", problems, index)
-    dim, samples = chance.count(2, 40, draw), chance.samples(2000, 10_000, draw)
-    return classes_case("logistic regression", 2, dim, samples, draw, chance.number(problems, index))
+    rng = chance.stream("logistic", problems, index)
+    dim, samples = chance.count(2, 40, rng), chance.samples(2000, 10_000, rng)
+    return classes_case("logistic regression", 2, dim, samples, rng, chance.number(problems, index))
 
 
 def softmax(problems: int, index: int) -> Case:
     """Softmax regression with a logit too many: λ = (C − 1)(d + bias)/2."""
-    draw = chance.stream("softmax", problems, index)
-    classes, dim = chance.count(3, 10, draw), chance.count(2, 20, draw)
-    samples = chance.samples(2000, 10_000, draw)
-    return classes_case("softmax regression", classes, dim, samples, draw, chance.number(problems, index))
+    rng = chance.stream("softmax", problems, index)
+    classes, dim = chance.count(3, 10, rng), chance.count(2, 20, rng)
+    samples = chance.samples(2000, 10_000, rng)
+    return classes_case("softmax regression", classes, dim, samples, rng, chance.number(problems, index))
 
 
-def classes_case(kind: str, classes: int, dim: int, samples: int, draw: torch.Generator, seed: int) -> Case:
+def classes_case(kind: str, classes: int, dim: int, samples: int, rng: torch.Generator, seed: int) -> Case:
     """The case of a classification, with or without a bias as it is drawn."""
-    bias = bool(chance.count(0, 1, draw))
+    bias = bool(chance.count(0, 1, rng))
     columns = dim + bias
     return Case(
         name=f"{kind} {dim}{' and bias' if bias else ''}, {classes} classes, n {samples}, #{seed}",

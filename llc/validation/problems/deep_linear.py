@@ -19,15 +19,15 @@ INPUTS = ("N(0,1)", "U(-1,1)", "U(-10,10)")
 
 def deep_linear(widths: Sequence[int], rank: int, samples: int, seed: int):
     """A deep linear network that is its own teacher: x ~ U(−10, 10), no noise, squared error averaged over outputs."""
-    draw = generator("deep linear", seed)
+    rng = generator("deep linear", seed)
     model = DeepLinear(widths)
-    model.set_to_rank(rank, draw)
-    return own_teacher(model, widths[0], samples, draw)
+    model.set_to_rank(rank, rng)
+    return own_teacher(model, widths[0], samples, rng)
 
 
-def own_teacher(model: DeepLinear, inputs: int, samples: int, draw: torch.Generator):
+def own_teacher(model: DeepLinear, inputs: int, samples: int, rng: torch.Generator):
     """The network at weights that fit noiseless labels of its own, x ~ U(−10, 10)."""
-    x = 20 * torch.rand(samples, inputs, generator=draw) - 10
+    x = 20 * torch.rand(samples, inputs, generator=rng) - 10
     with torch.no_grad():
         y = model(x)
     return model, mean_squared_errors, (x, y)
@@ -72,8 +72,8 @@ def at_minimum(
     model, chosen, (x, y) = teacher(widths, min(widths), inputs, samples, noise, loss, seed, redraw=redraw)
     left, values, right = torch.linalg.svd(reduced_rank(x, y, min(widths)), full_matrices=False)
     rank, layers = min(widths), len(widths) - 1
-    draw = generator("at minimum", seed)
-    between = [chance.basis(width, rank, draw).double() for width in widths[1:-1]]
+    rng = generator("at minimum", seed)
+    between = [chance.basis(width, rank, rng).double() for width in widths[1:-1]]
     bases = [right[:rank].T, *between, left[:, :rank]]
     assert isinstance(model, DeepLinear)
     with torch.no_grad():
@@ -103,19 +103,19 @@ def lowest(data: tuple[Tensor, ...], rank: int, loss: str) -> float:
     return squared_loss(y.double() - x.double() @ reduced_rank(x, y, rank).T, loss)
 
 
-def _inputs(name: str, samples: int, dim: int, draw: torch.Generator) -> Tensor:
+def _inputs(name: str, samples: int, dim: int, rng: torch.Generator) -> Tensor:
     if name == "N(0,1)":
-        return torch.randn(samples, dim, generator=draw)
+        return torch.randn(samples, dim, generator=rng)
     reach = {"U(-1,1)": 1, "U(-10,10)": 10}[name]
-    return reach * (2 * torch.rand(samples, dim, generator=draw) - 1)
+    return reach * (2 * torch.rand(samples, dim, generator=rng) - 1)
 
 
-def random_widths(least: int, most: int, draw: torch.Generator) -> list[int]:
+def random_widths(least: int, most: int, rng: torch.Generator) -> list[int]:
     """Two to six layers with between `least` and `most` parameters."""
     while True:
-        layers = chance.count(2, 6, draw)
-        typical = (chance.samples(least, most, draw) / layers) ** 0.5
-        widths = [max(2, int(typical * chance.real(0.6, 1.4, draw))) for _ in range(layers + 1)]
+        layers = chance.count(2, 6, rng)
+        typical = (chance.samples(least, most, rng) / layers) ** 0.5
+        widths = [max(2, int(typical * chance.real(0.6, 1.4, rng))) for _ in range(layers + 1)]
         if least <= count_parameters(widths) <= most:
             return widths
 
@@ -127,29 +127,29 @@ def count_parameters(widths: Sequence[int]) -> int:
 
 def noiseless(problems: int, index: int) -> Case:
     """A teacher without noise: w* is a minimum of loss 0 on the lowest stratum of the true set."""
-    draw = chance.stream("deep linear", problems, index)
-    widths = random_widths(100, 1500, draw)
-    rank = chance.count(0, min(widths), draw)
-    samples = chance.samples(1000, 10_000, draw)
-    return teacher_case("deep linear", widths, rank, samples, 0.0, draw, chance.number(problems, index))
+    rng = chance.stream("deep linear", problems, index)
+    widths = random_widths(100, 1500, rng)
+    rank = chance.count(0, min(widths), rng)
+    samples = chance.samples(1000, 10_000, rng)
+    return teacher_case("deep linear", widths, rank, samples, 0.0, rng, chance.number(problems, index))
 
 
 def noisy(problems: int, index: int) -> Case:
     """A teacher with noise in its labels, at the truth: λ is the truth's."""
-    draw = chance.stream("noisy deep linear", problems, index)
-    widths = random_widths(100, 1000, draw)
-    rank = chance.count(0, min(widths), draw)
-    samples = chance.samples(2000, 10_000, draw)
-    noise = chance.real(0.4, 1.5, draw)
-    return teacher_case("deep linear, noisy", widths, rank, samples, noise, draw, chance.number(problems, index))
+    rng = chance.stream("noisy deep linear", problems, index)
+    widths = random_widths(100, 1000, rng)
+    rank = chance.count(0, min(widths), rng)
+    samples = chance.samples(2000, 10_000, rng)
+    noise = chance.real(0.4, 1.5, rng)
+    return teacher_case("deep linear, noisy", widths, rank, samples, noise, rng, chance.number(problems, index))
 
 
 def teacher_case(
-    kind: str, widths: Sequence[int], rank: int, samples: int, noise: float, draw: torch.Generator, seed: int
+    kind: str, widths: Sequence[int], rank: int, samples: int, noise: float, rng: torch.Generator, seed: int
 ) -> Case:
     """The case of a teacher, its inputs and loss drawn."""
     # Averaged over outputs, noise of the size of the signal would hardly show.
-    inputs, loss = chance.one_of(INPUTS, draw), chance.one_of(("summed", "half") if noise else tuple(SQUARED), draw)
+    inputs, loss = chance.one_of(INPUTS, rng), chance.one_of(("summed", "half") if noise else tuple(SQUARED), rng)
     exact = learning_coefficient.deep_linear(widths, rank)
     told = f", noise {noise}" if noise else ""
     return Case(
@@ -167,11 +167,11 @@ def teacher_case(
 
 def minimum(problems: int, index: int) -> Case:
     """At the minimum of noisy data with a full-rank truth: λ = m(H_1 + H_{L+1} − m)/2, m = min H."""
-    draw = chance.stream("deep linear minimum", problems, index)
-    widths = random_widths(50, 600, draw)
+    rng = chance.stream("deep linear minimum", problems, index)
+    widths = random_widths(50, 600, rng)
     rank, seed = min(widths), chance.number(problems, index)
-    inputs, loss = chance.one_of(INPUTS, draw), chance.one_of(tuple(SQUARED), draw)
-    samples, noise = chance.samples(2000, 10_000, draw), chance.real(0.2, 1, draw)
+    inputs, loss = chance.one_of(INPUTS, rng), chance.one_of(tuple(SQUARED), rng)
+    samples, noise = chance.samples(2000, 10_000, rng), chance.real(0.2, 1, rng)
     return Case(
         name=f"fitted deep linear {_dashed(widths)}, {inputs}, n {samples}, noise {noise}, {loss}, #{seed}",
         kind="deep linear, fitted",

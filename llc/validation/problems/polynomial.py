@@ -42,9 +42,9 @@ def polynomial(kind: str, numbers: Sequence[float], samples: int = 8):
 
 def crossing(problems: int, index: int) -> Case:
     """A normal crossing at w* = 0 with a usual number of samples: λ = min_i 1/(2k_i)."""
-    draw = chance.stream("crossing", problems, index)
+    rng = chance.stream("crossing", problems, index)
     half_exponents = CROSSINGS[index % len(CROSSINGS)]
-    samples = chance.samples(2000, 50_000, draw)
+    samples = chance.samples(2000, 50_000, rng)
     exact = learning_coefficient.normal_crossing(half_exponents)
     return Case(
         name=f"normal crossing {crossing_name(half_exponents)}, n {samples}",

@@ -16,9 +16,9 @@ _RANK = 1e-5
 
 def regression(dim: int, samples: int, seed: int):
     """Ordinary linear regression with unit noise at its least-squares solution, loss half the squared error."""
-    draw = generator("regression", seed)
-    x = torch.randn(samples, dim, generator=draw)
-    y = x @ torch.randn(dim, 1, generator=draw) + torch.randn(samples, 1, generator=draw)
+    rng = generator("regression", seed)
+    x = torch.randn(samples, dim, generator=rng)
+    y = x @ torch.randn(dim, 1, generator=rng) + torch.randn(samples, 1, generator=rng)
     model = nn.Linear(dim, 1, bias=False)
     with torch.no_grad():
         model.weight.copy_(torch.linalg.lstsq(x.double(), y.double()).solution.T)
@@ -59,15 +59,15 @@ def least_squares(
         loss: a name in `losses.SQUARED`. redraw: another sample of the same truth.
     """
     key = ("least squares", rank, extra, flat, seed)
-    draw, sample = generator(*key), generator(*key, "sample", redraw)
-    signs = torch.randint(0, 2, (rank,), generator=draw) * 2 - 1
-    truth = signs * chance.sizes(rank, draw)
+    rng, sample = generator(*key), generator(*key, "sample", redraw)
+    signs = torch.randint(0, 2, (rank,), generator=rng) * 2 - 1
+    truth = signs * chance.sizes(rank, rng)
     z = torch.randn(samples, rank, generator=sample)
     y = (z @ truth + noise * torch.randn(samples, generator=sample))[:, None]
-    x = _columns(z, flat, extra, draw)
+    x = _columns(z, flat, extra, rng)
     solution = _solve(x, y)[:, 0]
     if flat in {"sum", "product"}:
-        spread = torch.randn(rank, generator=draw).double() / 2
+        spread = torch.randn(rank, generator=rng).double() / 2
         model: nn.Module = TwoVectors(flat, rank)
         u = solution / 2 + spread if flat == "sum" else solution.sign() * solution.abs().sqrt() * spread.exp()
         weights = [u, solution - u if flat == "sum" else solution / u]
@@ -85,14 +85,14 @@ def lowest(data: tuple[Tensor, ...], loss: str) -> float:
     return squared_loss(y.double() - x.double() @ _solve(x, y), loss)
 
 
-def _columns(z: Tensor, flat: str, extra: int, draw: torch.Generator) -> Tensor:
+def _columns(z: Tensor, flat: str, extra: int, rng: torch.Generator) -> Tensor:
     rank = z.shape[1]
     if flat == "zeros":
         return torch.cat([z, torch.zeros(len(z), extra)], 1)
     if flat == "copies":
-        return torch.cat([z, z[:, torch.randint(0, rank, (extra,), generator=draw)]], 1)
+        return torch.cat([z, z[:, torch.randint(0, rank, (extra,), generator=rng)]], 1)
     if flat == "mixed":
-        return z @ (chance.sizes(rank, draw)[:, None] * chance.basis(rank + extra, rank, draw).T)
+        return z @ (chance.sizes(rank, rng)[:, None] * chance.basis(rank + extra, rank, rng).T)
     return z
 
 
@@ -103,19 +103,19 @@ def _solve(x: Tensor, y: Tensor) -> Tensor:
 
 def regular(problems: int, index: int) -> Case:
     """Ordinary linear regression: λ = d/2."""
-    draw = chance.stream("regression", problems, index)
-    dim, samples, noise = chance.samples(2, 100, draw), chance.samples(1000, 20_000, draw), chance.real(0.1, 2, draw)
-    return least_squares_case("linear regression", dim, samples, noise, draw, chance.number(problems, index))
+    rng = chance.stream("regression", problems, index)
+    dim, samples, noise = chance.samples(2, 100, rng), chance.samples(1000, 20_000, rng), chance.real(0.1, 2, rng)
+    return least_squares_case("linear regression", dim, samples, noise, rng, chance.number(problems, index))
 
 
 def degenerate(problems: int, index: int) -> Case:
     """Linear regression with flat directions: λ = rank/2."""
-    draw = chance.stream("flat regression", problems, index)
-    rank, flat = chance.count(3, 40, draw), FLAT[index % len(FLAT)]
-    extra = rank if flat in {"sum", "product"} else chance.count(1, rank, draw)
-    samples, noise = chance.samples(1000, 20_000, draw), chance.real(0.1, 2, draw)
+    rng = chance.stream("flat regression", problems, index)
+    rank, flat = chance.count(3, 40, rng), FLAT[index % len(FLAT)]
+    extra = rank if flat in {"sum", "product"} else chance.count(1, rank, rng)
+    samples, noise = chance.samples(1000, 20_000, rng), chance.real(0.1, 2, rng)
     seed = chance.number(problems, index)
-    return least_squares_case("flat directions", rank, samples, noise, draw, seed, extra=extra, flat=flat)
+    return least_squares_case("flat directions", rank, samples, noise, rng, seed, extra=extra, flat=flat)
 
 
 def least_squares_case(
@@ -123,14 +123,14 @@ def least_squares_case(
     rank: int,
     samples: int,
     noise: float,
-    draw: torch.Generator,
+    rng: torch.Generator,
     seed: int,
     *,
     extra: int = 0,
     flat: str = "none",
 ) -> Case:
     """The case of a linear regression, its loss drawn."""
-    loss = chance.one_of(("summed", "half"), draw)
+    loss = chance.one_of(("summed", "half"), rng)
     told = f"{rank} of {rank + extra} ({flat})" if extra else str(rank)
     return Case(
         name=f"{kind} {told}, n {samples}, noise {noise}, {loss}, #{seed}",

@@ -23,31 +23,31 @@ def two_layer_stratum(widths: Sequence[int], ranks: Sequence[int], samples: int,
     """
     inputs, hidden, outputs = widths
     rank_in, rank_out, rank = ranks
-    draw = generator("stratum", seed)
-    between = torch.linalg.qr(torch.randn(hidden, hidden, generator=draw))[0]
+    rng = generator("stratum", seed)
+    between = torch.linalg.qr(torch.randn(hidden, hidden, generator=rng))[0]
     first = between[:, :rank_in]
     second = torch.cat([between[:, :rank], between[:, rank_in : rank_in + rank_out - rank]], 1)
     model = DeepLinear([inputs, hidden, outputs])
     with torch.no_grad():
-        model.weights[0].copy_(first * chance.sizes(rank_in, draw) @ chance.basis(inputs, rank_in, draw).T)
-        model.weights[1].copy_(chance.basis(outputs, rank_out, draw) * chance.sizes(rank_out, draw) @ second.T)
-    return own_teacher(model, inputs, samples, draw)
+        model.weights[0].copy_(first * chance.sizes(rank_in, rng) @ chance.basis(inputs, rank_in, rng).T)
+        model.weights[1].copy_(chance.basis(outputs, rank_out, rng) * chance.sizes(rank_out, rng) @ second.T)
+    return own_teacher(model, inputs, samples, rng)
 
 
 def off_the_lowest(problems: int, index: int) -> Case:
     """Factors of ranks above the product's, drawn until λ(w*) is above the lowest stratum's."""
-    draw = chance.stream("stratum", problems, index)
+    rng = chance.stream("stratum", problems, index)
     while True:
-        inputs, hidden, outputs = (chance.count(4, 20, draw) for _ in range(3))
-        rank_in = chance.count(1, min(inputs, hidden), draw)
-        rank_out = chance.count(1, min(hidden, outputs), draw)
-        rank = chance.count(max(0, rank_in + rank_out - hidden), min(rank_in, rank_out), draw)
+        inputs, hidden, outputs = (chance.count(4, 20, rng) for _ in range(3))
+        rank_in = chance.count(1, min(inputs, hidden), rng)
+        rank_out = chance.count(1, min(hidden, outputs), rng)
+        rank = chance.count(max(0, rank_in + rank_out - hidden), min(rank_in, rank_out), rng)
         exact = learning_coefficient.two_layer_local(
             inputs, hidden, outputs, rank_in=rank_in, rank_out=rank_out, rank=rank
         )
         if exact.value > learning_coefficient.deep_linear((inputs, hidden, outputs), rank).value:
             break
-    samples, seed = chance.samples(1000, 10_000, draw), chance.number(problems, index)
+    samples, seed = chance.samples(1000, 10_000, rng), chance.number(problems, index)
     return Case(
         name=f"two layers {inputs}-{hidden}-{outputs}, ranks {rank_in}, {rank_out}, {rank}, n {samples}, #{seed}",
         kind="two-layer stratum",

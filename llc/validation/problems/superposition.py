@@ -92,9 +92,9 @@ def _settle(loss: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
 
 def regular_polygon(problems: int, index: int) -> Case:
     """A polygon of 4 to 7 features in the plane."""
-    draw = chance.stream("superposition", problems, index)
+    rng = chance.stream("superposition", problems, index)
     features, seed = POLYGONS[index % len(POLYGONS)], chance.number(problems, index)
-    samples = chance.samples(5000, 20_000, draw)
+    samples = chance.samples(5000, 20_000, rng)
     return Case(
         name=f"superposition, {features}-gon, n {samples}, #{seed}",
         kind="superposition",
