@@ -5,11 +5,17 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from llc.errors import InvalidInput
+
+# An experiment's folder keeps copies of the files that its config names in a folder of this name.
+CODE = "code"
+# Folders of copies, of the experiments that this process has opened.
+_copies: list[Path] = []
 
 
 def named(place: str, *, asked_by: str) -> Any:
@@ -36,12 +42,14 @@ def absolute(place: str) -> str:
 
 
 def load_file(path: str | Path) -> ModuleType:
-    """A file as a module, imported once under a name of its own.
+    """A file as a module, imported once under a name of its own; where it is gone, the copy of it that was kept.
 
     Raises:
         ImportError, OSError: it cannot be.
     """
     path = Path(path).resolve()
+    if not path.exists():
+        path = next((folder / copy_name(path) for folder in _copies if (folder / copy_name(path)).exists()), path)
     there = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == str(path)]
     if there:  # the same file under another name would define its classes twice
         return there[0]
@@ -71,3 +79,27 @@ def file_of(kind: type) -> str | None:
     except (OSError, TypeError):  # of a notebook, or typed in
         return None
     return None if path is None or not Path(path).is_file() else str(Path(path).resolve())
+
+
+def copy_name(path: str | Path) -> str:
+    """What the copy of a file is called: `study-1a2b3c4d.py`, for two of one name may lie in different places."""
+    path = Path(path)
+    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}{path.suffix}"
+
+
+def use_copies(folder: Path) -> None:
+    """From now on, look for files that are gone among the copies of an experiment."""
+    copies = folder / CODE
+    if copies.is_dir() and copies.resolve() not in _copies:
+        _copies.append(copies.resolve())
+
+
+def files_in(table: dict[str, Any]) -> Iterator[Path]:
+    """The files of other people's code that a config's table names."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from files_in(value)
+        elif key == "defined_in":
+            yield Path(value)
+        elif key == "function" and str(value).rpartition(":")[0].endswith(".py"):
+            yield Path(str(value).rpartition(":")[0])

@@ -1,5 +1,7 @@
 """A study in one file outside the package goes through every command on its folder alone."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +65,25 @@ def test_the_other_commands_work_on_the_folder_alone(folder):
     assert found.readouts.gain.dims == ("width", "slope", "seed", "step")
     assert found.compare.excess.dims == ("width", "slope", "seed", "step", "test_set", "reference")
     assert (folder / "report.html").exists()
+
+
+def test_a_folder_keeps_the_code_that_it_was_made_with(tmp_path):
+    """Another process opens it where the study's file, which defines its task and its model, is gone."""
+    file = tmp_path / "gone" / "study.py"
+    file.parent.mkdir()
+    file.write_text(FILE.read_text().replace('"slopes"', '"gone-slopes"'))
+    out = tmp_path / "slopes"
+    steps = "--set training.steps=4 --set checkpoints.every=4 --set checkpoints.logarithmic=0"
+    run("train", "--system", f"{file}:study", "--out", str(out), "--jobs", "1", *steps.split())
+    file.unlink()
+    moved = out.rename(tmp_path / "elsewhere")
+    found = subprocess.run(
+        [sys.executable, "-m", "llc", "pca", str(moved)], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    (moved / "code").rename(tmp_path / "code")
+    found = subprocess.run(
+        [sys.executable, "-m", "llc", "behaviour", str(moved)], capture_output=True, text=True, check=False
+    )
+    assert found.returncode != 0
+    assert f"kind = gone-slopes is defined in {file}, which cannot be imported" in found.stderr

@@ -8,6 +8,7 @@ from llc.store.experiment import (
     Experiment,
     claim,
     extend_sweep,
+    keep_code,
     merge,
     open_folder,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "differences",
     "extend_sweep",
     "folder_lock",
+    "keep_code",
     "labelled",
     "labels",
     "large",

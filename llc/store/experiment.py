@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import xarray as xr
 
+from llc import own_code
 from llc.errors import StoreError
+from llc.store.atomic import atomic_path
 from llc.store.labels import axes_in
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.registry import MADE, RESULTS
@@ -30,6 +32,7 @@ _WRITTEN = {
         *(f"{name}.nc" for name in MADE),
         "llc.toml",
         "calibration.toml",
+        own_code.CODE,
         "figures",
         "report.html",
     ),
@@ -54,6 +57,7 @@ class Experiment:
             raise StoreError(
                 f"{path} is not an experiment: it has no {EXPERIMENT_FILE}; name a folder that `llc train --out` made"
             )
+        own_code.use_copies(self.path)
 
     def __repr__(self) -> str:
         return f"<llc.Experiment {self.path}: {len(self.runs)} runs>"
@@ -307,3 +311,16 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
                 "folder, or move them away"
             )
         write_table(path, {**table, PROVENANCE: provenance} if provenance else table)
+
+
+def keep_code(folder: Path, table: Table) -> None:
+    """Copy the files that a config names into its experiment, so that it can be opened where they are not.
+
+    What they import from beside them is not copied.
+    """
+    for path in set(own_code.files_in(table)):
+        kept = folder / own_code.CODE / own_code.copy_name(path)
+        if path.is_file() and not os.path.lexists(kept):
+            kept.parent.mkdir(exist_ok=True)
+            with atomic_path(kept) as scratch:
+                scratch.write_bytes(path.read_bytes())

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from llc.own_code import CODE
 from llc.store.numbered import is_scratch, settings_folders
 
 
@@ -15,7 +16,7 @@ def own_folders(folder: Path, runs: Iterable[str]) -> list[Path]:
         folder: of the experiment. runs: names of its runs.
     """
     found = [folder]
-    for place in [folder / "figures", *(folder / run for run in runs)]:
+    for place in [folder / "figures", folder / CODE, *(folder / run for run in runs)]:
         if not _is_folder(place):
             continue
         found.append(place)

@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 from torch import Tensor, nn
 
-from llc import models
+from llc import models, own_code
 from llc.errors import StoreError
 from llc.models import ModelConfig
 from llc.store import places
@@ -30,6 +30,7 @@ class Run:
         self.path = Path(path)
         if not (self.path / RUN_FILE).exists():
             raise StoreError(f"{path} is not a run: it has no {RUN_FILE}")
+        own_code.use_copies(self.path.parent)
 
     def __repr__(self) -> str:
         return f"<llc.Run {self.path}: {len(self.steps)} checkpoints>"

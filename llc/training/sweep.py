@@ -136,6 +136,7 @@ def claim_experiment(
             raise StoreError(f"{out} {how}; choose another folder")
         store.extend_sweep(out, config.to_table(), provenance)
     store.claim(out, store.EXPERIMENT_FILE, config.to_table(), provenance)
+    store.keep_code(out, config.to_table())
 
 
 def choose_together(config: ExperimentConfig, device: torch.device) -> int:
