@@ -70,9 +70,14 @@ def load_file(path: str | Path) -> ModuleType:
     return module
 
 
+def is_ours(kind: type) -> bool:
+    """Whether a class is this package's own."""
+    return kind.__module__.split(".")[0] == "llc"
+
+
 def file_of(kind: type) -> str | None:
     """The file that a class of other people's is defined in; None for this package's own, and where there is none."""
-    if kind.__module__.split(".")[0] == "llc":
+    if is_ours(kind):
         return None
     try:
         path = inspect.getsourcefile(kind)

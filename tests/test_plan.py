@@ -1,8 +1,13 @@
+from typing import Literal
+
 import pytest
+import torch
 from conftest import small_config
 
 import llc
 from llc.errors import StoreError
+from llc.models import FactoryConfig
+from llc.tasks import LinearRegression
 from llc.training.plan import Plan, count_parameters, disk_needed, update_flops
 
 
@@ -19,6 +24,39 @@ def test_flops_of_an_update_are_those_of_its_matrix_products():
     forward = 2 * batch * (tokens * 2 * width * width + readouts * (asking + width * (dim + 1)))
     embedding = 2 * batch * tokens * (dim + 1) * width
     assert update_flops(run) == 3 * forward + 2 * embedding
+
+
+class Weighted(LinearRegression):
+    """Its losses hold a tensor of their own."""
+
+    kind: Literal["test-weighted"] = "test-weighted"
+
+    def losses(self, outputs, batch):
+        return super().losses(outputs, batch) * torch.linspace(1, 2, self.num_examples)
+
+
+def build(shapes):
+    """A model whose code looks at values."""
+    size = shapes["inputs"][0][-1]
+    model = torch.nn.Linear(size, 1)
+    return Flat(model) if float(model.weight.detach().sum()) < 1e6 else model
+
+
+class Flat(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, xs, ys):
+        return self.inner(xs)[..., 0]
+
+
+def test_a_plan_counts_what_other_peoples_code_does(tmp_path):
+    task = Weighted(dim=2, num_examples=3, noise_variance=0.1)
+    config = small_config().model_copy(update={"task": task, "model": FactoryConfig(function=f"{__file__}:build")})
+    found = llc.training.plan(config.override({"sweep.axes": {"seed": [0]}}), tmp_path / "planned", jobs=1)
+    assert found.parameters == 3
+    assert found.flops == 60 * 2 * 2 * 16 * 3 * 2  # forwards and backwards: the inputs need no gradient
 
 
 @pytest.mark.parametrize(

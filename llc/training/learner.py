@@ -174,8 +174,8 @@ def can_stack(config: RunConfig) -> bool:
     """Whether models of this kind can share a graph: other people's may do what `vmap` cannot, and buffers that a model
     carries along would be shared by mistake.
     """
-    own = own_code.file_of(type(config.model)) is None and type(config.model).__module__.startswith("llc.")
-    if not own or isinstance(config.model, models.FactoryConfig) or type(config.task).losses is not Task.losses:
+    ours = own_code.is_ours(type(config.model)) and not isinstance(config.model, models.FactoryConfig)
+    if not ours or type(config.task).losses is not Task.losses:
         return False
     with torch.device("meta"):
         model = models.build(config.model, config.task)

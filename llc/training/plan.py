@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from llc import behaviour, devices, models, store
+from llc import behaviour, devices, models, own_code, store
 from llc.errors import StoreError
 from llc.parallel import available_cores, default_jobs, default_workers, torch_threads
 from llc.tasks import PROBE_SEQUENCES
@@ -92,9 +92,13 @@ def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, 
 
 
 def update_flops(run: RunConfig) -> int:
-    """Floating-point operations of the matrix products of one update, forwards and backwards."""
-    model = models.build(run.model, run.task).to("meta")
-    batch = run.task.sample(run.training.batch_size).to("meta")
+    """Floating-point operations of the matrix products of one update, forwards and backwards.
+
+    Where task and model are ours nothing is computed. Other people's may hold tensors, or look at values.
+    """
+    device = _where_to_count(run)
+    model = models.build(run.model, run.task).to(device)
+    batch = run.task.sample(run.training.batch_size).to(device)
     with FlopCounterMode(display=False) as counter:
         behaviour.TaskLoss(run.task)(model, batch).mean().backward()
     return counter.get_total_flops()
@@ -124,9 +128,15 @@ def _disk_of(run: RunConfig) -> int:
 def count_parameters(config: ExperimentConfig | RunConfig) -> int:
     """P, the number of parameters of the config's model; of a sweep's first run."""
     run = config.runs()[0] if isinstance(config, ExperimentConfig) else config
-    with torch.device("meta"):
+    with torch.device(_where_to_count(run)):
         model = models.build(run.model, run.task)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _where_to_count(run: RunConfig) -> torch.device:
+    factory = isinstance(run.model, models.FactoryConfig)
+    ours = own_code.is_ours(type(run.task)) and own_code.is_ours(type(run.model)) and not factory
+    return torch.device("meta" if ours else "cpu")
 
 
 def check_room(config: ExperimentConfig, out: Path) -> None:

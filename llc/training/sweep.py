@@ -104,7 +104,7 @@ def _check_can_be_sent(config: ExperimentConfig) -> None:
     """Raise InvalidInput where a task's or model's class is in no file, which workers and later commands need."""
     for part in (config.task, config.model):
         kind = type(part)
-        if not kind.__module__.startswith("llc.") and own_code.file_of(kind) is None:
+        if not own_code.is_ours(kind) and own_code.file_of(kind) is None:
             raise InvalidInput(f"{kind.__name__} is defined in no file (typed in, or in a notebook); write it to one")
 
 
