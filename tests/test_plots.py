@@ -164,3 +164,11 @@ def test_a_sweep_that_is_still_training_can_be_drawn(finished):
 
 def test_one_component_is_too_few(finished):
     assert figures.trajectories(finished.pca.sel(component=[1])) is None
+
+
+def test_runs_of_two_axes_in_one_panel_differ_in_colour_and_shape(finished):
+    two = finished.metrics[["loss"]].isel(seed=[0]).expand_dims(heads=[1.0, 2.0])
+    runs = Runs(two)
+    assert len({(runs.colour(place), runs.shape(place)) for place, _ in runs}) == 2 * two.sizes["num_tasks"]
+    assert runs.shape_key == [("heads = 1", "circle"), ("heads = 2", "diamond")]
+    assert Runs(two.isel(heads=[0])).shape_key == []

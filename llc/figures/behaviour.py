@@ -210,7 +210,7 @@ def compared(found: xr.Dataset) -> Spec:
                 hover = [f"{runs.name(place)}<br>step {step:,}<br>{value:.4g}" for step, value in _pairs(at[row])]
                 marks.append(
                     Marks(at.step.values, y, runs.colour(place), runs.label(place), low=y - reach, high=y + reach,
-                          shape="circle", size=3, hover=hover)
+                          shape=runs.shape(place), size=3, hover=hover)
                 )  # fmt: skip
             title = f"against {symbol_in(found, 'reference', reference)}"
             panels.append(Panel(Axis("training step", "step"), Axis(_COMPARED[row]), marks, title))
@@ -226,6 +226,7 @@ def compared(found: xr.Dataset) -> Spec:
         f"{len(list(runs))} runs against {', '.join(names)}.",
         columns=len(names),
         size=(4.4, 3.4),
+        key=runs.shape_key,
     )
 
 
@@ -243,7 +244,9 @@ def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
             symbol = symbol_in(found, "reference", reference)
             marks.append(Marks(at, levels, GREY, symbol, line="dash", shape="square", size=4))
         hover = [f"{runs.name(place)}<br>{word}<br>{y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
-        marks.append(Marks(at, end.loss.values, runs.colour(place), runs.label(place), shape="circle", hover=hover))
+        marks.append(
+            Marks(at, end.loss.values, runs.colour(place), runs.label(place), shape=runs.shape(place), hover=hover)
+        )
     return Panel(Axis("", "words", words=words), Axis("loss at the last step", "log"), marks)
 
 

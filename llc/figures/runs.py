@@ -28,6 +28,9 @@ VERDICT_SHAPES = {
     "none": "plus",
 }
 
+# Of the values of a second axis, where its runs share a panel.
+_SHAPES = ("circle", "diamond", "triangle", "inverted", "star", "hexagon", "cross", "plus")
+
 Place = Mapping[str, Any]
 
 
@@ -62,6 +65,20 @@ class Runs:
     def colour(self, place: Place) -> str:
         """Of a run."""
         return self.colours[place[self.axis]]
+
+    def shape(self, place: Place) -> str:
+        """Of a run's points, by the second axis; with more values than there are shapes they begin anew."""
+        if self.facet is None:
+            return _SHAPES[0]
+        return _SHAPES[self.data[self.facet].values.tolist().index(place[self.facet]) % len(_SHAPES)]
+
+    @property
+    def shape_key(self) -> list[tuple[str, str]]:
+        """Legend entries of the second axis, where there is one."""
+        if self.facet is None:
+            return []
+        symbol, values = symbol_of(self.data, self.facet), self.data[self.facet].values.tolist()
+        return [(f"{symbol} = {value_label(value)}", self.shape({self.facet: value})) for value in values]
 
     def label(self, place: Place) -> str:
         """What a colour stands for."""
