@@ -177,3 +177,19 @@ def test_a_damaged_result_does_not_keep_others_from_being_shown(own):
     written, missing = figures.save_figures(own, ["losses", "stages"])
     assert [path.name for path in written] == ["losses.png"]
     assert "stages.nc cannot be read" in missing["stages"]
+
+
+@pytest.mark.parametrize("others", [[5, 15], [20, 30], [0, 10], [10]])
+def test_runs_with_other_steps_are_merged_at_all_of_them(others):
+    """Also where the steps of one lie between those of the other, as in runs trained elsewhere."""
+
+    def part(width: int, steps: list[int]) -> xr.Dataset:
+        loss = ("width", "seed", "step"), [[[width * step for step in steps]]]
+        return xr.Dataset({"loss": loss}, {"width": [width], "seed": [0], "step": steps})
+
+    found = store.merge([part(1, [0, 10, 20]), part(4, others)]).loss.isel(seed=0)
+    assert found.step.values.tolist() == sorted({0, 10, 20, *others})
+    for width, steps in ((1, [0, 10, 20]), (4, others)):
+        of_run = found.sel(width=width).dropna("step")
+        assert of_run.step.values.tolist() == steps
+        np.testing.assert_array_equal(of_run, np.multiply(width, steps))

@@ -9,11 +9,11 @@ from llc.store.experiment import (
     claim,
     extend_sweep,
     keep_code,
-    merge,
     open_folder,
 )
 from llc.store.inspection import describe, passed_over, verify
 from llc.store.lock import LOCK_FILE, folder_lock
+from llc.store.merging import merge
 from llc.store.numbered import numbered_path, numbered_steps
 from llc.store.places import run_name
 from llc.store.registry import MADE, RESULTS, Result

@@ -1,19 +1,16 @@
 """Experiments: folders of the runs of one sweep, with the results that are made of them."""
 
-import functools
-import json
 import os
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import xarray as xr
 
 from llc import own_code
 from llc.errors import StoreError
 from llc.store.atomic import atomic_path
-from llc.store.labels import axes_in
+from llc.store.merging import merge
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.registry import MADE, RESULTS
 from llc.store.removal import own_folders, remove_file
@@ -201,58 +198,6 @@ class Experiment:
 def coordinates_of(sweep: Table) -> list[dict[str, Any]]:
     """Every place of a sweep, as it labels results."""
     return [coordinates(place) for place in places_of(axes_of(sweep))]
-
-
-def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
-    """One dataset over the axes of a sweep and steps from parts that each hold some of them; gaps become NaN.
-
-    Raises:
-        StoreError: there are no parts.
-    """
-    parts = [part.drop_attrs(deep=False) for part in parts]
-    if not parts:
-        raise StoreError("there are no results to merge yet; run `llc train` first")
-    words = {
-        name: _words([part[name].attrs for part in parts if name in part.coords]) for name in ("test_set", "reference")
-    }
-    whole = xr.combine_by_coords(
-        _alike(parts),
-        join="outer",
-        combine_attrs="drop_conflicts",
-        data_vars="all",
-        coords="different",
-        compat="no_conflicts",
-    )
-    for name, said in words.items():
-        if said:
-            whole[name].attrs.update(said)
-    return cast(xr.Dataset, whole)  # of datasets it makes a dataset
-
-
-def _words(parts: list[dict]) -> dict[str, str]:
-    """What names are, where parts have different ones: what any of them says."""
-    found: dict[str, Any] = {"baselines": [], "symbols": {}, "long_name": []}
-    for said in parts:
-        found["baselines"] += [one for one in json.loads(said.get("baselines", "[]")) if one not in found["baselines"]]
-        found["symbols"] |= json.loads(said.get("symbols", "{}"))
-        found["long_name"] += [one for one in said.get("long_name", "").split("; ") if one not in found["long_name"]]
-    if not parts:
-        return {}
-    kept = {"symbols": json.dumps(found["symbols"]), "long_name": "; ".join(found["long_name"])}
-    return kept | ({"baselines": json.dumps(found["baselines"])} if found["baselines"] else {})
-
-
-def _alike(parts: list[xr.Dataset]) -> list[xr.Dataset]:
-    """Parts whose dims, but for the sweep's and the steps, have the same places: those of one are those of all."""
-    own = {dim for part in parts for dim in (*axes_in(part), "step")}
-    inner = {dim for part in parts for dim in part.indexes if dim not in own}
-    places = {dim: [part.indexes[dim] for part in parts if dim in part.indexes] for dim in inner}
-    differ = {
-        dim: functools.reduce(lambda one, other: one.union(other, sort=False), of_dim)
-        for dim, of_dim in places.items()
-        if not all(of_dim[0].equals(other) for other in of_dim)
-    }
-    return [part.reindex({dim: every for dim, every in differ.items() if dim in part.indexes}) for part in parts]
 
 
 def open_folder(path: str | Path) -> Experiment | Run:
