@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize
 from torch import nn
 
-from llc.estimate.settle import settle
+from llc.estimate.settle import Settled, depth, settle
 from llc.sampling import Target
 
 NBETA = 300.0
@@ -109,6 +109,17 @@ def test_no_more_is_spent_than_may_be(batch_size, price):
         assert 0 <= found.nats <= whole.nats * (1 + 1e-9)
     assert not settle(target, max_gradients=3 * price).done
     assert settle(target, max_gradients=2 * price).gradients == 0
+
+
+@pytest.mark.parametrize(("budget", "share"), [(400, 100), (6000, 1500), (30_000, 1500), (100_000, 5000)])
+def test_small_budgets_leave_more_to_the_minimiser(budget, share, monkeypatch):
+    """A twentieth, but up to a quarter where that is not yet 1,500 gradients."""
+    asked = []
+    monkeypatch.setattr(
+        "llc.estimate.settle.settle", lambda _, max_gradients: asked.append(max_gradients) or Settled(3.0, 7, True)
+    )
+    assert depth(regression_target(1.0), budget) == (3.0, 7)
+    assert asked == [share]
 
 
 def test_the_target_is_left_as_it_was():

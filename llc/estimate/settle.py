@@ -11,8 +11,9 @@ from llc.sampling import Minibatch, Target
 
 # Newton steps at most, and conjugate-gradient steps in each.
 _STEPS, _INNER = 20, 20
-# Of the gradients that an estimate may take, the minimiser may take this share.
-_SHARE = 0.05
+# Of the gradients that an estimate may take, the minimiser may take this share; of a small budget more, up to so many
+# gradients: without its floor an interval is four tenths of λ̂ wide.
+_SHARE, _MORE, _ENOUGH = 0.05, 0.25, 1500
 # A drop below this many nats is no drop.
 _NOTHING = 0.02
 # A Newton step is halved so often before it is given up.
@@ -88,7 +89,7 @@ def depth(target: Target, max_gradients: int) -> tuple[float | None, int]:
     Args:
         max_gradients: that the whole estimate may take.
     """
-    found = settle(target, max_gradients=int(_SHARE * max_gradients))
+    found = settle(target, max_gradients=int(max(_SHARE * max_gradients, min(_MORE * max_gradients, _ENOUGH))))
     return (found.nats if found.done else None), found.gradients
 
 
