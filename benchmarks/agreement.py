@@ -48,7 +48,7 @@ def study_settings(experiment: store.Experiment, where: str) -> LLCConfig:
     return settle(LLCConfig(**tiny), experiment.runs, devices.choose_device(where))
 
 
-def estimate(path: Path, step: int, config: LLCConfig, changed: str, where: str, _report=quiet) -> dict:
+def estimate(path: Path, step: int, config: LLCConfig, changed: str, where: str, _progress=quiet) -> dict:
     """One estimate as a row."""
     run = store.Run(path)
     config = config.model_copy(update=variations(config)[changed])

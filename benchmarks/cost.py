@@ -63,7 +63,7 @@ def canonical_estimate(model, loss, data, *, gradients: int, step_size: float, n
         return estimator.estimate_llc(Losses(model, loss, data), loader, lambda losses, _: losses.mean(), compile=False)
 
 
-def case_rows(case: Case, others: tuple[str, ...], _report=quiet) -> list[dict]:
+def case_rows(case: Case, others: tuple[str, ...], _progress=quiet) -> list[dict]:
     """What each makes of one case."""
     started = time.perf_counter()
     own = llc.estimate_llc(*case.build(*case.arguments))

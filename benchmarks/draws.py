@@ -26,7 +26,7 @@ LONG = {"target_error": 0.05, "max_gradients": 400_000}
 OUT = Path(__file__).resolve().parent / "results" / "draws.toml"
 
 
-def one(case: Case, _report=quiet) -> tuple[float, float, str, int]:
+def one(case: Case, _progress=quiet) -> tuple[float, float, str, int]:
     """λ̂, its standard error, its verdict, and n."""
     tree = llc.estimate_llc(*case.build(*case.arguments), **LONG)
     return float(tree.llc), float(tree.llc_se), tree.verdict.item(), tree.attrs["num_samples"]

@@ -127,7 +127,7 @@ def our_rate(sampler: str, compile: bool = False) -> float:
     return sum(outcome.result for outcome in outcomes)
 
 
-def _our_chains(sampler: str, compile: bool, _report) -> float:
+def _our_chains(sampler: str, compile: bool, _progress) -> float:
     model, loss, data = _problem()
     kernel = sampler_named(sampler)
     target = Target(model, loss, data, nbeta=_NBETA, gamma=GAMMA, batch_size=BATCH, compile=compile)

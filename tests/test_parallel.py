@@ -22,13 +22,13 @@ def square(number: int, progress) -> int:
     return number**2
 
 
-def fail_at_three(number: int, _report) -> int:
+def fail_at_three(number: int, _progress) -> int:
     if number == 3:
         raise InvalidInput("three given")
     return number
 
 
-def die_once(folder: Path, number: int, _report) -> int:
+def die_once(folder: Path, number: int, _progress) -> int:
     """Unit 2 kills its own process the first time."""
     if number == 2 and not (folder / "died").exists():
         (folder / "died").touch()
@@ -37,7 +37,7 @@ def die_once(folder: Path, number: int, _report) -> int:
     return number
 
 
-def die_always(_report) -> None:
+def die_always(_progress) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -21,7 +21,7 @@ class Rows:
     """
 
     def __init__(self, runs: list[store.Run], features: Features, folder: Path, progress: Progress) -> None:
-        self._runs, self._features, self._report = runs, features, progress
+        self._runs, self._features, self._progress = runs, features, progress
         self._counts = {run.name: len(steps_of(run, features.kind)) for run in runs}
         self._folder = folder
 
@@ -29,7 +29,7 @@ class Rows:
         done, total = 0, sum(self._counts.values())
         with store.scratch_file(self._folder) as self._file:
             for run in self._runs:
-                self._report("pca", done, total, run.name)
+                self._progress("pca", done, total, run.name)
                 for step in steps_of(run, self._features.kind):
                     self._features.of(run, step).tofile(self._file)
                 done += self._counts[run.name]

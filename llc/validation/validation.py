@@ -84,7 +84,7 @@ def validate(
 
 
 def _validate_case(
-    case: Case, methods: Sequence[str], seed: int, folder: Path | None, _report: Progress = quiet
+    case: Case, methods: Sequence[str], seed: int, folder: Path | None, _progress: Progress = quiet
 ) -> list[dict]:
     """What each method makes of one case."""
     rows: list[dict] = []
