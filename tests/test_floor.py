@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from llc.estimate.floor import RATIO, basin
+from llc.estimate.floor import RATIO, Depth, basin
 
 
 def numbers(llc: float, nats: float, bend: float) -> tuple[float, float]:
@@ -27,7 +27,7 @@ def test_a_quadratic_well_off_its_floor_needs_no_minimiser(nats):
 def test_a_bend_is_told_apart_where_the_floor_is_known(bend):
     """At w* on the floor, a = 0 for sure: two equations for λ and b."""
     cold, hot = numbers(9.0, 0.0, bend)
-    found = basin((cold, 1e-9), (hot, 1e-9), settled=0.0)
+    found = basin((cold, 1e-9), (hot, 1e-9), settled=Depth(0.0))
     assert found.llc == pytest.approx(9.0, rel=1e-5)
     assert found.bend == pytest.approx(bend, rel=1e-5)
     assert found.nats == pytest.approx(0.0, abs=1e-4)
@@ -41,7 +41,12 @@ def test_worse_solutions_tell_themselves_at_two_temperatures(share, error, settl
     """Around solutions that are worse by x nats at nβ, λ̂(w*) is λ' + x, and λ' + x/4 at nβ/4."""
     llc = 10.0
     numbers_of = numbers(llc, 0.0, share * llc)
-    assert basin(*((number, error) for number in numbers_of), settled=settled).escaped is found
+    assert (
+        basin(
+            *((number, error) for number in numbers_of), settled=settled if settled is None else Depth(settled)
+        ).escaped
+        is found
+    )
 
 
 def test_without_a_minimiser_half_of_nothing_is_known_of_a_bend():
@@ -56,16 +61,23 @@ def test_without_a_minimiser_half_of_nothing_is_known_of_a_bend():
 
 
 @pytest.mark.parametrize(
-    ("knows_floor", "nats", "noise"), [(False, 4.0, 0.0), (True, 0.0, 6.0), (True, 4.0, 0.0), (True, 4.0, 20.0)]
+    ("knows_floor", "nats", "noise", "left_open"),
+    [
+        (False, 4.0, 0.0, 0.0),
+        (True, 0.0, 6.0, 0.0),
+        (True, 4.0, 0.0, 0.0),
+        (True, 4.0, 20.0, 0.0),
+        (True, 4.0, 0.0, 3.0),
+    ],
 )
-def test_the_stated_errors_are_the_spread(knows_floor, nats, noise):
+def test_the_stated_errors_are_the_spread(knows_floor, nats, noise, left_open):
     """Noise on both numbers, on the minimiser's depth and on the bend, each as large as it is taken to be.
 
     The root mean square of 5000 errors is the stated one within a tenth. (It is so within its own error, a hundredth,
     where the bend's prior goes by the true λ; by the estimated one, which is noisy itself, errors are up to 8 % more.)
     """
     draw, llc, cold_se, hot_se = np.random.default_rng(0), 12.0, 0.3, 0.4
-    depth_se = math.hypot(0.01 * nats, 0.1 * noise)
+    depth_se = math.hypot(0.01 * nats, 0.1 * noise, left_open)
     found = []
     for _ in range(5000):
         cold, hot = numbers(llc, nats, 0.05 * llc * draw.standard_normal())
@@ -73,7 +85,7 @@ def test_the_stated_errors_are_the_spread(knows_floor, nats, noise):
             basin(
                 (cold + cold_se * draw.standard_normal(), cold_se),
                 (hot + hot_se * draw.standard_normal(), hot_se),
-                settled=nats + depth_se * draw.standard_normal() if knows_floor else None,
+                settled=Depth(nats + depth_se * draw.standard_normal(), left_open) if knows_floor else None,
                 noise=noise,
             )
         )
@@ -95,16 +107,16 @@ def test_a_minimiser_is_trusted_more_where_nothing_is_degenerate():
     """A tenth of the error: 0.04 nats of 40 in place of 0.4, where the chains say next to nothing."""
     cold, hot = numbers(9.0, 40.0, 0.0)
     for degeneracy, error in ((1.0, 0.4), (0.2, 0.4), (0.1, 0.22), (0.0, 0.04)):
-        found = basin((cold, 1e-9), (hot, 100.0), settled=40.0, degeneracy=degeneracy)
+        found = basin((cold, 1e-9), (hot, 100.0), settled=Depth(40.0), degeneracy=degeneracy)
         assert found.nats_se == pytest.approx(error, rel=1e-2)
 
 
 def test_more_noise_never_means_a_smaller_error():
     at = {"cold": numbers(9.0, 2.0, 0.0)[0], "hot": numbers(9.0, 2.0, 0.0)[1]}
-    quiet = basin((at["cold"], 0.1), (at["hot"], 0.1), settled=2.0)
-    assert basin((at["cold"], 0.3), (at["hot"], 0.1), settled=2.0).llc_se > quiet.llc_se
-    assert basin((at["cold"], 0.1), (at["hot"], 0.3), settled=2.0).llc_se > quiet.llc_se
-    assert basin((at["cold"], 0.1), (at["hot"], 0.1), settled=2.0, noise=9.0).llc_se > quiet.llc_se
+    quiet = basin((at["cold"], 0.1), (at["hot"], 0.1), settled=Depth(2.0))
+    assert basin((at["cold"], 0.3), (at["hot"], 0.1), settled=Depth(2.0)).llc_se > quiet.llc_se
+    assert basin((at["cold"], 0.1), (at["hot"], 0.3), settled=Depth(2.0)).llc_se > quiet.llc_se
+    assert basin((at["cold"], 0.1), (at["hot"], 0.1), settled=Depth(2.0), noise=9.0).llc_se > quiet.llc_se
     assert basin((at["cold"], 0.1), (at["hot"], 0.1)).llc_se > quiet.llc_se
 
 
@@ -114,7 +126,7 @@ def test_more_noise_never_means_a_smaller_error():
 )
 def test_on_the_floor_is_within_its_error_or_a_tenth_of_llc(nats, cold_se, at_floor):
     cold, hot = numbers(10.0, nats, 0.0)
-    assert basin((cold, cold_se), (hot, cold_se), settled=nats).at_floor is at_floor
+    assert basin((cold, cold_se), (hot, cold_se), settled=Depth(nats)).at_floor is at_floor
 
 
 def test_without_a_minimiser_a_bend_may_stand_for_the_height():

@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import minimize
 from torch import nn
 
+from llc.estimate.floor import Depth
 from llc.estimate.settle import Settled, depth, settle
 from llc.sampling import Target
 
@@ -77,6 +78,12 @@ def test_classification_settles_where_scipy_does(classes, loss, gamma):
     assert found.done
     assert exact > 5
     assert found.nats == pytest.approx(exact, rel=0.01)
+    for most in range(0, found.gradients, 5):  # stopped sooner, it says how far it may still have had to go
+        stopped = settle(target, max_gradients=most)
+        if stopped.gained > 0:
+            assert abs(stopped.depth.nats - exact) < 3 * stopped.depth.nats_se + 0.01 * exact
+        else:
+            assert stopped.depth is None
 
 
 def test_at_a_minimum_nothing_is_gained_for_few_gradients():
@@ -118,7 +125,7 @@ def test_small_budgets_leave_more_to_the_minimiser(budget, share, monkeypatch):
     monkeypatch.setattr(
         "llc.estimate.settle.settle", lambda _, max_gradients: asked.append(max_gradients) or Settled(3.0, 7, True)
     )
-    assert depth(regression_target(1.0), budget) == (3.0, 7)
+    assert depth(regression_target(1.0), budget) == (Depth(3.0), 7)
     assert asked == [share]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from llc.estimate import scale
 from llc.estimate.batches import choose_control_variates
+from llc.estimate.floor import Depth
 from llc.estimate.ladder import Step, closer, next_step
 from llc.estimate.lengths import CROSSING_SHARE, LEAST_STEPS, reachable, rung_lengths
 from llc.estimate.noise import coldest
@@ -117,7 +118,7 @@ class _Climber:
         self.spent, self.ended = self.target.gradients, ""
         self.highest = ""  # why the ladder goes no further
         self.rungs: list[Rung] = []
-        self.floors: dict[float, float | None] = {}  # what a minimiser gains, in loss, by ρ
+        self.floors: dict[float, Depth | None] = {}  # what a minimiser gains, in loss in place of nats, by ρ
         self.farther: Rung | None = None
         self.runs = 0
         self.stood: list[tuple[Pair, Reading]] = []  # chains of each rung
@@ -182,15 +183,15 @@ class _Climber:
         """h_max at w*, or the mean curvature where the chains are."""
         return max(self.steepest, mean_curvature(self.pair, self.reading)) if self.rungs else self.steepest
 
-    def _floor(self, at: Target) -> float | None:
-        """A minimiser's nats of a target, where that is cheap beside the chains; the floor is that of its ρ."""
+    def _floor(self, at: Target) -> Depth | None:
+        """What a minimiser finds below w*, where that is cheap beside the chains; the floor is that of its ρ."""
         rho = at.gamma / at.nbeta
         if rho not in self.floors:
-            nats, gradients = depth(at, self.config.max_gradients)
+            found, gradients = depth(at, self.config.max_gradients)
             self.spent += gradients
-            self.floors[rho] = None if nats is None else nats / at.nbeta
+            self.floors[rho] = None if found is None else Depth(*(nats / at.nbeta for nats in found))
         drop = self.floors[rho]
-        return None if drop is None else at.nbeta * drop
+        return None if drop is None else Depth(*(at.nbeta * loss for loss in drop))
 
     def _read(self, pair: Pair) -> Reading:
         find_warmup = self.config.warmup is None

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,13 @@ _ERRORS, _SHARE = 2.0, 0.1
 # Chains have left for worse solutions where the bend is below minus this share of λ̂, and as many standard errors. On
 # 48 problems of known λ the lowest that was certain was −5 %; where chains have left it is −10 to −25 %.
 _ESCAPED, _CERTAIN = 0.075, 3.0
+
+
+class Depth(NamedTuple):
+    """a = nβ(L(w*) − L_0) of a minimiser, with what its search left open as a standard error."""
+
+    nats: float
+    nats_se: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ def basin(
     cold: tuple[float, float],
     hot: tuple[float, float],
     *,
-    settled: float | None = None,
+    settled: Depth | None = None,
     noise: float = 0.0,
     degeneracy: float = 1.0,
     ratio: float = RATIO,
@@ -70,18 +78,18 @@ def basin(
     In a quadratic well b = 0 wherever w* is on its wall: λ then depends on ρ alone and the floor L_0 is that of
     L + ρ/2 ‖w − w*‖². The first correction to a quadratic is of order 1/nβ. So at nβ/r the floor counts a/r and the
     bend r b: two equations for three unknowns. The third is a minimiser's a (`llc.estimate.settle`), or without one
-    that b is small. Least squares, with the priors b ~ N(0, (λ/20)²) and a ~ N(settled, …).
+    that b is small. Least squares, with the priors b ~ N(0, (λ/20)²) and a ~ N(settled.nats, …).
 
     Args:
         cold, hot: λ̂(w*) at nβ and at nβ/ratio, each with its standard error.
-        settled: a of a minimiser, nats; None if there is none. noise: nats, see `noise_nats`.
+        settled: of a minimiser; None if there is none. noise: nats, see `noise_nats`.
         degeneracy: see `llc.estimate.scale.Rung`.
     """
     (cold_llc, cold_se), (hot_llc, hot_se) = cold, hot
     if not np.isfinite([cold_llc, cold_se, hot_llc, hot_se]).all():
         return Basin(*[math.nan] * 6)
     # λ̂ without a bend, for the sizes of priors: far above the floor λ̂(w*) is mostly the height.
-    size = (ratio * hot_llc - cold_llc) / (ratio - 1) if settled is None else cold_llc + settled
+    size = (ratio * hot_llc - cold_llc) / (ratio - 1) if settled is None else cold_llc + settled.nats
     scale = max(abs(size), math.hypot(ratio * hot_se, cold_se) / (ratio - 1), 1e-12)
     tiny = 1e-6 * scale
     rows, values, errors = [[1, -1, 1], [1, -1 / ratio, ratio]], [cold_llc, hot_llc], [cold_se, hot_se]
@@ -93,9 +101,9 @@ def basin(
         values.append(0.0)
         errors.append(1e3 * scale)
     else:
-        values.append(settled)
+        values.append(settled.nats)
         share = _DEPTH_ERROR * (_REGULAR + (1 - _REGULAR) * min(1.0, degeneracy / _DEGENERATE))
-        errors.append(math.hypot(share * settled, _NOISE_ERROR * noise))
+        errors.append(math.hypot(share * settled.nats, _NOISE_ERROR * noise, settled.nats_se))
     weights = 1 / np.maximum(errors, tiny)
     weighted = np.array(rows) * weights[:, None]
     solving = np.linalg.pinv(weighted)  # weights a thousand million apart are too much for WᵀW

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llc.estimate import diagnostics
-from llc.estimate.floor import RATIO, Basin, basin
+from llc.estimate.floor import RATIO, Basin, Depth, basin
 from llc.estimate.noise import noise_nats
 from llc.estimate.scale import Rung
 from llc.parallel import Progress, quiet
@@ -149,11 +149,11 @@ def run_on(
     return replace(pair, cold=pair.cold.then(more[0]), hot=pair.hot.then(more[1]))
 
 
-def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: float | None = None) -> Reading:
+def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: Depth | None = None) -> Reading:
     """λ̂ of a pair from the draws after warm-up of the chains that survived.
 
     Args:
-        settled: a minimiser's nβ(L(w*) − L_0), if there is one.
+        settled: how far a minimiser has found w* to lie above the floor, if there is one.
     """
     nbeta = pair.target.nbeta
     (cold, excess, warmup), (hot, _, _) = (

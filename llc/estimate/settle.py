@@ -1,5 +1,6 @@
 """The floor below w*, by a minimiser: how far the loss falls where a quadratic model of it says it does."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llc.estimate.floor import Depth
 from llc.sampling import Minibatch, Target
 
 # Newton steps at most, and conjugate-gradient steps in each.
@@ -16,6 +18,9 @@ _STEPS, _INNER = 20, 20
 _SHARE, _MORE, _ENOUGH = 0.05, 0.25, 1500
 # A drop below this many nats is no drop.
 _NOTHING = 0.02
+# What a search that was stopped would still have gained, in units of its last step: on a hundred networks and
+# regressions with noisy labels it was 0.2 at the median, below 1.1 for three in four, 2.3 for nine in ten.
+_REST, _REST_ERROR = 0.75, 1.25
 # A Newton step is halved so often before it is given up.
 _HALVINGS = 6
 
@@ -26,11 +31,20 @@ class Settled:
 
     Attributes:
         nats: nβ(L(w*) − L) there. gradients: minibatch gradients it took. done: whether it ended by itself.
+        gained: nats of the larger of its last two steps; 0 where there were fewer. A last step may be cut short.
     """
 
     nats: float
     gradients: int
     done: bool
+    gained: float = 0.0
+
+    @property
+    def depth(self) -> Depth | None:
+        """What this says of the floor; None where it was stopped before its second step."""
+        if self.done:
+            return Depth(self.nats)
+        return Depth(self.nats + _REST * self.gained, _REST_ERROR * self.gained) if self.gained else None
 
 
 def settle(target: Target, *, max_gradients: int) -> Settled:
@@ -64,10 +78,15 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
         loss = float((target.losses(position) - target.baseline).mean())
         return loss + rho / 2 * float(away.square().sum()), loss
 
-    position, value, loss = target.origin.clone(), 0.0, 0.0
+    position, value, falls = target.origin.clone(), 0.0, [0.0]  # of L_n, in nats, after every step
+
+    def ended(*, done: bool) -> Settled:
+        steps = [abs(after - before) for before, after in itertools.pairwise(falls[-3:])]
+        return Settled(falls[-1], spent, done, max(steps) if len(steps) > 1 else 0.0)
+
     for _ in range(_STEPS):
         if spent + 3 * price > max_gradients:
-            return Settled(-target.nbeta * loss, spent, False)
+            return ended(done=False)
         slope = gradient(position) + rho * (position - target.origin).double()
         step = _newton_step(gradient, position, slope, rho, inner=min(_INNER, (max_gradients - spent) // (2 * price)))
         for halving in range(_HALVINGS):
@@ -76,21 +95,22 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
             if lower < value:
                 break
         else:
-            return Settled(-target.nbeta * loss, spent, True)
-        gained, position, value, loss = target.nbeta * (value - lower), there, lower, lower_loss
+            return ended(done=True)
+        gained, position, value = target.nbeta * (value - lower), there, lower
+        falls.append(-target.nbeta * lower_loss)
         if gained < max(_NOTHING, -0.01 * target.nbeta * value):
-            return Settled(-target.nbeta * loss, spent, True)
-    return Settled(-target.nbeta * loss, spent, False)
+            return ended(done=True)
+    return ended(done=False)
 
 
-def depth(target: Target, max_gradients: int) -> tuple[float | None, int]:
-    """nβ(L(w*) − L_0), None where the search did not end within its share of the budget; and its gradients.
+def depth(target: Target, max_gradients: int) -> tuple[Depth | None, int]:
+    """How far w* lies above the floor, as far as a search finds within its share of the budget; and its gradients.
 
     Args:
         max_gradients: that the whole estimate may take.
     """
     found = settle(target, max_gradients=int(max(_SHARE * max_gradients, min(_MORE * max_gradients, _ENOUGH))))
-    return (found.nats if found.done else None), found.gradients
+    return found.depth, found.gradients
 
 
 def _newton_step(
