@@ -94,7 +94,7 @@ def case_rows(case: Case, others: tuple[str, ...], _progress=quiet) -> list[dict
 
 
 def table(rows: list[dict]) -> list[dict]:
-    """By who: median and 95th percentile of the error, how many are within a tenth."""
+    """By who: median and largest error, how many are within a tenth."""
     found = []
     for who in dict.fromkeys(row["who"] for row in rows):
         of = [row for row in rows if row["who"] == who]

@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="the cases whose names hold this, of whatever kind")
     parser.add_argument("--jobs", type=int, default=available_cores())
     arguments = parser.parse_args()
-    every = suite("full", problems=arguments.problems)
+    every = [case for case in suite("full", problems=arguments.problems) if not case.sample_of]
     cases = [case for kind in KINDS for case in [c for c in every if c.kind == kind][: arguments.each]]
     if arguments.only:
         cases = [case for case in every if arguments.only in case.name]

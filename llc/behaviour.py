@@ -245,7 +245,7 @@ def metrics_dataset(
     place: Place,
     task: Task,
 ) -> xr.Dataset:
-    """Rows of `evaluate` (with `learning_rate` and `weight_norm`) by step, labelled, for one run."""
+    """Rows of `evaluate` (with `next_learning_rate` and `weight_norm`) by step, labelled, for one run."""
     steps = sorted(rows)
     known = reference_losses(sets)
     lead = tuple(place)

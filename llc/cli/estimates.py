@@ -134,11 +134,11 @@ def validate(
 ) -> None:
     """Hold the estimator against exact learning coefficients on this machine.
 
-    The suites quick (minutes) and full (half an hour) give the estimator a model, a loss and data, and nothing else:
+    The suites quick (minutes) and full (an hour or more) give the estimator a model, a loss and data, and nothing else:
     regression with noisy labels and flat directions, classification, deep linear networks, autoencoders, superposition,
     normal crossings, and weights that training has left above the floor of their basin, whose learning coefficients
-    are known. Errors and coverage are over estimates called `converged`; the others are counted as failures. SGLD and
-    devinterp's SGLD get the same number of gradients.
+    are known. Errors and coverage are over estimates called `converged`; the others are counted as failures.
+    devinterp's SGLD gets as many gradients; other samplers of ours choose their own number.
 
     tuned-quick and tuned give settings that suit each case, and have Gaussian wells and larger networks.
 

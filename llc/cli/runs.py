@@ -29,7 +29,7 @@ from llc.cli.shared import experiment_config, say_next, show_progress, show_summ
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
 @click.option("--scheduler", default=None, metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
-@click.option("--precision", default=None, help="float32, tf32 or bf16.  [default: float32]")
+@click.option("--precision", default=None, help="float32, tf32 or bf16.  [default: the config's]")
 @click.option("--together", type=click.IntRange(min=1), default=None, help="Runs in one graph.  [default: as it pays]")
 @click.option("--plan", is_flag=True, help="Only say what it would take: disk, FLOPs, and time from a short probe.")
 def train(

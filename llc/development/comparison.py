@@ -43,6 +43,7 @@ def compare(
     each with its standard error over sequences, the two of a pair on the same ones.
 
     Args:
+        experiment: from `llc.open` or `llc.train`. progress: told (unit, done, total, note).
         steps: as of `estimate_llc_over_training`. sequences: of each test set.
         claims: of a paper; see `llc.development.claims`. They are of the end of training, and left out before it.
     Returns:
@@ -51,7 +52,7 @@ def compare(
         share) where the model has a method `interpolated(task, reference, share)`. `reference_loss` (…, test_set,
         reference); what the model says of itself (see `readouts`); the claims by `claim`.
     Raises:
-        StoreError: nothing is trained yet. InvalidInput: a task without references, or steps without weights.
+        StoreError: nothing is trained yet, or steps without weights. InvalidInput: a task without references.
     """
     runs = trained_runs(experiment)
     if not set(runs[0].task.predictors()) - set(baselines(runs[0].task)):

@@ -39,7 +39,7 @@ def find_stages(
 ) -> xr.Dataset:
     """Boundaries and stages of every run, also written to the experiment's `stages.nc`.
 
-    λ̂(t) and the loss at w* on λ̂'s own dataset come from `llc.nc`, in which only estimates that are `converged` count;
+    λ̂(t) and the loss at w* on λ̂'s own dataset come from `llc.nc`, in which only estimates that may be compared count;
     the principal components from `pca.nc`, if there is one. λ̂ has errors of its own; those of the other curves are the
     jitter from point to point (`llc.development.boundaries.noise`). Principal components are looked at in at most 128
     points, evenly over log(1 + step). Every curve is looked at by both methods; `method`
@@ -55,7 +55,7 @@ def find_stages(
     Raises:
         InvalidInput: an unknown method.
         StoreError: there is no llc.nc yet, or the folder cannot be written.
-        NothingToStage: no run has six estimates that are `converged`; each is named.
+        NothingToStage: no run has six estimates that may be compared; each is named.
     """
     if method not in METHODS:
         raise InvalidInput(f"unknown method {method}; {did_you_mean(method, METHODS)}")

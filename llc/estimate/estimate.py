@@ -70,18 +70,19 @@ def estimate_llc(
             ‖w*‖. By default chosen; what is given is kept, and with γ or a radius given there is no ladder.
         sampler: `kinetic`, `gle`, `sgld`, `rmsprop-sgld`, or on full batches `mala` or `hmc`; by default `gle` on full
             batches and `kinetic` on minibatches.
-        step_size: h (kinetic, HMC) or ε (the others); by default from the largest curvature at w*, and then cut
+        step_size: h (kinetic, gle, HMC) or ε (the others); by default from the largest curvature at w*, and then cut
             for a chain that runs into higher curvature. A step size that is given is kept.
         target_error: half-width of the 90 % interval, relative to λ̂, at which rounds of draws end.
         max_gradients: minibatch gradients, of all chains, after which no new round is begun.
         chains: at each of the two temperatures. draws: how many each keeps; by default as many as `target_error` takes.
         warmup: draws each chain makes first, kept apart and never averaged; by default found from the traces.
-        headline: which λ̂ is called `llc`: at `w*`, of the `basin` below it, or `auto`: of the basin unless γ was given
-            and w* lies on the floor.
+        headline: which λ̂ is called `llc`: at `w*`, of the `basin` below it, or `auto`: of the basin where there is a
+            ladder, or where w* lies above the floor.
         batch_size: samples a draw; by default all n where that is cheap or the sampler needs it, else 256 or more.
         reference_losses: losses of predictors that know nothing, by name, such as `{"the zero predictor": 4.1}`; draws
             that do no better are called `delocalised`.
-        observables: what else to look at on the way, see `llc.sampling.Observable`.
+        observables: what else to look at on the way, see `llc.sampling.Observable`; without `draws` at every eighth
+            draw at least.
         control_variates: see `llc.sampling.Target`.
         parameters: patterns of the names of the parameters that move, such as `["blocks.0.*"]`; by default all.
         full_loss_every: also look at the whole dataset's loss at every k-th draw (`full_llc` in `sample_stats`);
@@ -91,14 +92,17 @@ def estimate_llc(
         precision: of matrix products, `float32`, `tf32` or `bf16`. What it adds to λ̂ is measured against float32 at
             some draws (`rounding`) and taken off.
         device: where to sample, such as `cuda`; by default where the model is.
-        max_rhat: R̂ and nested R̂ above which chains are said to disagree, by default 1.05.
+        max_rhat: R̂ and nested R̂ above which chains are said to disagree, by default 1.2, or 1.05 where
+            draws are given.
         seed: of the chains' noise and minibatches.
+        progress: told (unit, done, total, note).
 
     Returns:
         A tree whose root holds `llc`, `llc_se`, `llc_low`, `llc_high` (90 %), `verdict`, `reason` and diagnostics,
         (with positions, also `llc_position`, that at w*, and its error and interval) and
         whose groups `posterior`, `sample_stats`, `warmup_posterior`, `warmup_sample_stats` hold the traces by
-        (chain, draw) as ArviZ expects them; with observables, a group `observables` holds theirs, each by a `draw_…`
+        (chain, draw) as ArviZ expects them, and those with `hot_` before it the chains at nβ/4; `ladder` holds λ̂ of
+        every localisation tried; with observables, a group `observables` holds theirs, each by a `draw_…`
         of its own. Chains that diverged are in no group; the reason names them.
 
     Raises:

@@ -24,7 +24,7 @@ class Pair:
     """Chains at nβ and, with the same ρ, at nβ/4.
 
     Attributes:
-        target: at nβ and γ. cold, hot: the chains. warmup: draws to leave out of the cold ones.
+        target: at nβ and γ. cold, hot: the chains.
     """
 
     target: Target

@@ -31,21 +31,25 @@ class SamplingConfig(Config):
         draws: how many a chain keeps; by default rounds of draws until `target_error` is reached.
         warmup: how many draws before those, kept apart and never averaged; by default until burn-in is found to end.
         batch_size: samples a draw; by default all where that is cheap or the sampler needs it, else 256 or more.
-        control_variates: correct minibatch gradients by their error at w*; by default where that lowers their noise.
+        control_variates: correct minibatch gradients by their error at w*; by default where that lowers their noise,
+            and not in a study whose nbeta and gamma are given.
         target_error: half-width of the 90 % interval, relative to llc, at which rounds end.
         max_gradients: minibatch gradients, of all chains, after which no new round is begun.
-        headline: which llc is reported: w*, at the weights; basin, below them; auto, w* unless above the basin's floor.
+        headline: which llc is reported: w*, at the weights; basin, of the basin below them; auto, w* where gamma is
+            given and the weights are on the floor, else basin.
         plateau: whether llc is known to be, or not to be, a plateau at the nbeta and gamma given; None where nobody
             looked.
         parameters: patterns such as 'blocks.0.*'; only parameters whose names match move. By default all.
         nbeta: inverse temperature, of the mean loss; chosen where it is not given.
         gamma: localisation, gamma/2 |w - w*|^2; chosen where it is not given.
         radius: gamma, said as the prior's radius √(P/gamma) over |w*|.
-        step_size: of the sampler, epsilon of sgld and h of the others; by default it follows the curvature.
+        step_size: of the sampler, epsilon of sgld, rmsprop-sgld and mala, h of the others; by default it follows the
+            curvature.
         full_loss_every: look at the whole dataset's loss at every k-th draw; by default a few times.
         precision: of matrix products: float32, tf32 or bf16; what that adds to llc is measured and taken off.
         compile: compile the gradient first, which takes half a minute and makes it faster.
-        max_rhat: R-hat and nested R-hat above which chains disagree, by default 1.05; asking for one takes two chains.
+        max_rhat: R-hat and nested R-hat above which chains disagree, by default 1.2, or 1.05 where draws are given; it takes
+            two chains.
     """
 
     sampler: Annotated[str | None, BeforeValidator(_known_sampler)] = None

@@ -29,7 +29,7 @@ EXPLORED_LIMIT = 0.25
 _BASIN_LIMIT = 0.5
 # … and a variance-type estimate is spoken of where it is off by more than this share, beyond its error.
 _VARIANCE_LIMIT = 0.3
-# λ̂ depends on the scale where half or twice nβ or γ moves it by more than this share, beyond its interval.
+# λ̂ depends on the scale where half or twice γ moves it by more than this share, beyond its interval.
 SCALE_LIMIT = 0.1
 # The excess of λ̂ from step size and minibatch noise, as a share of it, that is still called converged.
 EXCESS_LIMIT = 0.25
@@ -72,7 +72,7 @@ class Evidence:
         rungs: λ̂ at every localisation tried; one where γ was given.
         wanted_error: relative half-width asked for; inf where the user said how many draws.
         ended: why chains did not go on. highest: why no other localisation was tried.
-        variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log nβ and ∂λ̂/∂log γ, likewise.
+        variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log γ, likewise.
         farther: the rung on which chains went to other solutions than w* is one of, or None.
         plateau: whether λ̂ was found to be one at this nβ and γ, elsewhere in the study.
     """

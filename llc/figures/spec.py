@@ -69,7 +69,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of the x axis; `edge` draws a line at its middle, `edge_at`."""
+    """A stretch of the x axis, with a line at `edge_at` where that is given."""
 
     start: float
     end: float

@@ -121,7 +121,7 @@ class LinearAttention(nn.Module):
         """What each layer's circuits are, beside those of a step of gradient descent.
 
         kq: mean of the first D diagonal entries of Σ_h KQ; kq_rest: what of it is not a multiple of diag(I_D, 0), as a
-        share; pv: its last entry times that of PV, which is the step.
+        share; step_of_descent: its last entry times that of PV, which is the step.
         """
         circuits = (self.keys.mT @ self.queries).sum(1)
         outputs = (self.projections @ self.values).sum(1)

@@ -35,7 +35,7 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, prog
     and plotting library included (about 5 MB), and opens without a network.
 
     Args:
-        path: where to; None for `report.html` in the experiment's folder.
+        path: where to; None for `report.html` in the experiment's folder. progress: told (unit, done, total, note).
     Returns:
         Where it was written.
     Raises:

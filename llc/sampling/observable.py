@@ -223,4 +223,4 @@ def check_observables(observables: Sequence[Observable], draws: int) -> None:
                 "and draw"
             )
         if not isinstance(every, int) or not 1 <= every <= draws:
-            raise InvalidInput(f"observable {name} asks for every {every} draws, expected every 1 to {draws} (draws)")
+            raise InvalidInput(f"observable {name} asks for every {every} draws, expected every 1 to {draws}")

@@ -110,7 +110,7 @@ class Chains:
     def then(self, more: "Chains") -> "Chains":
         """These draws and those of the same chains going on, which had no warm-up of their own."""
         traces: dict[str, Any] = {
-            name: np.concatenate([getattr(self, name), getattr(more, name)], 1) for name in (*TRACES, *_AT_PROBES)
+            name: np.concatenate([getattr(self, name), getattr(more, name)], 1) for name in (*TRACES, *_AT_FULL_LOOKS)
         }
         if self.by_position is not None and more.by_position is not None:
             traces["by_position"] = np.concatenate([self.by_position, more.by_position], 1)
@@ -137,7 +137,7 @@ class Chains:
 
 
 # What is recorded a look at the whole dataset.
-_AT_PROBES = ("full_difference", "sample_losses", "gradient_noise", "gradient_square", "rounding")
+_AT_FULL_LOOKS = ("full_difference", "sample_losses", "gradient_noise", "gradient_square", "rounding")
 
 
 def gather(

@@ -29,6 +29,7 @@ _WRITTEN = {
         *(f"{name}.nc" for name in MADE),
         "llc.toml",
         "calibration.toml",
+        "calibration.nc",
         own_code.CODE,
         "figures",
         "report.html",

@@ -43,7 +43,7 @@ def estimate_llc_over_training(
 
     Each checkpoint's result is saved as it is made; calling again goes on where an earlier call stopped, and adds
     steps to those there are. On a CPU results do not depend on `jobs`; on a GPU, where chains of several checkpoints
-    share a graph, up to rounding.
+    share a graph if nβ, γ and draws are given, up to rounding.
 
     Args:
         experiment: from `llc.open` or `llc.train`.
@@ -51,14 +51,16 @@ def estimate_llc_over_training(
             `all`, `500,1000`, or a list of steps.
         jobs: worker processes; by default one a core.
         overwrite: replace estimates that were made with other settings instead of refusing.
-        scheduler: address of a Dask scheduler whose workers share this file system (see the README).
+        scheduler: address of a Dask scheduler whose workers share this file system (see `docs/many_machines.md`).
         device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
+        progress: told (unit, done, total, note).
         settings: the fields of `LLCConfig`.
     Returns:
         λ̂, error, verdict and diagnostics by (axes of the sweep …, step), and the traces by (…, chain, draw).
     Raises:
-        InvalidInput: a setting that does not fit, steps that no checkpoint has, or no such device here.
-        StoreError: there are estimates with other settings (the difference is shown), or nothing is trained yet.
+        InvalidInput: a setting that does not fit, or no such device here.
+        StoreError: steps that no checkpoint has, there are estimates with other settings (the difference is shown), or nothing is
+            trained yet.
         EstimateFailed: some checkpoints could not be estimated (each is named); the others are saved.
         Interrupted: Ctrl-C; calling again resumes.
     """

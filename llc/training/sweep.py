@@ -18,7 +18,7 @@ from llc.training.plan import check_room, update_flops
 # FLOPs of an update below which a CPU trains several runs at least 1.3 times as fast in one graph
 # (`benchmarks/speed.py --only training`).
 _SMALL_UPDATE = 1e8
-# The same for a GPU: on an H100 five runs in one graph are 3.3 times as fast at 5e9 FLOPs and 0.9 times at 4e11
+# The same for a GPU: on an H100 five runs in one graph are 3.1 times as fast at 5e9 FLOPs and 0.9 times at 4e11
 # (`benchmarks/gpu.py --only stacked`).
 _SMALL_ON_GPU = 1e11
 
@@ -45,7 +45,7 @@ def train(
         together: how many runs to train as one graph; by default several where single updates are too small to keep
             the machine busy, and what the folder was begun with when a call resumes.
         device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
-        scheduler: address of a Dask scheduler whose workers share this file system (see the README).
+        scheduler: address of a Dask scheduler whose workers share this file system (see `docs/many_machines.md`).
         progress: told about progress.
     Returns:
         The experiment; `metrics.nc` over the whole sweep is written when all runs are done.

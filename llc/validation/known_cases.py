@@ -19,7 +19,7 @@ SUITES = ("quick", "full", "tuned-quick", "tuned")
 # Where the asymptotics of λ are nearly reached: the prior is about as wide as the weights, so that products of many
 # small factors still count, and directions that the data hold are far narrower.
 _NBETA, _GAMMA = 1e4, 2.0
-# Draws of four chains, of the classes of about 500 (quick suite), 1,000 and 10,000 parameters.
+# Draws of four chains, of the classes of about 500 (tuned-quick), 1,000 and 10,000 parameters.
 _SMALL, _MIDDLE, _LARGE = (200, 600, 1200), (700, 1400, 6000), (8000, 12000, 6000)
 
 
@@ -27,8 +27,8 @@ def suite(name: str, problems: int = 0) -> list[Case]:
     """The cases of a suite: `quick` or `full` at the defaults, `tuned-quick` or `tuned` at settings of their own.
 
     Args:
-        problems: which wells, data, strata and networks are drawn; normal crossings are the same in all. Settings were
-            chosen while looking at some of draw 0, so that other draws say how accurate estimates are elsewhere.
+        problems: which wells, data, strata and networks are drawn; in the tuned suites normal crossings are the same in
+            all. Settings were chosen while looking at some of draw 0, so that other draws say how accurate estimates are elsewhere.
     Raises:
         InvalidInput: there is none of that name, or `problems` is negative.
     """

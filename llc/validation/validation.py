@@ -39,16 +39,18 @@ def validate(
     folder: Path | None = None,
     progress: Progress = quiet,
 ) -> xr.Dataset:
-    """Run the estimator on a suite with known answers, and others at the same number of gradients.
+    """Run the estimator on a suite with known answers, and others.
 
     Args:
         name: `quick` or `full`, where `estimate_llc` chooses everything, or `tuned-quick` or `tuned`, at settings that
             suit each case.
         methods: `default`, for the sampler that `estimate_llc` chooses, samplers of `llc.sampling`, and `devinterp` for
-            its SGLD with its own estimator. All of them get the gradients that the first one takes.
+            its SGLD with its own estimator, which gets the gradients that the first one takes; those with verdicts
+            choose for themselves, or have the case's settings.
         jobs: worker processes; by default one a core. seed: of the chains.
         problems: another number draws other problems of the same kinds (see `known_cases.suite`).
         folder: keeps what is finished as it comes; calling again goes on from there.
+        progress: told (unit, done, total, note).
     Returns:
         By `case`: `truth` (the same for samples of one truth), `exact`, `kind`, `multiplicity`, `parameters`; by
         (`case`, `estimator`): `llc`, `llc_se`, `llc_low`, `llc_high`, `explored` (NaN for devinterp), `verdict`,
