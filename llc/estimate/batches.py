@@ -18,8 +18,9 @@ def choose_control_variates(target: Target, kernel: Sampler, curvature: float, *
 
     They take the noise away where chains stay near w* and add some where they go far (Baker et al. 2019): one chain of
     some 60 steps shows which, from the variance of its last position's minibatch gradients. An anchor that moves with
-    the chain is not among the choices: on a transformer of `tiny` one has to be no more than an epoch old to leave 0.4 of
-    the variance, and costs as many gradients as that epoch has (`benchmarks/anchors.py`); twice the batch leaves 0.5.
+    the chain is not among the choices: on a transformer of `tiny` one has to be no more than an epoch old to leave 0.4
+    of the variance, and costs as many gradients as that epoch has (`benchmarks/anchors.py`); twice the batch leaves
+    0.5.
 
     Args:
         target: without. curvature: nβ h_max at w*. key: seeds the chain and the minibatches.

@@ -48,8 +48,8 @@ class SamplingConfig(Config):
         full_loss_every: look at the whole dataset's loss at every k-th draw; by default a few times.
         precision: of matrix products: float32, tf32 or bf16; what that adds to llc is measured and taken off.
         compile: compile the gradient first, which takes half a minute and makes it faster.
-        max_rhat: R-hat and nested R-hat above which chains disagree, by default 1.2, or 1.05 where draws are given; it takes
-            two chains.
+        max_rhat: R-hat and nested R-hat above which chains disagree, by default 1.2, or 1.05 where draws are given; it
+            takes two chains.
     """
 
     sampler: Annotated[str | None, BeforeValidator(_known_sampler)] = None

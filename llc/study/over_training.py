@@ -59,7 +59,7 @@ def estimate_llc_over_training(
         λ̂, error, verdict and diagnostics by (axes of the sweep …, step), and the traces by (…, chain, draw).
     Raises:
         InvalidInput: a setting that does not fit, or no such device here.
-        StoreError: steps that no checkpoint has, there are estimates with other settings (the difference is shown), or nothing is
+        StoreError: steps that no checkpoint has, estimates with other settings (the difference is shown), or nothing is
             trained yet.
         EstimateFailed: some checkpoints could not be estimated (each is named); the others are saved.
         Interrupted: Ctrl-C; calling again resumes.

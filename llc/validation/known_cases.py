@@ -28,7 +28,8 @@ def suite(name: str, problems: int = 0) -> list[Case]:
 
     Args:
         problems: which wells, data, strata and networks are drawn; in the tuned suites normal crossings are the same in
-            all. Settings were chosen while looking at some of draw 0, so that other draws say how accurate estimates are elsewhere.
+            all. Settings were chosen while looking at some of draw 0, so that other draws say how accurate estimates
+            are elsewhere.
     Raises:
         InvalidInput: there is none of that name, or `problems` is negative.
     """
