@@ -6,11 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 from test_stages import make_up
 
 import llc
-from llc import development, figures
+from llc import development, figures, store
 from llc.cli import main
 from llc.report import write_report
 
@@ -157,6 +158,15 @@ def test_options_come_back_in_the_commands(own):
     assert "llc readouts" in found
     assert "--steps 60 --no-hessian" in found
     assert "--fit num_tasks=4" in found
+
+
+def test_a_pair_that_is_not_the_tasks_comes_back(own):
+    from llc.report.commands import commands
+
+    store.write_dataset(own.path / "stages.nc", xr.Dataset(), {**own.config, "stages": {"seed": 3}})
+    for pair, said in ((["ridge", "dmmse"], ""), (["zero", "ridge"], " --pair zero,ridge")):
+        store.write_dataset(own.path / "tradeoff.nc", xr.Dataset(), {**own.config, "tradeoff": {"pair": pair}})
+        assert f"llc stages {own.path} --seed 3{said}" in commands(own)
 
 
 def test_a_sweep_whose_last_run_has_not_begun(own):

@@ -23,6 +23,8 @@ def commands(experiment: store.Experiment) -> list[str]:
             made.append(command)
             settings = store.settings_of(experiment.result(name), name)
             options = _MAKERS.get(name, _plain)(settings, experiment.result(name))
+            if name == "stages":  # the same command makes the tradeoff
+                options += _pair(experiment)
             found.append(" ".join(["llc", command, folder, *options]))
     return [*found, f"llc report {folder}"]
 
@@ -100,6 +102,14 @@ def _behaviour(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
 def _readouts(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
     parts = _steps(settings.get("steps", {}), found)
     return parts if settings.get("hessian", True) else [*parts, "--no-hessian"]
+
+
+def _pair(experiment: store.Experiment) -> list[str]:
+    """The references of the tradeoff, where they are not the task's own pair."""
+    if not (experiment.path / "tradeoff.nc").exists():
+        return []
+    pair = store.settings_of(experiment.result("tradeoff"), "tradeoff").get("pair", [])
+    return [] if not pair or tuple(pair) == tuple(experiment.task.pair or ()) else ["--pair", _joined(pair)]
 
 
 def _plain(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
