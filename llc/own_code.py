@@ -47,9 +47,10 @@ def load_file(path: str | Path) -> ModuleType:
     Raises:
         ImportError, OSError: it cannot be.
     """
-    path = Path(path).resolve()
+    path = Path(path).absolute()
     if not path.exists():
         path = next((folder / copy_name(path) for folder in _copies if (folder / copy_name(path)).exists()), path)
+    path = path.resolve()
     there = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == str(path)]
     if there:  # the same file under another name would define its classes twice
         return there[0]

@@ -1,5 +1,6 @@
 """A study in one file outside the package goes through every command on its folder alone."""
 
+import html
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,12 @@ def test_the_other_commands_work_on_the_folder_alone(folder):
     assert (folder / "report.html").exists()
 
 
+def test_its_report_says_how_it_was_made(folder):
+    from llc.report.commands import commands
+
+    assert commands(llc.open(folder))[0] == f"llc train --system {FILE}:study --out {folder}"
+
+
 def test_a_folder_keeps_the_code_that_it_was_made_with(tmp_path):
     """Another process opens it where the study's file, which defines its task and its model, is gone."""
     file = tmp_path / "gone" / "study.py"
@@ -77,13 +84,17 @@ def test_a_folder_keeps_the_code_that_it_was_made_with(tmp_path):
     run("train", "--system", f"{file}:study", "--out", str(out), "--jobs", "1", *steps.split())
     file.unlink()
     moved = out.rename(tmp_path / "elsewhere")
-    found = subprocess.run(
-        [sys.executable, "-m", "llc", "pca", str(moved)], capture_output=True, text=True, check=False
-    )
+    assert len(list((moved / "code").iterdir())) == 1
+
+    def llc_command(name: str):
+        command = [sys.executable, "-m", "llc", name, str(moved)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    found = llc_command("report")
     assert found.returncode == 0, found.stderr
+    again = f"llc train --system {file}:study --out {moved} --set training.steps=4"
+    assert again in html.unescape((moved / "report.html").read_text())
     (moved / "code").rename(tmp_path / "code")
-    found = subprocess.run(
-        [sys.executable, "-m", "llc", "behaviour", str(moved)], capture_output=True, text=True, check=False
-    )
-    assert found.returncode != 0
+    found = llc_command("behaviour")
+    assert found.returncode == 2
     assert f"kind = gone-slopes is defined in {file}, which cannot be imported" in found.stderr

@@ -71,7 +71,14 @@ def train(
         return
     with show_progress("steps") as progress:
         experiment = training.train(
-            config, out, jobs=jobs, together=together, device=device, scheduler=scheduler, progress=progress
+            config,
+            out,
+            jobs=jobs,
+            together=together,
+            device=device,
+            scheduler=scheduler,
+            system=system,
+            progress=progress,
         )
     show_summary(experiment)
     say_next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}", f"llc plot {experiment.path}")
@@ -117,7 +124,7 @@ def import_(
     if factory is not None:
         config = training.with_factory(config, factory)
     with show_progress("checkpoints") as progress:
-        experiment = training.import_weights(source, out, config, progress=progress)
+        experiment = training.import_weights(source, out, config, system=system, progress=progress)
     show_summary(experiment)
     say_next(f"llc estimate-llc {experiment.path}", f"llc pca {experiment.path}")
 

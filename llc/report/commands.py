@@ -2,12 +2,11 @@
 
 import json
 import shlex
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from llc import store, systems
+from llc import own_code, store, systems
 
 _SWEPT = "sweep.axes."
 
@@ -31,32 +30,42 @@ def commands(experiment: store.Experiment) -> list[str]:
 
 def _begin(experiment: store.Experiment) -> str:
     """How the checkpoints came here."""
-    source = experiment.provenance.get("imported_from")
-    if source is None:
-        return _train(experiment.config, experiment.path)
-    model = experiment.config["model"]
-    factory = ["--factory", shlex.quote(str(model["function"]))] if "function" in model else []
-    preset = ["--preset", str(experiment.config.get("preset", "tiny"))]
-    return " ".join(
-        ["llc import", shlex.quote(str(source)), "--out", shlex.quote(str(experiment.path)), *preset, *factory]
-    )
-
-
-def _train(config: dict[str, Any], out: Path) -> str:
-    """The preset, and every setting in which the config differs from it."""
+    source, system = (experiment.provenance.get(name) for name in ("imported_from", "system"))
+    config, out = experiment.config, ["--out", shlex.quote(str(experiment.path))]
+    begin, factory = ["llc", "train"], []
+    if source is not None:
+        begin, function = ["llc", "import", shlex.quote(str(source))], str(config["model"].get("function", ""))
+        factory = ["--factory", shlex.quote(function)] if function and system is None else []
     name = config.get("preset", "tiny")
-    if name not in systems.PRESETS:  # a study of somebody's own, or of another version
-        return f"llc train --out {shlex.quote(str(out))} --system …  # with the settings in experiment.toml"
-    default = _flat(systems.preset(name).to_table())
-    parts = ["llc", "train", "--preset", name, "--out", shlex.quote(str(out))]
+    if system is not None:
+        study, begun_with = ["--system", shlex.quote(system)], own_code.named(system, asked_by="system")()
+    elif name in systems.PRESETS:
+        study, begun_with = ["--preset", name], systems.preset(name)
+    else:  # made by a program, or another version
+        return " ".join([*begin, *out, "--system …  # with the settings in experiment.toml"])
+    own = {key: value for key, value in config.items() if not (factory and key == "model")}
+    changed = _changed(own, _flat(begun_with.to_table()))
+    return " ".join([*begin, *study, *out, *factory, *changed])
+
+
+def _changed(config: dict[str, Any], default: dict[str, Any]) -> list[str]:
+    """Every setting in which a config differs from what it was begun with."""
+    parts: list[str] = []
     for key, value in _flat(config).items():
-        if key == "preset" or default.get(key) == value:
+        if key in ("preset", "task.defined_in", "model.defined_in") or _same(value, default.get(key)):
             continue
         if key.startswith(_SWEPT):
             parts += ["--sweep", shlex.quote(f"{key.removeprefix(_SWEPT)}={_values(value)}")]
         else:
             parts += ["--set", shlex.quote(f"{key}={_written(value)}")]
-    return " ".join(parts)
+    return parts
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether a setting is the default, also where that is a function of a copy of its file."""
+    file, _, function = str(value).rpartition(":")
+    copied = file.endswith(".py") and str(default).endswith(f"{own_code.copy_name(file)}:{function}")
+    return bool(value == default or copied)
 
 
 def _flat(table: dict[str, Any], before: str = "") -> dict[str, Any]:

@@ -28,7 +28,12 @@ def with_factory(config: ExperimentConfig, function: str) -> ExperimentConfig:
 
 
 def import_weights(
-    source: str | Path, out: str | Path, config: ExperimentConfig, *, progress: Progress = quiet
+    source: str | Path,
+    out: str | Path,
+    config: ExperimentConfig,
+    *,
+    system: str | None = None,
+    progress: Progress = quiet,
 ) -> store.Experiment:
     """An experiment made of weights that were trained elsewhere; its behaviour is evaluated here.
 
@@ -39,7 +44,7 @@ def import_weights(
         out: the experiment's folder.
         config: gives task, model and sweep. For a model of one's own, `model` is a `FactoryConfig`. What it says of
             training is not used.
-        progress: told about progress.
+        system: the function that gave `config`, as for `train`. progress: told about progress.
     Raises:
         InvalidInput: no checkpoints, two of one step, or weights that do not fit the model.
         StoreError: a file that cannot be read, or a folder that belongs to another experiment.
@@ -52,7 +57,8 @@ def import_weights(
     for run, of_run in zip(runs, files, strict=True):  # what cannot work leaves no folder behind
         _load(models.build(run.model, run.task), next(iter(of_run.values())))
     with store.folder_lock(out):
-        claim_experiment(config, out, torch.device("cpu"), together=1, imported_from=str(source.absolute()))
+        came_from = {"imported_from": str(source.absolute()), "system": system}
+        claim_experiment(config, out, torch.device("cpu"), together=1, **came_from)
         experiment = store.Experiment(out)
         store.remove_scratch(experiment.folders)
         for run, of_run in zip(runs, files, strict=True):

@@ -31,6 +31,7 @@ def train(
     together: int | None = None,
     device: str = "auto",
     scheduler: str | None = None,
+    system: str | None = None,
     progress: Progress = quiet,
 ) -> store.Experiment:
     """Train every run of a sweep into the folder `out`; calling it again resumes, or finds everything done.
@@ -46,6 +47,7 @@ def train(
             the machine busy, and what the folder was begun with when a call resumes.
         device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
         scheduler: address of a Dask scheduler whose workers share this file system (see `docs/many_machines.md`).
+        system: the function that gave `config`, `/path/to/file.py:name`, for the report's commands.
         progress: told about progress.
     Returns:
         The experiment; `metrics.nc` over the whole sweep is written when all runs are done.
@@ -64,7 +66,7 @@ def train(
     _check_can_be_sent(config)
     check_room(config, out)
     with store.folder_lock(out):
-        claim_experiment(config, out, where, together)
+        claim_experiment(config, out, where, together=together, system=system)
         experiment = store.Experiment(out)
         if experiment.finished:
             progress("training", 0, 0, f"all {len(runs)} runs in {out} were trained before; nothing to do")
@@ -112,8 +114,10 @@ def claim_experiment(
     config: ExperimentConfig,
     out: Path,
     device: torch.device,
+    *,
     together: int | None = None,
     imported_from: str | None = None,
+    system: str | None = None,
 ) -> None:
     """Write `experiment.toml`, or check that the folder is this config's or can grow to it."""
     runs = len(config.runs())
@@ -127,8 +131,9 @@ def claim_experiment(
         "device": str(device),
         "together": together or choose_together(config, device),
     }
-    if imported_from is not None:
-        provenance["imported_from"] = imported_from
+    system = system and own_code.absolute(system)
+    origin = {"imported_from": imported_from, "system": system}
+    provenance |= {name: said for name, said in origin.items() if said is not None}
     if (out / store.EXPERIMENT_FILE).exists():
         there = store.Experiment(out).provenance.get("imported_from")
         if there != imported_from:
@@ -136,7 +141,7 @@ def claim_experiment(
             raise StoreError(f"{out} {how}; choose another folder")
         store.extend_sweep(out, config.to_table(), provenance)
     store.claim(out, store.EXPERIMENT_FILE, config.to_table(), provenance)
-    store.keep_code(out, config.to_table())
+    store.keep_code(out, {**config.to_table(), "function": system or ""})
 
 
 def choose_together(config: ExperimentConfig, device: torch.device) -> int:
