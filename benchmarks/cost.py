@@ -132,10 +132,9 @@ def main() -> None:
         rows += outcome.result
         for row in outcome.result:
             print(f"{row['case']}: {row['who']}: {100 * (row['llc'] / row['exact'] - 1):+.1f} %", flush=True)
-    found = table(rows)
-    about = {"problems": arguments.problems, **{name: version(name) for name in others}, "torch": torch.__version__}
-    arguments.out.write_text(tomli_w.dumps({**about, "rows": found}))
-    for row in found:
+        about = {"problems": arguments.problems, **{name: version(name) for name in others}, "torch": torch.__version__}
+        arguments.out.write_text(tomli_w.dumps({**about, "rows": table(rows)}))
+    for row in table(rows):
         print(
             f"{row['who']}: {row['within_a_tenth']} of {row['cases']} within 10 %, median error "
             f"{100 * row['median_error']:.1f} %, largest {100 * row['largest_error']:.0f} %, "
