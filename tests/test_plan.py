@@ -8,6 +8,7 @@ import llc
 from llc.errors import StoreError
 from llc.models import FactoryConfig
 from llc.tasks import LinearRegression
+from llc.training import SweepConfig
 from llc.training.plan import Plan, count_parameters, disk_needed, update_flops
 
 
@@ -122,3 +123,13 @@ def test_too_little_disk_is_an_error_before_anything_is_written(tmp_path, monkey
 
 class _Usage:
     free = 1024
+
+
+@pytest.mark.parametrize(("axis", "differ"), [({"task.noise_variance": [0.1, 0.5]}, True), ({"seed": [0, 1]}, False)])
+def test_weights_left_out_of_runs_with_probes_of_their_own_are_spoken_of(axis, differ, tmp_path):
+    """Before they are trained, since predictions on different probes cannot be compared afterwards."""
+    said = []
+    config = small_config(**{"checkpoints.weights_every": 3, "training.steps": 2, "training.warmup_steps": 1})
+    config = config.model_copy(update={"sweep": SweepConfig(axes=axis)})
+    llc.train(config, tmp_path / "thin", jobs=1, progress=lambda *message: said.append(message[-1]))
+    assert any("probes of their own" in one for one in said) == differ

@@ -72,6 +72,9 @@ def train(
             progress("training", 0, 0, f"all {len(runs)} runs in {out} were trained before; nothing to do")
             return experiment
         store.remove_scratch(experiment.folders)
+        if config.checkpoints.weights_every > 1 and _probes_differ(runs):
+            note = "the runs have probes of their own, so that llc pca cannot compare them at steps without weights"
+            progress("training", 0, 0, f"{note}, which checkpoints.weights_every leaves out")
         together = together or experiment.provenance.get("together", 1)
         units = [
             ([out.absolute() / run_folder(run) for run in group], group, str(where))
@@ -155,6 +158,13 @@ def choose_together(config: ExperimentConfig, device: torch.device) -> int:
 
 def _one_of_each_kind(runs: list[RunConfig]) -> list[RunConfig]:
     return list({kind_of(run): run for run in reversed(runs)}.values())
+
+
+def _probes_differ(runs: list[RunConfig]) -> bool:
+    """Whether the runs' tasks have different probes, on which predictions are kept in place of weights."""
+    tasks = {store.table_hash(run.task.to_table()): run.task for run in runs}
+    first, *others = (task.probe(1).inputs for task in tasks.values())
+    return not all(len(one) == len(first) and all(map(torch.equal, first, one)) for one in others)
 
 
 def _chunks(runs: list[RunConfig], size: int) -> list[list[RunConfig]]:
