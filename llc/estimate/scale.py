@@ -15,9 +15,13 @@ _LARGE_STEP = 0.08
 _LEFT, _LEFT_ERROR = 0.25, 0.4
 # Where the loss rises like a higher power than a square, λ̂ approaches λ with the logarithm of nβ. On deep networks of
 # known λ the last rung was about 12 ± 6 % low at degeneracies of 0.6 to 0.8 (thirty of them), 6 ± 5 % at 0.4 to 0.6
-# (thirty), 3 ± 3 % at 0.2 to 0.4 (fifteen), and in a well of a single power nothing: so many times the square of the
-# degeneracy is added, and the error goes with the degeneracy.
+# (thirty), 3 ± 3 % at 0.2 to 0.4 (fifteen): so many times the square of the degeneracy is added, and the error goes
+# with the degeneracy.
 _DEGENERATE, _DEGENERATE_ERROR = 0.25, 0.07
+# In a well of a single power, w⁴ or a two-layer network at 0, there is nothing to add: it looks alike at every scale,
+# and neither λ̂ nor the degeneracy changes along the ladder. Changes count beyond so many errors of λ̂, and so much of
+# the degeneracy, and from so much on in full.
+_SURE, _SAME, _CHANGED = 1.5, 0.05, 0.1
 # Wells more degenerate than this are not flat yet where two neighbouring rungs agree, unless ρ has fallen this far.
 _ROUND, _FAR = 0.3, 250.0
 # Resolutions nearer to one another than this are counted as if they were so far apart.
@@ -68,5 +72,13 @@ def left(rungs: Sequence[Rung]) -> tuple[float, float]:
     certain = math.copysign(max(0.0, abs(step) - math.hypot(before.llc_se, last.llc_se)), step)
     up, down = max(0.0, certain), max(0.0, -certain)
     degenerate, size = max(0.0, last.degeneracy), abs(last.llc)
+    rest = _DEGENERATE * _changed(rungs[0], last) * degenerate**2 * size
     error = math.hypot(_LEFT_ERROR * share * up, _DOWN_ERROR * down, _DEGENERATE_ERROR * degenerate * size)
-    return _LEFT * share * up + _DEGENERATE * degenerate**2 * size, error
+    return _LEFT * share * up + rest, error
+
+
+def _changed(first: Rung, last: Rung) -> float:
+    """Whether the well looks other on the last rung than on the first: 0 where it is alike, 1 where it is not."""
+    moved = max(0.0, abs(last.llc - first.llc) - _SURE * math.hypot(first.llc_se, last.llc_se))
+    bent = max(0.0, abs(last.degeneracy - first.degeneracy) - _SAME)
+    return min(1.0, (moved / max(abs(last.llc), 1e-300) + bent) / _CHANGED)
