@@ -5,7 +5,7 @@ import numbers
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, cast, get_args
+from typing import Annotated, Any, ClassVar, Self, cast, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_serializer
 from pydantic_core import ErrorDetails
@@ -31,12 +31,19 @@ class Config(BaseModel):
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**{name: _plain(value) for name, value in values.items()})
+            super().__init__(**{name: self._as_declared(name, _plain(value)) for name, value in values.items()})
         except ValidationError as error:
             raise InvalidConfig(_innermost(error), type(self)) from None
 
+    @classmethod
+    def _as_declared(cls, name: str, value: Any) -> Any:
+        """A list as a tuple where the setting is one: files and options have lists only."""
+        field = cls.model_fields.get(name)
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        return tuple(value) if isinstance(value, list) and any(get_origin(kind) is tuple for kind in kinds) else value
+
     def to_table(self) -> Table:
-        """Plain nested dict; keys whose value is None are left out.
+        """Plain nested dict, with lists for tuples; keys whose value is None are left out.
 
         Raises:
             InvalidInput: a None where the default is another value, which no file could tell from it.
@@ -227,7 +234,7 @@ def _plain(value: Any) -> Any:
 def _without_none(table: Table) -> Table:
     # Not `exclude_none`: that looks before serialising, and would drop an infinite number of tasks.
     return {
-        key: _without_none(value) if isinstance(value, dict) else value
+        key: _without_none(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
         for key, value in table.items()
         if value is not None
     }

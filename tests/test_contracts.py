@@ -1,9 +1,11 @@
 """Tasks and models of whatever kind: shapes, axes, registration, and what is refused in one sentence."""
 
 import pickle
+import tomllib
 from typing import Literal
 
 import pytest
+import tomli_w
 import torch
 from torch import nn
 
@@ -126,6 +128,22 @@ def test_a_kind_of_ones_own_survives_tables_and_pickling():
         Task.of({"kind": "test-vector"})
     with pytest.raises(InvalidInput, match=r"is defined in /no/such\.py, which cannot be imported"):
         Task.of({"kind": "other", "defined_in": "/no/such.py"})
+
+
+class Sized(Vectors):
+    kind: Literal["test-sized"] = "test-sized"
+    sizes: tuple[int, ...] = (1, 2)
+    reach: tuple[float, float] | None = None
+
+
+def test_settings_that_are_tuples_survive_files_which_have_lists_only():
+    task = Sized(sizes=(3, 4), reach=(0.5, 2.0))
+    written = tomllib.loads(tomli_w.dumps(task.to_table()))
+    assert written == task.to_table()
+    assert Task.of(written) == task
+    assert task.override({"sizes": [5]}).sizes == (5,)
+    with pytest.raises(InvalidInput, match=r"sizes\.0 = 'a' given, expected a whole number"):
+        task.override({"sizes": ["a"]})
 
 
 def test_a_second_class_of_one_kind_is_refused():
