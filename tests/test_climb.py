@@ -283,3 +283,12 @@ def test_chains_that_fall_out_of_a_hole_are_brought_back(curvature):
     assert tree.verdict.item() == "converged"
     assert abs(float(tree.llc) - 20.0) < 3 * float(tree.llc_se)
     assert "chains find others" in tree.reason.item()
+
+
+def test_draws_that_would_not_narrow_the_interval_are_not_made(monkeypatch):
+    """On a ladder that may not go on λ̂ has moved by a third: what that leaves open, no draws tell."""
+    monkeypatch.setattr("llc.estimate.scale.MOST_RUNGS", 2)
+    tree = llc.estimate_llc(*deep_linear(), target_error=0.05)
+    assert tree.verdict.item() == "scale-dependent"
+    assert float(tree.llc_basin_se) < 0.025 * float(tree.llc)
+    assert float(tree.gradients) < 50_000

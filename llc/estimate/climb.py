@@ -30,6 +30,8 @@ _LOOKS = 6
 _Z = 1.645
 # Of the half-width that is asked for, what is left of the climb may take so much before another rung is tried.
 _SCALE_SHARE = 0.7
+# Where the scale alone makes an interval wide, draws end once they leave so much of the half-width that is asked for.
+_ENOUGH = 0.5
 # The rung nearer to w* is run where it takes at most this share of what is left of the budget.
 _CLOSER_SHARE = 0.25
 # … and where the steepest curvature over ρ is so large: below that hardly a direction counts, and λ̂ is of nothing yet.
@@ -137,21 +139,13 @@ class _Climber:
                 self.ended = f"max_gradients = {self.config.max_gradients} are spent"
             elif self._may_climb() and self._share_of_scale() > _SCALE_SHARE:
                 self._up()
+            elif self._only_scale_is_open():
+                break
             else:
                 self._round()
         curvature = self.steepest * self.pair.target.nbeta
-        return Climb(
-            self.rungs,
-            self.pair,
-            self.reading,
-            curvature,
-            self.spent,
-            self.ended,
-            self.highest,
-            self.choice,
-            self.variates,
-            self.farther,
-        )
+        why = (self.ended, self.highest, self.choice, self.variates)
+        return Climb(self.rungs, self.pair, self.reading, curvature, self.spent, *why, self.farther)
 
     def _run(self, start: Pair | None) -> tuple[Pair, Reading]:
         """A pair of chains at the nβ and γ of now."""
@@ -308,15 +302,24 @@ class _Climber:
         self.spent += pair.cold.gradients + pair.hot.gradients - before
         return pair, self._read(pair)
 
+    def _arrived(self) -> bool:
+        """Whether chains agree and stand still."""
+        return all(
+            one.rhat <= (self.config.max_rhat or ROUGH_RHAT_LIMIT) and abs(one.drift) <= DRIFT_LIMIT
+            for one in (self.reading.cold, self.reading.hot)
+        )
+
     def _precise(self) -> bool:
         """Whether chains have arrived and the interval is as narrow as was asked for."""
-        reading = self.reading
-        arrived = all(
-            one.rhat <= (self.config.max_rhat or ROUGH_RHAT_LIMIT) and abs(one.drift) <= DRIFT_LIMIT
-            for one in (reading.cold, reading.hot)
-        )
-        error = math.hypot(reading.basin.llc_se, scale.left(self.rungs)[1])
-        return arrived and _Z * error <= self.config.target_error * abs(reading.basin.llc)
+        found = self.reading.basin
+        error = math.hypot(found.llc_se, scale.left(self.rungs)[1])
+        return self._arrived() and _Z * error <= self.config.target_error * abs(found.llc)
+
+    def _only_scale_is_open(self) -> bool:
+        """Whether the interval is wide for what other localisations would tell, and more draws here would not."""
+        found = self.reading.basin
+        enough = _ENOUGH * self.config.target_error * abs(found.llc)
+        return self._arrived() and _Z * found.llc_se <= enough and found.llc_se <= scale.left(self.rungs)[1]
 
     def _share_of_scale(self) -> float:
         """How much of the half-width that is asked for goes to what is left of the climb."""

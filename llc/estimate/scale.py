@@ -21,7 +21,7 @@ _DEGENERATE, _DEGENERATE_ERROR = 0.25, 0.07
 # In a well of a single power, w⁴ or a two-layer network at 0, there is nothing to add: it looks alike at every scale,
 # and neither λ̂ nor the degeneracy changes along the ladder. Changes count beyond so many errors of λ̂, and so much of
 # the degeneracy, and from so much on in full.
-_SURE, _SAME, _CHANGED = 1.5, 0.05, 0.1
+_SURE, _SAME, _CHANGED = 2.5, 0.05, 0.1
 # Wells more degenerate than this are not flat yet where two neighbouring rungs agree, unless ρ has fallen this far.
 _ROUND, _FAR = 0.3, 250.0
 # Resolutions nearer to one another than this are counted as if they were so far apart.
