@@ -54,10 +54,10 @@ def test_the_gradient_is_that_of_the_potential(control_variates):
 
 
 @pytest.mark.parametrize("control_variates", [False, True])
-def test_minibatches_in_pieces_are_those_in_one(control_variates, monkeypatch):
+def test_minibatches_in_microbatches_are_those_in_one(control_variates, monkeypatch):
     """As models with wide layers have them on a CPU, for caches."""
     whole = make_target(control_variates=control_variates)
-    monkeypatch.setattr("llc.pieces._BYTES", 2 * 4 * 8)  # of four float64 a sample: two samples
+    monkeypatch.setattr("llc.microbatches._BYTES", 2 * 4 * 8)  # of four float64 a sample: two samples
     sizes = []
     pieces = make_target(
         control_variates=control_variates,

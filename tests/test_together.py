@@ -39,7 +39,7 @@ def test_runs_trained_together_equal_runs_trained_apart(configs, tmp_path):
         )
 
 
-def test_an_update_in_pieces_is_that_of_the_whole_batch(configs, monkeypatch):
+def test_an_update_in_microbatches_is_that_of_the_whole_batch(configs, monkeypatch):
     """As models with wide layers are trained on a CPU, for caches."""
     whole = Solo(configs[:1], [None])
     pieces = Solo(configs[:1], [None])
@@ -47,7 +47,7 @@ def test_an_update_in_pieces_is_that_of_the_whole_batch(configs, monkeypatch):
     losses = whole.update([batch], 0)
     seen = []
     pieces.model(0).register_forward_hook(lambda _model, inputs, _output: seen.append(len(inputs[0])))
-    monkeypatch.setattr("llc.pieces._BYTES", 8 * _widest(configs[0]))
+    monkeypatch.setattr("llc.microbatches._BYTES", 8 * _widest(configs[0]))
     torch.testing.assert_close(pieces.update([batch], 0), losses)
     assert seen == [1, 8, 8, 4]
     for ours, theirs in zip(pieces.model(0).parameters(), whole.model(0).parameters(), strict=True):

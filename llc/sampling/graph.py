@@ -74,15 +74,15 @@ class Graph:
         losses, gradients = [], []
         if indices is None:
             if len(self._sources) == 1:
-                for at, of_piece in self._pieces(position, scale):
+                for at, its_scale in self._groups(position, scale):
                     whole = tuple(tensor[0] for tensor in self._data)
-                    found, gradient = form.by_row(at, self._one_still, whole, of_piece / self._positions, shared=True)
+                    found, gradient = form.by_row(at, self._one_still, whole, its_scale / self._positions, shared=True)
                     losses.append(double(found))
                     gradients.append(gradient)
                 return torch.cat(losses), torch.cat(gradients)
             indices = torch.arange(self._data[0].shape[1], device=self._device).expand(len(position), -1)
-        for at, where, chosen, of_piece in self._pieces(position, places, indices, scale):
-            arguments = self._still_of(where), self._batch(where, chosen), of_piece / self._positions
+        for at, where, chosen, its_scale in self._groups(position, places, indices, scale):
+            arguments = self._still_of(where), self._batch(where, chosen), its_scale / self._positions
             found, gradient = form.by_row(at, *arguments)
             losses.append(double(found))
             gradients.append(gradient)
@@ -97,20 +97,21 @@ class Graph:
                 batch = tuple(tensor[0][part[0] : part[-1] + 1] for tensor in self._data)
                 rows = [
                     self._forms[precision].losses_by_row(at, self._one_still, batch, shared=True)
-                    for (at,) in self._pieces(position)
+                    for (at,) in self._groups(position)
                 ]
                 found.append(torch.cat([double(row) for row in rows]))
             return torch.cat(found, 1)
         for part in torch.arange(self._data[0].shape[1], device=self._device).split(self._batch_size):
-            pieces = self._pieces(position, places, part.expand(len(position), -1))
+            groups = self._groups(position, places, part.expand(len(position), -1))
             rows = [
                 self._forms[precision].losses_by_row(at, self._still_of(where), self._batch(where, chosen))
-                for at, where, chosen in pieces
+                for at, where, chosen in groups
             ]
             found.append(torch.cat([double(row) for row in rows]))
         return torch.cat(found, 1)
 
-    def _pieces(self, *by_row: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    def _groups(self, *by_row: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """As many rows at a time as memory holds."""
         return zip(*(tensor.split(self.rows_at_once) for tensor in by_row), strict=True)
 
     def _batch(self, places: Tensor, indices: Tensor) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llc.devices import Precision, double
 from llc.errors import InvalidInput
 from llc.heap import keep_freed_memory
-from llc.pieces import piece_size
+from llc.microbatches import microbatch_size
 from llc.sampling.compiled import agreeing_function
 from llc.sampling.control_variates import corrected_partition, visits
 from llc.sampling.data import Data, Minibatch, Samples
@@ -92,7 +92,9 @@ class Target:
         self.positions: int | None = None
         self.gradients = 0
         few = self.samples.everything[: min(8, batch_size)]
-        self._piece = piece_size(self.model, lambda: loss(self.model, self.samples.batch(few)), len(few), self.device)
+        self._microbatch = microbatch_size(
+            self.model, lambda: loss(self.model, self.samples.batch(few)), len(few), self.device
+        )
         by_position = self._losses_by_position(self.origin)
         self.baseline = self.exact_baseline = mean_over_positions(by_position)
         if by_position.ndim == 2:
@@ -215,12 +217,12 @@ class Target:
         self.gradients += 1
         weight = minibatch.scale / (self.positions or 1)
         every, gradient = [], None
-        for indices in self._pieces(minibatch.indices):
+        for indices in self._microbatches(minibatch.indices):
             batch = self.samples.batch(indices)
-            losses, of_piece = self._form(batch, weight)(position, self.weights.still, batch, weight)
+            losses, of_microbatch = self._form(batch, weight)(position, self.weights.still, batch, weight)
             check_losses(losses, len(indices))
             every.append(double(losses))
-            gradient = of_piece if gradient is None else gradient.add_(of_piece)
+            gradient = of_microbatch if gradient is None else gradient.add_(of_microbatch)
         assert gradient is not None  # no minibatch is empty
         return torch.cat(every), gradient
 
@@ -237,16 +239,16 @@ class Target:
     def _losses_by_position(self, position: Tensor) -> Tensor:
         """(n,), or (n, K), float64."""
         found = []
-        for indices in self._pieces(self.samples.everything):
+        for indices in self._microbatches(self.samples.everything):
             batch = self.samples.batch(indices)
             losses = self._forms[self.precision].losses(position, self.weights.still, batch)
             check_losses(losses, len(indices))
             found.append(double(losses))
         return torch.cat(found)
 
-    def _pieces(self, indices: Tensor) -> Sequence[Tensor]:
+    def _microbatches(self, indices: Tensor) -> Sequence[Tensor]:
         """Samples that are looked at together, of a minibatch or of the whole dataset."""
-        size = min(self.batch_size, self._piece)
+        size = min(self.batch_size, self._microbatch)
         return [indices] if len(indices) <= size else indices.split(size)
 
     def _checked(self, nbeta: float, gamma: float) -> tuple[float, float]:

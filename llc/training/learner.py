@@ -10,8 +10,8 @@ from torch.utils._pytree import tree_map
 
 from llc import behaviour, devices, models, own_code, store
 from llc.behaviour import TaskLoss
+from llc.microbatches import microbatch_size
 from llc.objective import Objective
-from llc.pieces import piece_size
 from llc.tasks import Batch, Task
 from llc.training.config import RunConfig
 from llc.training.recorder import State
@@ -60,7 +60,7 @@ class Solo:
         self._model = models.build(self._config.model, self._config.task, self._config.seed).to(device)
         self._optimiser = _adam(self._model.parameters(), self._config)
         self._loss = TaskLoss(self._config.task)
-        self._piece: int | None = None
+        self._microbatch: int | None = None
         if state:
             self._model.load_state_dict(state.model)
             self._optimiser.load_state_dict(state.optimiser)
@@ -69,17 +69,17 @@ class Solo:
         """See `Learner`."""
         batch = batches[0].to(self._device)
         training = self._config.training
-        if self._piece is None:
+        if self._microbatch is None:
             one = batch.take(slice(1)).inputs
             with behaviour.evaluating(self._model):
-                self._piece = piece_size(self._model, lambda: self._model(*one), 1, self._device)
+                self._microbatch = microbatch_size(self._model, lambda: self._model(*one), 1, self._device)
         self._optimiser.zero_grad()
         losses = []
         with devices.matmul_precision(training.precision):
-            for start in range(0, batch.size, self._piece):
-                piece = batch.take(slice(start, start + self._piece))
+            for start in range(0, batch.size, self._microbatch):
+                microbatch = batch.take(slice(start, start + self._microbatch))
                 with devices.autocast(training.precision, self._device):
-                    loss = self._loss(self._model, piece).mean() * (piece.size / batch.size)
+                    loss = self._loss(self._model, microbatch).mean() * (microbatch.size / batch.size)
                 loss.backward()
                 losses.append(loss.detach())
         _step(self._optimiser, learning_rate(training, step))
