@@ -34,7 +34,7 @@ class Positions:
 
 def main() -> None:
     run = presets.tiny().runs()[-1]
-    learned = learner([run], [None], stacked=False)
+    learned = learner([run], [None], ensemble=False)
     for step in range(STEPS):
         learned.update([run.task.sample(run.training.batch_size, step=step)], step)
     model, data = learned.model(0), run.task.sample(SAMPLES, stream="llc").flat

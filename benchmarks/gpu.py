@@ -64,7 +64,7 @@ def agreement(where: Where) -> Iterator[dict]:
     run = config.runs()[-1]
     losses = []
     for device in (torch.device("cpu"), where.device):
-        learned = learner([run], [None], stacked=False, device=device)
+        learned = learner([run], [None], ensemble=False, device=device)
         for step in range(100):
             loss = float(learned.update([run.task.sample(run.training.batch_size, step=step)], step))
         losses.append(loss)
@@ -91,7 +91,7 @@ def updates(where: Where) -> Iterator[dict]:
             if precision == "tf32" and where.device.type != "cuda":
                 continue
             run = llc.presets.preset(name).override({"training.precision": precision}).runs()[-1]
-            learned = learner([run], [None], stacked=False, device=where.device)
+            learned = learner([run], [None], ensemble=False, device=where.device)
             seconds = time_update(learned, [run], 1.0)
             reached, peak = update_flops(run) / seconds / 1e12, matmul_rate(where, precision)
             yield {
@@ -103,13 +103,13 @@ def updates(where: Where) -> Iterator[dict]:
             }
 
 
-def stacked(where: Where) -> Iterator[dict]:
-    """A sweep's runs in one graph against one by one: where stacking pays."""
+def ensemble(where: Where) -> Iterator[dict]:
+    """A sweep's runs in one graph against one by one: where an ensemble pays."""
     for name in where.presets():
         config = llc.presets.preset(name)
         runs = config.override({"sweep.axes": {"task.num_tasks": [1, 4, 16, 64, "inf"]}}).runs()
-        one = time_update(learner(runs[:1], [None], stacked=False, device=where.device), runs[:1], 1.0)
-        all_of_them = time_update(learner(runs, [None] * len(runs), stacked=True, device=where.device), runs, 1.0)
+        one = time_update(learner(runs[:1], [None], ensemble=False, device=where.device), runs[:1], 1.0)
+        all_of_them = time_update(learner(runs, [None] * len(runs), ensemble=True, device=where.device), runs, 1.0)
         yield {
             "what": f"five runs of {name} in one graph against one by one",
             "flops": float(update_flops(runs[0])),
@@ -241,7 +241,7 @@ _NBETA = SAMPLES / math.log(SAMPLES)
 PARTS: dict[str, Callable[[Where], Iterator[dict]]] = {
     "agreement": agreement,
     "updates": updates,
-    "stacked": stacked,
+    "ensemble": ensemble,
     "chains": chains,
     "graphs": graphs,
     "study": study,

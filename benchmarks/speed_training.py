@@ -151,7 +151,7 @@ def has_bfloat16() -> bool:
 def update_flop_rates(config: ExperimentConfig) -> list[tuple[float, float]]:
     """GFLOP/s of the last run's updates and of matrix products, turn and turn about, on all cores."""
     runs = config.runs()[-1:]
-    learned, flops = learner(runs, [None], stacked=False), update_flops(runs[0])
+    learned, flops = learner(runs, [None], ensemble=False), update_flops(runs[0])
     return [(flops / time_update(learned, runs) / 1e9, matmul_rate()) for _ in range(5)]
 
 
@@ -161,8 +161,8 @@ def update_rate(config: ExperimentConfig, together: bool, threads: int | None = 
         torch.set_num_threads(threads)
     runs = config.runs()
     if together:
-        return len(runs) / time_update(learner(runs, [None] * len(runs), stacked=True), runs)
-    return 1 / time_update(learner(runs[:1], [None], stacked=False), runs[:1])
+        return len(runs) / time_update(learner(runs, [None] * len(runs), ensemble=True), runs)
+    return 1 / time_update(learner(runs[:1], [None], ensemble=False), runs[:1])
 
 
 def _seconds(work) -> float:

@@ -9,7 +9,7 @@ from test_training import assert_same_runs
 import llc
 from llc.errors import Interrupted, InvalidInput
 from llc.training import TrainingFailed, loop, train_run
-from llc.training.learner import Solo, Stack
+from llc.training.learner import Ensemble, Solo
 from llc.training.loop import train_runs
 from llc.training.sweep import choose_together
 
@@ -62,12 +62,12 @@ def _widest(config) -> int:
 def test_one_update_of_a_stack_is_that_of_each_model(configs):
     """Losses and weights after one step agree to a few units in the last place."""
     batches = [config.task.sample(16) for config in configs]
-    stack = Stack(configs, [None] * 4)
-    losses = stack.update(batches, 0)
+    ensemble = Ensemble(configs, [None] * 4)
+    losses = ensemble.update(batches, 0)
     for run, config in enumerate(configs):
         solo = Solo([config], [None])
         torch.testing.assert_close(losses[run : run + 1], solo.update([batches[run]], 0), rtol=1e-6, atol=0)
-        for ours, theirs in zip(stack.model(run).parameters(), solo.model(0).parameters(), strict=True):
+        for ours, theirs in zip(ensemble.model(run).parameters(), solo.model(0).parameters(), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -102,7 +102,7 @@ def test_a_run_that_began_in_a_stack_can_go_on_alone(configs, tmp_path, monkeypa
 
 
 def test_a_run_that_diverges_leaves_the_stack_and_spares_the_others(configs, tmp_path, monkeypatch):
-    update = Stack.update
+    update = Ensemble.update
 
     def broken(self, batches, step):
         losses = update(self, batches, step)
@@ -110,7 +110,7 @@ def test_a_run_that_diverges_leaves_the_stack_and_spares_the_others(configs, tmp
 
     folders, whole = folders_of(tmp_path / "broken", configs), folders_of(tmp_path / "whole", configs)
     train_runs(whole, configs)
-    monkeypatch.setattr(Stack, "update", broken)
+    monkeypatch.setattr(Ensemble, "update", broken)
     (error,) = train_runs(folders, configs)
     assert str(error).startswith("run1: the loss is not finite at step 30")
     assert not llc.Run(folders[1]).finished

@@ -1,4 +1,4 @@
-"""What the optimiser loop trains: one model, or several of one shape stacked into one graph."""
+"""What the optimiser loop trains: one model, or an ensemble of one shape in one graph."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -37,16 +37,16 @@ class Learner(Protocol):
 
 
 def learner(
-    configs: Sequence[RunConfig], states: Sequence[State | None], *, stacked: bool, device: torch.device = _CPU
+    configs: Sequence[RunConfig], states: Sequence[State | None], *, ensemble: bool, device: torch.device = _CPU
 ) -> Learner:
     """A learner of runs that all stand at one step.
 
     Args:
         configs: of one kind, see `kind_of`.
         states: to go on from; None to begin with the initial weights.
-        stacked: in one graph, as several have to be. One that was stacked before stays so, for the sake of its bits.
+        ensemble: in one graph, as several have to be. One that was in one before stays so, for the sake of its bits.
     """
-    return (Stack if stacked else Solo)(configs, states, device)
+    return (Ensemble if ensemble else Solo)(configs, states, device)
 
 
 class Solo:
@@ -98,12 +98,12 @@ class Solo:
         return self
 
 
-class Stack:
+class Ensemble:
     """Several models as one: every parameter has a leading dimension R, and one graph computes all gradients.
 
     Gradients of the sum of the runs' losses are each run's own, and Adam works number by number, so that this is the
     same algorithm as training them apart; matrix products are batched, which changes the last bits. On a CPU those do
-    not depend on which runs are stacked, as long as there are at least two: a single one is stacked with its copy.
+    not depend on which runs are in it, as long as there are at least two: a single one is joined by its copy.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ class Stack:
             weights.append({name: value.detach() for name, value in solo.model(0).named_parameters()})
             moments.append(solo.state(0, 0).optimiser)
         self._names = list(weights[0])
-        self._stacked = {
+        self._parameters = {
             name: torch.stack([of_run[name] for of_run in weights]).requires_grad_() for name in self._names
         }
-        self._optimiser = _adam(self._stacked.values(), shared)
+        self._optimiser = _adam(self._parameters.values(), shared)
         if moments[0]["state"]:
             self._optimiser.load_state_dict(_stack_moments(moments))
 
@@ -138,7 +138,7 @@ class Stack:
         training = self._configs[0].training
         with devices.matmul_precision(training.precision):
             with devices.autocast(training.precision, self._device):
-                losses = vmap(self._loss)(self._stacked, together)
+                losses = vmap(self._loss)(self._parameters, together)
             self._optimiser.zero_grad()
             losses.sum().backward()
         _step(self._optimiser, learning_rate(training, step))
@@ -160,17 +160,17 @@ class Stack:
 
     def keep(self, runs: Sequence[int]) -> Learner:
         """See `Learner`."""
-        return Stack([self._configs[run] for run in runs], [self.state(run, 0) for run in runs], self._device)
+        return Ensemble([self._configs[run] for run in runs], [self.state(run, 0) for run in runs], self._device)
 
     def _weights(self, run: int) -> dict[str, Tensor]:
-        return {name: value.detach()[run].clone() for name, value in self._stacked.items()}
+        return {name: value.detach()[run].clone() for name, value in self._parameters.items()}
 
     def _loss(self, parameters: dict[str, Tensor], batch: Batch) -> Tensor:
         named = {f"model.{name}": value for name, value in parameters.items()}
         return functional_call(self._objective, named, (batch,)).mean()
 
 
-def can_stack(config: RunConfig) -> bool:
+def fits_ensemble(config: RunConfig) -> bool:
     """Whether models of this kind can share a graph: other people's may do what `vmap` cannot, and buffers that a model
     carries along would be shared by mistake.
     """
@@ -185,8 +185,8 @@ def can_stack(config: RunConfig) -> bool:
 def kind_of(config: RunConfig) -> str:
     """What runs have in common that can be trained as one graph: all but seed, place and the task's own numbers.
 
-    The losses of a stack are all those of one task, so tasks with losses of their own have to be alike in their numbers
-    too.
+    The losses of an ensemble are all those of one task, so tasks with losses of their own have to be alike in
+    their numbers too.
     """
     own_losses = type(config.task).losses is not Task.losses
     task = config.task.to_table() if own_losses else {"kind": config.task.kind, "shapes": str(config.task.shapes)}
@@ -206,7 +206,7 @@ def _step(optimiser: torch.optim.Adam, rate: float) -> None:
 
 
 def _stack_moments(moments: Sequence[dict]) -> dict:
-    """Adam's states of single runs, all at one step, as that of their stack."""
+    """Adam's states of single runs, all at one step, as that of their ensemble."""
     first = moments[0]
     state = {
         index: {

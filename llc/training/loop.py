@@ -61,7 +61,7 @@ def train_runs(
         recorders, states = [recorder for recorder, _ in members], [state for _, state in members]
         configs = [recorder.config for recorder in recorders]
         group = _Group(
-            recorders, learner(configs, states, stacked=len(folders) > 1, device=devices.choose_device(device))
+            recorders, learner(configs, states, ensemble=len(folders) > 1, device=devices.choose_device(device))
         )
         _train(group, step, progress)
         diverged += group.diverged

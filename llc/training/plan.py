@@ -166,7 +166,7 @@ def _free(out: Path) -> int:
 
 def _probe(run: RunConfig, device: torch.device) -> tuple[float, float]:
     """Seconds of one update, and of recording one checkpoint."""
-    learned = learner([run], [None], stacked=False, device=device)
+    learned = learner([run], [None], ensemble=False, device=device)
     step_seconds = time_update(learned, [run])
     sets, probe = behaviour.eval_sets(run.task, run.behaviour.sequences), run.task.probe()
     started = time.perf_counter()

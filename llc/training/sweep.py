@@ -11,7 +11,7 @@ from llc import devices, own_code, store
 from llc.errors import InvalidInput, LLCError, StoreError
 from llc.parallel import Progress, available_cores, default_jobs, default_workers, quiet, raise_failures, run_units
 from llc.training.config import ExperimentConfig, RunConfig
-from llc.training.learner import can_stack, kind_of
+from llc.training.learner import fits_ensemble, kind_of
 from llc.training.loop import train_runs
 from llc.training.plan import check_room, update_flops
 
@@ -19,7 +19,7 @@ from llc.training.plan import check_room, update_flops
 # (`benchmarks/speed.py --only training`).
 _SMALL_UPDATE = 1e8
 # The same for a GPU: on an H100 five runs in one graph are 3.1 times as fast at 5e9 FLOPs and 0.9 times at 4e11
-# (`benchmarks/gpu.py --only stacked`).
+# (`benchmarks/gpu.py --only ensemble`).
 _SMALL_ON_GPU = 1e11
 
 
@@ -151,7 +151,7 @@ def choose_together(config: ExperimentConfig, device: torch.device) -> int:
     """How many runs to train as one graph where nobody says: as many as a worker gets, if updates are small enough."""
     runs = config.runs()
     most = _SMALL_UPDATE if device.type == "cpu" else _SMALL_ON_GPU
-    if not all(can_stack(run) and update_flops(run) <= most for run in _one_of_each_kind(runs)):
+    if not all(fits_ensemble(run) and update_flops(run) <= most for run in _one_of_each_kind(runs)):
         return 1
     return math.ceil(len(runs) / default_workers(len(runs), device))
 
