@@ -36,13 +36,13 @@ class Normed(nn.Module):
 def by_autograd(model, loss, batch, *, names, position, weight):
     """Losses and gradient of a model that is given its weights one by one."""
     model = copy.deepcopy(model).eval()
-    moving = [dict(model.named_parameters())[name] for name in names]
+    trainable = [dict(model.named_parameters())[name] for name in names]
     with torch.no_grad():
-        for parameter, part in zip(moving, position.split([p.numel() for p in moving]), strict=True):
+        for parameter, part in zip(trainable, position.split([p.numel() for p in trainable]), strict=True):
             parameter.copy_(part.view_as(parameter))
     losses = loss(model, batch)
     (losses.sum() * weight).backward()
-    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in moving]
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in trainable]
     return losses.detach(), torch.cat([part.flatten() for part in parts])
 
 
@@ -59,18 +59,18 @@ def test_every_form_of_the_gradient_is_autograds(loss, patterns):
     scales = torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64)
     rows = gradient.by_row(
         positions,
-        {name: value.expand(4, *value.shape) for name, value in weights.still.items()},
+        {name: value.expand(4, *value.shape) for name, value in weights.frozen.items()},
         tuple(torch.stack(part) for part in zip(*batches, strict=True)),
         scales,
     )
-    others = {name: value.clone() for name, value in weights.still.items()}
+    others = {name: value.clone() for name, value in weights.frozen.items()}
     for row, (position, batch) in enumerate(zip(positions, batches, strict=True)):
         weight = float(scales[row])
-        expected = by_autograd(model, loss, batch, names=weights.moving, position=position, weight=weight)
+        expected = by_autograd(model, loss, batch, names=weights.trainable, position=position, weight=weight)
         torch.testing.assert_close((rows[0][row], rows[1][row]), expected)
-        for still in (weights.still, others):
-            torch.testing.assert_close(gradient.plain(position, still, batch, weight), expected)
-            torch.testing.assert_close(gradient.losses(position, still, batch).detach(), expected[0])
+        for frozen in (weights.frozen, others):
+            torch.testing.assert_close(gradient.plain(position, frozen, batch, weight), expected)
+            torch.testing.assert_close(gradient.losses(position, frozen, batch).detach(), expected[0])
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_the_compiled_form_is_the_plain_one(backend, monkeypatch):
     model, (_, batch) = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double(), regression()
     weights = Weights(model)
     gradient = Gradient(weights, by_position, "float32")
-    arguments = weights.still, batch, 0.25
+    arguments = weights.frozen, batch, 0.25
     function = compiled.agreeing_function(gradient, weights.flat.clone(), *arguments)
     position = weights.flat + 0.3
-    expected = by_autograd(model, by_position, batch, names=weights.moving, position=position, weight=0.25)
+    expected = by_autograd(model, by_position, batch, names=weights.trainable, position=position, weight=0.25)
     torch.testing.assert_close(function(position, *arguments), expected)
     torch.testing.assert_close(gradient.plain(position, *arguments), expected)
 

@@ -9,7 +9,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from llc.errors import InvalidInput
-from llc.sampling import Data, Loss, check_data, moving_parameters
+from llc.sampling import Data, Loss, check_data, trainable_parameters
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _hessian_product(model: nn.Module, loss: Loss, data: Data) -> tuple[Callable
     batch = check_data(data)
     if not isinstance(batch, tuple):
         raise InvalidInput("data given is no tuple of tensors, which is what a Hessian is computed from")
-    parameters = list(moving_parameters(model).values())
+    parameters = list(trainable_parameters(model).values())
     device = parameters[0].device
     training = model.training
     model.eval()

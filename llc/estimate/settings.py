@@ -10,7 +10,7 @@ from torch import nn
 from llc.config import Config
 from llc.devices import Precision
 from llc.errors import did_you_mean
-from llc.sampling import LEAST_DRAWS, SAMPLERS, moving_parameters
+from llc.sampling import LEAST_DRAWS, SAMPLERS, trainable_parameters
 
 # Where the prior alone would leave chains, in units of ‖w*‖, unless the user says otherwise.
 DEFAULT_RADIUS = 1.0
@@ -92,7 +92,7 @@ def choose_gamma(models: Iterable[nn.Module], config: SamplingConfig) -> float:
     radius = config.radius or DEFAULT_RADIUS
     logs = []
     for model in models:
-        weights = [p.detach().double() for p in moving_parameters(model, config.parameters).values()]
+        weights = [p.detach().double() for p in trainable_parameters(model, config.parameters).values()]
         square = sum(float(w.square().sum()) for w in weights)
         if 0 < square < math.inf:
             logs.append(math.log(sum(w.numel() for w in weights) / (radius**2 * square)))

@@ -17,7 +17,7 @@ from llc.sampling.samplers import SAMPLERS, sampler_named
 from llc.sampling.sgld import SGLD
 from llc.sampling.target import Target
 from llc.sampling.traces import Chains, Observed
-from llc.sampling.weights import moving_parameters
+from llc.sampling.weights import trainable_parameters
 
 __all__ = [
     "CONTROL_VARIATE_BYTES",
@@ -49,9 +49,9 @@ __all__ = [
     "graph_where_it_pays",
     "largest_curvature",
     "largest_curvatures",
-    "moving_parameters",
     "one_graph",
     "run_chains",
     "run_many",
     "sampler_named",
+    "trainable_parameters",
 ]

@@ -16,7 +16,7 @@ from llc.devices import Precision
 from llc.errors import InvalidInput
 from llc.objective import Objective
 from llc.sampling.gradient import Gradient, LossesAndGradient, functional_losses
-from llc.sampling.weights import Still
+from llc.sampling.weights import Frozen
 
 # Relative to their size, how far losses and gradients may be from those computed step by step, …
 _SAME = {"float32": (1e-5, 1e-4), "tf32": (1e-3, 1e-2), "bf16": (1e-2, 1e-1)}
@@ -30,20 +30,22 @@ _compiled: dict[tuple, Callable] = {}
 _MOST = 8
 
 
-def agreeing_function(gradient: Gradient, center: Tensor, still: Still, batch: Any, weight: float) -> LossesAndGradient:
+def agreeing_function(
+    gradient: Gradient, center: Tensor, frozen: Frozen, batch: Any, weight: float
+) -> LossesAndGradient:
     """The compiled form of `gradient.plain`, once it has given the same a little away from w*.
 
     Models of one kind share what was compiled, though they may differ in what they do; hence the comparison.
 
     Args:
-        center: w*, (P,). still, batch, weight: to compare with.
+        center: w*, (P,). frozen, batch, weight: to compare with.
     Raises:
         InvalidInput: PyTorch cannot compile it, or what it compiles does something else.
     """
     rng = torch.Generator().manual_seed(0)
     direction = torch.randn(center.shape, generator=rng, dtype=center.dtype).to(center.device)
     away = center + direction * (_AWAY * float(center.norm().clamp(min=1e-3)) / float(direction.norm()))
-    expected = gradient.plain(away, still, batch, weight)
+    expected = gradient.plain(away, frozen, batch, weight)
     key = (gradient.weights.kind, _name_of(gradient.loss), gradient.precision, str(gradient.device))
     for _ in range(2):
         if key not in _compiled:
@@ -51,7 +53,7 @@ def agreeing_function(gradient: Gradient, center: Tensor, still: Still, batch: A
                 _compiled.pop(next(iter(_compiled)))
             _compiled[key] = _compile(gradient)
         function = _callable(_compiled[key])
-        if _same(function(away, still, batch, weight), expected, gradient.precision):
+        if _same(function(away, frozen, batch, weight), expected, gradient.precision):
             return function
         _compiled.pop(key)  # it was compiled for another model of these shapes
     raise InvalidInput(
@@ -64,8 +66,8 @@ def _compile(gradient: Gradient) -> Callable:
     objective = Objective(copy.deepcopy(gradient.weights.model), gradient.loss)  # kept longer than the target
     losses_at = functional_losses(objective, gradient.weights.shapes, gradient.precision, gradient.device)
 
-    def value(position: Tensor, still: Still, batch: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
-        losses = losses_at(position, still, batch)
+    def value(position: Tensor, frozen: Frozen, batch: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
+        losses = losses_at(position, frozen, batch)
         return (losses.sum() * weight).to(position.dtype), losses
 
     # Every size of a batch has a function of its own: there are two or three.
@@ -76,12 +78,12 @@ def _callable(function: Callable) -> LossesAndGradient:
     """A compiled function as one of the forms; what PyTorch cannot compile is said in one sentence."""
 
     def losses_and_gradient(
-        position: Tensor, still: Still, batch: Any, weight: Tensor | float
+        position: Tensor, frozen: Frozen, batch: Any, weight: Tensor | float
     ) -> tuple[Tensor, Tensor]:
         weight = torch.as_tensor(weight, dtype=position.dtype, device=position.device)
         try:
             with torch.inference_mode(False), torch.no_grad(), torch._dynamo.config.patch(recompile_limit=_KEPT):
-                gradient, losses = function(position.clone(), still, batch, weight)
+                gradient, losses = function(position.clone(), frozen, batch, weight)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:

@@ -1,6 +1,6 @@
 """Losses of a batch and their gradient, as one pure function of a flat position; whatever is sampled comes from it.
 
-    losses_and_gradient(w, still, batch, weight) = ℓ(w),  ∇_w Σ weight·ℓ(w)
+    losses_and_gradient(w, frozen, batch, weight) = ℓ(w),  ∇_w Σ weight·ℓ(w)
 
 It has three forms, which agree up to rounding: step by step (`Gradient.plain`), of many rows at once
 (`Gradient.by_row`), and compiled (`llc.sampling.compiled`).
@@ -16,12 +16,12 @@ from torch.func import functional_call, vmap
 from llc.devices import Precision, autocast, matmul_precision
 from llc.errors import InvalidInput
 from llc.objective import Objective
-from llc.sampling.weights import Still, Weights
+from llc.sampling.weights import Frozen, Weights
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """`loss(model, batch) -> per-sample losses (B,)`, or (B, K): one a position, of which the mean is sampled."""
 
-LossesAndGradient = Callable[[Tensor, Still, Any, Tensor | float], tuple[Tensor, Tensor]]
+LossesAndGradient = Callable[[Tensor, Frozen, Any, Tensor | float], tuple[Tensor, Tensor]]
 """(position (P,), what does not move, batch, weight) -> losses, (B,) or (B, K), and ∇ Σ weight·losses, (P,)."""
 
 
@@ -38,16 +38,16 @@ class Gradient:
         objective = Objective(weights.model, loss)
         self._losses = functional_losses(objective, weights.shapes, precision, self.device)
 
-    def losses(self, position: Tensor, still: Still, batch: Any) -> Tensor:
+    def losses(self, position: Tensor, frozen: Frozen, batch: Any) -> Tensor:
         """ℓ(w) of a batch, (B,) or (B, K)."""
         with matmul_precision(self.precision):
-            if still is not self.weights.still:
-                return self._losses(position, still, batch)
+            if frozen is not self.weights.frozen:
+                return self._losses(position, frozen, batch)
             self.weights.put(position)
             return self._losses_here(batch)
 
-    def plain(self, position: Tensor, still: Still, batch: Any, weight: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Step by step. What the model holds itself, `weights.still`, needs no swapping, which small models feel.
+    def plain(self, position: Tensor, frozen: Frozen, batch: Any, weight: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Step by step. What the model holds itself, `weights.frozen`, needs no swapping, which small models feel.
 
         Raises:
             InvalidInput: the losses do not depend on the position, or are no tensor.
@@ -55,12 +55,12 @@ class Gradient:
         # Whatever the caller has switched off.
         with torch.inference_mode(False), torch.enable_grad(), matmul_precision(self.precision):
             leaves: list[Tensor]
-            if still is self.weights.still:
+            if frozen is self.weights.frozen:
                 leaves = [*self.weights.put(position)]
                 losses = self._losses_here(batch)
             else:
                 leaves = [position.detach().clone().requires_grad_()]
-                losses = self._losses(leaves[0], still, batch)
+                losses = self._losses(leaves[0], frozen, batch)
             _check_dependence(losses)
             parts = torch.autograd.grad(losses.sum() * weight, leaves, allow_unused=True)
         flat = [
@@ -73,25 +73,25 @@ class Gradient:
         with autocast(self.precision, self.device):
             return self.loss(self.weights.model, batch)
 
-    def losses_by_row(self, position: Tensor, still: Still, batch: Any, *, shared: bool = False) -> Tensor:
+    def losses_by_row(self, position: Tensor, frozen: Frozen, batch: Any, *, shared: bool = False) -> Tensor:
         """`losses` of every row, (R, B) or (R, B, K), in one graph; see `by_row`."""
         alike = None if shared else 0
         with matmul_precision(self.precision):
-            return vmap(self._losses, in_dims=(0, alike, alike))(position, still, batch)
+            return vmap(self._losses, in_dims=(0, alike, alike))(position, frozen, batch)
 
     def by_row(
-        self, position: Tensor, still: Still, batch: Any, weight: Tensor, *, shared: bool = False
+        self, position: Tensor, frozen: Frozen, batch: Any, weight: Tensor, *, shared: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Every row in one graph: arguments and results have R rows, `weight` is (R,).
 
         Rows do not meet, so that the gradient of their sum is every row's own.
 
         Args:
-            shared: `still` and `batch` are those of all rows and have no rows themselves, which saves copies.
+            shared: `frozen` and `batch` are those of all rows and have no rows themselves, which saves copies.
         """
         with torch.inference_mode(False), torch.enable_grad():
             leaf = position.detach().clone().requires_grad_()
-            losses = self.losses_by_row(leaf, still, batch, shared=shared)
+            losses = self.losses_by_row(leaf, frozen, batch, shared=shared)
             total = (losses.flatten(1).sum(1) * weight.to(losses.dtype)).sum()
             with matmul_precision(self.precision):
                 (gradient,) = torch.autograd.grad(total, leaf)
@@ -100,19 +100,19 @@ class Gradient:
 
 def functional_losses(
     objective: Objective, shapes: dict[str, torch.Size], precision: Precision, device: torch.device
-) -> Callable[[Tensor, Still, Any], Tensor]:
-    """(position, still, batch) -> ℓ(w), without touching the objective's own weights.
+) -> Callable[[Tensor, Frozen, Any], Tensor]:
+    """(position, frozen, batch) -> ℓ(w), without touching the objective's own weights.
 
     Args:
         shapes: of the parameters that a position holds, by name, in its order.
     """
     sizes = [shape.numel() for shape in shapes.values()]
 
-    def losses(position: Tensor, still: Still, batch: Any) -> Tensor:
+    def losses(position: Tensor, frozen: Frozen, batch: Any) -> Tensor:
         parts = zip(shapes.items(), position.split(sizes), strict=True)
-        moving = {name: part.view(shape) for (name, shape), part in parts}
+        trainable = {name: part.view(shape) for (name, shape), part in parts}
         with autocast(precision, device):
-            return functional_call(objective, {**still, **moving}, (batch,))
+            return functional_call(objective, {**frozen, **trainable}, (batch,))
 
     return losses
 

@@ -40,8 +40,8 @@ class Graph:
         self._forms: dict[Precision, Gradient] = {name: first.gradient(name) for name in (first.precision, "float32")}
         parts = zip(*(target.samples.data for target in several if isinstance(target.samples.data, tuple)), strict=True)
         self._data = [torch.stack(part).to(self._device) for part in parts]
-        still = [target.weights.still for target in several]
-        self._still = {name: torch.stack([of_one[name] for of_one in still]) for name in still[0]}
+        frozen = [target.weights.frozen for target in several]
+        self._frozen = {name: torch.stack([of_one[name] for of_one in frozen]) for name in frozen[0]}
         origins = torch.stack([target.origin for target in several])
         by_position = self._every_loss(origins, self.places(several), self.precision)
         self.baseline_by_position = by_position if first.positions is not None else None
@@ -76,13 +76,13 @@ class Graph:
             if len(self._sources) == 1:
                 for at, its_scale in self._groups(position, scale):
                     whole = tuple(tensor[0] for tensor in self._data)
-                    found, gradient = form.by_row(at, self._one_still, whole, its_scale / self._positions, shared=True)
+                    found, gradient = form.by_row(at, self._one_frozen, whole, its_scale / self._positions, shared=True)
                     losses.append(double(found))
                     gradients.append(gradient)
                 return torch.cat(losses), torch.cat(gradients)
             indices = torch.arange(self._data[0].shape[1], device=self._device).expand(len(position), -1)
         for at, where, chosen, its_scale in self._groups(position, places, indices, scale):
-            arguments = self._still_of(where), self._batch(where, chosen), its_scale / self._positions
+            arguments = self._frozen_of(where), self._batch(where, chosen), its_scale / self._positions
             found, gradient = form.by_row(at, *arguments)
             losses.append(double(found))
             gradients.append(gradient)
@@ -96,7 +96,7 @@ class Graph:
             for part in torch.arange(self._data[0].shape[1], device=self._device).split(self._batch_size):
                 batch = tuple(tensor[0][part[0] : part[-1] + 1] for tensor in self._data)
                 rows = [
-                    self._forms[precision].losses_by_row(at, self._one_still, batch, shared=True)
+                    self._forms[precision].losses_by_row(at, self._one_frozen, batch, shared=True)
                     for (at,) in self._groups(position)
                 ]
                 found.append(torch.cat([double(row) for row in rows]))
@@ -104,7 +104,7 @@ class Graph:
         for part in torch.arange(self._data[0].shape[1], device=self._device).split(self._batch_size):
             groups = self._groups(position, places, part.expand(len(position), -1))
             rows = [
-                self._forms[precision].losses_by_row(at, self._still_of(where), self._batch(where, chosen))
+                self._forms[precision].losses_by_row(at, self._frozen_of(where), self._batch(where, chosen))
                 for at, where, chosen in groups
             ]
             found.append(torch.cat([double(row) for row in rows]))
@@ -118,14 +118,14 @@ class Graph:
         return tuple(tensor[places[:, None], indices] for tensor in self._data)
 
     @property
-    def _one_still(self) -> dict[str, Tensor]:
+    def _one_frozen(self) -> dict[str, Tensor]:
         """What does not move, of the only source."""
-        return {name: tensor[0] for name, tensor in self._still.items()}
+        return {name: tensor[0] for name, tensor in self._frozen.items()}
 
-    def _still_of(self, places: Tensor) -> dict[str, Tensor]:
+    def _frozen_of(self, places: Tensor) -> dict[str, Tensor]:
         if len(self._sources) == 1:  # whose rows need no copies
-            return {name: tensor.expand(len(places), *tensor.shape[1:]) for name, tensor in self._still.items()}
-        return {name: tensor[places] for name, tensor in self._still.items()}
+            return {name: tensor.expand(len(places), *tensor.shape[1:]) for name, tensor in self._frozen.items()}
+        return {name: tensor[places] for name, tensor in self._frozen.items()}
 
 
 def graph_where_it_pays(targets: Sequence[Target], chains: int) -> Graph | None:

@@ -219,7 +219,7 @@ class Target:
         every, gradient = [], None
         for indices in self._microbatches(minibatch.indices):
             batch = self.samples.batch(indices)
-            losses, of_microbatch = self._form(batch, weight)(position, self.weights.still, batch, weight)
+            losses, of_microbatch = self._form(batch, weight)(position, self.weights.frozen, batch, weight)
             check_losses(losses, len(indices))
             every.append(double(losses))
             gradient = of_microbatch if gradient is None else gradient.add_(of_microbatch)
@@ -232,7 +232,7 @@ class Target:
         if self.precision != self._compiles_for:
             return gradient.plain
         if self._compiled is None:
-            self._compiled = agreeing_function(gradient, self.origin, self.weights.still, batch, weight)
+            self._compiled = agreeing_function(gradient, self.origin, self.weights.frozen, batch, weight)
         return self._compiled
 
     @torch.no_grad()
@@ -241,7 +241,7 @@ class Target:
         found = []
         for indices in self._microbatches(self.samples.everything):
             batch = self.samples.batch(indices)
-            losses = self._forms[self.precision].losses(position, self.weights.still, batch)
+            losses = self._forms[self.precision].losses(position, self.weights.frozen, batch)
             check_losses(losses, len(indices))
             found.append(double(losses))
         return torch.cat(found)

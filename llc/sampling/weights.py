@@ -8,18 +8,19 @@ from torch import Tensor, nn
 
 from llc.errors import InvalidInput, did_you_mean
 
-Still = dict[str, Tensor]
+Frozen = dict[str, Tensor]
 """Parameters and buffers that do not move, by their names in `llc.objective.Objective`."""
 
 
 class Weights:
-    """A model whose moving parameters are views of one flat vector: giving it other weights is one copy.
+    """A model whose trainable parameters are views of one flat vector: giving it other weights is one copy.
 
     Args:
-        model: changed in place. patterns: see `moving_parameters`; what they leave out is held.
+        model: changed in place. patterns: see `trainable_parameters`; what they leave out is held.
 
     Attributes:
-        moving: the parameters that move, by name. still: what does not. shapes: of the moving ones, named as `still`.
+        trainable: the parameters that move, by name. frozen: what does not. shapes: of the trainable ones, named as
+            `frozen`.
         flat: where the model is now, (P,).
 
     Raises:
@@ -28,19 +29,19 @@ class Weights:
 
     def __init__(self, model: nn.Module, patterns: Sequence[str] | None = None) -> None:
         self.model = model
-        self.moving = moving_parameters(model, patterns)
-        self._parameters = list(self.moving.values())
+        self.trainable = trainable_parameters(model, patterns)
+        self._parameters = list(self.trainable.values())
         _check_weights(model, self._parameters)
         for fixed in set(model.parameters()) - set(self._parameters):
             fixed.requires_grad_(False)
         self.flat = torch.cat([parameter.detach().flatten() for parameter in self._parameters])
-        self.shapes = {f"model.{name}": parameter.shape for name, parameter in self.moving.items()}
+        self.shapes = {f"model.{name}": parameter.shape for name, parameter in self.trainable.items()}
         parts = self.flat.split([parameter.numel() for parameter in self._parameters])
         for parameter, part in zip(self._parameters, parts, strict=True):
             parameter.data = part.view_as(parameter)
         named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        self.still: Still = {
-            f"model.{name}": value.detach() for name, value in named.items() if name not in self.moving
+        self.frozen: Frozen = {
+            f"model.{name}": value.detach() for name, value in named.items() if name not in self.trainable
         }
 
     def put(self, position: Tensor) -> list[nn.Parameter]:
@@ -53,10 +54,10 @@ class Weights:
         """Equal for models of one class with parameters and buffers of the same names, shapes and types."""
         named = [*self.model.named_parameters(), *self.model.named_buffers()]
         shapes = tuple((name, tensor.shape, tensor.dtype) for name, tensor in named)
-        return type(self.model), shapes, tuple(self.moving)
+        return type(self.model), shapes, tuple(self.trainable)
 
 
-def moving_parameters(model: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Parameter]:
+def trainable_parameters(model: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Parameter]:
     """Parameters that require a gradient and, where patterns are given, whose name matches one, by name.
 
     Raises:
@@ -85,13 +86,13 @@ def check_model(model: object) -> None:
         raise InvalidInput(f"model is a {type(model).__name__}, expected a torch.nn.Module")
 
 
-def _check_weights(model: nn.Module, moving: list[nn.Parameter]) -> None:
+def _check_weights(model: nn.Module, trainable: list[nn.Parameter]) -> None:
     """Every weight finite, and those that move of one floating type that can be sampled."""
-    ids = {id(parameter) for parameter in moving}
+    ids = {id(parameter) for parameter in trainable}
     for name, parameter in model.named_parameters():
         if id(parameter) in ids and parameter.dtype not in {torch.float32, torch.float64}:
             raise InvalidInput(f"parameter {name} is {parameter.dtype}, expected float32; call model.float() first")
         if not bool(parameter.isfinite().all()):
             raise InvalidInput(f"parameter {name} has values that are not finite; choose an earlier checkpoint")
-    if len({parameter.dtype for parameter in moving}) > 1:
+    if len({parameter.dtype for parameter in trainable}) > 1:
         raise InvalidInput("the model mixes float32 and float64 parameters; call model.float() or model.double() first")
