@@ -108,8 +108,8 @@ def test_calibrating_an_experiment(own, monkeypatch):
     scale, traces = figures.draw(figures.calibration_scale(dataset)), figures.draw(figures.calibration_traces(dataset))
     assert len(scale.axes) == 1
     assert len([axes for axes in traces.axes if axes.lines]) == 3
-    # The settings file makes estimates with just these settings.
-    llc.estimate_llc_over_training(own, steps="last", jobs=1, overwrite=True, **again)
+    # The settings file makes estimates with just these settings; here with few draws.
+    llc.estimate_llc_over_training(own, steps="last", jobs=1, overwrite=True, **{**again, "draws": 16, "warmup": 5})
     assert store.read_table(own.path / "llc.toml")["gamma"] == found.settings.gamma
 
 
