@@ -30,7 +30,7 @@ _LOOKS = 6
 _Z = 1.645
 # Of the half-width that is asked for, what is left of the climb may take so much before another rung is tried.
 _SCALE_SHARE = 0.7
-# Where the scale alone makes an interval wide, draws end once they leave so much of the half-width that is asked for.
+# Where the scale alone makes an interval too wide, draws end once they take so much of the half-width asked for.
 _ENOUGH = 0.5
 # The rung nearer to w* is run where it takes at most this share of what is left of the budget.
 _CLOSER_SHARE = 0.25
@@ -316,10 +316,11 @@ class _Climber:
         return self._arrived() and _Z * error <= self.config.target_error * abs(found.llc)
 
     def _only_scale_is_open(self) -> bool:
-        """Whether the interval is wide for what other localisations would tell, and more draws here would not."""
+        """Whether no number of draws here would do, for what other localisations would tell, and there are enough."""
         found = self.reading.basin
-        enough = _ENOUGH * self.config.target_error * abs(found.llc)
-        return self._arrived() and _Z * found.llc_se <= enough and found.llc_se <= scale.left(self.rungs)[1]
+        wanted = self.config.target_error * abs(found.llc)
+        enough = self._arrived() and _Z * found.llc_se <= _ENOUGH * wanted
+        return enough and _Z * scale.left(self.rungs)[1] > wanted
 
     def _share_of_scale(self) -> float:
         """How much of the half-width that is asked for goes to what is left of the climb."""
