@@ -1,6 +1,7 @@
 """A study in one file outside the package goes through every command on its folder alone."""
 
 import html
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,16 @@ def test_its_report_says_how_it_was_made(folder):
     from llc.report.commands import commands
 
     assert commands(llc.open(folder))[0] == f"llc train --system {FILE}:study --out {folder}"
+
+
+def test_a_study_whose_function_is_gone_is_still_reported(folder, tmp_path):
+    from llc.report.commands import commands
+
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    text = (copy / "experiment.toml").read_text()
+    (copy / "experiment.toml").write_text(text.replace(f"{FILE}:study", "no.such.module:study"))
+    first = commands(llc.open(copy))[0]
+    assert first == f"llc train --system no.such.module:study --out {copy}  # with the settings in experiment.toml"
 
 
 def test_a_folder_keeps_the_code_that_it_was_made_with(tmp_path):

@@ -81,7 +81,8 @@ def climb(
     1. A first pair of chains at n/log n and a prior as wide as ‖w*‖ says how noisy the data are and how steep the loss.
     2. nβ goes no colder than what the data's own noise allows (`llc.estimate.noise.coldest`).
     3. A rung as much narrower as it is colder says whether chains stay with the solutions that w* is one of: where λ̂ is
-       higher there, the first rung is left out, and the next are colder ones at this γ.
+       higher there, or the first rung's chains have found worse ones, that is left out, and the next are colder ones
+       at this γ.
     4. Else rungs on which the steepest curvature is ever larger beside ρ = γ/nβ: one by a larger nβ, as far as that
        allows, and a smaller γ, then by a smaller γ alone, until λ̂ moves by no more than a small step
        (`llc.estimate.scale`) or chains get about no more.

@@ -38,7 +38,11 @@ def _begin(experiment: store.Experiment) -> str:
         factory = ["--factory", shlex.quote(function)] if function and system is None else []
     name = config.get("preset", "tiny")
     if system is not None:
-        study, begun_with = ["--system", shlex.quote(system)], own_code.named(system, asked_by="system")()
+        study = ["--system", shlex.quote(system)]
+        try:
+            begun_with = own_code.named(system, asked_by="system")()
+        except Exception:  # somebody's code, which may be gone or want what is not here: no page fails for that
+            return " ".join([*begin, *study, *out, " # with the settings in experiment.toml"])
     elif name in systems.PRESETS:
         study, begun_with = ["--preset", name], systems.preset(name)
     else:  # made by a program, or another version
