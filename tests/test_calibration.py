@@ -51,23 +51,27 @@ def test_what_suits_all():
     assert calibration.common(scales[:1])["plateau"]
 
 
-def test_the_control_is_what_the_prior_alone_gives():
+@pytest.fixture(scope="module")
+def calibrated():
+    """At the given γ, with its halves and doubles."""
+    return calibration.calibrate([well_point()], CONFIG.model_copy(update={"gamma": GAMMA}))
+
+
+def test_the_control_is_what_the_prior_alone_gives(calibrated):
     """At nβ = 0 each w_i has variance 1/γ, so nβE[L − L*] = nβ Σh_i/(2γ), here within five standard errors."""
-    found = calibration.calibrate([well_point()], CONFIG.model_copy(update={"gamma": GAMMA}))
     exact = NBETA * sum(CURVATURES) / (2 * GAMMA)
     # χ² of the largest curvature dominates; some 30 independent draws in 300 at critical damping.
-    assert abs(found.controls["well"] / exact - 1) < 5 * np.sqrt(2 / 30)
-    assert exact_llc() < found.controls["well"] / 10
+    assert abs(calibrated.controls["well"] / exact - 1) < 5 * np.sqrt(2 / 30)
+    assert exact_llc() < calibrated.controls["well"] / 10
 
 
-def test_sensitivity_at_half_and_twice_the_choice():
-    found = calibration.calibrate([well_point()], CONFIG.model_copy(update={"gamma": GAMMA}))
-    stages = [trial.stage for trial in found.trials]
+def test_sensitivity_at_half_and_twice_the_choice(calibrated):
+    stages = [trial.stage for trial in calibrated.trials]
     assert stages == ["choice"] + [f"{name} x {f}" for name in ("nbeta", "gamma", "step_size") for f in ("0.5", "2")]
-    gammas = {trial.stage: trial.estimate.settings["gamma"] for trial in found.trials}
+    gammas = {trial.stage: trial.estimate.settings["gamma"] for trial in calibrated.trials}
     assert gammas["gamma x 0.5"] * 2 == gammas["gamma x 2"] / 2 == GAMMA
-    assert found.settings.step_size > 0
-    for trial in found.trials:
+    assert calibrated.settings.step_size > 0
+    for trial in calibrated.trials:
         exact = exact_llc(nbeta=trial.estimate.settings["nbeta"], gamma=trial.estimate.settings["gamma"])
         if trial.stage != "step_size x 2":  # that one is above the stability limit's four fifths
             assert abs(trial.estimate.summary.llc - exact) < 5 * trial.estimate.summary.llc_se
@@ -90,9 +94,9 @@ def test_a_choice_that_will_not_do_is_an_error_with_its_reason():
 
 
 def test_calibrating_an_experiment(own, monkeypatch):
-    monkeypatch.setattr(calibration, "PILOT_GRADIENTS", 600)
+    monkeypatch.setattr(calibration, "PILOT_GRADIENTS", 200)
     settings = {name: SMALL_LLC[name] for name in ("num_samples", "batch_size", "chains")}
-    found, dataset = study.calibrate_experiment(own, points=1, draws=20, **settings)
+    found, dataset = study.calibrate_experiment(own, points=1, draws=8, **settings)
     assert dataset.sizes["trial"] == 1 + 1 + 6
     assert set(dataset.llc_trace.dims) == {"trial", "chain", "draw"}
     for variable in dataset.variables.values():
@@ -109,7 +113,7 @@ def test_calibrating_an_experiment(own, monkeypatch):
     assert len(scale.axes) == 1
     assert len([axes for axes in traces.axes if axes.lines]) == 3
     # The settings file makes estimates with just these settings; here with few draws.
-    llc.estimate_llc_over_training(own, steps="last", jobs=1, overwrite=True, **{**again, "draws": 16, "warmup": 5})
+    llc.estimate_llc_over_training(own, steps="last", jobs=1, overwrite=True, **{**again, "draws": 8, "warmup": 4})
     assert store.read_table(own.path / "llc.toml")["gamma"] == found.settings.gamma
 
 

@@ -209,9 +209,14 @@ def test_ctrl_c_keeps_what_is_finished_and_resumes(tmp_path):
     config = small_config(
         **{"training.steps": 300, "checkpoints.every": 150, "sweep.axes": {"task.num_tasks": [1, "inf"]}}
     )
-    command = [sys.executable, "-m", "llc", "train", "--out", str(tmp_path / "x"), "--jobs", "2", *flags(config)]
+    command = ["train", "--out", str(tmp_path / "x"), *flags(config), "--jobs"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
+        [sys.executable, "-m", "llc", *command, "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
     )
     while not list(tmp_path.glob("x/*/checkpoints/*.safetensors")):
         assert process.poll() is None
@@ -222,7 +227,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resumes(tmp_path):
     assert "run the same command again to go on" in said
     assert "Traceback" not in said
     assert list(tmp_path.glob("x/*/resume.pt"))
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    run(*command, "1")
     straight = llc.train(config, tmp_path / "straight", jobs=1)
     assert straight.metrics.drop_attrs().identical(llc.open(tmp_path / "x").metrics.drop_attrs())
 

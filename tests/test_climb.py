@@ -144,14 +144,19 @@ def times(factor: float):
     return model, lambda model, batch: factor * loss(model, batch), batch
 
 
+@pytest.fixture(scope="module")
+def plain():
+    with llc.parallel.torch_threads(1):
+        return llc.estimate_llc(*SMALL, seed=1, max_gradients=6000)
+
+
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
-def test_the_units_of_the_loss_do_not_matter(factor):
+def test_the_units_of_the_loss_do_not_matter(factor, plain):
     """λ = 3, from independent noise: within four combined standard errors of one another and of λ.
 
     n/log n, where the ladder begins, is a thousand times too cold for a loss in such units and too warm in others; no
     last rung is colder than the noise allows.
     """
-    plain = llc.estimate_llc(*SMALL, seed=1, max_gradients=6000)
     scaled = llc.estimate_llc(*times(factor), seed=2, max_gradients=6000)
     assert abs(float(scaled.llc - plain.llc)) < 4 * math.hypot(float(scaled.llc_se), float(plain.llc_se))
     for tree in (plain, scaled):
@@ -239,7 +244,7 @@ def test_a_fall_of_the_coefficient_ends_the_way_out(monkeypatch):
         return calls[-1][1] < calls[-1][0]  # farther out than before
 
     monkeypatch.setattr("llc.estimate.climb.left_for_others", left)
-    tree = llc.estimate_llc(*deep_linear(), seed=3, max_gradients=30_000)
+    tree = llc.estimate_llc(*deep_linear(), seed=3, max_gradients=10_000)
     assert (tree["ladder"].gamma == tree["ladder"].gamma[0]).all()
     assert any(far < near for near, far in calls)  # there was such a rung, and it is in no ladder
 
@@ -276,6 +281,7 @@ def test_a_rung_on_which_hardly_a_direction_counts_is_no_ground_to_look_nearer(m
     assert bool(asked) == looks
 
 
+@pytest.mark.slow
 def test_chains_that_fall_out_of_a_hole_are_brought_back():
     """λ = 20; from n/log n = 145 and a prior of width 1 chains leave for the plain, 43 nats above."""
     tree = llc.estimate_llc(Hole(40, 0.3, 1000.0), well_loss, data(1000))

@@ -97,7 +97,7 @@ def test_a_gamma_that_leaves_only_the_prior_is_named():
 def test_a_gamma_below_the_steepest_curvature_that_still_dominates_is_named():
     """Many shallow directions and one steep: γ is under the steepest curvature, and yet λ̂ goes as 1/γ."""
     model = Well(torch.diag(torch.tensor([2.0] + [0.02] * 600)))  # elasticity 1 − Σx²/Σx = 0.95
-    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=80.0, draws=600)
+    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=80.0, draws=300)
     assert str(tree.verdict.values) == "prior-dominated"
     assert "gamma^-0.9" in str(tree.reason.values)
 
@@ -121,7 +121,7 @@ def test_a_step_above_the_stability_limit_is_not_converged():
     limit = SAMPLERS["kinetic"].stability_limit(NBETA * 10, GAMMA)
     with pytest.raises(EstimateFailed), pytest.warns(UserWarning, match=r"is 1.05 times what is stable"):
         llc.estimate_llc(
-            diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=2000, step_size=1.05 * limit
+            diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=800, step_size=1.05 * limit
         )
 
 
@@ -134,7 +134,7 @@ def test_large_heat_is_named():
 
 def test_gamma_zero_on_a_flat_direction_never_looks_converged_wrongly():
     """The flat direction wanders without end but costs nothing: λ̂ is that of the other four."""
-    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=0.0, draws=2000)
+    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=0.0, draws=800)
     if str(tree.verdict.values) == "converged":
         assert abs(float(tree.llc) - 2.0) < 4 * float(tree.llc_se)
 
@@ -177,7 +177,7 @@ def test_a_well_that_steepens_has_its_step_cut():
         def forward(self):
             return self.weight.square().square().sum() / 4
 
-    tree = llc.estimate_llc(Quartic(), well_loss, data(), nbeta=1e6, gamma=1.0, draws=2500)
+    tree = llc.estimate_llc(Quartic(), well_loss, data(), nbeta=1e6, gamma=1.0, draws=1000)
     assert "diverged" not in str(tree.verdict.values)
     assert abs(float(tree.llc) - 0.25) < 4 * float(tree.llc_se)
     assert float(tree.step_over_limit) < 0.7
@@ -193,5 +193,5 @@ def test_how_far_chains_have_gone_is_gauged():
     # Nothing is left for the prior in a regular model, and so there is nothing to gauge.
     steep = Well(100 * torch.eye(5))
     assert np.isnan(float(llc.estimate_llc(steep, well_loss, data(), nbeta=NBETA, gamma=0.1, draws=100).explored))
-    even = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=1.0, gamma=GAMMA, draws=1500)
+    even = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=1.0, gamma=GAMMA, draws=800)
     assert abs(float(even.explored) - 1) < 0.25

@@ -28,8 +28,8 @@ def unfinish(experiment: llc.Experiment) -> None:
     (experiment.path / "metrics.nc").unlink()
 
 
-def estimate(experiment: llc.Experiment, **settings):
-    return llc.estimate_llc_over_training(experiment, steps="0,20,60", **{**SMALL_LLC, **settings})
+def estimate(experiment: llc.Experiment, steps: str = "0,20,60", **settings):
+    return llc.estimate_llc_over_training(experiment, steps=steps, **{**SMALL_LLC, **settings})
 
 
 # What is removed
@@ -71,7 +71,7 @@ def test_estimates_of_other_settings_go_when_asked_and_nothing_else(own, tmp_pat
         path.write_text("mine")
     (folder / elsewhere.name).symlink_to(elsewhere)
     other = own.run(num_tasks=1).path / "llc"
-    estimate(own, chains=3, overwrite=True)
+    estimate(own, "20", chains=3, overwrite=True)
     assert all(path.read_text() == "mine" for path in theirs)
     assert os.listdir(before) == ["a (copy).nc"]
     assert len(list(other.iterdir())) == 1  # nobody's files kept this one
@@ -81,7 +81,7 @@ def test_estimates_stay_unless_they_are_to_be_replaced(own):
     """Without its `llc.toml` an experiment does not know that it has others."""
     (own.path / "llc.toml").unlink()
     before = sorted(own.path.glob("*/llc/*/*.nc"))
-    estimate(own, chains=3)
+    estimate(own, "20", chains=3)
     assert before
     assert all(path.exists() for path in before)
 

@@ -7,10 +7,16 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+# Estimates at the defaults; the others read what is there.
+SLOW = {"reading_an_estimate"}
+
+
+def _named(path: Path):
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [_named(path) for path in NOTEBOOKS])
 def test_notebook_runs(path, own, monkeypatch):
     monkeypatch.setenv("LLC_EXPERIMENT", str(own.path))
     notebook = nbformat.read(path, as_version=4)
@@ -20,4 +26,4 @@ def test_notebook_runs(path, own, monkeypatch):
 
 
 def test_there_are_notebooks():
-    assert NOTEBOOKS
+    assert {path.stem for path in NOTEBOOKS} > SLOW

@@ -210,7 +210,7 @@ def test_a_users_sampler_runs_and_is_right(monkeypatch):
     np.testing.assert_allclose(one_by_one.difference, together.difference, rtol=1e-6)
     monkeypatch.setitem(SAMPLERS, sampler.name, sampler)
     tree = llc.estimate_llc(
-        diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=3000, warmup=300, sampler="heavy-ball"
+        diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=1000, warmup=300, sampler="heavy-ball"
     )
     assert abs(float(tree.llc) - exact_llc()) < 4 * float(tree.llc_se)
     assert tree.attrs["drag"] == 2.0

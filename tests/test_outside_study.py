@@ -15,7 +15,8 @@ from llc.cli import main
 
 FILE = Path(__file__).parent / "studies" / "slopes.py"
 ESTIMATE = (
-    "--steps 12,16,20,24,28,32,36,40 --num-samples 64 --draws 40 --warmup 10 --nbeta 1000 --gamma 1000 --max-rhat 3"
+    "--steps 12,16,20,24,28,32,36,40 --num-samples 64 --draws 30 --warmup 8 --nbeta 1000 --gamma 1000 --max-rhat 3 "
+    "--max-gradients 300"
 )
 
 

@@ -100,7 +100,7 @@ def test_killed_in_the_middle_of_a_write_while_training(hang, finished, tmp_path
 @pytest.mark.parametrize("hang", ["000020", "llc"])
 def test_killed_in_the_middle_of_a_write_while_estimating(hang, finished, own):
     """Half of one checkpoint's estimate, half of the merged llc.nc."""
-    for path in [own.path / "llc.nc", *own.path.glob("*/llc/*/*.nc")]:
+    for path in [own.path / "llc.nc", *own.path.glob("*/llc/*/000020.nc")]:
         path.unlink()
     kill_half_way(hang, own.path, "estimate-llc")
     assert "no llc.nc yet" in shown(own.path)
@@ -109,6 +109,7 @@ def test_killed_in_the_middle_of_a_write_while_estimating(hang, finished, own):
     assert found.drop_attrs().identical(finished.llc.drop_attrs())
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_estimating_is_replaced(finished, own):
     """Of two estimates that are to be made, each kills the first worker that it gets."""
     for path in [own.path / "llc.nc", *sorted(own.path.glob("*/llc/*/000020.nc"))[:2]]:
@@ -201,13 +202,13 @@ def test_a_disk_that_fills_up_while_estimating(finished, small_disk):
     experiment = llc.train(small_config(), folder, jobs=1)
     ballast = fill(small_disk)
     with open(ballast, "rb+") as file:
-        file.truncate(ballast.stat().st_size - 80_000)
+        file.truncate(ballast.stat().st_size - 20_000)
     with pytest.raises(llc.LLCError, match=r"cannot write .*: No space left on device"):
-        llc.estimate_llc_over_training(experiment, steps="0,20,60", **SMALL_LLC)
+        llc.estimate_llc_over_training(experiment, steps="20", **SMALL_LLC)
     assert_no_scratch(folder)
     ballast.unlink()
-    found = llc.estimate_llc_over_training(experiment, steps="0,20,60", **SMALL_LLC)
-    assert found.drop_attrs().identical(finished.llc.drop_attrs())
+    found = llc.estimate_llc_over_training(experiment, steps="20", **SMALL_LLC)
+    assert found.drop_attrs().identical(finished.llc.sel(step=[20]).drop_attrs())
 
 
 def test_a_read_only_disk(small_disk):

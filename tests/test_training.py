@@ -83,7 +83,7 @@ def test_a_sweep_that_grew_and_was_stopped_is_not_finished(own):
 
 def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(own, monkeypatch):
     """The study keeps the γ that was chosen for it."""
-    monkeypatch.setattr("llc.estimate.calibration.PILOT_GRADIENTS", 600)
+    monkeypatch.setattr("llc.estimate.calibration.PILOT_GRADIENTS", 100)
     settings = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "radius"}}
     first = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **settings)
     grown = llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [1, 2, 4, "inf"]}}), own.path, jobs=1)
@@ -223,21 +223,21 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
         train_run(tmp_path / "straight" / "run", config)
     folder = tmp_path / "killed"
     llc.store.write_table(folder / "wanted.toml", config.to_table())
-    command = [sys.executable, "-c", _VICTIM, str(folder), "0"]
-    victim = subprocess.Popen(command)
+    victim = subprocess.Popen([sys.executable, "-c", _VICTIM, str(folder), "0"])
     while len(list(folder.glob("run/checkpoints/*.safetensors"))) < checkpoints:
         assert victim.poll() is None
         time.sleep(0.005)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     assert not llc.Run(folder / "run").finished
-    subprocess.run(command, check=True)
+    with llc.parallel.torch_threads(1):
+        train_run(folder / "run", config)
     assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(folder / "run"))
 
 
 def test_a_killed_sweep_takes_its_workers_along_and_ends_with_the_same_bits(tmp_path):
     """SIGKILL of the parent of two workers: they end at once, free the folder, and the same call goes on."""
-    config = small_config(**{"training.steps": 200, "checkpoints.every": 10})
+    config = small_config(**{"training.steps": 100, "checkpoints.every": 5})
     code = f"""
 import llc
 from llc.training import ExperimentConfig

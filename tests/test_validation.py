@@ -91,13 +91,13 @@ def test_a_small_network_comes_out_right():
 
 def test_others_get_the_same_number_of_gradients(tmp_path):
     case = small_case()
-    rows = validation._validate_case(case, ["kinetic", "sgld", "devinterp"], 0, tmp_path)
+    rows = validation._validate_case(case, ["kinetic", "devinterp"], 0, tmp_path)
     gradients = [row["gradients"] for row in rows]
     assert max(gradients) / min(gradients) < 1.1
-    assert rows[2]["verdict"] == "none"
-    assert 0.5 < rows[2]["llc"] / case.exact < 2
+    assert rows[1]["verdict"] == "none"
+    assert 0.5 < rows[1]["llc"] / case.exact < 2
     # Finished methods are kept: the same call again reads them, timings and all.
-    again = validation._validate_case(case, ["kinetic", "sgld", "devinterp"], 0, tmp_path)
+    again = validation._validate_case(case, ["kinetic", "devinterp"], 0, tmp_path)
     assert repr(again) == repr(rows)  # NaN is not equal to itself
 
 
