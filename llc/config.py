@@ -139,7 +139,7 @@ class Kind(Config):
         table = dict(table)
         file, kind = table.pop("defined_in", None), table.get("kind")
         there = own_code.file_of(cls.known[kind]) if kind in cls.known else None
-        if file is not None and there is not None and Path(file).exists() and Path(file) != Path(there):
+        if file is not None and there is not None and Path(file).exists() and not own_code.same_file(file, there):
             raise InvalidInput(
                 f"kind = {kind} is defined in {file}, and in {there}, which is loaded; rename one of them"
             )

@@ -100,6 +100,42 @@ def use_copies(folder: Path) -> None:
         _copies.append(copies.resolve())
 
 
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two files have one name and one content: a file that was moved, or copied."""
+    found = [Path(path) for path in (one, other)]
+    alike = found[0].name.rpartition("-")[0] or found[0].stem  # a kept copy has a further part
+    return (
+        found[0].suffix == found[1].suffix
+        and found[1].stem in (found[0].stem, alike)
+        and all(path.is_file() for path in found)
+        and found[0].read_bytes() == found[1].read_bytes()
+    )
+
+
+def as_before(given: dict[str, Any], stored: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A config's table with files that were only moved called as they were.
+
+    Args:
+        stored: the config of the experiment in `folder`, which keeps copies of its files.
+    """
+    table = dict(given)
+    for key, value in given.items():
+        before = stored.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            table[key] = as_before(value, before, folder)
+        elif key in ("defined_in", "function") and isinstance(before, str) and before != value:
+            (now, here), (then, there) = _split(key, str(value)), _split(key, before)
+            kept = folder / CODE / copy_name(then)
+            if here == there and now.endswith(".py") and same_file(kept if kept.exists() else then, now):
+                table[key] = before
+    return table
+
+
+def _split(key: str, value: str) -> tuple[str, str]:
+    """File and function; a `defined_in` is a file alone."""
+    return (value, "") if key == "defined_in" else (value.rpartition(":")[0], value.rpartition(":")[2])
+
+
 def files_in(table: dict[str, Any]) -> Iterator[Path]:
     """The files of other people's code that a config's table names."""
     for key, value in table.items():

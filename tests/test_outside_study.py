@@ -110,3 +110,26 @@ def test_a_folder_keeps_the_code_that_it_was_made_with(tmp_path):
     found = llc_command("behaviour")
     assert found.returncode == 2
     assert f"kind = gone-slopes is defined in {file}, which cannot be imported" in found.stderr
+
+
+def test_a_study_whose_file_was_moved_goes_on(tmp_path):
+    """Another process, which finds the file elsewhere, resumes and grows the sweep; an edited file is another study."""
+    old, new = tmp_path / "old" / "study.py", tmp_path / "new" / "study.py"
+    old.parent.mkdir()
+    old.write_text(FILE.read_text().replace('"slopes"', '"moved-slopes"'))
+    out = tmp_path / "slopes"
+    steps = "--jobs 1 --set training.steps=4 --set checkpoints.every=4 --set checkpoints.logarithmic=0"
+    run("train", "--system", f"{old}:study", "--out", str(out), *steps.split())
+    old.parent.rename(new.parent)
+
+    def again(*more: str):
+        command = [sys.executable, "-m", "llc", "train", "--system", f"{new}:study", "--out", str(out), *steps.split()]
+        return subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+
+    grown = again("--sweep", "model.arguments.width=2,4,8")
+    assert grown.returncode == 0, grown.stderr
+    assert len(list(out.glob("width=*"))) == 6
+    new.write_text(new.read_text() + "\n# other\n")
+    refused = again()
+    assert refused.returncode == 1
+    assert f"task.defined_in: '{old}' there, '{new}' now" in " ".join(refused.stderr.split())

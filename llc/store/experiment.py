@@ -221,6 +221,7 @@ def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
     stored = read_table(folder / EXPERIMENT_FILE)
     kept = stored.pop(PROVENANCE, {})
     before, after = axes_of(stored.get("sweep", {})), axes_of(table["sweep"])
+    table = own_code.as_before(table, stored, folder)
     only_sweep = {**stored, "sweep": {}} == {**table, "sweep": {}} and before.keys() == after.keys()
     if only_sweep and before != after and all(_labels(before[key]) <= _labels(after[key]) for key in after):
         under_way = not all(run.finished for run in Experiment(folder).runs)
@@ -243,7 +244,8 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
     path = folder / file
     if path.exists():
         stored = {key: value for key, value in read_table(path).items() if key != PROVENANCE}
-        changed = differences(stored, table)
+        home = folder if file == EXPERIMENT_FILE else folder.parent  # where copies of its code are
+        changed = differences(stored, own_code.as_before(table, stored, home))
         if changed:
             raise StoreError(
                 f"{folder} was made with another config ({'; '.join(changed)}); "
