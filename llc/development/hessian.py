@@ -1,6 +1,5 @@
 """The curvature of the loss at a checkpoint, to set beside λ̂: trace and largest eigenvalues of the Hessian."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +8,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from llc.errors import InvalidInput
-from llc.sampling import Data, Loss, check_data, trainable_parameters
+from llc.sampling import Data, Loss, Target, check_data
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,23 @@ def curvature(
         InvalidInput: a count out of range, data that is not a tuple of tensors, or a model that cannot be
             differentiated twice.
     """
-    product, size, dtype = _hessian_product(model, loss, data)
+    if not isinstance(check_data(data), tuple):
+        raise InvalidInput("data given is no tuple of tensors, which is what a Hessian is computed from")
+    target = Target(model, loss, data, nbeta=1.0, gamma=0.0, batch_size=len(data[0]))
+    size, dtype = target.num_parameters, target.origin.dtype
     if vectors < 2 or not 0 <= eigenvalues < size:
         raise InvalidInput(
             f"vectors = {vectors} and eigenvalues = {eigenvalues} given, expected at least 2, and 0 to {size - 1}"
         )
+
+    def product(vector: Tensor) -> Tensor:
+        try:
+            return target.hessian_product(vector.to(target.origin)).cpu()
+        except RuntimeError as error:
+            raise InvalidInput(
+                f"the loss is linear in the weights, or cannot be differentiated twice ({error}); it has no Hessian"
+            ) from None
+
     rng = torch.Generator().manual_seed(seed)
     signs = [torch.randint(0, 2, (size,), generator=rng).to(dtype) * 2 - 1 for _ in range(vectors)]
     traces = np.array([float(sign @ product(sign)) for sign in signs])
@@ -54,37 +65,3 @@ def curvature(
         start = torch.randn(size, generator=rng, dtype=torch.float64).numpy()
         found = np.sort(eigsh(operator, eigenvalues, which="LA", return_eigenvectors=False, v0=start, tol=1e-4))[::-1]
     return Curvature(float(traces.mean()), float(traces.std(ddof=1) / vectors**0.5), found)
-
-
-def _hessian_product(model: nn.Module, loss: Loss, data: Data) -> tuple[Callable[[Tensor], Tensor], int, torch.dtype]:
-    """v ↦ Hv on the CPU, its size and type."""
-    batch = check_data(data)
-    if not isinstance(batch, tuple):
-        raise InvalidInput("data given is no tuple of tensors, which is what a Hessian is computed from")
-    parameters = list(trainable_parameters(model).values())
-    device = parameters[0].device
-    training = model.training
-    model.eval()
-    try:
-        with torch.enable_grad():
-            mean = loss(model, tuple(tensor.to(device) for tensor in batch)).mean()
-            gradient = _flat(torch.autograd.grad(mean, parameters, create_graph=True, allow_unused=True), parameters)
-    finally:
-        model.train(training)
-    if not gradient.requires_grad:
-        raise InvalidInput("the loss is linear in the weights, or cannot be differentiated twice; it has no Hessian")
-
-    def product(vector: Tensor) -> Tensor:
-        found = torch.autograd.grad(gradient, parameters, vector.to(device), retain_graph=True, allow_unused=True)
-        return _flat(found, parameters).cpu()
-
-    return product, len(gradient), gradient.dtype
-
-
-def _flat(parts: tuple[Tensor | None, ...], parameters: list[nn.Parameter]) -> Tensor:
-    return torch.cat(
-        [
-            torch.zeros_like(parameter).flatten() if part is None else part.flatten()
-            for part, parameter in zip(parts, parameters, strict=True)
-        ]
-    )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from llc.estimate.reach import delocalised, lags, left_for_others, lost, mean_cu
 from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
 from llc.estimate.settle import depth
+from llc.estimate.spectrum import Spectrum, spectrum
 from llc.estimate.verdict import DRIFT_LIMIT, ROUGH_RHAT_LIMIT
 from llc.parallel import Progress, quiet
 from llc.sampling import Graph, Observable, Sampler, Target, largest_curvature
@@ -122,6 +123,8 @@ class _Climber:
         self.highest = ""  # why the ladder goes no further
         self.rungs: list[Rung] = []
         self.floors: dict[float, Depth | None] = {}  # what a minimiser gains, in loss in place of nats, by ρ
+        self.spectrum: Spectrum | None = None
+        self.looked = False  # at it
         self.farther: Rung | None = None
         self.runs = 0
         self.stood: list[tuple[Pair, Reading]] = []  # chains of each rung
@@ -218,8 +221,22 @@ class _Climber:
     def _stand(self, number: int, pair: Pair, reading: Reading) -> None:
         """Make this the rung of a number, and the last."""
         self.pair, self.reading, self.nbeta, self.gamma = pair, reading, pair.target.nbeta, pair.target.gamma
-        self.rungs[number:] = [rung_of(pair, reading)]
+        self.rungs[number:] = [self._rung(pair, reading)]
         self.stood[number:] = [(pair, reading)]
+
+    def _rung(self, pair: Pair, reading: Reading) -> Rung:
+        """The rung that a pair stands on; on a degenerate one, with what directions with curvature hold of it."""
+        rung = rung_of(pair, reading)
+        if not self.scale_is_free or rung.degeneracy < scale.DEGENERATE:
+            return rung
+        if not self.looked:
+            self.looked = True
+            self.spectrum, gradients = spectrum(self.target.at(), self.config.max_gradients)
+            self.spent += gradients
+        if self.spectrum is None:
+            return rung
+        held, held_se = self.spectrum.held(rung.resolution)
+        return replace(rung, held=held, held_se=held_se)
 
     def _take(self, step: Step) -> None:
         if step.colder != 1:
@@ -254,7 +271,7 @@ class _Climber:
         elif self.gamma < before[1] and lags(pair, reading, self.reading.basin):
             self.highest = f"chains do not get about in time {where}"
         elif self.gamma < before[1] and (near := self._left_from(pair, reading)) is not None:
-            self.farther = rung_of(pair, reading)  # from here on colder ones, at the γ that they stay at
+            self.farther = self._rung(pair, reading)  # from here on colder ones, at the γ that they stay at
             self._stand(near, *self.stood[near])
             return
         else:  # a first rung that was too cold for the noise of the data makes place for this one

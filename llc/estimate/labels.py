@@ -106,6 +106,8 @@ def rung_values(estimate: Estimate) -> xr.Dataset:
         "llc": ("llc of the basin on a rung", "1"),
         "llc_se": ("standard error of llc on a rung", "1"),
         "degeneracy": ("how much less than a half each direction that the data hold counts", "1"),
+        "held": ("what directions with curvature at w* hold of llc; NaN where that was not looked at", "1"),
+        "held_se": ("standard error of held", "1"),
     }
     data = {
         name: ("rung", [getattr(rung, name) for rung in estimate.rungs], {"long_name": long_name, "units": units})

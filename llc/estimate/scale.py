@@ -12,6 +12,8 @@ MOST_RUNGS = 4
 _LARGE_STEP = 0.08
 # What is left of the way, in units of the last step up: on deep linear networks of known λ the steps shrink by two to
 # ten from rung to rung.
+# From this degeneracy on the curvatures at w* are looked at.
+DEGENERATE = 0.1
 _LEFT, _LEFT_ERROR = 0.25, 0.4
 # Where the loss rises like a higher power than a square, λ̂ approaches λ with the logarithm of nβ. On deep networks of
 # known λ the last rung was about 12 ± 6 % low at degeneracies of 0.6 to 0.8 (thirty of them), 6 ± 5 % at 0.4 to 0.6
@@ -37,6 +39,8 @@ class Rung:
     Attributes:
         degeneracy: 1 − 2λ̂/(nβE[(w − w*)·∇L]): 0 in a quadratic well, where every direction that the data hold counts
             ½; more where the loss rises like a higher power and they count less.
+        held, held_se: what directions with curvature at w* hold of λ̂, see `llc.estimate.spectrum`; NaN where that was
+            not looked at.
     """
 
     nbeta: float
@@ -44,6 +48,8 @@ class Rung:
     llc: float
     llc_se: float
     degeneracy: float = 0.0
+    held: float = math.nan
+    held_se: float = math.nan
 
     @property
     def resolution(self) -> float:

@@ -6,7 +6,7 @@ It has three forms, which agree up to rounding: step by step (`Gradient.plain`),
 (`Gradient.by_row`), and compiled (`llc.sampling.compiled`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -63,11 +63,29 @@ class Gradient:
                 losses = self._losses(leaves[0], frozen, batch)
             _check_dependence(losses)
             parts = torch.autograd.grad(losses.sum() * weight, leaves, allow_unused=True)
-        flat = [
-            torch.zeros_like(leaf).flatten() if part is None else part.flatten()
-            for part, leaf in zip(parts, leaves, strict=True)
-        ]
-        return losses.detach(), torch.cat(flat)
+        return losses.detach(), _flat(parts, leaves)
+
+    def hessian_product(self, position: Tensor, batch: Any, weight: float, vector: Tensor) -> Tensor:
+        """∇²(Σ weight·ℓ(w)) v, (P,), exactly, by differentiating twice.
+
+        Raises:
+            RuntimeError: the losses are linear in w, or something in the model cannot be differentiated twice.
+        """
+        with torch.inference_mode(False), torch.enable_grad(), matmul_precision(self.precision):
+            leaves = [*self.weights.put(position)]
+            losses = self._losses_here(batch)
+            _check_dependence(losses)
+            slopes = torch.autograd.grad(losses.sum() * weight, leaves, create_graph=True, allow_unused=True)
+            parts = vector.split([leaf.numel() for leaf in leaves])
+            along = [
+                (slope * part.view_as(leaf)).sum()
+                for slope, part, leaf in zip(slopes, parts, leaves, strict=True)
+                if slope is not None and slope.requires_grad
+            ]
+            if not along:
+                raise RuntimeError("the gradient of the loss does not depend on the weights")
+            found = torch.autograd.grad(sum(along), leaves, allow_unused=True)
+        return _flat(found, leaves)
 
     def _losses_here(self, batch: Any) -> Tensor:
         with autocast(self.precision, self.device):
@@ -130,6 +148,16 @@ def check_losses(losses: Any, samples: int) -> None:
 def mean_over_positions(losses: Tensor, dims: int = 1) -> Tensor:
     """(n,) from (n,) or (n, K); with more `dims` of samples, likewise from those."""
     return losses if losses.ndim == dims else losses.mean(-1)
+
+
+def _flat(parts: Sequence[Tensor | None], leaves: Sequence[Tensor]) -> Tensor:
+    """One vector, 0 where a leaf has no part."""
+    return torch.cat(
+        [
+            torch.zeros_like(leaf).flatten() if part is None else part.flatten()
+            for part, leaf in zip(parts, leaves, strict=True)
+        ]
+    )
 
 
 def _check_dependence(losses: Any) -> None:

@@ -226,6 +226,25 @@ class Target:
         assert gradient is not None  # no minibatch is empty
         return torch.cat(every), gradient
 
+    def hessian_product(self, vector: Tensor) -> Tensor:
+        """∇²L_n(w*) v on the whole dataset, (P,), exactly; counted as three gradients of it.
+
+        Raises:
+            RuntimeError: the losses are linear in w, or something in the model cannot be differentiated twice.
+        """
+        weight = 1 / (self.num_samples * (self.positions or 1))
+        found = torch.zeros_like(vector)
+        for indices in self._microbatches(self.samples.everything):
+            batch = self.samples.batch(indices)
+            found += self._forms["float32"].hessian_product(self.origin, batch, weight, vector)
+        self.gradients += self.price_of_a_product
+        return found
+
+    @property
+    def price_of_a_product(self) -> int:
+        """Minibatch gradients that `hessian_product` counts as."""
+        return 3 * math.ceil(self.num_samples / self.batch_size)
+
     def _form(self, batch: object, weight: float) -> LossesAndGradient:
         """The gradient, compiled where that is asked for."""
         gradient = self._forms[self.precision]

@@ -1,0 +1,100 @@
+"""The curvatures at w*: how much of λ the directions hold along which the loss is a square."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llc.randomness import generator
+from llc.sampling import Target
+
+# Random vectors at most and at least, and Lanczos steps from each.
+_MOST, _LEAST, _STEPS = 12, 4, 40
+# Of the gradients that an estimate may take, these may take this share.
+_SHARE = 0.05
+# Curvatures below this share of the steepest are rounding in single precision.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What stochastic Lanczos quadrature saw of H = ∇²L_n(w*).
+
+    Attributes:
+        curvatures, weights: Ritz values from each random vector, and the share of the vector that each has.
+        parameters: P.
+    """
+
+    curvatures: list[Tensor]
+    weights: list[Tensor]
+    parameters: int
+
+    def held(self, rho: float) -> tuple[float, float]:
+        """½ tr f(H), f(h) = h/(|h| + ρ): what directions with curvature hold of λ, and its standard error.
+
+        At a minimum the loss is, in suitable coordinates, a sum of rank H squares and a function of the other variables
+        (the splitting lemma), so that λ is ½ rank H and the coefficient of that function.
+
+        f is odd: curvatures that the noise of finitely many labels lends to flat directions are as often negative as
+        positive, and cancel.
+        """
+        found = []
+        for curvatures, weights in zip(self.curvatures, self.weights, strict=True):
+            steepest = float(curvatures.abs().max())
+            if steepest == 0:
+                found.append(0.0)
+                continue
+            felt = curvatures / (curvatures.abs() + max(rho, _ROUNDING * steepest))
+            found.append(0.5 * self.parameters * float((weights * felt).sum()))
+        every = torch.tensor(found, dtype=torch.float64)
+        return float(every.mean()), float(every.std()) / math.sqrt(len(found))
+
+
+def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spectrum | None, int]:
+    """Of the whole dataset's loss at w*, from random signs (Ubaru, Chen & Saad 2017, SIAM J. Matrix Anal. Appl. 38).
+
+    Args:
+        max_gradients: that the whole estimate may take; a twentieth of it is for this.
+    Returns:
+        It, or None where that is too little or the model cannot be differentiated twice; and the minibatch gradients
+        that it took.
+    """
+    before, allowed = target.gradients, _SHARE * max_gradients
+    steps = min(_STEPS, target.num_parameters)
+    vectors = min(_MOST, int(allowed // (steps * target.price_of_a_product)))
+    if vectors < _LEAST:
+        return None, 0
+    rng = generator(seed, "spectrum")
+    found = []
+    try:
+        for _ in range(vectors):
+            signs = torch.randint(0, 2, (target.num_parameters,), generator=rng).to(target.origin) * 2 - 1
+            found.append(_lanczos(target, signs, steps))
+    except RuntimeError:  # somebody's model, in which something has no second derivative
+        return None, target.gradients - before
+    values, weights = zip(*found, strict=True)
+    return Spectrum(list(values), list(weights), target.num_parameters), target.gradients - before
+
+
+def _lanczos(target: Target, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Ritz values from a start, and their weights, which add up to 1; every vector is kept orthogonal to all others."""
+    basis = [(start / start.norm()).double()]
+    diagonal: list[float] = []
+    beside: list[float] = []
+    for _ in range(steps):
+        image = target.hessian_product(basis[-1].to(start)).double()
+        diagonal.append(float(basis[-1] @ image))
+        known = torch.stack(basis)
+        for _ in range(2):  # once more, for what rounding leaves
+            image = image - known.T @ (known @ image)
+        length = float(image.norm())
+        if not math.isfinite(length) or length <= _ROUNDING * max(map(abs, [*diagonal, *beside])):
+            break
+        beside.append(length)
+        basis.append(image / length)
+    size = len(diagonal)
+    ends = torch.tensor(beside[: size - 1], dtype=torch.float64)
+    matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64)) + torch.diag(ends, 1) + torch.diag(ends, -1)
+    values, vectors = torch.linalg.eigh(matrix)
+    return values, vectors[0].square()

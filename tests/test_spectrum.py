@@ -1,0 +1,103 @@
+"""What directions with curvature hold of λ, against closed forms and exact eigenvalues."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from wells import Well, data, make_target, well_loss
+
+from llc.estimate.spectrum import spectrum
+from llc.models.deep_linear import DeepLinear
+from llc.sampling import Target
+
+PLENTY = 10**6
+
+
+def network_target(widths: tuple[int, ...], rank: int, noise: float = 0.0, samples: int = 400) -> Target:
+    rng = torch.Generator().manual_seed(3)
+    model = DeepLinear(list(widths))
+    model.set_to_rank(rank, rng)
+    x = torch.randn(samples, widths[0], generator=rng)
+    with torch.no_grad():
+        y = model(x)
+    y = y + noise * torch.randn(y.shape, generator=rng)
+    return Target(
+        model, lambda model, batch: (model(batch[0]) - batch[1]).square().sum(1), (x, y), nbeta=1.0, gamma=1.0,
+        batch_size=samples,
+    )  # fmt: skip
+
+
+def test_products_are_those_of_the_whole_hessian():
+    """Differences of gradients in double precision, microbatches and positions aside."""
+    target = make_target(batch_size=5)
+    vector = torch.randn(target.num_parameters, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    everything = make_target(batch_size=23)
+    (minibatch,) = [next(everything.minibatches(torch.Generator().manual_seed(0)))]
+    ahead, behind = (
+        everything.losses_and_gradient(everything.origin + sign * 1e-5 * vector, minibatch)[1] for sign in (1, -1)
+    )
+    torch.testing.assert_close(target.hessian_product(vector), (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-8)
+    assert target.gradients == 3 * 5
+
+
+@pytest.mark.parametrize("rho", [0.01, 0.5, 10.0])
+def test_a_quadratic_wells_directions_count_as_they_do_in_its_llc(rho):
+    """½ Σ h/(|h| + ρ), within three standard errors; Lanczos is exact where it finds every eigenvalue."""
+    curvatures = [0.0] * 10 + [0.3] * 10 + [1.0] * 10 + [4.0] * 10
+    target = Target(Well(torch.diag(torch.tensor(curvatures))), well_loss, data(), nbeta=1.0, gamma=1.0, batch_size=8)
+    found, gradients = spectrum(target, PLENTY)
+    held, error = found.held(rho)
+    assert held == pytest.approx(sum(0.5 * h / (h + rho) for h in curvatures), abs=1e-6)  # diagonal: signs say all
+    assert error < 1e-6
+    assert gradients == 12 * 3 * 4  # one Lanczos step an eigenvalue
+
+
+def test_curvatures_of_both_signs_cancel():
+    target = Target(
+        Well(torch.diag(torch.tensor([3.0, 1e-2, -1e-2]))), well_loss, data(), nbeta=1.0, gamma=1.0, batch_size=8
+    )
+    assert spectrum(target, PLENTY)[0].held(1e-6)[0] == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(("widths", "rank", "held"), [((8, 10, 6), 6, 24.0), ((6, 4, 6), 2, 10.0)])
+def test_of_deep_linear_networks(widths, rank, held):
+    """½ rank H = ½ r(H_in + H_out − r) at a minimum of rank r, all of λ where r is the largest there can be."""
+    found, _ = spectrum(network_target(widths, rank), PLENTY)
+    value, error = found.held(1e-3 * max(float(one.max()) for one in found.curvatures) / 100)
+    assert abs(value - held) < 3 * error + 0.1
+    assert error < 1.5
+
+
+def test_a_well_without_curvature_holds_nothing():
+    found, _ = spectrum(network_target((6, 4, 6), 0), PLENTY)
+    assert found.held(1e-3) == (0.0, 0.0)
+
+
+class Kinked(nn.Module):
+    """Something of somebody's that has a gradient, and no second one."""
+
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, values):
+            ctx.save_for_backward(values)
+            return values.square().sum()
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, grad):
+            return 2 * grad * ctx.saved_tensors[0]
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self):
+        return self.Once.apply(self.weight)
+
+
+def test_what_has_no_second_derivative_or_no_budget_is_not_looked_at():
+    target = Target(Kinked(), well_loss, data(), nbeta=1.0, gamma=1.0, batch_size=8)
+    assert spectrum(target, PLENTY)[0] is None
+    assert spectrum(network_target((6, 4, 6), 2), 100) == (None, 0)
+    assert math.isfinite(spectrum(network_target((6, 4, 6), 2), PLENTY)[0].held(1.0)[0])
