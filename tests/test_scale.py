@@ -95,3 +95,13 @@ def test_the_rest_of_a_geometric_approach_is_within_the_error():
 
 def test_resolution_is_gamma_over_nbeta():
     assert Rung(50.0, 2.0, 1.0, 0.1).resolution == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize(
+    ("held", "held_se", "share"),
+    [(math.nan, 0.0, 1.0), (5.0, 0.0, 1.0), (9.6, 0.0, 0.5), (9.7, 0.1, 0.5), (10.5, 0.0, 0.0)],
+)
+def test_where_curvature_holds_all_of_it_nothing_approaches_slowly(held, held_se, share):
+    """λ̂ = 10 of a well that looks half degenerate from w*, of which all but a twelfth and more is held."""
+    rungs = [Rung(100.0, 16.0, 10.0, 0.1), Rung(100.0, 1.0, 10.0, 0.1, 0.5, held, held_se)]
+    assert left(rungs) == pytest.approx((share * 0.25 * 0.25 * 10, share * 0.07 * 0.5 * 10))

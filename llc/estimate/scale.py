@@ -24,6 +24,9 @@ _DEGENERATE, _DEGENERATE_ERROR = 0.25, 0.07
 # and neither λ̂ nor the degeneracy changes along the ladder. Changes count beyond so many errors of λ̂, and so much of
 # the degeneracy, and from so much on in full.
 _SURE, _SAME, _CHANGED = 2.5, 0.05, 0.1
+# Where directions with curvature at w* hold all of λ̂ but this share or less, as much less is added: wells of full rank
+# curve, and look degenerate from w*, but have nothing that approaches slowly.
+_FREE = 0.08
 # Wells more degenerate than this are not flat yet where two neighbouring rungs agree, unless ρ has fallen this far.
 _ROUND, _FAR = 0.3, 250.0
 # Resolutions nearer to one another than this are counted as if they were so far apart.
@@ -78,9 +81,18 @@ def left(rungs: Sequence[Rung]) -> tuple[float, float]:
     certain = math.copysign(max(0.0, abs(step) - math.hypot(before.llc_se, last.llc_se)), step)
     up, down = max(0.0, certain), max(0.0, -certain)
     degenerate, size = max(0.0, last.degeneracy), abs(last.llc)
-    rest = _DEGENERATE * _changed(rungs[0], last) * degenerate**2 * size
-    error = math.hypot(_LEFT_ERROR * share * up, _DOWN_ERROR * down, _DEGENERATE_ERROR * degenerate * size)
+    slow = degenerate * size * _open(last)
+    rest, rest_error = _DEGENERATE * _changed(rungs[0], last) * degenerate * slow, _DEGENERATE_ERROR * slow
+    error = math.hypot(_LEFT_ERROR * share * up, _DOWN_ERROR * down, rest_error)
     return _LEFT * share * up + rest, error
+
+
+def _open(last: Rung) -> float:
+    """Whether there is anything that no curvature at w* holds: 1 where there is, or where that was not looked at."""
+    if not math.isfinite(last.held):
+        return 1.0
+    free = (last.llc - last.held + last.held_se) / max(abs(last.llc), 1e-300)
+    return min(1.0, max(0.0, free / _FREE))
 
 
 def _changed(first: Rung, last: Rung) -> float:

@@ -19,10 +19,11 @@ _ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What stochastic Lanczos quadrature saw of H = ∇²L_n(w*).
+    """The eigenvalues of H = ∇²L_n(w*), or what stochastic Lanczos quadrature saw of them.
 
     Attributes:
-        curvatures, weights: Ritz values from each random vector, and the share of the vector that each has.
+        curvatures, weights: Ritz values from each random vector, and the share of the vector that each has; one set,
+            of all eigenvalues in equal shares, where they are known.
         parameters: P.
     """
 
@@ -31,28 +32,31 @@ class Spectrum:
     parameters: int
 
     def held(self, rho: float) -> tuple[float, float]:
-        """½ tr f(H), f(h) = h/(|h| + ρ): what directions with curvature hold of λ, and its standard error.
+        """½ tr f(H), f(h) = h/(h + ρ): what directions with curvature hold of λ, and its standard error.
 
         At a minimum the loss is, in suitable coordinates, a sum of rank H squares and a function of the other variables
         (the splitting lemma), so that λ is ½ rank H and the coefficient of that function.
 
-        f is odd: curvatures that the noise of finitely many labels lends to flat directions are as often negative as
-        positive, and cancel.
+        At weights that noisy labels were not fitted with, flat directions are lent curvatures of both signs: as steep
+        as the most negative one, a positive one is noise as well, and f = 0.
         """
+        noise = -min(float(curvatures.min()) for curvatures in self.curvatures)
         found = []
         for curvatures, weights in zip(self.curvatures, self.weights, strict=True):
             steepest = float(curvatures.abs().max())
-            if steepest == 0:
-                found.append(0.0)
-                continue
-            felt = curvatures / (curvatures.abs() + max(rho, _ROUNDING * steepest))
+            known = curvatures > max(noise, _ROUNDING * steepest)
+            felt = torch.where(known, curvatures / (curvatures + rho), 0.0)
             found.append(0.5 * self.parameters * float((weights * felt).sum()))
+        if len(found) == 1:
+            return found[0], 0.0
         every = torch.tensor(found, dtype=torch.float64)
         return float(every.mean()), float(every.std()) / math.sqrt(len(found))
 
 
 def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spectrum | None, int]:
-    """Of the whole dataset's loss at w*, from random signs (Ubaru, Chen & Saad 2017, SIAM J. Matrix Anal. Appl. 38).
+    """Of the whole dataset's loss at w*: all of it where that is cheap, beside what the estimate may take.
+
+    Else from random signs (Ubaru, Chen & Saad 2017, SIAM J. Matrix Anal. Appl. 38).
 
     Args:
         max_gradients: that the whole estimate may take; a twentieth of it is for this.
@@ -60,21 +64,31 @@ def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spec
         It, or None where that is too little or the model cannot be differentiated twice; and the minibatch gradients
         that it took.
     """
-    before, allowed = target.gradients, _SHARE * max_gradients
-    steps = min(_STEPS, target.num_parameters)
-    vectors = min(_MOST, int(allowed // (steps * target.price_of_a_product)))
-    if vectors < _LEAST:
-        return None, 0
-    rng = generator(seed, "spectrum")
-    found = []
+    before, size = target.gradients, target.num_parameters
+    products = int(_SHARE * max_gradients // target.price_of_a_product)
+    steps = min(_STEPS, size)
+    vectors = min(_MOST, products // steps)
     try:
-        for _ in range(vectors):
-            signs = torch.randint(0, 2, (target.num_parameters,), generator=rng).to(target.origin) * 2 - 1
-            found.append(_lanczos(target, signs, steps))
+        if products >= size:
+            found = [_whole(target)]
+        elif vectors >= _LEAST:
+            rng = generator(seed, "spectrum")
+            signs = torch.randint(0, 2, (vectors, size), generator=rng).to(target.origin) * 2 - 1
+            found = [_lanczos(target, start, steps) for start in signs]
+        else:
+            return None, 0
     except RuntimeError:  # somebody's model, in which something has no second derivative
         return None, target.gradients - before
     values, weights = zip(*found, strict=True)
-    return Spectrum(list(values), list(weights), target.num_parameters), target.gradients - before
+    return Spectrum(list(values), list(weights), size), target.gradients - before
+
+
+def _whole(target: Target) -> tuple[Tensor, Tensor]:
+    """All eigenvalues, in equal shares."""
+    axes = torch.eye(target.num_parameters).to(target.origin)
+    hessian = torch.stack([target.hessian_product(axis) for axis in axes]).double().cpu()
+    values = torch.linalg.eigvalsh((hessian + hessian.T) / 2)
+    return values, torch.full_like(values, 1 / len(values))
 
 
 def _lanczos(target: Target, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
