@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -214,3 +216,25 @@ def test_a_sampler_comes_first_and_each_method_once(methods):
 def test_an_unknown_method_is_named():
     with pytest.raises(InvalidInput, match=r"unknown method sgdl; did you mean sgld\?"):
         validation.validate("quick", methods=["kinetic", "sgdl"])
+
+
+def test_only_some_cases_are_run(tmp_path, monkeypatch):
+    """Those whose names hold one of the texts, into files that say so; what matches nothing is named."""
+    from click.testing import CliRunner
+
+    from llc.cli import main
+
+    cases = [dataclasses.replace(small_case(), name=name) for name in ("one", "two", "three")]
+    monkeypatch.setattr("llc.validation.validation.suite", lambda *_: cases)
+    row = dict.fromkeys(validation._COLUMNS, 1.0) | {"verdict": "converged", "reason": "because"}
+    monkeypatch.setattr("llc.validation.validation._validate_case", lambda *_, **__: [row])
+    command = ["validate", "--against", "", "--out", str(tmp_path), "--jobs", "1", "--only", "wo", "--only", "hree"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "validate_quick_default_wo_hree.nc").exists()
+    assert [name for name in ("one", "two", "three") if f"\n{name} " in done.output] == ["two", "three"]
+    done = CliRunner().invoke(main, [*command[:-3], "tw"])
+    assert [name for name in ("one", "two", "three") if f"\n{name} " in done.output] == ["two"]
+    done = CliRunner().invoke(main, [*command[:-3], "four"])
+    assert done.exit_code == 2
+    assert "only = ['four'] given, but no case of suite quick" in " ".join(done.output.split())

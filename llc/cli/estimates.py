@@ -128,9 +128,17 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
     show_default=True,
     help="Draw of the problems: another number gives other networks, data and wells.",
 )
+@click.option("--only", multiple=True, help="Cases whose names hold this; again for others.  [default: all]")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
 def validate(
-    suite: str, sampler: str, against: str | None, out: Path, seed: int, problems: int, jobs: int | None
+    suite: str,
+    sampler: str,
+    against: str | None,
+    out: Path,
+    seed: int,
+    problems: int,
+    only: tuple[str, ...],
+    jobs: int | None,
 ) -> None:
     """Hold the estimator against exact learning coefficients on this machine.
 
@@ -147,6 +155,7 @@ def validate(
       llc validate --suite quick
       llc validate --suite full --against ""
       llc validate --problems 1
+      llc validate --suite full --problems 26 --only "7-10-4, rank 4" --against ""
     """
     from importlib.util import find_spec
 
@@ -156,6 +165,7 @@ def validate(
         against = "sgld,devinterp" if find_spec("devinterp") else "sgld"
     others = [method.strip() for method in against.split(",") if method.strip() not in {"", sampler}]
     name = f"validate_{suite}_{sampler}" + (f"_problems{problems}" if problems else "")
+    name += "".join("_" + re.sub(r"\W+", "-", part).strip("-") for part in only)
     unfinished = out / f"{name}.unfinished"
     with show_progress("cases") as progress:
         result = validation.validate(
@@ -163,11 +173,12 @@ def validate(
             methods=(sampler, *others),
             seed=seed,
             problems=problems,
+            only=only,
             jobs=jobs,
             folder=unfinished,
             progress=progress,
         )
-    settings = {"suite": suite, "sampler": sampler, "seed": seed, "problems": problems}
+    settings = {"suite": suite, "sampler": sampler, "seed": seed, "problems": problems, "only": list(only)}
     store.write_dataset(out / f"{name}.nc", result, settings)
     figures.save_figure(figures.draw(figures.validation(result)), out / f"{name}.png")
     store.remove_folder(unfinished, rf"[0-9a-f]{{16}}\.toml|{re.escape(store.LOCK_FILE)}")

@@ -36,6 +36,7 @@ def validate(
     jobs: int | None = None,
     seed: int = 0,
     problems: int = 0,
+    only: Sequence[str] = (),
     folder: Path | None = None,
     progress: Progress = quiet,
 ) -> xr.Dataset:
@@ -49,6 +50,7 @@ def validate(
             choose for themselves, or have the case's settings.
         jobs: worker processes; by default one a core. seed: of the chains.
         problems: another number draws other problems of the same kinds (see `known_cases.suite`).
+        only: cases whose names hold one of these; () for all.
         folder: keeps what is finished as it comes; calling again goes on from there.
         progress: told (unit, done, total, note).
     Returns:
@@ -56,7 +58,7 @@ def validate(
         (`case`, `estimator`): `llc`, `llc_se`, `llc_low`, `llc_high`, `explored` (NaN for devinterp), `verdict`,
         `reason`, `gradients`, `seconds`.
     Raises:
-        InvalidInput: an unknown suite or method; negative `problems`.
+        InvalidInput: an unknown suite or method; negative `problems`; no case is one of `only`.
         StoreError: `folder` cannot be written, or another process is at work in it.
     """
     for method in methods:
@@ -68,7 +70,13 @@ def validate(
         )
     if not methods or methods[0] == DEVINTERP or len(set(methods)) < len(methods):
         raise InvalidInput(f"methods = {list(methods)} given, expected a sampler first, and each method once")
-    cases = suite(name, problems)
+    every = suite(name, problems)
+    cases = [case for case in every if not only or any(part in case.name for part in only)]
+    if not cases:
+        raise InvalidInput(
+            f"only = {list(only)} given, but no case of suite {name}, problems {problems}, is called so; one is "
+            f"{every[0].name!r}"
+        )
     # The longest first, so that the workers end together.
     order = sorted(range(len(cases)), key=lambda i: -cases[i].parameters)
     units = [(cases[i], tuple(methods), seed, folder) for i in order]
