@@ -54,9 +54,7 @@ class Spectrum:
 
 
 def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spectrum | None, int]:
-    """Of the whole dataset's loss at w*: all of it where that is cheap, beside what the estimate may take.
-
-    Else from random signs (Ubaru, Chen & Saad 2017, SIAM J. Matrix Anal. Appl. 38).
+    """Of the whole dataset's loss at w*: all eigenvalues of a small model, else from random signs (Ubaru, Chen & Saad 2017, SIAM J. Matrix Anal. Appl. 38).
 
     Args:
         max_gradients: that the whole estimate may take; a twentieth of it is for this.
@@ -69,7 +67,7 @@ def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spec
     steps = min(_STEPS, size)
     vectors = min(_MOST, products // steps)
     try:
-        if products >= size:
+        if size <= min(products, _MOST * _STEPS):  # then it is no dearer than what follows
             found = [_whole(target)]
         elif vectors >= _LEAST:
             rng = generator(seed, "spectrum")
