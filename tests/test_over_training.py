@@ -107,7 +107,7 @@ def test_a_failed_overwrite_loses_nothing(own):
     assert "nothing to do" in _said(own)
 
 
-@pytest.mark.parametrize("clock", [0, 2**31])
+@pytest.mark.parametrize("clock", [0, pytest.param(2**31, marks=pytest.mark.slow)])
 def test_a_merge_that_was_lost_is_made_again(own, clock):
     """Whatever the clock said when the old one was written."""
     stale = (own.path / "llc.nc").read_bytes()

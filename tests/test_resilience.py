@@ -97,7 +97,7 @@ def test_killed_in_the_middle_of_a_write_while_training(hang, finished, tmp_path
     assert_no_scratch(folder)
 
 
-@pytest.mark.parametrize("hang", ["000020", "llc"])
+@pytest.mark.parametrize("hang", ["000020", pytest.param("llc", marks=pytest.mark.slow)])
 def test_killed_in_the_middle_of_a_write_while_estimating(hang, finished, own):
     """Half of one checkpoint's estimate, half of the merged llc.nc."""
     for path in [own.path / "llc.nc", *own.path.glob("*/llc/*/000020.nc")]:

@@ -81,6 +81,7 @@ def test_a_sweep_that_grew_and_was_stopped_is_not_finished(own):
     assert f"pca.nc lacks num_tasks=2,seed=0; make it again with: llc pca {own.path}" in llc.store.describe(again)
 
 
+@pytest.mark.slow
 def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(own, monkeypatch):
     """The study keeps the γ that was chosen for it."""
     monkeypatch.setattr("llc.estimate.calibration.PILOT_GRADIENTS", 100)
