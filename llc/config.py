@@ -123,7 +123,7 @@ class Kind(Config):
         if not isinstance(name, str):  # a base of kinds, and none itself
             return
         before = cls.known.get(name)
-        if before is not None and _place(before) != _place(cls):
+        if before is not None and _place(before) != _place(cls) and not _copied(before, cls):
             raise InvalidInput(f"kind = {name} of {_place(cls)} is that of {_place(before)} already; choose another")
         cls.known[name] = cls
 
@@ -168,6 +168,12 @@ class Kind(Config):
         # By its table: a class in a file of somebody's cannot be imported by name where it is unpickled.
         family = next(base for base in type(self).__mro__ if Kind in base.__bases__)
         return cast(type[Kind], family).of, (self.to_table(),)
+
+
+def _copied(one: type, other: type) -> bool:
+    """Whether two classes are one, of a file and its copy."""
+    files = [own_code.file_of(kind) for kind in (one, other)]
+    return one.__qualname__ == other.__qualname__ and None not in files and own_code.same_file(*files)  # type: ignore[arg-type]
 
 
 def _place(kind: type) -> str:

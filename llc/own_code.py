@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,12 +102,14 @@ def use_copies(folder: Path) -> None:
 
 
 def same_file(one: str | Path, other: str | Path) -> bool:
-    """Whether two files have one name and one content: a file that was moved, or copied."""
+    """Whether two files have one name and one content: a file that was moved or copied, or a copy that was kept.
+
+    What they import, or read, is not compared.
+    """
     found = [Path(path) for path in (one, other)]
-    alike = found[0].name.rpartition("-")[0] or found[0].stem  # a kept copy has a further part
+    names = [re.sub(r"-[0-9a-f]{8}(?=\.py$)", "", path.name) for path in found]
     return (
-        found[0].suffix == found[1].suffix
-        and found[1].stem in (found[0].stem, alike)
+        names[0] == names[1]
         and all(path.is_file() for path in found)
         and found[0].read_bytes() == found[1].read_bytes()
     )
@@ -126,7 +129,7 @@ def as_before(given: dict[str, Any], stored: dict[str, Any], folder: Path) -> di
         elif key in ("defined_in", "function") and isinstance(before, str) and before != value:
             (now, here), (then, there) = _split(key, str(value)), _split(key, before)
             kept = folder / CODE / copy_name(then)
-            if here == there and now.endswith(".py") and same_file(kept if kept.exists() else then, now):
+            if here == there and now.endswith(".py") and same_file(then if Path(then).exists() else kept, now):
                 table[key] = before
     return table
 

@@ -129,6 +129,8 @@ def test_a_study_whose_file_was_moved_goes_on(tmp_path):
     grown = again("--sweep", "model.arguments.width=2,4,8")
     assert grown.returncode == 0, grown.stderr
     assert len(list(out.glob("width=*"))) == 6
+    found = subprocess.run([sys.executable, "-m", "llc", "pca", str(out)], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
     new.write_text(new.read_text() + "\n# other\n")
     refused = again()
     assert refused.returncode == 1

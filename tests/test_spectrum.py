@@ -55,7 +55,7 @@ CURVATURES = [0.0] * 60 + [0.3] * 60 + [1.0] * 60 + [4.0] * 60
 @pytest.mark.parametrize("rho", [0.01, 0.5, 10.0])
 @pytest.mark.parametrize(("budget", "whole"), [(PLENTY, True), (20 * 3 * 200, False)])
 def test_a_quadratic_wells_directions_count_as_they_do_in_its_llc(rho, budget, whole):
-    """½ Σ h/(|h| + ρ): exactly from all products, within three standard errors from five random vectors."""
+    """½ Σ h/(h + ρ): exactly from all products, within three standard errors from five random vectors."""
     found, gradients = spectrum(rotated(CURVATURES), budget)
     held, error = found.held(rho)
     exact = sum(0.5 * h / (h + rho) for h in CURVATURES)
@@ -63,6 +63,22 @@ def test_a_quadratic_wells_directions_count_as_they_do_in_its_llc(rho, budget, w
     assert (error == 0) == whole
     assert error < 0.1 * exact
     assert gradients == 3 * (240 if whole else 5 * 4)  # one Lanczos step an eigenvalue
+
+
+@pytest.mark.parametrize("decades", [1.0, 2.0, 4.0])
+def test_what_is_not_told_from_flat_directions_is_not_counted(decades):
+    """Curvatures all the way down: after forty steps at most ½ Σ h/(h + ρ) is held, and most of it if they are told apart.
+
+    Without residuals the lowest Ritz value would count every flat direction, twice the truth.
+    """
+    steep = torch.logspace(-decades, 0, 250, dtype=torch.float64).tolist()
+    found, _ = spectrum(rotated([*steep, *[0.0] * 250]), PLENTY)
+    assert len(found.curvatures) == 12
+    held, error = found.held(1e-6)
+    exact = sum(0.5 * h / (h + 1e-6) for h in steep)
+    assert held < exact + 3 * error
+    if decades <= 2:
+        assert held > 0.75 * exact
 
 
 def test_curvatures_no_larger_than_the_most_negative_one_are_noise():

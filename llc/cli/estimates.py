@@ -165,7 +165,7 @@ def validate(
         against = "sgld,devinterp" if find_spec("devinterp") else "sgld"
     others = [method.strip() for method in against.split(",") if method.strip() not in {"", sampler}]
     name = f"validate_{suite}_{sampler}" + (f"_problems{problems}" if problems else "")
-    name += "".join("_" + re.sub(r"\W+", "-", part).strip("-") for part in only)
+    name += f"_{store.table_hash({'only': sorted(only)})[:8]}" if only else ""
     unfinished = out / f"{name}.unfinished"
     with show_progress("cases") as progress:
         result = validation.validate(

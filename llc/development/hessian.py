@@ -35,9 +35,10 @@ def curvature(
         InvalidInput: a count out of range, data that is not a tuple of tensors, or a model that cannot be
             differentiated twice.
     """
-    if not isinstance(check_data(data), tuple):
+    checked = check_data(data)
+    if not isinstance(checked, tuple):
         raise InvalidInput("data given is no tuple of tensors, which is what a Hessian is computed from")
-    target = Target(model, loss, data, nbeta=1.0, gamma=0.0, batch_size=len(data[0]))
+    target = Target(model, loss, checked, nbeta=1.0, gamma=0.0, batch_size=len(checked[0]))
     size, dtype = target.num_parameters, target.origin.dtype
     if vectors < 2 or not 0 <= eigenvalues < size:
         raise InvalidInput(
@@ -47,6 +48,8 @@ def curvature(
     def product(vector: Tensor) -> Tensor:
         try:
             return target.hessian_product(vector.to(target.origin)).cpu()
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise InvalidInput(
                 f"the loss is linear in the weights, or cannot be differentiated twice ({error}); it has no Hessian"

@@ -10,10 +10,10 @@ WEAKER = 16.0
 MOST_RUNGS = 4
 # A step of λ̂ between rungs larger than this share of it asks for another rung.
 _LARGE_STEP = 0.08
-# What is left of the way, in units of the last step up: on deep linear networks of known λ the steps shrink by two to
-# ten from rung to rung.
 # From this degeneracy on the curvatures at w* are looked at.
 DEGENERATE = 0.1
+# What is left of the way, in units of the last step up: on deep linear networks of known λ the steps shrink by two to
+# ten from rung to rung.
 _LEFT, _LEFT_ERROR = 0.25, 0.4
 # Where the loss rises like a higher power than a square, λ̂ approaches λ with the logarithm of nβ. On deep networks of
 # known λ the last rung was about 12 ± 6 % low at degeneracies of 0.6 to 0.8 (thirty of them), 6 ± 5 % at 0.4 to 0.6
@@ -81,17 +81,23 @@ def left(rungs: Sequence[Rung]) -> tuple[float, float]:
     certain = math.copysign(max(0.0, abs(step) - math.hypot(before.llc_se, last.llc_se)), step)
     up, down = max(0.0, certain), max(0.0, -certain)
     degenerate, size = max(0.0, last.degeneracy), abs(last.llc)
-    slow = degenerate * size * _open(last)
-    rest, rest_error = _DEGENERATE * _changed(rungs[0], last) * degenerate * slow, _DEGENERATE_ERROR * slow
+    rest = _DEGENERATE * _changed(rungs[0], last) * degenerate**2 * size * _open(last)
+    rest_error = _DEGENERATE_ERROR * degenerate * size * _open(last, math.hypot(last.llc_se, last.held_se))
+    if last.held > last.llc:  # which it can be by its errors alone
+        rest_error = math.hypot(rest_error, last.held - last.llc)
     error = math.hypot(_LEFT_ERROR * share * up, _DOWN_ERROR * down, rest_error)
     return _LEFT * share * up + rest, error
 
 
-def _open(last: Rung) -> float:
-    """Whether there is anything that no curvature at w* holds: 1 where there is, or where that was not looked at."""
+def _open(last: Rung, error: float = 0.0) -> float:
+    """Whether there is anything that no curvature at w* holds: 1 where there is, or where that was not looked at.
+
+    Args:
+        error: that what is free may be larger by.
+    """
     if not math.isfinite(last.held):
         return 1.0
-    free = (last.llc - last.held + last.held_se) / max(abs(last.llc), 1e-300)
+    free = (last.llc - last.held + error) / max(abs(last.llc), 1e-300)
     return min(1.0, max(0.0, free / _FREE))
 
 

@@ -13,6 +13,8 @@ from llc.sampling import Target
 _MOST, _LEAST, _STEPS = 12, 4, 40
 # Of the gradients that an estimate may take, these may take this share.
 _SHARE = 0.05
+# Models for which Lanczos vectors would take more bytes are not looked at.
+_BYTES = 2**30
 # Curvatures below this share of the steepest are rounding in single precision.
 _ROUNDING = 1e-5
 
@@ -54,7 +56,9 @@ class Spectrum:
 
 
 def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spectrum | None, int]:
-    """Of the whole dataset's loss at w*: all eigenvalues of a small model, else from random signs (Ubaru, Chen & Saad 2017, SIAM J. Matrix Anal. Appl. 38).
+    """Of the whole dataset's loss at w*: all eigenvalues of a small model, else what random signs see of them.
+
+    (Ubaru, Chen & Saad 2017, SIAM J. Matrix Anal. Appl. 38.)
 
     Args:
         max_gradients: that the whole estimate may take; a twentieth of it is for this.
@@ -65,19 +69,22 @@ def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spec
     before, size = target.gradients, target.num_parameters
     products = int(_SHARE * max_gradients // target.price_of_a_product)
     steps = min(_STEPS, size)
-    vectors = min(_MOST, products // steps)
+    vectors = min(_MOST, products // steps) if 8 * steps * size <= _BYTES else 0
     try:
         if size <= min(products, _MOST * _STEPS):  # then it is no dearer than what follows
             found = [_whole(target)]
         elif vectors >= _LEAST:
             rng = generator(seed, "spectrum")
-            signs = torch.randint(0, 2, (vectors, size), generator=rng).to(target.origin) * 2 - 1
-            found = [_lanczos(target, start, steps) for start in signs]
+            found = [_lanczos(target, _signs(target, rng), steps) for _ in range(vectors)]
         else:
             return None, 0
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # somebody's model, in which something has no second derivative
         return None, target.gradients - before
     values, weights = zip(*found, strict=True)
+    if not all(bool(one.isfinite().all()) for one in values):
+        return None, target.gradients - before
     return Spectrum(list(values), list(weights), size), target.gradients - before
 
 
@@ -89,24 +96,33 @@ def _whole(target: Target) -> tuple[Tensor, Tensor]:
     return values, torch.full_like(values, 1 / len(values))
 
 
+def _signs(target: Target, rng: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, (target.num_parameters,), generator=rng).to(target.origin) * 2 - 1
+
+
 def _lanczos(target: Target, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Ritz values from a start, and their weights, which add up to 1; every vector is kept orthogonal to all others."""
-    basis = [(start / start.norm()).double()]
+    """Ritz values from a start, and their weights, which add up to 1; every vector is kept orthogonal to all others.
+
+    Each value is brought nearer to 0 by its residual |β s|, s the last entry of its eigenvector: within that an
+    eigenvalue lies (Parlett 1998, §13.2), and what has not been told from the flat directions counts as flat.
+    """
+    basis = torch.empty(steps, len(start), dtype=torch.float64, device=start.device)
+    basis[0] = start / start.norm()
     diagonal: list[float] = []
     beside: list[float] = []
-    for _ in range(steps):
-        image = target.hessian_product(basis[-1].to(start)).double()
-        diagonal.append(float(basis[-1] @ image))
-        known = torch.stack(basis)
+    for step in range(steps):
+        image = target.hessian_product(basis[step].to(start)).double()
+        diagonal.append(float(basis[step] @ image))
+        known = basis[: step + 1]
         for _ in range(2):  # once more, for what rounding leaves
             image = image - known.T @ (known @ image)
-        length = float(image.norm())
-        if not math.isfinite(length) or length <= _ROUNDING * max(map(abs, [*diagonal, *beside])):
+        beside.append(float(image.norm()))
+        largest = max(map(abs, [*diagonal, *beside]))
+        if not math.isfinite(largest) or beside[-1] <= _ROUNDING * largest or step + 1 == steps:
             break
-        beside.append(length)
-        basis.append(image / length)
-    size = len(diagonal)
-    ends = torch.tensor(beside[: size - 1], dtype=torch.float64)
+        basis[step + 1] = image / beside[-1]
+    ends = torch.tensor(beside[:-1], dtype=torch.float64)
     matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64)) + torch.diag(ends, 1) + torch.diag(ends, -1)
     values, vectors = torch.linalg.eigh(matrix)
-    return values, vectors[0].square()
+    residuals = beside[-1] * vectors[-1].abs()
+    return values.sign() * (values.abs() - residuals).clamp(min=0), vectors[0].square()

@@ -258,6 +258,8 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
                 f"{folder} holds {', '.join(there)} but no {file}, so it is not known whose they are; choose another "
                 "folder, or move them away"
             )
+        if file == RUN_FILE and (folder.parent / EXPERIMENT_FILE).exists():  # one folder calls a file one thing
+            table = own_code.as_before(table, read_table(folder.parent / EXPERIMENT_FILE), folder.parent)
         write_table(path, {**table, PROVENANCE: provenance} if provenance else table)
 
 

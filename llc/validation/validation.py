@@ -36,7 +36,7 @@ def validate(
     jobs: int | None = None,
     seed: int = 0,
     problems: int = 0,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     folder: Path | None = None,
     progress: Progress = quiet,
 ) -> xr.Dataset:
@@ -50,7 +50,7 @@ def validate(
             choose for themselves, or have the case's settings.
         jobs: worker processes; by default one a core. seed: of the chains.
         problems: another number draws other problems of the same kinds (see `known_cases.suite`).
-        only: cases whose names hold one of these; () for all.
+        only: cases whose names hold this, or one of these; () for all.
         folder: keeps what is finished as it comes; calling again goes on from there.
         progress: told (unit, done, total, note).
     Returns:
@@ -70,6 +70,7 @@ def validate(
         )
     if not methods or methods[0] == DEVINTERP or len(set(methods)) < len(methods):
         raise InvalidInput(f"methods = {list(methods)} given, expected a sampler first, and each method once")
+    only = [only] if isinstance(only, str) else only
     every = suite(name, problems)
     cases = [case for case in every if not only or any(part in case.name for part in only)]
     if not cases:
