@@ -67,7 +67,7 @@ def test_a_quadratic_wells_directions_count_as_they_do_in_its_llc(rho, budget, w
 
 @pytest.mark.parametrize("decades", [1.0, 2.0, 4.0])
 def test_what_is_not_told_from_flat_directions_is_not_counted(decades):
-    """Curvatures all the way down: after forty steps at most ½ Σ h/(h + ρ) is held, and most of it if they are told apart.
+    """Curvatures all the way down: at most ½ Σ h/(h + ρ) is held after forty steps, and most of it where that is told.
 
     Without residuals the lowest Ritz value would count every flat direction, twice the truth.
     """
