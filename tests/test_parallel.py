@@ -120,8 +120,9 @@ def test_what_a_report_raises_is_raised_once_the_work_is_done():
         next(outcomes)
 
 
-def test_a_unit_that_always_loses_its_worker_is_given_up():
-    with pytest.raises(WorkerLost, match="3 worker processes in a row ended unexpectedly"):
+def test_a_unit_that_always_loses_its_worker_is_given_up(monkeypatch):
+    monkeypatch.setattr("llc.parallel.pools._MOST_IDLE_LOSSES", 2)
+    with pytest.raises(WorkerLost, match="2 worker processes in a row ended unexpectedly"):
         list(run_units(die_always, [()], jobs=2))
 
 
