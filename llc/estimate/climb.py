@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from llc.estimate import scale
 from llc.estimate.batches import choose_control_variates
-from llc.estimate.floor import Depth
 from llc.estimate.ladder import Step, closer, next_step
 from llc.estimate.lengths import CROSSING_SHARE, LEAST_STEPS, reachable, rung_lengths
 from llc.estimate.noise import coldest
@@ -17,8 +16,8 @@ from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs, rung_of
 from llc.estimate.reach import delocalised, lags, left_for_others, lost, mean_curvature
 from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
-from llc.estimate.settle import depth
-from llc.estimate.spectrum import Spectrum, spectrum
+from llc.estimate.settle import Floors
+from llc.estimate.spectrum import Held
 from llc.estimate.verdict import DRIFT_LIMIT, ROUGH_RHAT_LIMIT
 from llc.parallel import Progress, quiet
 from llc.sampling import Graph, Observable, Sampler, Target, largest_curvature
@@ -119,12 +118,11 @@ class _Climber:
         self.nbeta, self.gamma = target.nbeta, target.gamma
         self.choice = "n/log n" if config.nbeta is None else "as given"
         self.scale_is_free = config.gamma is None and config.radius is None
-        self.spent, self.ended = self.target.gradients, ""
+        self.drawn, self.ended = self.target.gradients, ""
         self.highest = ""  # why the ladder goes no further
         self.rungs: list[Rung] = []
-        self.floors: dict[float, Depth | None] = {}  # what a minimiser gains, in loss in place of nats, by ρ
-        self.spectrum: Spectrum | None = None
-        self.looked = False  # at it
+        self.floors = Floors(config.max_gradients)
+        self.held = Held(self.target, config.max_gradients)
         self.farther: Rung | None = None
         self.runs = 0
         self.stood: list[tuple[Pair, Reading]] = []  # chains of each rung
@@ -174,30 +172,25 @@ class _Climber:
             **self.surroundings,
         )
         self.runs += 1
-        self.spent += pair.cold.gradients + pair.hot.gradients
+        self.drawn += pair.cold.gradients + pair.hot.gradients
         return pair, self._read(pair)
 
     def _steepest(self) -> float:
         """h_max at w*, or the mean curvature where the chains are."""
         return max(self.steepest, mean_curvature(self.pair, self.reading)) if self.rungs else self.steepest
 
-    def _floor(self, at: Target) -> Depth | None:
-        """What a minimiser finds below w*, where that is cheap beside the chains; the floor is that of its ρ."""
-        rho = at.gamma / at.nbeta
-        if rho not in self.floors:
-            found, gradients = depth(at, self.config.max_gradients)
-            self.spent += gradients
-            self.floors[rho] = None if found is None else Depth(*(nats / at.nbeta for nats in found))
-        drop = self.floors[rho]
-        return None if drop is None else Depth(*(at.nbeta * loss for loss in drop))
-
     def _read(self, pair: Pair) -> Reading:
         find_warmup = self.config.warmup is None
-        return read(pair, self.kernel, find_warmup=find_warmup, settled=self._floor(pair.target))
+        return read(pair, self.kernel, find_warmup=find_warmup, settled=self.floors.below(pair.target))
 
     def _may_climb(self) -> bool:
         free = self.scale_is_free and not self.highest
         return free and len(self.rungs) < scale.MOST_RUNGS and self._remaining() > 0
+
+    @property
+    def spent(self) -> int:
+        """Gradients so far, of chains, minimiser and curvatures."""
+        return self.drawn + self.floors.gradients + self.held.gradients
 
     def _remaining(self) -> int:
         return self.config.max_gradients - self.spent
@@ -227,16 +220,7 @@ class _Climber:
     def _rung(self, pair: Pair, reading: Reading) -> Rung:
         """The rung that a pair stands on; on a degenerate one, with what directions with curvature hold of it."""
         rung = rung_of(pair, reading)
-        if not self.scale_is_free or rung.degeneracy < scale.DEGENERATE:
-            return rung
-        if not self.looked:
-            self.looked = True
-            self.spectrum, gradients = spectrum(self.target.at(), self.config.max_gradients)
-            self.spent += gradients
-        if self.spectrum is None:
-            return rung
-        held, held_se = self.spectrum.held(rung.resolution)
-        return replace(rung, held=held, held_se=held_se)
+        return self.held.on(rung) if self.scale_is_free else rung
 
     def _take(self, step: Step) -> None:
         if step.colder != 1:
@@ -317,7 +301,7 @@ class _Climber:
             full_look_every=self.config.full_loss_every,
             **self.surroundings,
         )
-        self.spent += pair.cold.gradients + pair.hot.gradients - before
+        self.drawn += pair.cold.gradients + pair.hot.gradients - before
         return pair, self._read(pair)
 
     def _arrived(self) -> bool:

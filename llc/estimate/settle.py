@@ -113,6 +113,29 @@ def depth(target: Target, max_gradients: int) -> tuple[Depth | None, int]:
     return found.depth, found.gradients
 
 
+class Floors:
+    """What `depth` finds below w*, once for every ρ of a ladder.
+
+    Attributes:
+        gradients: minibatch gradients that this took so far.
+    """
+
+    def __init__(self, max_gradients: int) -> None:
+        self._max_gradients = max_gradients
+        self._losses: dict[float, Depth | None] = {}  # in loss in place of nats
+        self.gradients = 0
+
+    def below(self, at: Target) -> Depth | None:
+        """In nats at the target's nβ."""
+        rho = at.gamma / at.nbeta
+        if rho not in self._losses:
+            found, gradients = depth(at, self._max_gradients)
+            self.gradients += gradients
+            self._losses[rho] = None if found is None else Depth(*(nats / at.nbeta for nats in found))
+        drop = self._losses[rho]
+        return None if drop is None else Depth(*(at.nbeta * loss for loss in drop))
+
+
 def _newton_step(
     gradient: Callable[[Tensor], Tensor], position: Tensor, slope: Tensor, rho: float, *, inner: int
 ) -> Tensor:

@@ -1,11 +1,14 @@
 """The curvatures at w*: how much of λ the directions hold along which the loss is a square."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from llc.errors import InvalidInput
+from llc.estimate import scale
+from llc.estimate.scale import Rung
 from llc.randomness import generator
 from llc.sampling import Target
 
@@ -55,6 +58,32 @@ class Spectrum:
         return float(every.mean()), float(every.std()) / math.sqrt(len(found))
 
 
+class Held:
+    """What directions with curvature hold of the rungs of one ladder; looks at the curvatures when first needed.
+
+    Attributes:
+        gradients: minibatch gradients that this took so far.
+    """
+
+    def __init__(self, target: Target, max_gradients: int) -> None:
+        self._target, self._max_gradients = target.at(), max_gradients
+        self._seen: Spectrum | None = None
+        self._looked = False
+        self.gradients = 0
+
+    def on(self, rung: Rung) -> Rung:
+        """The rung, with what is held of it where it is degenerate and that can be told."""
+        if rung.degeneracy < scale.DEGENERATE:
+            return rung
+        if not self._looked:
+            self._looked = True
+            self._seen, self.gradients = spectrum(self._target, self._max_gradients)
+        if self._seen is None:
+            return rung
+        held, held_se = self._seen.held(rung.resolution)
+        return replace(rung, held=held, held_se=held_se)
+
+
 def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spectrum | None, int]:
     """Of the whole dataset's loss at w*: all eigenvalues of a small model, else what random signs see of them.
 
@@ -78,22 +107,26 @@ def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spec
             found = [_lanczos(target, _signs(target, rng), steps) for _ in range(vectors)]
         else:
             return None, 0
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:  # somebody's model, in which something has no second derivative
+    except InvalidInput:  # of somebody's model, in which something has no second derivative, or none that is finite
         return None, target.gradients - before
     values, weights = zip(*found, strict=True)
-    if not all(bool(one.isfinite().all()) for one in values):
-        return None, target.gradients - before
     return Spectrum(list(values), list(weights), size), target.gradients - before
 
 
 def _whole(target: Target) -> tuple[Tensor, Tensor]:
     """All eigenvalues, in equal shares."""
     axes = torch.eye(target.num_parameters).to(target.origin)
-    hessian = torch.stack([target.hessian_product(axis) for axis in axes]).double().cpu()
+    hessian = torch.stack([_product(target, axis) for axis in axes]).cpu()
     values = torch.linalg.eigvalsh((hessian + hessian.T) / 2)
     return values, torch.full_like(values, 1 / len(values))
+
+
+def _product(target: Target, vector: Tensor) -> Tensor:
+    """Hv in double precision."""
+    found = target.hessian_product(vector.to(target.origin)).double()
+    if not bool(found.isfinite().all()):
+        raise InvalidInput("the curvature of the loss at w* is not finite")
+    return found
 
 
 def _signs(target: Target, rng: torch.Generator) -> Tensor:
@@ -111,14 +144,14 @@ def _lanczos(target: Target, start: Tensor, steps: int) -> tuple[Tensor, Tensor]
     diagonal: list[float] = []
     beside: list[float] = []
     for step in range(steps):
-        image = target.hessian_product(basis[step].to(start)).double()
+        image = _product(target, basis[step])
         diagonal.append(float(basis[step] @ image))
         known = basis[: step + 1]
         for _ in range(2):  # once more, for what rounding leaves
             image = image - known.T @ (known @ image)
         beside.append(float(image.norm()))
         largest = max(map(abs, [*diagonal, *beside]))
-        if not math.isfinite(largest) or beside[-1] <= _ROUNDING * largest or step + 1 == steps:
+        if beside[-1] <= _ROUNDING * largest or step + 1 == steps:
             break
         basis[step + 1] = image / beside[-1]
     ends = torch.tensor(beside[:-1], dtype=torch.float64)

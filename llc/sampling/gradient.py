@@ -69,22 +69,29 @@ class Gradient:
         """∇²(Σ weight·ℓ(w)) v, (P,), exactly, by differentiating twice.
 
         Raises:
-            RuntimeError: the losses are linear in w, or something in the model cannot be differentiated twice.
+            InvalidInput: the losses are linear in w, or something in the model cannot be differentiated twice.
         """
         with torch.inference_mode(False), torch.enable_grad(), matmul_precision(self.precision):
             leaves = [*self.weights.put(position)]
             losses = self._losses_here(batch)
             _check_dependence(losses)
-            slopes = torch.autograd.grad(losses.sum() * weight, leaves, create_graph=True, allow_unused=True)
-            parts = vector.split([leaf.numel() for leaf in leaves])
-            along = [
-                (slope * part.view_as(leaf)).sum()
-                for slope, part, leaf in zip(slopes, parts, leaves, strict=True)
-                if slope is not None and slope.requires_grad
-            ]
-            if not along:
-                raise RuntimeError("the gradient of the loss does not depend on the weights")
-            found = torch.autograd.grad(sum(along), leaves, allow_unused=True)
+            try:
+                slopes = torch.autograd.grad(losses.sum() * weight, leaves, create_graph=True, allow_unused=True)
+                parts = vector.split([leaf.numel() for leaf in leaves])
+                along = [
+                    (slope * part.view_as(leaf)).sum()
+                    for slope, part, leaf in zip(slopes, parts, leaves, strict=True)
+                    if slope is not None and slope.requires_grad
+                ]
+                found = torch.autograd.grad(sum(along), leaves, allow_unused=True) if along else None
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                found = None
+        if found is None:
+            raise InvalidInput(
+                "the loss is linear in the weights, or cannot be differentiated twice: it has no Hessian"
+            )
         return _flat(found, leaves)
 
     def _losses_here(self, batch: Any) -> Tensor:

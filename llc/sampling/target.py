@@ -230,7 +230,7 @@ class Target:
         """∇²L_n(w*) v on the whole dataset, (P,), exactly; counted as three gradients of it.
 
         Raises:
-            RuntimeError: the losses are linear in w, or something in the model cannot be differentiated twice.
+            InvalidInput: the losses are linear in w, or something in the model cannot be differentiated twice.
         """
         weight = 1 / (self.num_samples * (self.positions or 1))
         found = torch.zeros_like(vector)
