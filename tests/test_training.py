@@ -251,7 +251,8 @@ if __name__ == "__main__":
     while len(list((tmp_path / "killed").glob("*/checkpoints/*.safetensors"))) < 10:
         assert parent.poll() is None
         time.sleep(0.01)
-    workers = [child for child in psutil.Process(parent.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    started = psutil.Process(parent.pid).children(recursive=True)  # a server of processes and what it has forked
+    workers = [each for each in started if not each.children() and "resource_tracker" not in " ".join(each.cmdline())]
     assert len(workers) == 2
     parent.send_signal(signal.SIGKILL)
     parent.wait()

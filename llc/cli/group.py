@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ FOLDER = Folder(path_type=Path, file_okay=False)
 
 
 class Group(click.Group):
-    """A group whose commands end with one sentence instead of a traceback when the library says what is wrong."""
+    """A group that says in one sentence, and no traceback, what the library finds wrong or warns of."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from llc.errors import Interrupted, InvalidInput, LLCError
 
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():  # which puts back how they are shown
+                warnings.showwarning = _say_warning
+                return super().invoke(ctx)
         except (LLCError, KeyboardInterrupt) as error:
             if ctx.params.get("debug"):
                 raise
@@ -47,6 +50,11 @@ class Group(click.Group):
             said = " ".join(str(error).split())[:300]
             say(f"Error: {type(error).__name__}: {said} (llc --debug COMMAND shows where)")
             sys.exit(1)
+
+
+def _say_warning(message: Warning | str, *where: Any, **to: Any) -> None:
+    """One sentence, without the place in the code that gave it."""
+    say(f"Warning: {message}")
 
 
 class Auto(click.ParamType):

@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
@@ -59,10 +61,12 @@ def run_in_pools(
 
 
 def _run_in_pool(work, units: dict[int, tuple], jobs, threads, progress) -> Iterator[Outcome]:
-    spawn = multiprocessing.get_context("spawn")
-    stop = Flag(spawn)
-    with listening(spawn, progress) as line:
-        pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker, initargs=(threads, stop, line))
+    processes = _processes(work.__module__)
+    stop = Flag(processes)
+    with listening(processes, progress) as line:
+        pool = ProcessPoolExecutor(
+            jobs, mp_context=processes, initializer=_start_worker, initargs=(threads, stop, line)
+        )
         try:
             with interrupt_sets(stop):
                 with _children_ignore_interrupts():
@@ -74,6 +78,19 @@ def _run_in_pool(work, units: dict[int, tuple], jobs, threads, progress) -> Iter
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _processes(module: str) -> BaseContext:
+    """How workers are started: by a server of their own that has imported torch once, for them all; new ones elsewhere.
+
+    The server runs no thread and computes nothing, so that a fork of it is safe, as one of this process would not be:
+    it is Python's own way from 3.14 on, on Linux only.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([name for name in (__name__, module) if name.startswith("llc.")])
+    return server
 
 
 @contextlib.contextmanager
@@ -96,6 +113,7 @@ _line: Line
 def _start_worker(threads: int, stop: Flag, line: Line) -> None:
     global _line
     _line = line
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where somebody else has started the server of processes
     units_of.set_stop(stop)
     torch.set_num_threads(threads)
     if torch.cuda.device_count() > 1:  # "cuda" is another GPU for each worker: processes are numbered as they start

@@ -10,7 +10,7 @@ import select
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import BaseContext
 
 from llc.parallel.units import Progress
 
@@ -18,7 +18,7 @@ from llc.parallel.units import Progress
 class Flag:
     """Once set, seen by all who hold it; it crosses into a process only as the process is started."""
 
-    def __init__(self, context: SpawnContext) -> None:
+    def __init__(self, context: BaseContext) -> None:
         self._byte = context.RawValue("b", 0)
 
     def set(self) -> None:
@@ -52,7 +52,7 @@ class Line:
 
 
 @contextlib.contextmanager
-def listening(context: SpawnContext, progress: Progress) -> Iterator[Line]:
+def listening(context: BaseContext, progress: Progress) -> Iterator[Line]:
     """Pass on to `progress`, in a thread, what workers send on the line, until the end of the block.
 
     Raises:

@@ -1,6 +1,7 @@
 """Experiments: folders of the runs of one sweep, with the results that are made of them."""
 
 import os
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -266,11 +267,20 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
 def keep_code(folder: Path, table: Table) -> None:
     """Copy the files that a config names into its experiment, so that it can be opened where they are not.
 
-    What they import from beside them is not copied.
+    What they import from beside them is not copied. Of a file edited since, the copy stays as it was, and a warning
+    says that what comes next is made with another.
     """
     for path in set(own_code.files_in(table)):
         kept = folder / own_code.CODE / own_code.copy_name(path)
-        if path.is_file() and not os.path.lexists(kept):
+        if not path.is_file():
+            continue
+        if not os.path.lexists(kept):
             kept.parent.mkdir(exist_ok=True)
             with atomic_path(kept) as scratch:
                 scratch.write_bytes(path.read_bytes())
+        elif not own_code.same_file(kept, path):
+            warnings.warn(
+                f"{path} was edited since {folder} was begun with it ({kept} is as it was then); what is made from now "
+                "on is made with the edited file: take another folder if it says anything else about the study",
+                stacklevel=2,
+            )

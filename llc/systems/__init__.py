@@ -4,11 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llc.development.claims import Claim
-from llc.systems import he2025, he2025_multitask, oswald2023
+from llc.systems import he2025, he2025_multitask, oswald2023, oswald2023_wide
 from llc.training import ExperimentConfig, presets
 
 # The line to add for a system: its file gives `config()` and `CLAIMS`.
-SYSTEMS = {"he2025": he2025, "he2025-multitask": he2025_multitask, "oswald2023": oswald2023}
+SYSTEMS = {
+    "he2025": he2025,
+    "he2025-multitask": he2025_multitask,
+    "oswald2023": oswald2023,
+    "oswald2023-wide": oswald2023_wide,
+}
 PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
     **presets.PRESETS,
     **{name: system.config for name, system in SYSTEMS.items()},
