@@ -40,7 +40,7 @@ _PUBLIC = {
     "estimate_llc_over_training": "llc.study:estimate_llc_over_training",
     "compare": "llc.development:compare",
     "joint_pca": "llc.development:joint_pca",
-    "summary_table": "llc.development:summary_table",
+    "summary_table": "llc.store:summary_table",
     "write_report": "llc.report:write_report",
     "LLCError": "llc.errors:LLCError",
 }
@@ -62,11 +62,11 @@ if TYPE_CHECKING:
         training,
         validation,
     )
-    from llc.development import compare, joint_pca, summary_table
+    from llc.development import compare, joint_pca
     from llc.errors import LLCError
     from llc.estimate import estimate_llc
     from llc.report import write_report
-    from llc.store import Experiment, Run
+    from llc.store import Experiment, Run, summary_table
     from llc.store import open_folder as open
     from llc.study import estimate_llc_over_training
     from llc.training import export_weights, import_weights, presets, train

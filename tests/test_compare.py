@@ -10,10 +10,10 @@ from scipy import stats
 
 import llc
 from llc import behaviour, development, figures, predictors, systems
-from llc.development import claims as claimed
 from llc.development.comparison import _References, sensitivity
 from llc.errors import InvalidInput
 from llc.models import LinearAttentionConfig, build
+from llc.systems import claims as claimed
 from llc.tasks import QueryRegression
 
 TASK = QueryRegression(dim=3, length=6, covariates="uniform", weight_variance=1.0, half=True)
@@ -126,13 +126,13 @@ def test_every_claim_of_a_system_can_be_measured(name, tmp_path):
     assert systems.claims_of(experiment.config) == ()  # of another training than the paper's
     assert systems.claims_of(systems.preset(name).to_table()) == systems.SYSTEMS[name].CLAIMS
     found = development.compare(experiment, steps="0", sequences=64, claims=systems.SYSTEMS[name].CLAIMS)
-    assert not len(development.claim_rows(found))  # nor of its beginning
+    assert not len(systems.claim_rows(found))  # nor of its beginning
     found = development.compare(experiment, steps="last", sequences=64, claims=systems.SYSTEMS[name].CLAIMS)
-    rows = development.claim_rows(found)
+    rows = systems.claim_rows(found)
     assert len(rows) == len(systems.SYSTEMS[name].CLAIMS)
     assert np.isfinite(rows.value).all(), rows[["claim", "value"]]
     assert "contradicted" in set(rows.verdict)  # two steps do not make a paper
-    assert rows.claim[0] in development.format_claims(rows)
+    assert rows.claim[0] in systems.format_claims(rows)
     assert len(development.compare_rows(found)) == len(config.runs())
     assert figures.spec_of(experiment, "compare").panels
 

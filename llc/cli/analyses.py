@@ -198,9 +198,9 @@ def compare(folder: Path, steps: str, sequences: int) -> None:
             experiment, steps=steps, sequences=sequences, claims=systems.claims_of(experiment.config), progress=progress
         )
     click.echo(development.compare_rows(found).to_string(index=False, float_format="{:.4f}".format))
-    claims = development.claim_rows(found)
+    claims = systems.claim_rows(found)
     if len(claims):
-        click.echo("\n" + development.format_claims(claims))
+        click.echo("\n" + systems.format_claims(claims))
     elif experiment.config.get("preset") in systems.SYSTEMS:
         click.echo("\nThe paper's claims are of the end of its preset's own task, model and training, not of this.")
     click.echo(f"Wrote {experiment.path / 'compare.nc'}")

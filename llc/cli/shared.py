@@ -109,11 +109,11 @@ def show_progress(unit: str):
 
 def show_summary(experiment: Experiment) -> None:
     """A row a run, where there are any."""
-    from llc import development
+    from llc import store
 
-    table = development.summary_table(experiment)
+    table = store.summary_table(experiment)
     if len(table):
-        click.echo(development.format_table(table, experiment.metrics))
+        click.echo(store.format_table(table, experiment.metrics))
 
 
 def show_figures(written: list[Path], missing: dict[str, str]) -> None:

@@ -1,7 +1,6 @@
 """Development: what trajectories of checkpoints say, from joint PCA on."""
 
 from llc.development.boundaries import Boundary, trend_changes, turns
-from llc.development.claims import Claim, claim_rows, format_claims
 from llc.development.comparison import compare, compare_rows
 from llc.development.essential import geometry
 from llc.development.forms import essential_dynamics, form_rows
@@ -11,25 +10,20 @@ from llc.development.robustness import pca_robustness
 from llc.development.shifts import format_behaviour, shifted_behaviour
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
 from llc.development.stages import NothingToStage, find_stages, stage_rows
-from llc.development.summary import format_table, summary_table
 from llc.development.tradeoff import format_tradeoff, tradeoff
 
 __all__ = [
     "Boundary",
-    "Claim",
     "Curve",
     "NothingToStage",
-    "claim_rows",
     "compare",
     "compare_rows",
     "essential_dynamics",
     "find_stages",
     "form_rows",
     "format_behaviour",
-    "format_claims",
     "format_pca",
     "format_stages",
-    "format_table",
     "format_tradeoff",
     "geometry",
     "joint_pca",
@@ -40,7 +34,6 @@ __all__ = [
     "shifted_behaviour",
     "stage_rows",
     "stage_table",
-    "summary_table",
     "tradeoff",
     "trend_changes",
     "turns",

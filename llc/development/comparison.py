@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from llc import behaviour, store
 from llc.behaviour import EvalSet, baselines
-from llc.development.claims import Claim, with_claims
 from llc.development.labels import about, lead, run_place
 from llc.development.readouts import own_readouts
 from llc.errors import InvalidInput
 from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, references_of, run_label, symbol_in
 from llc.study.points import choose_steps, trained_runs
+from llc.systems.claims import Claim, with_claims
 from llc.tasks import Batch, Task
 
 # Places between a model's weights (0) and those of a construction (1).
@@ -45,7 +45,7 @@ def compare(
     Args:
         experiment: from `llc.open` or `llc.train`. progress: told (unit, done, total, note).
         steps: as of `estimate_llc_over_training`. sequences: of each test set.
-        claims: of a paper; see `llc.development.claims`. They are of the end of training, and left out before it.
+        claims: of a paper; see `llc.systems.claims`. They are of the end of training, and left out before it.
     Returns:
         By (axes of the sweep …, step, test_set): `loss`; with `reference`: `excess`, `prediction_difference`, and on
         the first test set `sensitivity_difference`, `sensitivity_cosine`, and `interpolation_loss` (…, reference,

@@ -8,11 +8,10 @@ import xarray as xr
 from llc import behaviour, store
 from llc.development.crossing import Measured, log_odds, rank_correlation, turn_with_interval
 from llc.development.labels import about, lead, run_place
-from llc.development.summary import over_positions
 from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.estimate.verdict import COMPARABLE
 from llc.parallel import Progress, quiet
-from llc.store.labels import each_run, of_run, run_label
+from llc.store.labels import each_run, of_run, over_positions, run_label
 
 # n of the curves of log-odds: sequences.
 SAMPLES = np.unique(np.geomspace(1, 1e6, 121).round())

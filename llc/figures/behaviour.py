@@ -7,14 +7,9 @@ import xarray as xr
 
 from llc.figures.runs import Runs, known
 from llc.figures.spec import GREY, Axis, Level, Marks, Panel, Spec
-from llc.store.labels import headline_of, references_of, symbol_in
+from llc.store.labels import headline_of, over_positions, references_of, symbol_in
 
 _LINES = ("dash", "dot", "solid")
-
-
-def over_positions(data: xr.Dataset) -> xr.Dataset:
-    """Means over the positions of a sequence, where it has several."""
-    return data.mean("position") if "position" in data.dims else data
 
 
 def losses(metrics: xr.Dataset) -> Spec:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from llc import development, store
+from llc import development, store, systems
 from llc.store.labels import axes_in, each_run, of_run, symbol_of, value_label
 
 
@@ -34,14 +34,14 @@ class Table:
 def every(experiment: store.Experiment, results: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
     """The tables of what there is, each with the section that it belongs to."""
     metrics = results["metrics"]
-    yield "Behaviour", runs(development.summary_table(experiment), metrics, results["stages"])
+    yield "Behaviour", runs(store.summary_table(experiment), metrics, results["stages"])
     if results["llc"] is not None:
         yield "Complexity", estimates(results["llc"])
     if results["stages"] is not None and results["llc"] is not None:
         yield "Stages", stages(development.stage_rows(results["stages"]), results["stages"])
     if results["compare"] is not None:
         yield "Against references", compared(development.compare_rows(results["compare"]))
-        claimed = development.claim_rows(results["compare"])
+        claimed = systems.claim_rows(results["compare"])
         if len(claimed):
             yield "Against references", claims(claimed)
     if results["tradeoff"] is not None:

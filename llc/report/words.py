@@ -7,11 +7,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from llc import development, store
+from llc import store
 from llc.development.boundaries import noise
-from llc.development.summary import over_positions
 from llc.estimate.verdict import COMPARABLE
-from llc.store.labels import each_run, headline_of, references_of, run_label, symbol_in, symbol_of, value_label
+from llc.store.labels import (
+    each_run,
+    headline_of,
+    over_positions,
+    references_of,
+    run_label,
+    symbol_in,
+    symbol_of,
+    value_label,
+)
 
 # Of the way from what knows nothing to the best reference; a run that came less far never generalised.
 _CAME_SOME_WAY = 0.1
@@ -37,7 +45,7 @@ def question(experiment: store.Experiment) -> str:
 def summary(experiment: store.Experiment, results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Headings with sentences below them, of what there is."""
     metrics, llc, pca, traded = (results[name] for name in ("metrics", "llc", "pca", "tradeoff"))
-    found = [("What runs do", behaviour(development.summary_table(experiment), metrics))]
+    found = [("What runs do", behaviour(store.summary_table(experiment), metrics))]
     if llc is not None:
         found.append(("How complex they are", complexity(llc)))
     if pca is not None and pca.sizes["component"] > 1:

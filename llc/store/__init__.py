@@ -32,6 +32,7 @@ from llc.store.results import (
 )
 from llc.store.run import RUN_FILE, Run
 from llc.store.state import read_state, write_state
+from llc.store.summary import format_table, summary_table
 from llc.store.tables import differences, read_table, table_hash, write_table
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "differences",
     "extend_sweep",
     "folder_lock",
+    "format_table",
     "keep_code",
     "labelled",
     "labels",
@@ -77,6 +79,7 @@ __all__ = [
     "run_name",
     "scratch_file",
     "settings_of",
+    "summary_table",
     "table_hash",
     "verify",
     "write_checkpoint",

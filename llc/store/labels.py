@@ -8,6 +8,11 @@ from typing import Any
 import xarray as xr
 
 
+def over_positions(metrics: xr.Dataset) -> xr.Dataset:
+    """Means over the positions of a sequence, where it has several."""
+    return metrics.mean("position") if "position" in metrics.dims else metrics
+
+
 def of_run(dataset: xr.Dataset, place: Mapping[str, Any]) -> xr.Dataset | None:
     """What a result holds of the run at a place; None where it knows nothing of it."""
     if any(value not in dataset[dim] for dim, value in place.items()):

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llc.development.claims import Claim
 from llc.systems import he2025, he2025_multitask, oswald2023, oswald2023_wide
+from llc.systems.claims import Claim, claim_rows, format_claims
 from llc.training import ExperimentConfig, presets
 
 # The line to add for a system: its file gives `config()` and `CLAIMS`.
@@ -41,4 +41,4 @@ def claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
     return system.CLAIMS if same else ()
 
 
-__all__ = ["PRESETS", "SYSTEMS", "claims_of", "preset"]
+__all__ = ["PRESETS", "SYSTEMS", "Claim", "claim_rows", "claims_of", "format_claims", "preset"]

@@ -4,8 +4,8 @@ import math
 
 import xarray as xr
 
-from llc.development.claims import Claim, last_of
 from llc.models import SoftmaxHeadsConfig
+from llc.systems.claims import Claim, last_of
 from llc.tasks import QueryRegression
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 

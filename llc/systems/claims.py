@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
 
 from llc.errors import InvalidInput
 
-_Z = float(stats.norm.ppf(0.95))
+_Z = NormalDist().inv_cdf(0.95)
 
 
 @dataclass(frozen=True)

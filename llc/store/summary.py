@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from llc import store
-from llc.store.labels import axes_in, of_run, references_of, symbol_of, value_label
+from llc.store.experiment import Experiment
+from llc.store.labels import axes_in, of_run, over_positions, references_of, symbol_of, value_label
 
 
-def summary_table(experiment: store.Experiment) -> pd.DataFrame:
+def summary_table(experiment: Experiment) -> pd.DataFrame:
     """Where each run ended: losses, distances, t_crit, and λ̂ at the last step that was estimated.
 
     Returns:
@@ -40,11 +40,6 @@ def summary_table(experiment: store.Experiment) -> pd.DataFrame:
                 row["t_crit" if name == "step_critical" else name] = float(known[name])
         rows.append(row | _estimate_at_end(llc, run.place))
     return pd.DataFrame(rows)
-
-
-def over_positions(metrics: xr.Dataset) -> xr.Dataset:
-    """Means over the positions of a sequence, where it has several."""
-    return metrics.mean("position") if "position" in metrics.dims else metrics
 
 
 _NO_ESTIMATE = {"llc": np.nan, "llc_se": np.nan, "llc_step": np.nan, "verdict": ""}
