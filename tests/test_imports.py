@@ -1,18 +1,21 @@
-"""What an estimate of one model has to load: the estimator and the samplers, nothing of runs, tasks and figures."""
+"""What is loaded for a job, in a fresh interpreter: no room, and nothing heavy, that the job has no use for."""
 
 import subprocess
 import sys
 
 import pytest
 
-OUTSIDE = ("store", "tasks", "figures", "training", "study")
+JOBS = {
+    "llc.estimate": {"store", "tasks", "figures", "training", "study", "systems"},
+    "llc.sampling": {"store", "tasks", "figures", "training", "study", "systems", "estimate"},
+    "llc.training, llc.systems": {"figures", "study", "estimate", "development", "scipy.stats", "matplotlib"},
+}
 
 
-@pytest.mark.parametrize("first", ["llc.estimate", "llc.estimate.estimate", "llc.sampling"])
-def test_an_estimate_needs_no_run_folder(first):
-    """In a fresh interpreter, which has nothing loaded yet."""
-    program = f"import sys, {first}; print(*[name for name in sys.modules if name.startswith('llc.')])"
+@pytest.mark.parametrize("imported", JOBS)
+def test_a_job_loads_nothing_that_it_has_no_use_for(imported):
+    program = f"import sys, {imported}; print(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[1] for name in answer.stdout.split()}
-    assert "sampling" in loaded
-    assert not loaded & set(OUTSIDE)
+    loaded = {name.removeprefix("llc.") for name in answer.stdout.split()}
+    assert "sampling" in loaded or "training" in loaded
+    assert not loaded & JOBS[imported]
