@@ -81,10 +81,10 @@ def _run_in_pool(work, units: dict[int, tuple], jobs, threads, progress) -> Iter
 
 
 def _processes(module: str) -> BaseContext:
-    """How workers are started: by a server of their own that has imported torch once, for them all; new ones elsewhere.
+    """How workers are started: on Linux by a server that has imported torch once, for them all; elsewhere anew.
 
-    The server runs no thread and computes nothing, so that a fork of it is safe, as one of this process would not be:
-    it is Python's own way from 3.14 on, on Linux only.
+    The server computes nothing, so that a fork of it is safe, as one of this process would not be: its one other thread
+    is OpenBLAS's, which minds forks. It is Python's own way on Linux from 3.14 on.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
