@@ -83,8 +83,8 @@ def _run_in_pool(work, units: dict[int, tuple], jobs, threads, progress) -> Iter
 def _processes(module: str) -> BaseContext:
     """How workers are started: on Linux by a server that has imported torch once, for them all; elsewhere anew.
 
-    The server computes nothing, so that a fork of it is safe, as one of this process would not be: what other threads it
-    has are OpenBLAS's and jemalloc's (of Arrow), which mind forks. It is Python's own way on Linux from 3.14 on.
+    The server computes nothing, so that a fork of it is safe, as one of this process would not be: what other threads
+    it has are OpenBLAS's and jemalloc's (of Arrow), which mind forks. It is Python's own way on Linux from 3.14 on.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
