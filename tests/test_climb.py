@@ -9,6 +9,7 @@ from wells import Hole, data, well_loss
 
 import llc
 from llc.models.deep_linear import DeepLinear
+from llc.validation.known_cases import suite
 from llc.validation.problems.classification import most_likely
 from llc.validation.problems.strata import two_layer_stratum
 
@@ -239,7 +240,7 @@ def test_a_fall_of_the_coefficient_ends_the_way_out(monkeypatch):
     """Where λ̂ is certainly lower on a wider rung, that is left out, and the ladder goes on at the γ before it."""
     calls = []
 
-    def left(near, far):
+    def left(near, far, held):
         calls.append((near[0].target.gamma, far[0].target.gamma))
         return calls[-1][1] < calls[-1][0]  # farther out than before
 
@@ -255,6 +256,19 @@ def test_a_ladder_of_one_rung_is_of_one_scale():
     assert tree["ladder"].sizes["rung"] == 1
     assert tree.verdict.item() == "scale-dependent"
     assert "would not get about in time" in tree.reason.item()
+
+
+@pytest.mark.slow
+def test_a_singular_point_whose_fibre_is_flatter_farther_out_is_not_left():
+    """Hotter chains, farther out, find curvatures of a third: λ̂ falls there, but these are the solutions of w*.
+
+    Near w* the plateau is that of the curvatures alone, 44; λ is 114.
+    """
+    name = "deep linear 20-13-16-24-25, rank 2, U(-1,1), n 2200, summed, #28020"
+    (case,) = [case for case in suite("full", 28) if case.name == name]
+    tree = llc.estimate_llc(*case.build(*case.arguments))
+    assert float(tree.llc_low) < case.exact < float(tree.llc_high)
+    assert "chains find others" not in tree.reason.item()
 
 
 def test_weights_off_the_lowest_stratum_keep_their_coefficient():

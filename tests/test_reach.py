@@ -66,15 +66,25 @@ def rung(llc: float, rhat: float = 1.0, error: float = 0.5, escaped: bool = Fals
     return SimpleNamespace(target=target), SimpleNamespace(basin=basin, degeneracy=0.0, cold=chains, hot=chains)
 
 
+def flatter(explained: float = 0.0):
+    """Curvatures whose flattening explains so much of a fall."""
+    return SimpleNamespace(lost_to_flatter=lambda near, far: explained)
+
+
 def test_chains_have_left_only_where_they_agree():
     """λ̂ of 40 near w* and of 30 farther out tells that, unless chains of either rung disagree."""
-    assert left_for_others(rung(40.0), rung(30.0))
-    assert not left_for_others(rung(30.0), rung(40.0))
-    assert not left_for_others(rung(40.0), rung(39.0))
-    assert not left_for_others(rung(40.0), rung(30.0, rhat=1.4))
-    assert not left_for_others(rung(40.0, rhat=1.4), rung(30.0))
+    assert left_for_others(rung(40.0), rung(30.0), flatter())
+    assert not left_for_others(rung(30.0), rung(40.0), flatter())
+    assert not left_for_others(rung(40.0), rung(39.0), flatter())
+    assert not left_for_others(rung(40.0), rung(30.0, rhat=1.4), flatter())
+    assert not left_for_others(rung(40.0, rhat=1.4), rung(30.0), flatter())
+
+
+def test_a_fall_that_flatter_curvatures_explain_tells_nothing():
+    assert left_for_others(rung(40.0), rung(30.0), flatter(9.0))
+    assert not left_for_others(rung(40.0), rung(30.0), flatter(11.0))
 
 
 def test_worse_solutions_count_where_chains_of_the_nearer_rung_have_not_found_them():
-    assert left_for_others(rung(40.0), rung(60.0, escaped=True))
-    assert not left_for_others(rung(40.0, escaped=True), rung(60.0, escaped=True))
+    assert left_for_others(rung(40.0), rung(60.0, escaped=True), flatter(50.0))
+    assert not left_for_others(rung(40.0, escaped=True), rung(60.0, escaped=True), flatter())

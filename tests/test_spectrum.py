@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from wells import Well, data, make_target, well_loss
 
-from llc.estimate.spectrum import spectrum
+from llc.estimate.scale import Rung
+from llc.estimate.spectrum import Held, spectrum
 from llc.models.deep_linear import DeepLinear
 from llc.sampling import Target
 
@@ -133,3 +134,13 @@ def test_what_has_no_second_derivative_or_no_budget_is_not_looked_at():
     assert spectrum(target, PLENTY)[0] is None
     assert spectrum(network_target((6, 4, 6), 2), 100) == (None, 0)
     assert math.isfinite(spectrum(network_target((6, 4, 6), 2), PLENTY)[0].held(1.0)[0])
+
+
+def test_what_flatter_curvatures_explain_is_what_they_count_less():
+    """From ρ to ρ' at a fourth of every curvature: ½ Σ h/(h + ρ) − ½ Σ h/(h + 4ρ'); nothing where ρ' is finer yet."""
+    held, h = Held(rotated(CURVATURES), PLENTY), torch.tensor(CURVATURES)
+    near, same, finer = Rung(2.0, 1.0, 0.0, 0.0), Rung(2.0, 1.0, 0.0, 0.0), Rung(2.0, 0.1, 0.0, 0.0)
+    expected = 0.5 * float((h / (h + 0.5) - h / (h + 2.0)).sum())
+    assert held.lost_to_flatter(near, same) == pytest.approx(expected, rel=1e-5)
+    assert held.lost_to_flatter(near, finer) == 0.0
+    assert Held(rotated(CURVATURES), 10).lost_to_flatter(near, same) == 0.0  # too dear to look

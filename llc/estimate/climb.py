@@ -205,7 +205,7 @@ class _Climber:
         before = self.nbeta, self.gamma
         self._take(step)
         pair, reading = self._run(None)
-        if not lost(pair) and left_for_others((pair, reading), (self.pair, self.reading)):
+        if not lost(pair) and left_for_others((pair, reading), (self.pair, self.reading), self.held):
             self.farther, self.choice = self.rungs[0], step.choice
             self._stand(0, pair, reading)
         else:
@@ -267,7 +267,7 @@ class _Climber:
     def _left_from(self, pair: Pair, reading: Reading) -> int | None:
         """The number of the rung with the highest λ̂, where chains have left its solutions for others."""
         highest = max(range(len(self.rungs)), key=lambda number: self.rungs[number].llc)
-        return highest if left_for_others(self.stood[highest], (pair, reading)) else None
+        return highest if left_for_others(self.stood[highest], (pair, reading), self.held) else None
 
     def _round(self) -> None:
         """More draws on the last rung: as many as the interval needs, as far as that can be told, at least a few."""

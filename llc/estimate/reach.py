@@ -8,6 +8,7 @@ from arviz_stats.base import array_stats
 from llc.estimate.floor import Basin
 from llc.estimate.ladder import simpler_farther_out
 from llc.estimate.pair import Pair, Reading, rung_of
+from llc.estimate.spectrum import Held
 from llc.estimate.verdict import ROUGH_RHAT_LIMIT
 from llc.sampling import Chains
 
@@ -46,17 +47,19 @@ def lags(pair: Pair, reading: Reading, before: Basin) -> bool:
     return (fell and gone < _LAGGING * free) or float(np.fmax.reduce([*shares, math.nan])) < _NOWHERE
 
 
-def left_for_others(near: tuple[Pair, Reading], far: tuple[Pair, Reading]) -> bool:
+def left_for_others(near: tuple[Pair, Reading], far: tuple[Pair, Reading], held: Held) -> bool:
     """Whether chains have gone to other solutions on the farther of two rungs.
 
-    To simpler ones that are as good, as far as chains that agree can tell (`llc.estimate.ladder.simpler_farther_out`),
-    or to worse ones of which there are more (`llc.estimate.floor.Basin.escaped`), as they have not on the nearer.
+    To simpler ones that are as good, as far as chains that agree can tell
+    (`llc.estimate.ladder.simpler_farther_out`) and flatter curvatures do not explain; or to worse ones of which there
+    are more (`llc.estimate.floor.Basin.escaped`), as they have not on the nearer.
     """
     if near[1].basin.escaped:
         return False
     rhats = [one.rhat for _, reading in (near, far) for one in (reading.cold, reading.hot)]
-    simpler = max(rhats) <= ROUGH_RHAT_LIMIT and simpler_farther_out(rung_of(*near), rung_of(*far))
-    return simpler or far[1].basin.escaped
+    rungs = rung_of(*near), rung_of(*far)
+    simpler = max(rhats) <= ROUGH_RHAT_LIMIT and simpler_farther_out(*rungs)
+    return far[1].basin.escaped or (simpler and rungs[0].llc - rungs[1].llc > held.lost_to_flatter(*rungs))
 
 
 def explored(traces: Chains, gamma: float, parameters: int, warmup: int) -> dict[int, float]:
