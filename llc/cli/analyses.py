@@ -194,9 +194,7 @@ def compare(folder: Path, steps: str, sequences: int) -> None:
 
     experiment = open_experiment(folder)
     with show_progress("checkpoints") as progress:
-        found = development.compare(
-            experiment, steps=steps, sequences=sequences, claims=systems.claims_of(experiment.config), progress=progress
-        )
+        found = development.compare(experiment, steps=steps, sequences=sequences, progress=progress)
     click.echo(development.compare_rows(found).to_string(index=False, float_format="{:.4f}".format))
     claims = systems.claim_rows(found)
     if len(claims):

@@ -33,7 +33,7 @@ _CALIBRATED = (
 @fields.settings(leave_out=("plateau",))
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
 @click.option("--settings", "file", type=click.Path(path_type=Path), default=None, help="File of llc calibrate.")
-@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Workers.  [default: one a core or GPU]")
 @click.option("--scheduler", default=None, metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
 @click.option("--overwrite", is_flag=True, help="Replace estimates made with other settings.")
 @click.pass_context

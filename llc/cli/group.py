@@ -78,7 +78,7 @@ def main(debug: bool) -> None:
     """How a network's complexity develops over training.
 
     Train a sweep of models, estimate the local learning coefficient (LLC) at their checkpoints, and
-    see their joint trajectories. Long work (training, estimates, imports, joint PCA, validation) can be
+    see their joint trajectories. Long work (training, estimates, imports, validation) can be
     stopped with Ctrl-C and run again to go on.
 
     \b

@@ -15,7 +15,7 @@ from llc.cli.shared import open_experiment, show_figures, show_progress, show_su
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--figure", "names", multiple=True, help="Only this one, such as losses, llc, pca or stages.")
+@click.option("--figure", "names", multiple=True, help="Only this one, such as losses, llc or pca; again for others.")
 def plot(folder: Path, names: tuple[str, ...]) -> None:
     """Draw the figures of an experiment into its folder.
 
@@ -55,7 +55,7 @@ def report(folder: Path, out: Path | None) -> None:
 
 @main.command()
 @click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder of the experiment.")
-@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Workers.  [default: one a core or GPU]")
 def demo(out: Path, jobs: int | None) -> None:
     """Everything at once on the tiny preset: train, estimate-llc, pca, stages, plot, report.
 

@@ -26,7 +26,7 @@ from llc.cli.shared import experiment_config, say_next, show_progress, show_summ
 @click.option("--seeds", metavar="S,S,…", default=None, help="Seeds of initial weights and data: --sweep seed=….")
 @click.option("--sweep", metavar="KEY=V,V,…", multiple=True, help="Values of any setting to train; repeatable.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Override a setting; repeatable.")
-@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Workers.  [default: one a core or GPU]")
 @click.option("--scheduler", default=None, metavar="ADDRESS", help="Dask scheduler whose workers do the work.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
 @click.option("--precision", default=None, help="float32, tf32 or bf16.  [default: the config's]")

@@ -16,6 +16,7 @@ from llc.errors import InvalidInput
 from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, references_of, run_label, symbol_in
 from llc.study.points import choose_steps, trained_runs
+from llc.systems import claims_of
 from llc.systems.claims import Claim, with_claims
 from llc.tasks import Batch, Task
 
@@ -29,7 +30,7 @@ def compare(
     *,
     steps: str | Sequence[int] = "log:20",
     sequences: int = 4096,
-    claims: Sequence[Claim] = (),
+    claims: Sequence[Claim] | None = None,
     progress: Progress = quiet,
 ) -> xr.Dataset:
     """Losses, predictions and sensitivities of every run beside its references', also written to `compare.nc`.
@@ -45,7 +46,8 @@ def compare(
     Args:
         experiment: from `llc.open` or `llc.train`. progress: told (unit, done, total, note).
         steps: as of `estimate_llc_over_training`. sequences: of each test set.
-        claims: of a paper; see `llc.systems.claims`. They are of the end of training, and left out before it.
+        claims: of a paper; by default those of its preset (`llc.systems.claims_of`). They are of the end of training,
+            and left out before it.
     Returns:
         By (axes of the sweep …, step, test_set): `loss`; with `reference`: `excess`, `prediction_difference`, and on
         the first test set `sensitivity_difference`, `sensitivity_cosine`, and `interpolation_loss` (…, reference,
@@ -71,6 +73,8 @@ def compare(
                 done += 1
             parts.append(_label(run, sets, chosen[run.name], rows, references))
         ended = max(steps[-1] for steps in chosen.values()) == experiment.config["training"]["steps"]
+        if claims is None:
+            claims = claims_of(experiment.config)
         compared = with_claims(store.merge(parts), claims if ended else ())
         settings = {"steps": chosen, "sequences": sequences}
         return store.write_dataset(experiment.path / "compare.nc", compared, {**experiment.config, "compare": settings})

@@ -66,8 +66,9 @@ def estimate_llc(
         loss: `loss(model, batch) -> (B,)`, one loss a sample, or (B, K), one a position, of which the mean is sampled
             and λ̂ is told apart by position; `batch` has the structure of `data`.
         data: a tuple of tensors with one first dimension n, or a map-style dataset of n samples.
-        nbeta: nβ, multiplies the mean loss. gamma: γ. radius: the same thing as the prior's radius √(P/γ) relative to
-            ‖w*‖. By default chosen; what is given is kept, and with γ or a radius given there is no ladder.
+        nbeta: nβ, multiplies the mean loss; by default chosen.
+        gamma: γ; by default chosen. What is given is kept, and with γ or a radius given there is no ladder.
+        radius: the same thing as the prior's radius √(P/γ) relative to ‖w*‖.
         sampler: `kinetic`, `gle`, `sgld`, `rmsprop-sgld`, or on full batches `mala` or `hmc`; by default `gle` on full
             batches and `kinetic` on minibatches.
         step_size: h (kinetic, gle, HMC) or ε (the others); by default from the largest curvature at w*, and then cut
@@ -83,7 +84,7 @@ def estimate_llc(
             that do no better are called `delocalised`.
         observables: what else to look at on the way, see `llc.sampling.Observable`; without `draws` at every eighth
             draw at least.
-        control_variates: see `llc.sampling.Target`.
+        control_variates: see `llc.sampling.Target`; by default where they lower the noise.
         parameters: patterns of the names of the parameters that move, such as `["blocks.0.*"]`; by default all.
         full_loss_every: also look at the whole dataset's loss at every k-th draw (`full_llc` in `sample_stats`);
             by default at a few.

@@ -128,7 +128,8 @@ def stages(rows: pd.DataFrame, found: xr.Dataset) -> Table:
         ]
         for _, row in rows.iterrows()
     ]
-    note = "A: loss falls, λ̂ rises; B: both fall; flat: λ̂ may not have changed; loss flat: only the loss may not."
+    note = "A: loss falls, λ̂ rises; B: both fall; flat: λ̂ may not have changed; loss flat: only the loss may not; "
+    note += "loss rises: it does."
     return Table("stages", "Stages", columns, cells, note)
 
 

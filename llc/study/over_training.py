@@ -43,13 +43,13 @@ def estimate_llc_over_training(
 
     Each checkpoint's result is saved as it is made; calling again goes on where an earlier call stopped, and adds
     steps to those there are. On a CPU results do not depend on `jobs`; on a GPU, where chains of several checkpoints
-    share a graph if nβ, γ and draws are given, up to rounding.
+    share a graph if draws are given, up to rounding.
 
     Args:
         experiment: from `llc.open` or `llc.train`.
         steps: `log:12` (about twelve, evenly spaced in log step, first and last among them), `linear:12`, `last`,
             `all`, `500,1000`, or a list of steps.
-        jobs: worker processes; by default one a core.
+        jobs: worker processes; by default one a core, or one a GPU.
         overwrite: replace estimates that were made with other settings instead of refusing.
         scheduler: address of a Dask scheduler whose workers share this file system (see `docs/many_machines.md`).
         device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
