@@ -95,7 +95,7 @@ def test_a_choice_that_will_not_do_is_an_error_with_its_reason():
 
 def test_calibrating_an_experiment(own, monkeypatch):
     monkeypatch.setattr(calibration, "PILOT_GRADIENTS", 200)
-    settings = {name: SMALL_LLC[name] for name in ("num_samples", "batch_size", "chains")}
+    settings = {name: SMALL_LLC[name] for name in ("num_samples", "batch_size", "chains", "max_gradients")}
     found, dataset = study.calibrate_experiment(own, points=1, draws=8, **settings)
     assert dataset.sizes["trial"] == 1 + 1 + 6
     assert set(dataset.llc_trace.dims) == {"trial", "chain", "draw"}
