@@ -306,8 +306,8 @@ def test_foreign_files_are_named_and_in_nobodys_way(own):
     assert made.steps == sorted(set(made.steps) - {70})
     estimate(own)
     run("estimate-llc", own.path, "--steps", "40", "--settings", own.path / "llc.toml")
-    for command in (["pca", "--sequences", "8"], ["plot"], ["report"]):
-        run(command[0], own.path, *command[1:])
+    run("pca", own.path, "--sequences", "8")
+    run("report", own.path)
     said = run("show", own.path, "--verify")
     assert "Every checkpoint and result is whole." in said
     for path in [*foreign, *folders]:

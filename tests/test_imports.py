@@ -1,13 +1,16 @@
 """What is loaded for a job, in a fresh interpreter: no room, and nothing heavy, that the job has no use for."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import llc
+
 JOBS = {
     "llc.estimate": {"store", "tasks", "figures", "training", "study", "systems"},
-    "llc.sampling": {"store", "tasks", "figures", "training", "study", "systems", "estimate"},
     "llc.training, llc.systems": {"figures", "study", "estimate", "development", "scipy.stats", "matplotlib"},
 }
 
@@ -19,3 +22,47 @@ def test_a_job_loads_nothing_that_it_has_no_use_for(imported):
     loaded = {name.removeprefix("llc.") for name in answer.stdout.split()}
     assert "sampling" in loaded or "training" in loaded
     assert not loaded & JOBS[imported]
+
+
+# As the README's table has them.
+ROOMS = [
+    "predictors",
+    "tasks",
+    "models",
+    "store",
+    "behaviour",
+    "training",
+    "systems",
+    "sampling",
+    "estimate",
+    "validation",
+    "study",
+    "development",
+    "figures",
+    "report",
+    "cli",
+]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """What a file imports of this package, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("llc.")}
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_those_above_them(room):
+    root = Path(llc.__file__).parent
+    files = [root / f"{room}.py"] if (root / f"{room}.py").exists() else list((root / room).rglob("*.py"))
+    assert files
+    for path in files:
+        below = imported_rooms(path) & set(ROOMS[ROOMS.index(room) + 1 :])
+        assert not below, f"{path} imports {below}"

@@ -40,13 +40,19 @@ def full(finished, tmp_path_factory):
     return experiment
 
 
+@pytest.fixture(scope="module")
+def written(full):
+    """Its page."""
+    return write_report(full)
+
+
 def text_of(page: str) -> str:
     """A page without its scripts."""
     return re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
 
 
-def test_everything_is_in_it(full):
-    page = write_report(full).read_text()
+def test_everything_is_in_it(full, written):
+    page = written.read_text()
     said = text_of(page)
     anchors = (
         "losses losses_by_axis reference_plane llc llc_by_axis loss_llc_plane pca essential stages tradeoff shifts"
@@ -209,9 +215,8 @@ def opened(browser, path, **how):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1200, "light")])
-def test_a_browser_shows_it_without_complaint(full, browser, width, scheme):
-    path = write_report(full)
-    page, said = opened(browser, path, viewport={"width": width, "height": 800}, color_scheme=scheme)
+def test_a_browser_shows_it_without_complaint(written, browser, width, scheme):
+    page, said = opened(browser, written, viewport={"width": width, "height": 800}, color_scheme=scheme)
     assert said == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     plots = page.evaluate("[...document.querySelectorAll('.plot')].map(p => p.getBoundingClientRect().right)")
@@ -226,9 +231,9 @@ def test_a_browser_shows_it_without_complaint(full, browser, width, scheme):
     page.close()
 
 
-def test_its_tables_sort(full, browser):
+def test_its_tables_sort(written, browser):
     """As numbers, M = ∞ last; then the other way round."""
-    page, _ = opened(browser, write_report(full), viewport={"width": 1200, "height": 800})
+    page, _ = opened(browser, written, viewport={"width": 1200, "height": 800})
     heads = page.locator("#table-runs + .scroll th button")
     column = "[...document.querySelectorAll('#table-runs + .scroll tbody tr')].map(r => r.cells[{}].textContent)"
     heads.nth(0).click()

@@ -97,6 +97,21 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
         store.claim(tmp_path, "config.toml", {"training": {"steps": 6}, "seed": 0})
 
 
+def test_a_study_whose_file_was_edited_is_told(tmp_path):
+    """The copy is what it was begun with."""
+    file, folder = tmp_path / "study.py", tmp_path / "runs"
+    folder.mkdir()
+    file.write_text("width = 2")
+    table = {"task": {"defined_in": str(file)}}
+    for _ in range(2):
+        store.keep_code(folder, table)
+    file.write_text("width = 4")
+    with pytest.warns(UserWarning, match=f"{file} was edited since {folder} was begun with it"):
+        store.keep_code(folder, table)
+    (kept,) = (folder / "code").iterdir()
+    assert kept.read_text() == "width = 2"
+
+
 def test_every_result_says_what_it_is(finished):
     for name in ("metrics", "llc", "pca"):
         with xr.open_dataset(finished.path / f"{name}.nc") as data:
