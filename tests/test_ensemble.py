@@ -96,7 +96,8 @@ def assert_same_chains(ours: Chains, theirs: Chains) -> None:
             assert getattr(ours, name) == value, name
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+# HMC takes nine gradients a draw.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "hmc")) for name in SAMPLERS])
 def test_chains_in_one_graph_are_those_one_by_one(name):
     """Two kinds of start, looks of both kinds and adaptation among them."""
     sampler = SAMPLERS[name]

@@ -266,7 +266,9 @@ def test_minibatch_heat_is_predicted_and_taken_off(sampler, draws):
 DRAWS = {"rmsprop-sgld": 1500, "mala": 1500, "hmc": 400}
 
 
-@pytest.mark.parametrize("sampler", ["rmsprop-sgld", "mala", pytest.param("hmc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "sampler", ["mala", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rmsprop-sgld", "hmc"))]
+)
 def test_other_samplers_agree_on_the_well(sampler):
     tree = llc.estimate_llc(
         diagonal_well(),

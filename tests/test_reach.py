@@ -27,6 +27,12 @@ def pair_of(kernel, **settings):
     return pair, read(pair, kernel, find_warmup=False)
 
 
+@pytest.fixture(scope="module")
+def far(kernel):
+    """Chains that have gone as far as the prior lets them."""
+    return pair_of(kernel, warmup=300, draws=1500)
+
+
 def test_chains_next_to_the_weights_show_no_plateau(kernel):
     """Twenty steps, a thousandth of the stability limit long, go less than half a percent of the prior's way."""
     near, reading = pair_of(kernel, warmup=10, draws=10, step_size=1e-3)
@@ -35,21 +41,21 @@ def test_chains_next_to_the_weights_show_no_plateau(kernel):
     assert lags(near, reading, reading.basin)
 
 
-def test_chains_that_have_been_everywhere_do_not_lag(kernel):
+def test_chains_that_have_been_everywhere_do_not_lag(far):
     """γE‖w − w*‖² is P − 2λ: the share is 1."""
-    far, reading = pair_of(kernel, warmup=300, draws=1500)
-    (share,) = explored(far.cold, GAMMA, len(CURVATURES), reading.warmup).values()
+    pair, reading = far
+    (share,) = explored(pair.cold, GAMMA, len(CURVATURES), reading.warmup).values()
     assert share == pytest.approx(1.0, abs=0.15)
-    assert not lags(far, reading, reading.basin)
-    assert not lost(far)
+    assert not lags(pair, reading, reading.basin)
+    assert not lost(pair)
 
 
-def test_the_mean_curvature_is_that_of_where_chains_are(kernel):
+def test_the_mean_curvature_is_that_of_where_chains_are(far):
     """(w − w*)·∇L/‖w − w*‖² of the exact posterior: Σ h/(nβh + γ) over Σ 1/(nβh + γ)."""
-    far, reading = pair_of(kernel, warmup=300, draws=1500)
+    pair, reading = far
     variances = 1 / (NBETA * torch.tensor(CURVATURES) + GAMMA)
     expected = float((torch.tensor(CURVATURES) * variances).sum() / variances.sum())
-    assert mean_curvature(far, reading) == pytest.approx(expected, rel=0.2)
+    assert mean_curvature(pair, reading) == pytest.approx(expected, rel=0.2)
 
 
 def test_draws_no_better_than_knowing_nothing_are_delocalised(kernel):

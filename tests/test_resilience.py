@@ -266,7 +266,7 @@ def test_damaged_and_foreign_checkpoints_are_named_by_show(own, finished):
     assert_same_experiments(llc.train(small_config(), own.path, jobs=1), finished)
 
 
-@pytest.mark.parametrize("clock", [0, 2**31])
+@pytest.mark.parametrize("clock", [0, pytest.param(2**31, marks=pytest.mark.slow)])
 def test_clocks_that_change(clock, own, finished):
     """Files from the past or the future: nothing is done again, and nothing is taken for newer than it is."""
     for path in own.path.rglob("*"):
