@@ -195,6 +195,11 @@ def test_a_truncated_checkpoint_is_named(own):
     assert f"{bad} is damaged" in done.output
 
 
+def test_options_that_robustness_would_pass_over_are_refused(finished):
+    said = run("pca", finished.path, "--robustness", "--probe", "ood", "--components", 4, code=2).output
+    assert "leave out --components, --probe" in said
+
+
 def test_unknown_figure(own):
     assert "unknown figure pcaa; did you mean pca?" in run("plot", own.path, "--figure", "pcaa", code=2).output
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import numbers, open_experiment, parse_values, say_next, show_progress
+from llc.cli.shared import given, numbers, open_experiment, parse_values, say_next, show_progress
 
 
 @main.command()
@@ -20,7 +20,10 @@ from llc.cli.shared import numbers, open_experiment, parse_values, say_next, sho
 @click.option("--weighting", default="checkpoints", show_default=True, help="What counts alike: checkpoints or runs.")
 @click.option("--fit", metavar="AXIS=V,V,…", multiple=True, help="Fit to these runs; project the others.")
 @click.option("--robustness", is_flag=True, help="How far two components turn with less: angles, nothing written.")
-def pca(folder: Path, components: int, robustness: bool, fit: tuple[str, ...], **settings: Any) -> None:
+@click.pass_context
+def pca(
+    ctx: click.Context, folder: Path, components: int, robustness: bool, fit: tuple[str, ...], **settings: Any
+) -> None:
     """Joint trajectory PCA over all checkpoints of all runs.
 
     References are projected into the same space, and are never part of the fit. Random walks with the same
@@ -34,7 +37,11 @@ def pca(folder: Path, components: int, robustness: bool, fit: tuple[str, ...], *
       llc pca runs/tiny --robustness
     """
     from llc import development
+    from llc.errors import InvalidInput
 
+    others = sorted(given(ctx) - {"folder", "robustness"})
+    if robustness and others:
+        raise InvalidInput(f"--robustness varies what is analysed by itself; leave out --{', --'.join(others)}")
     experiment = open_experiment(folder)
     if robustness:
         with show_progress("checkpoints") as progress:

@@ -93,11 +93,15 @@ def patterns(text: str | None) -> list[str] | None:
 
 def but(ctx: click.Context, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of a file, without those that the command line itself gives."""
-    given = click.core.ParameterSource.COMMANDLINE
-    replaced = {name for name in settings if ctx.get_parameter_source(name) == given}
-    if {"gamma", "radius"} & {name for name in ctx.params if ctx.get_parameter_source(name) == given}:
+    replaced = given(ctx)
+    if {"gamma", "radius"} & replaced:
         replaced |= {"gamma", "radius"}
     return {name: value for name, value in settings.items() if name not in replaced}
+
+
+def given(ctx: click.Context) -> set[str]:
+    """Names of the options and arguments that the command line itself gives."""
+    return {name for name in ctx.params if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE}
 
 
 def show_progress(unit: str):
