@@ -85,8 +85,11 @@ class Held:
     def lost_to_flatter(self, near: Rung, far: Rung) -> float:
         """How much lower λ̂ may be farther out for no more than curvatures that are flatter there, by `_FLATTER`.
 
-        It is only where ρ is not small beside them: the directions that w* has are the same ones. 0 where the
-        curvatures cannot be told.
+        ½ tr H(H + ρ)⁻¹ at the ρ of `near`, less ½ tr H(H + 4ρ)⁻¹ at that of `far`, or 0 if that is negative: where ρ is
+        small beside all curvatures there is nothing to lose. 0 too where the curvatures cannot be told.
+
+        Args:
+            near, far: rungs of a larger and a smaller γ.
         """
         seen = self._look()
         if seen is None:
