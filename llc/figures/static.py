@@ -14,7 +14,7 @@ _SHAPES = {
     "star": "*", "plus": "P", "dash": "_", "": "",
 }  # fmt: skip
 # Legend entries of runs, at most; of more, every so many are named.
-_MOST_ENTRIES = 12
+_MOST_ENTRIES = 20
 
 
 def draw(spec: Spec) -> Figure:
@@ -123,7 +123,7 @@ def _legend(figure: Figure, spec: Spec) -> None:
             label = mark.label
             if not label or label in entries:
                 continue
-            shape = mark.shape if isinstance(mark, Marks) and isinstance(mark.shape, str) else ""
+            shape = "" if not isinstance(mark, Marks) else mark.shape if isinstance(mark.shape, str) else "circle"
             line = mark.line if isinstance(mark, Marks | Level) else ""
             colour = spec.colour_of(label)
             if isinstance(mark, Span | Bars):
