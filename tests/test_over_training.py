@@ -164,7 +164,10 @@ def test_pilots_choose_what_is_not_given(finished, monkeypatch):
     """γ is that of the radius, as above; nβ is n/log n, which the noise of a model hardly trained does not move."""
     monkeypatch.setattr("llc.estimate.calibration.PILOT_GRADIENTS", 200)
     given = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "jobs"}}
-    config = points.settle(LLCConfig(**given), finished.runs)
+    said = []
+    config = points.settle(LLCConfig(**given), finished.runs, progress=lambda *told: said.append(told))
+    assert [told[:3] for told in said] == [("pilots", done, 2) for done in range(3)]
+    assert said[-1][3] == f"nbeta {config.nbeta:.4g} and gamma {config.gamma:.3g} for all"
     assert config.gamma == pytest.approx(llc.store.read_table(finished.path / "llc.toml")["gamma"], rel=6e-3)
     assert config.radius is None
     assert config.nbeta == pytest.approx(64 / np.log(64))

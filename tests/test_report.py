@@ -214,9 +214,8 @@ def opened(browser, path, **how):
     return page, said
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1200, "light")])
-def test_a_browser_shows_it_without_complaint(written, browser, width, scheme):
-    page, said = opened(browser, written, viewport={"width": width, "height": 800}, color_scheme=scheme)
+def check_shown(page, said, width, light):
+    """Nothing complained, all plots are drawn and within the page, and what is written stands out."""
     assert said == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     plots = page.evaluate("[...document.querySelectorAll('.plot')].map(p => p.getBoundingClientRect().right)")
@@ -227,13 +226,19 @@ def test_a_browser_shows_it_without_complaint(written, browser, width, scheme):
         "[getComputedStyle(document.body).backgroundColor, document.querySelector('.plot .xtick text').style.fill]"
     )
     brightness = [sum(json.loads(f"[{colour[colour.index('(') + 1 : -1]}]")[:3]) for colour in (paper, ink)]
-    assert (brightness[0] > brightness[1]) == (scheme == "light")
+    assert (brightness[0] > brightness[1]) == light
+
+
+def test_a_narrow_dark_browser_shows_it_without_complaint(written, browser):
+    page, said = opened(browser, written, viewport={"width": 400, "height": 800}, color_scheme="dark")
+    check_shown(page, said, 400, light=False)
     page.close()
 
 
-def test_its_tables_sort(written, browser):
-    """As numbers, M = ∞ last; then the other way round."""
-    page, _ = opened(browser, written, viewport={"width": 1200, "height": 800})
+def test_a_wide_light_browser_does_too_and_its_tables_sort(written, browser):
+    """As numbers, M = ∞ last; then the other way round. One page for both: drawing it takes longest."""
+    page, said = opened(browser, written, viewport={"width": 1200, "height": 800}, color_scheme="light")
+    check_shown(page, said, 1200, light=True)
     heads = page.locator("#table-runs + .scroll th button")
     column = "[...document.querySelectorAll('#table-runs + .scroll tbody tr')].map(r => r.cells[{}].textContent)"
     heads.nth(0).click()

@@ -200,6 +200,15 @@ def test_the_report_and_the_figure():
     assert np.isclose(axes.get_xlim()[0], 0.7)
 
 
+def test_every_kind_is_in_the_legend():
+    """Thirteen, as the full suite has at the defaults."""
+    kinds = [f"kind {number}" for number in range(13)]
+    every = [fake_result().assign(kind=("case", [kind] * 4)) for kind in kinds]
+    figure = figures.draw(figures.validation(xr.concat(every, "case", data_vars="minimal")))
+    said = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert said >= {*kinds, "exact", "converged", "drifting"}
+
+
 def test_an_unknown_suite_is_named():
     with pytest.raises(InvalidInput, match=r"unknown suite quik; did you mean quick\?"):
         known_cases.suite("quik")

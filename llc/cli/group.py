@@ -32,7 +32,8 @@ class Group(click.Group):
 
         try:
             with warnings.catch_warnings():  # which puts back how they are shown
-                warnings.showwarning = _say_warning
+                if not ctx.params.get("debug"):
+                    warnings.showwarning = _say_warning
                 return super().invoke(ctx)
         except (LLCError, KeyboardInterrupt) as error:
             if ctx.params.get("debug"):
@@ -72,7 +73,7 @@ class Auto(click.ParamType):
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, and where warnings come from.")
 @click.version_option(package_name="local-learning-coefficient", prog_name="llc")
 def main(debug: bool) -> None:
     """How a network's complexity develops over training.

@@ -68,7 +68,7 @@ def estimate_llc_over_training(
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     with store.folder_lock(experiment.path):
-        config = (None if overwrite else _as_before(experiment.path, config)) or settle(config, runs, where)
+        config = (None if overwrite else _as_before(experiment.path, config)) or settle(config, runs, where, progress)
         _check_settings(experiment.path, config, overwrite)
         wanted = [
             (run.path.absolute(), step)

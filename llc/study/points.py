@@ -15,6 +15,7 @@ from llc.errors import InvalidInput, StoreError
 from llc.estimate.calibration import common, scale_at
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
+from llc.parallel import Progress, quiet
 from llc.tasks import Batch
 
 
@@ -108,7 +109,9 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
 _PILOTS = 2
 
 
-def settle(config: LLCConfig, runs: list[store.Run], device: torch.device | None = None) -> LLCConfig:
+def settle(
+    config: LLCConfig, runs: list[store.Run], device: torch.device | None = None, progress: Progress = quiet
+) -> LLCConfig:
     """The config with nβ and γ chosen, so that every checkpoint of a study has the same target.
 
     Both come from what `estimate_llc` chooses by itself at the last checkpoints of a few runs, as in `calibrate`: the
@@ -120,8 +123,13 @@ def settle(config: LLCConfig, runs: list[store.Run], device: torch.device | None
     if config.nbeta is not None and config.gamma is not None:
         return config.model_copy(update={"control_variates": bool(config.control_variates)})
     pilots = [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
-    found = [scale_at(point, config, key=(config.seed, "pilot", point.name), device=device) for point in pilots]
-    return config.model_copy(update=common(found))
+    found = []
+    for point in pilots:
+        progress("pilots", len(found), len(pilots), f"choosing nbeta and gamma at {point.name}")
+        found.append(scale_at(point, config, key=(config.seed, "pilot", point.name), device=device))
+    chosen = common(found)
+    progress("pilots", len(found), len(pilots), f"nbeta {chosen['nbeta']:.4g} and gamma {chosen['gamma']:.3g} for all")
+    return config.model_copy(update=chosen)
 
 
 def evenly(items: list, number: int) -> list:
