@@ -111,6 +111,25 @@ def test_unbelievable_estimates_are_hollow(finished):
     assert set(faces) == {"none"}
 
 
+def test_what_lies_far_off_does_not_set_the_axis(finished):
+    """A first point of −2000 that may not be compared is beyond it, one of −20 within; −2000 counts where it may."""
+    made = finished.llc.load().copy(deep=True)
+    made["verdict"][:] = "converged"
+    for name, value in (("llc_low", 30.0), ("llc", 40.0), ("llc_high", 50.0)):
+        made[name][:] = value
+    for far, verdict, lowest in (
+        (-2000.0, "prior-dominated", 0.0),
+        (-20.0, "off-minimum", -20.0),
+        (-2000.0, "converged", -2000.0),
+    ):
+        made["verdict"][..., 0] = verdict
+        for name in ("llc_low", "llc", "llc_high"):
+            made[name][..., 0] = far
+        low, high = figures.llc_over_training(made).panels[0].y.limits
+        assert low == pytest.approx(lowest - 0.06 * (50 - lowest))
+        assert high == pytest.approx(50 + 0.06 * (50 - lowest))
+
+
 def test_stages_are_shaded_where_the_table_says(every):
     own, specs = every
     rows = development.stage_rows(own.stages)

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from llc.estimate.verdict import COMPARABLE
 from llc.figures.runs import Runs, comparable, estimates, known, verdict_key
 from llc.figures.spec import BLUE, GREEN, GREY, ORANGE, RED, Axis, Level, Marks, Panel, Span, Spec
 from llc.store.labels import of_run
@@ -38,7 +39,7 @@ def llc_over_training(llc: xr.Dataset) -> Spec:
         panels,
         "The local learning coefficient with 90 % intervals: how many directions, in effect, the loss holds tight "
         "around a checkpoint. Filled symbols may be compared with one another; open ones may not, and pointing at one "
-        "says why. Open symbols have no part in any fit.",
+        "says why. Open symbols have no part in any fit; those far off what may be compared are beyond the axis.",
         f"λ̂ over training: {'; '.join(said)}.",
         size=(7.5, 4.8),
         key=verdict_key(seen),
@@ -46,11 +47,19 @@ def llc_over_training(llc: xr.Dataset) -> Spec:
 
 
 def _limits(llc: xr.Dataset) -> tuple[float, float] | None:
-    """What lies far below zero (points that are no minimum, early in training) is left out."""
-    shown = llc.llc.notnull() & (llc.verdict != "off-minimum")
-    if not shown.any():
+    """Those of estimates that may be compared, and 0; of the others, what is within as much again of these.
+
+    So points that are no minimum, early in training, which may lie thousands below zero, are left out.
+    """
+    found = llc.llc.notnull()
+    trusted = found & llc.verdict.isin(COMPARABLE)
+    trusted = trusted if trusted.any() else found & (llc.verdict != "off-minimum")
+    if not trusted.any():
         return None
-    low, high = min(0.0, float(llc.llc_low.where(shown).min())), float(llc.llc_high.max())
+    low, high = min(0.0, float(llc.llc_low.where(trusted).min())), float(llc.llc_high.where(trusted).max())
+    reach = high - low
+    near = found & (llc.llc_low > low - reach) & (llc.llc_high < high + reach)
+    low, high = min(low, float(llc.llc_low.where(near).min())), max(high, float(llc.llc_high.where(near).max()))
     margin = 0.06 * (high - low)
     return low - margin, high + margin
 
