@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, baselines
 from llc.errors import InvalidInput, StoreError
-from llc.estimate.calibration import common, scale_at
+from llc.estimate.calibration import Scale, common, scale_at
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Progress, quiet
@@ -123,7 +123,7 @@ def settle(
     if config.nbeta is not None and config.gamma is not None:
         return config.model_copy(update={"control_variates": bool(config.control_variates)})
     pilots = [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
-    found = []
+    found: list[Scale] = []
     for point in pilots:
         progress("pilots", len(found), len(pilots), f"choosing nbeta and gamma at {point.name}")
         found.append(scale_at(point, config, key=(config.seed, "pilot", point.name), device=device))
