@@ -227,7 +227,7 @@ def test_chains_that_have_hardly_left_get_more_time(monkeypatch):
         return len(seen) < 3
 
     monkeypatch.setattr("llc.estimate.climb.lags", lagging)
-    tree = llc.estimate_llc(*SMALL, seed=1, max_gradients=30_000)
+    tree = llc.estimate_llc(*SMALL, seed=1)
     assert seen[1] == 2 * seen[0]
     assert seen[2] == 2 * seen[1]
     assert tree["ladder"].sizes["rung"] > 1
