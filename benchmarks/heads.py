@@ -1,7 +1,7 @@
 """λ̂ of single heads of softmax attention, active and idle, and along the flat valley of small KQ (He et al. 2025).
 
     llc train --preset he2025 --out runs/he2025
-    python benchmarks/heads.py runs/he2025     # more than a quarter of an hour on one core
+    python benchmarks/heads.py runs/he2025     # about an hour on one core
 
 Prints a table and writes `results/heads.toml`:
 
