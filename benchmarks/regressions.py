@@ -1,6 +1,6 @@
 """λ̂ at the defaults of four regressions with noisy labels, the first thing that anybody tries.
 
-    python benchmarks/regressions.py     # a few minutes on one core
+    python benchmarks/regressions.py --draws 1     # ten minutes on a slow core
 
 Linear regression at its least squares, and three deep linear networks at the truth, all with σ = 0.5 and n = 20,000;
 `--draws` samples of each. λ is d/2, and Aoyagi's (2024) for the networks. Prints a table, writes

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,22 @@ def test_a_truncated_checkpoint_is_named(own):
 def test_options_that_robustness_would_pass_over_are_refused(finished):
     said = run("pca", finished.path, "--robustness", "--probe", "ood", "--components", 4, code=2).output
     assert "leave out --components, --probe" in said
+
+
+@pytest.mark.filterwarnings("always:edited since")
+def test_a_warning_is_one_sentence_and_debug_says_where_it_comes_from(finished, monkeypatch):
+    """Under --debug it is shown as Python does, which a test's own recorder hears in place of the command line."""
+    table = llc.store.summary_table
+
+    def warned(experiment):
+        warnings.warn("edited since", stacklevel=1)
+        return table(experiment)
+
+    monkeypatch.setattr(llc.store, "summary_table", warned)
+    assert "Warning: edited since\n" in run("show", finished.path).output
+    with pytest.warns(UserWarning, match="edited since") as heard:
+        assert "Warning: " not in run("--debug", "show", finished.path).output
+    assert heard[0].filename == __file__
 
 
 def test_unknown_figure(own):

@@ -123,7 +123,8 @@ def _legend(figure: Figure, spec: Spec) -> None:
             label = mark.label
             if not label or label in entries:
                 continue
-            shape = "" if not isinstance(mark, Marks) else mark.shape if isinstance(mark.shape, str) else "circle"
+            shape = mark.shape if isinstance(mark, Marks) else ""
+            shape = shape if isinstance(shape, str) else "circle"  # of points that each have their own
             line = mark.line if isinstance(mark, Marks | Level) else ""
             colour = spec.colour_of(label)
             if isinstance(mark, Span | Bars):

@@ -116,6 +116,10 @@ def settle(
 
     Both come from what `estimate_llc` chooses by itself at the last checkpoints of a few runs, as in `calibrate`: the
     warmest nβ and the strongest localisation of these.
+
+    Args:
+        config: what is given there is kept. runs: with a last checkpoint each.
+        device: where to sample; None for where the models are. progress: told (unit, done, total, note).
     """
     if config.radius is not None:
         gamma = choose_gamma((run.model(run.steps[-1]) for run in runs), config)
