@@ -1,4 +1,4 @@
-"""What a GPU does with this tool: that its numbers are the CPU's, and how fast it is. Some six minutes on one GPU.
+"""What a GPU does with this tool: that its numbers are right there, and how fast it is. Some ten minutes on one GPU.
 
     python benchmarks/gpu.py                        # all parts
     python benchmarks/gpu.py --only chains graphs   # some of them
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import tomli_w
 import torch
+from regressions import problems
 from speed import machine
 from speed_sampling import BATCH, EPSILON, GAMMA, devinterp_chain_rate
 
@@ -82,6 +83,21 @@ def agreement(where: Where) -> Iterator[dict]:
         cpu, here = (float(one.llc) for one in found)
         error = math.hypot(*(float(one.llc_se) for one in found))
         yield {"what": f"llc by {sampler}", "cpu": cpu, "here": here, "unit": "nats", "z": (here - cpu) / error}
+
+
+def defaults(where: Where) -> Iterator[dict]:
+    """λ̂ of known λ with nothing given, where all chains share a graph; `benchmarks/regressions.py` has a CPU's."""
+    for name, exact, problem in problems(0):
+        given = {"max_gradients": 500} if where.quick else {}
+        started = time.perf_counter()
+        tree = llc.estimate_llc(*problem, device=str(where.device), **given)
+        yield {
+            "what": f"llc at the defaults, {name}",
+            "exact": exact,
+            **{key: float(tree[key]) for key in ("llc", "llc_low", "llc_high", "gradients")},
+            "verdict": tree.verdict.item(),
+            "seconds": time.perf_counter() - started,
+        }
 
 
 def updates(where: Where) -> Iterator[dict]:
@@ -240,6 +256,7 @@ def matmul_rate(where: Where, precision: devices.Precision) -> float:
 _NBETA = SAMPLES / math.log(SAMPLES)
 PARTS: dict[str, Callable[[Where], Iterator[dict]]] = {
     "agreement": agreement,
+    "defaults": defaults,
     "updates": updates,
     "ensemble": ensemble,
     "chains": chains,

@@ -1,7 +1,7 @@
 """λ̂ of single heads of softmax attention, active and idle, and along the flat valley of small KQ (He et al. 2025).
 
     llc train --preset he2025 --out runs/he2025
-    python benchmarks/heads.py runs/he2025     # about an hour on one core
+    python benchmarks/heads.py runs/he2025 --workers 2     # about an hour on one core
 
 Prints a table and writes `results/heads.toml`:
 
@@ -13,6 +13,9 @@ Prints a table and writes `results/heads.toml`:
 """
 
 import argparse
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import tomli_w
@@ -46,41 +49,49 @@ def structured(task: QueryRegression, heads: int, omega: float) -> torch.nn.Modu
     return model
 
 
-def estimate(model: torch.nn.Module, task: QueryRegression, samples: int, parameters: list[str] | None) -> dict:
-    """λ̂ with its interval and verdict, of some parameters."""
+def problems(folder: Path) -> Iterator[tuple[str, torch.nn.Module, QueryRegression, list[str] | None]]:
+    """Name, model, task and the parameters that move, of every row."""
+    experiment = llc.open(folder)
+    losses = experiment.metrics.loss.sel(heads=4, test_set="id").isel(step=-1).values
+    run = experiment.run(heads=4, seed=int(experiment.metrics.seed[losses.argmin()]))
+    model, task = run.model(run.steps[-1]), run.task
+    told = model.readouts(task.sample(2))
+    for head in range(4):
+        omega, mu = float(told["omega"].values[head]), float(told["mu"].values[head])
+        yield f"trained, head {head}: omega {omega:.3f}, mu {mu:.2f}", model, task, [f"heads.{head}.*"]
+    three = structured(task, 3, OMEGA)
+    yield "structured, an active head", three, task, ["heads.0.*"]
+    yield "structured, a head with O = 0", three, task, ["heads.2.*"]
+    yield "structured, all three", three, task, None
+    for omega in (0.13, 0.065, 0.0325, 0.013):
+        yield f"two heads, omega {omega}", structured(task, 2, omega), task, None
+
+
+def row(folder: Path, number: int, samples: int) -> dict:
+    """λ̂ with its interval and verdict, of the problem of that number."""
+    torch.set_num_threads(1)
+    name, model, task, parameters = list(problems(folder))[number]
     data = task.sample(samples, stream="llc").flat
     tree = llc.estimate_llc(model, flat_loss(task), data, parameters=parameters, max_gradients=30_000)
-    found = {name: float(tree[name]) for name in ("llc", "llc_se", "llc_low", "llc_high", "floor_nats")}
-    return found | {"nbeta": tree.attrs["nbeta"], "gamma": tree.attrs["gamma"], "verdict": tree.verdict.item()}
+    found = {key: float(tree[key]) for key in ("llc", "llc_se", "llc_low", "llc_high", "floor_nats", "gradients")}
+    settings = {key: tree.attrs[key] for key in ("nbeta", "gamma")}
+    return {"name": name, **found, **settings, "verdict": tree.verdict.item(), "reason": tree.reason.item()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--samples", type=int, default=3000)
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
-    experiment = llc.open(arguments.folder)
-    losses = experiment.metrics.loss.sel(heads=4, test_set="id").isel(step=-1).values
-    run = experiment.run(heads=4, seed=int(experiment.metrics.seed[losses.argmin()]))
-    model, task = run.model(run.steps[-1]), run.task
-    told = model.readouts(task.sample(2))
-    rows = []
-
-    def add(name: str, model: torch.nn.Module, parameters: list[str] | None) -> None:
-        rows.append({"name": name, **estimate(model, task, arguments.samples, parameters)})
-        OUT.write_text(tomli_w.dumps({"samples": arguments.samples, "run": run.name, "rows": rows}))
-        row = rows[-1]
-        print(f"{name:52s} {row['llc']:8.2f} ± {row['llc_se']:.2f} {row['verdict']}", flush=True)
-
-    for head in range(4):
-        omega, mu = float(told["omega"].values[head]), float(told["mu"].values[head])
-        add(f"trained, head {head}: omega {omega:.3f}, mu {mu:.2f}", model, [f"heads.{head}.*"])
-    three = structured(task, 3, OMEGA)
-    add("structured, an active head", three, ["heads.0.*"])
-    add("structured, a head with O = 0", three, ["heads.2.*"])
-    add("structured, all three", three, None)
-    for omega in (0.13, 0.065, 0.0325, 0.013):
-        add(f"two heads, omega {omega}", structured(task, 2, omega), None)
+    rows: list[dict] = []
+    with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
+        count = len(list(problems(arguments.folder)))
+        told = [pool.submit(row, arguments.folder, number, arguments.samples) for number in range(count)]
+        for future in told:
+            rows.append(future.result())
+            OUT.write_text(tomli_w.dumps({"samples": arguments.samples, "rows": rows}))
+            print(f"{rows[-1]['name']:52s} {rows[-1]['llc']:8.2f} ± {rows[-1]['llc_se']:.2f} {rows[-1]['verdict']}")
 
 
 if __name__ == "__main__":

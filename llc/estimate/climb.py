@@ -145,6 +145,8 @@ class _Climber:
                 break
             else:
                 self._round()
+        if self.scale_is_free and len(self.rungs) < 2 and not self.highest:
+            self.highest = f"no other was tried within max_gradients = {self.config.max_gradients}"
         curvature = self.steepest * self.pair.target.nbeta
         why = (self.ended, self.highest, self.choice, self.variates)
         return Climb(self.rungs, self.pair, self.reading, curvature, self.spent, *why, self.farther)
