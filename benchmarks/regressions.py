@@ -1,6 +1,7 @@
 """λ̂ at the defaults of four regressions with noisy labels, the first thing that anybody tries.
 
     python benchmarks/regressions.py --draws 1     # ten minutes on a slow core
+    python benchmarks/regressions.py --draws 1 --batch-size 1024     # in minibatches; only prints
 
 Linear regression at its least squares, and three deep linear networks at the truth, all with σ = 0.5 and n = 20,000;
 `--draws` samples of each. λ is d/2, and Aoyagi's (2024) for the networks. Prints a table, writes
@@ -36,18 +37,20 @@ def problems(draw: int):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, help="samples a gradient, in place of the default")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     for draw in range(arguments.draws):
         for name, exact, problem in problems(draw):
             started = time.perf_counter()
-            tree = llc.estimate_llc(*problem)
+            tree = llc.estimate_llc(*problem, batch_size=arguments.batch_size)
             row = {"name": name, "draw": draw, "exact": exact, "seconds": time.perf_counter() - started}
             row |= {key: float(tree[key]) for key in ("llc", "llc_low", "llc_high", "gradients")}
             row["verdict"] = tree.verdict.item()
             rows.append(row)
-            OUT.write_text(tomli_w.dumps({"samples": SAMPLES, "noise": NOISE, "rows": rows}))
+            if arguments.batch_size is None:
+                OUT.write_text(tomli_w.dumps({"samples": SAMPLES, "noise": NOISE, "rows": rows}))
             print(
                 f"{name:36s} {exact:7.2f} {row['llc']:7.2f} [{row['llc_low']:.2f}, {row['llc_high']:.2f}] "
                 f"{100 * (row['llc'] / exact - 1):+.1f} % {row['verdict']}, {row['gradients']:,.0f} gradients, "
