@@ -77,6 +77,7 @@ def test_sensitivity_at_half_and_twice_the_choice(calibrated):
             assert abs(trial.estimate.summary.llc - exact) < 5 * trial.estimate.summary.llc_se
 
 
+@pytest.mark.slow
 def test_trials_of_different_lengths_share_a_table():
     """Without a number of draws each trial has as many as its interval takes; shorter traces end in NaN."""
     config = SamplingConfig(nbeta=NBETA, gamma=GAMMA, target_error=0.3, max_gradients=2500)

@@ -64,14 +64,17 @@ def deep_linear(noise: float = 0.0, away: float = 0.0, samples: int = 1000):
 
 
 PROBLEMS = {
-    "regression": (lambda: linear_regression(30, 20_000), 15.0),
+    "regression": (lambda: linear_regression(30, 6000), 15.0),
     "softmax": (softmax_regression, 7.5),
     "deep linear": (lambda: deep_linear(samples=400), 44.0),
     "left above its floor": (lambda: deep_linear(noise=0.3, away=0.02), 44.0),
 }
 
 
-@pytest.fixture(scope="module", params=PROBLEMS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "softmax")) for name in PROBLEMS],
+)
 def at_defaults(request):
     """The name of a problem, its λ, and its estimate with nothing chosen."""
     build, exact = PROBLEMS[request.param]
@@ -307,6 +310,7 @@ def test_chains_that_fall_out_of_a_hole_are_brought_back():
     assert "chains find others" in tree.reason.item()
 
 
+@pytest.mark.slow
 def test_draws_that_would_not_narrow_the_interval_are_not_made(monkeypatch):
     """On a ladder that may not go on λ̂ has moved by a third: what that leaves open, no draws tell."""
     monkeypatch.setattr("llc.estimate.scale.MOST_RUNGS", 2)

@@ -112,6 +112,7 @@ def test_a_folder_keeps_the_code_that_it_was_made_with(tmp_path):
     assert f"kind = gone-slopes is defined in {file}, which cannot be imported" in found.stderr
 
 
+@pytest.mark.slow
 def test_a_study_whose_file_was_moved_goes_on(tmp_path):
     """Another process, which finds the file elsewhere, resumes and grows the sweep; an edited file is another study."""
     old, new = tmp_path / "old" / "study.py", tmp_path / "new" / "study.py"

@@ -157,6 +157,7 @@ def test_workers_with_several_threads_and_schedulers_without_workers_are_refused
             list(run_units(square, [(1,)], jobs=1, scheduler=cluster.scheduler.address))
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_the_workers_of_a_cluster(tmp_path, scheduler):
     """Training stops at a saved state, the command says so, and the same call goes on to the same end."""
     config = small_config(**{"training.steps": 4000, "checkpoints.every": 1000})
