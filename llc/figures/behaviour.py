@@ -1,15 +1,19 @@
 """Figures of what models do: losses, distances to references, shifted inputs."""
 
+import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
-from llc.figures.runs import Runs, known
-from llc.figures.spec import GREY, Axis, Level, Marks, Panel, Spec
+from llc.figures.runs import REFERENCE_LINES, Runs, known
+from llc.figures.spec import BLUE, GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import headline_of, over_positions, references_of, symbol_in
 
-_LINES = ("dash", "dot", "solid")
+_STEP = Axis("training step", "step")
+# Of panels of one test set beside one another.
+_MOST_COLUMNS = 5
 
 
 def losses(metrics: xr.Dataset) -> Spec:
@@ -24,18 +28,20 @@ def losses(metrics: xr.Dataset) -> Spec:
                 loss = run.loss.sel(test_set=test_set).dropna("step")
                 if not loss.size:
                     continue
-                name, colour = runs.name(place), runs.colour(place)
-                hover = [f"{name}<br>step {step:,}<br>loss {y:.4g}" for step, y in _pairs(loss)]
-                marks.append(Marks(loss.step.values, loss.values, colour, runs.label(place), hover=hover))
-                said.append(f"{name} ends at {float(loss[-1]):.3g} on {test_set}")
+                text = [f"step {step:,}<br>loss {y:.4g}" for step, y in _pairs(loss)]
+                marks.append(runs.mark(place, loss.step.values, loss.values, text))
+                said.append(f"{runs.name(place)} ends at {float(loss[-1]):.3g} on {test_set}")
                 critical = float(run.step_critical) if "step_critical" in run and test_set == headline else np.nan
                 if critical < float(loss.step[-1]):
                     at, y = np.array([critical]), loss.sel(step=[int(critical)]).values
-                    text = [f"{name}<br>t_crit = {critical:,.0f}<br>loss {y[0]:.4g}"]
-                    marks.append(Marks(at, y, colour, line="", shape="circle", size=8, hover=text))
-            marks += _reference_levels(runs, members, test_set)
+                    dot = runs.mark(place, at, y, [f"t_crit = {critical:,.0f}<br>loss {y[0]:.4g}"], line="",
+                                    shape="circle", size=8)  # fmt: skip
+                    marks.append(replace(dot, label="t_crit"))
+            if "reference_loss" in data:
+                marks += runs.levels(members, partial(_reference_loss, test_set))
             title = symbol_in(data, "test_set", test_set) + (f", {facet}" if facet else "")
-            panels.append(Panel(Axis("training step", "step"), Axis("loss"), marks, title))
+            panels.append(Panel(_STEP, Axis("loss"), marks, title))
+    facets = len(panels) // data.sizes["test_set"]
     caption = "Loss over training on every test set."
     if headline:
         caption += (
@@ -43,23 +49,12 @@ def losses(metrics: xr.Dataset) -> Spec:
             "can be done there and then clearly climbs is transient: the model found a solution that generalises, and "
             "left it."
         )
-    return Spec("losses", "Losses", panels, caption, f"Losses: {'; '.join(said)}.")
+    columns = facets if 1 < facets <= _MOST_COLUMNS else 3
+    return Spec("losses", "Losses", panels, caption, f"Losses: {'; '.join(said)}.", columns=columns)
 
 
-def _reference_levels(runs: Runs, members: list, test_set: str) -> list[Level]:
-    """What references lose: one level where it is the same for all runs, else one a run in its colour."""
-    if "reference_loss" not in runs.data:
-        return []
-    found = []
-    for line, name in zip(_LINES, references_of(runs.data), strict=False):
-        symbol = symbol_in(runs.data, "reference", name)
-        values = [(place, float(run.reference_loss.sel(test_set=test_set, reference=name))) for place, run in members]
-        if np.ptp([value for _, value in values]) < 1e-6 * max(1e-12, abs(values[0][1])):
-            found.append(Level(values[0][1], GREY, symbol, line))
-            continue
-        once = {round(value, 9): place for place, value in values}
-        found += [Level(value, runs.colour(place), symbol, line) for value, place in once.items()]
-    return found
+def _reference_loss(test_set: str, run: xr.Dataset, name: str) -> float:
+    return float(run.reference_loss.sel(test_set=test_set, reference=name))
 
 
 def reference_plane(metrics: xr.Dataset) -> Spec | None:
@@ -68,29 +63,24 @@ def reference_plane(metrics: xr.Dataset) -> Spec | None:
     if len(names) < 2 or "distance" not in data:
         return None
     first, second = names[1], names[0]
-    runs = Runs(data[["distance"]].isel(test_set=0, drop=True))
-    panels, said = [], []
-    for facet, members in runs.panels():
-        marks: list = []
-        for place, run in members:
-            here = known(run, "distance")
-            x, y = (here.distance.sel(reference=name).values for name in (first, second))
-            if not len(x) or np.array_equal(x, y):  # both references are one
-                continue
-            name = runs.name(place)
-            hover = [
-                f"{name}<br>step {step:,}<br>to {first} {a:.3g}<br>to {second} {b:.3g}"
-                for step, a, b in zip(here.step.values, x, y, strict=True)
-            ]
-            marks.append(
-                Marks(x, y, runs.colour(place), runs.label(place), shape="circle", size=3, hover=hover, last=True)
-            )
-            said.append(f"{name} ends nearer to {first if x[-1] < y[-1] else second}")
-        across, up = (
-            Axis(f"mean squared distance to {symbol_in(data, 'reference', name)}", "log") for name in (first, second)
-        )
-        if marks:
-            panels.append(Panel(across, up, marks, facet, diagonal="as near to both"))
+    runs, said = Runs(data[["distance"]].isel(test_set=0, drop=True)), []
+
+    def way(place, run) -> list:
+        here = known(run, "distance")
+        x, y = (here.distance.sel(reference=name).values for name in (first, second))
+        if not len(x) or np.array_equal(x, y):  # both references are one
+            return []
+        said.append(f"{runs.name(place)} ends nearer to {first if x[-1] < y[-1] else second}")
+        text = [
+            f"step {step:,}<br>to {first} {a:.3g}<br>to {second} {b:.3g}"
+            for step, a, b in zip(here.step.values, x, y, strict=True)
+        ]
+        return [runs.mark(place, x, y, text, shape="circle", size=3, last=True)]
+
+    across, up = (
+        Axis(f"mean squared distance to {symbol_in(data, 'reference', name)}", "log") for name in (first, second)
+    )
+    panels = [panel for panel in runs.faceted(way, across, up, diagonal="as near to both") if panel.marks]
     if not said:
         return None
     return Spec(
@@ -110,34 +100,32 @@ def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
     runs = Runs(data[[name for name in ("loss", "reference_loss") if name in data]])
     if runs.axis == "seed":
         return None
-    places, ticks, scale = runs.positions
     panels = []
     for test_set in data.test_set.values.tolist():
-        ends: dict[float, list[tuple[float, str]]] = {at: [] for at in places}
-        levels: dict[str, list[tuple[float, float]]] = {name: [] for name in references_of(data)}
-        for place, run in runs:
-            at = places[runs.values.index(place[runs.axis])]
-            loss = run.loss.sel(test_set=test_set).dropna("step")
-            if loss.size:
-                ends[at].append((float(loss[-1]), runs.name(place)))
-            for name, found in levels.items():
-                found.append((at, float(run.reference_loss.sel(test_set=test_set, reference=name))))
-        x = np.array([at for at, values in ends.items() for _ in values])
-        y = np.array([value for values in ends.values() for value, _ in values])
-        hover = [f"{name}<br>loss {value:.4g}" for values in ends.values() for value, name in values]
-        marks: list = [Marks(x, y, "#4c78c8", "model", line="", shape="circle", hover=hover)]
-        for line, (name, found) in zip(_LINES, levels.items(), strict=False):
-            xs, ys = np.array(sorted(set(found))).T
-            marks.append(Marks(xs, ys, GREY, symbol_in(data, "reference", name), line=line))
-        panels.append(
-            Panel(Axis(runs.axis_name, scale, ticks=ticks), Axis("loss"), marks, symbol_in(data, "test_set", test_set))
-        )
+        marks: list = []
+        lines: dict[tuple, None] = {}  # of references, one for all places on the other axes where it is the same
+        for title, members in runs.panels():
+            for place, run in members:
+                loss = run.loss.sel(test_set=test_set).dropna("step")[-1:]
+                at = np.full(len(loss), runs.at(place))
+                text = [f"loss {value:.4g}" for value in loss.values]
+                look = runs.mark(place, at, loss.values, text, line="", shape=runs.shape(place))
+                marks.append(replace(look, colour=BLUE, label="" if title else "model"))
+            for name in references_of(data):
+                found = {runs.at(place): _reference_loss(test_set, run, name) for place, run in members}
+                lines[(name, *sorted((at, round(loss, 9)) for at, loss in found.items()))] = None
+        styles = dict(zip(references_of(data), itertools.cycle(REFERENCE_LINES), strict=False))
+        for name, *points in lines:
+            xs, ys = np.array(points).T
+            marks.append(Marks(xs, ys, GREY, symbol_in(data, "reference", name), line=styles[name]))
+        panels.append(Panel(runs.axis_of_panel, Axis("loss"), marks, symbol_in(data, "test_set", test_set)))
     return Spec(
         "losses_by_axis",
         "Losses at the last step",
         panels,
         "Where runs ended, beside what the references lose.",
         f"Losses at the last step of {len(list(runs))} runs.",
+        key=runs.shape_key,
     )
 
 
@@ -153,7 +141,7 @@ def shifts(found: xr.Dataset) -> Spec:
         if not here.sizes["step"]:
             continue
         end, name = here.isel(step=-1), runs.name(place)
-        look = Marks(at, at, runs.colour(place), runs.label(place), line="dot", shape="circle")
+        look = Marks(at, at, runs.colour(place), runs.label(place), line="dot", shape=runs.shape(place))
         hover = [f"{name}<br>{word}<br>loss {y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
         loss_marks.append(replace(look, y=end.loss.values, hover=hover))
         if "icl_score" in end:
@@ -174,6 +162,7 @@ def shifts(found: xr.Dataset) -> Spec:
         "The last checkpoint of each run that was evaluated, on its own inputs and on shifted ones.",
         f"Losses on {len(words)} kinds of input.",
         size=(5.6, 4.8),
+        key=runs.shape_key,
     )
 
 
@@ -202,13 +191,11 @@ def compared(found: xr.Dataset) -> Spec:
                 at = known(run, row).sel(reference=reference)
                 at = at.sel(test_set=first) if "test_set" in at[row].dims else at
                 reach, y = 1.645 * at[f"{row}_se"].values, at[row].values
-                hover = [f"{runs.name(place)}<br>step {step:,}<br>{value:.4g}" for step, value in _pairs(at[row])]
-                marks.append(
-                    Marks(at.step.values, y, runs.colour(place), runs.label(place), low=y - reach, high=y + reach,
-                          shape=runs.shape(place), size=3, hover=hover)
-                )  # fmt: skip
+                text = [f"step {step:,}<br>{value:.4g}" for step, value in _pairs(at[row])]
+                ends = {"low": y - reach, "high": y + reach}
+                marks.append(runs.mark(place, at.step.values, y, text, **ends, shape=runs.shape(place), size=4.5))
             title = f"against {symbol_in(found, 'reference', reference)}"
-            panels.append(Panel(Axis("training step", "step"), Axis(_COMPARED[row]), marks, title))
+            panels.append(Panel(_STEP, Axis(_COMPARED[row]), marks, title))
     if several:
         panels += [_by_test_set(found, runs, reference) for reference in names]
     return Spec(
@@ -227,22 +214,20 @@ def compared(found: xr.Dataset) -> Spec:
 
 def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
     words = [symbol_in(found, "test_set", str(name)) for name in found.test_set.values]
-    at, marks, seen = np.arange(len(words), dtype=float), [], set()
+    at, marks, levels = np.arange(len(words), dtype=float), [], {}
     for place, run in runs:
         here = known(run, "loss")
         if not here.sizes["step"]:
             continue
         end = here.isel(step=-1)
-        levels = end.reference_loss.sel(reference=reference).values
-        if tuple(levels.round(6)) not in seen:
-            seen.add(tuple(levels.round(6)))
-            symbol = symbol_in(found, "reference", reference)
-            marks.append(Marks(at, levels, GREY, symbol, line="dash", shape="square", size=4))
-        hover = [f"{runs.name(place)}<br>{word}<br>{y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
-        marks.append(
-            Marks(at, end.loss.values, runs.colour(place), runs.label(place), shape=runs.shape(place), hover=hover)
-        )
-    return Panel(Axis("", "words", words=words), Axis("loss at the last step", "log"), marks)
+        level = end.reference_loss.sel(reference=reference).values
+        levels[tuple(level.round(6))] = Marks(at, level, GREY, "the reference", line="dash", shape="square", size=4)
+        text = [f"{word}<br>{y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
+        marks.append(runs.mark(place, at, end.loss.values, text, shape=runs.shape(place)))
+    title = f"against {symbol_in(found, 'reference', reference)}"
+    return Panel(
+        Axis("", "words", words=words), Axis("loss at the last step", "log"), [*levels.values(), *marks], title
+    )
 
 
 def _pairs(values: xr.DataArray):

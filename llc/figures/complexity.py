@@ -10,6 +10,8 @@ from llc.store.labels import of_run
 
 _LLC = "estimated LLC, λ̂"
 _STEP = Axis("training step", "step")
+# Verdicts under which λ̂ may lie anywhere.
+_OF_NOTHING = ("off-minimum", "prior-dominated", "delocalised", "diverged")
 _STAGES = {"A": RED, "B": BLUE, "flat": GREY, "loss flat": GREEN, "loss rises": ORANGE}
 
 
@@ -21,18 +23,18 @@ def _runs(llc: xr.Dataset) -> Runs:
 
 def llc_over_training(llc: xr.Dataset) -> Spec:
     """λ̂ at each estimated checkpoint with its 90 % interval and verdict."""
-    runs, panels, seen, said = _runs(llc), [], set(), []
-    for facet, members in runs.panels():
-        marks = []
-        for place, run in members:
-            here = known(run, "llc")
-            if not here.sizes["step"]:
-                continue
-            name = runs.name(place)
-            marks.append(estimates(here, here.step.values, runs.colour(place), runs.label(place), name))
-            seen |= set(map(str, here.verdict.values))
-            said.append(f"{name} ends at {float(here.llc[-1]):.3g}, {here.verdict.values[-1]}")
-        panels.append(Panel(_STEP, Axis(_LLC, limits=_limits(llc)), marks, facet))
+    runs, seen, said = _runs(llc), set[str](), []
+
+    def curve(place, run) -> list:
+        here = known(run, "llc")
+        if not here.sizes["step"]:
+            return []
+        name = runs.name(place)
+        seen.update(map(str, here.verdict.values))
+        said.append(f"{name} ends at {float(here.llc[-1]):.3g}, {here.verdict.values[-1]}")
+        return [estimates(here, here.step.values, runs.colour(place), runs.label(place), name)]
+
+    panels = runs.faceted(curve, _STEP, Axis(_LLC, limits=_limits(llc)))
     return Spec(
         "llc",
         "Complexity over training",
@@ -53,7 +55,8 @@ def _limits(llc: xr.Dataset) -> tuple[float, float] | None:
     """
     found = llc.llc.notnull()
     trusted = found & llc.verdict.isin(COMPARABLE)
-    trusted = trusted if trusted.any() else found & (llc.verdict != "off-minimum")
+    if not trusted.any():  # then those whose number is at least about w*
+        trusted = found & ~llc.verdict.isin(_OF_NOTHING)
     if not trusted.any():
         return None
     low, high = min(0.0, float(llc.llc_low.where(trusted).min())), float(llc.llc_high.where(trusted).max())
@@ -66,32 +69,36 @@ def _limits(llc: xr.Dataset) -> tuple[float, float] | None:
 
 def llc_by_axis(llc: xr.Dataset, tradeoff: xr.Dataset | None = None) -> Spec | None:
     """λ̂ at the last estimated step along the axis of the sweep; with a tradeoff, near t_crit too, as stars."""
-    runs, seen, said, marks = _runs(llc), set(), [], []
+    runs, seen, said = _runs(llc), set[str](), []
     if runs.axis == "seed":
         return None
-    places, ticks, scale = runs.positions
-    for place, run in runs:
+    logarithmic = runs.axis_of_panel.scale == "log"
+
+    def ends(place, run) -> list:
         here = known(run, "llc")
         if not here.sizes["step"]:
-            continue
-        end, at = here.isel(step=[-1]), places[runs.values.index(place[runs.axis])]
-        name = runs.name(place)
-        marks.append(estimates(end, np.array([at]), BLUE, "last estimated step", name, line=""))
-        seen |= set(map(str, end.verdict.values))
+            return []
+        end, at, name = here.isel(step=[-1]), runs.at(place), runs.name(place)
+        marks = [estimates(end, np.array([at]), BLUE, "last estimated step", name, line="")]
+        seen.update(map(str, end.verdict.values))
         said.append(f"{name}: {float(end.llc[0]):.3g}")
         found = None if tradeoff is None else of_run(tradeoff, place)
         if found is not None and np.isfinite(found.llc_critical):
             value, reach = float(found.llc_critical), float(found.llc_critical_high - found.llc_critical)
-            beside = np.array([at * 1.07 if scale == "log" else at + 0.1])
+            beside, y = np.array([at * 1.07 if logarithmic else at + 0.1]), np.array([value])
             text = [f"{name}<br>near t_crit = {float(found.step_critical):,.0f}<br>λ̂ {value:.4g}"]
-            y, ends = np.array([value]), (np.array([value - reach]), np.array([value + reach]))
-            marks.append(Marks(beside, y, ORANGE, "near t_crit", line="", shape="star", size=9, low=ends[0],
-                               high=ends[1], hover=text))  # fmt: skip
+            marks.append(
+                Marks(beside, y, ORANGE, "near t_crit", line="", shape="star", size=9, low=y - reach, high=y + reach,
+                      hover=text)
+            )  # fmt: skip
             said.append(f"{name} near t_crit: {value:.3g}")
+        return marks
+
+    panels = runs.faceted(ends, runs.axis_of_panel, Axis(_LLC))
     return Spec(
         "llc_by_axis",
         "Complexity along the sweep",
-        [Panel(Axis(runs.axis_name, scale, ticks=ticks), Axis(_LLC), marks)],
+        panels,
         "λ̂ at the last estimated step, and near t_crit where an estimate lies there that may be compared.",
         f"λ̂ along the sweep: {'; '.join(said)}.",
         size=(6.5, 4.6),
@@ -101,27 +108,21 @@ def llc_by_axis(llc: xr.Dataset, tradeoff: xr.Dataset | None = None) -> Spec | N
 
 def loss_llc_plane(llc: xr.Dataset) -> Spec | None:
     """Loss against λ̂; along a line training goes on, to the large dot at its end."""
-    runs, panels, left_out = _runs(llc), [], 0
-    for facet, members in runs.panels():
-        marks = []
-        for place, run in members:
-            here = known(run, "llc")
-            believed = comparable(here)
-            left_out += here.sizes["step"] - believed.sizes["step"]
-            if not believed.sizes["step"]:
-                continue
-            name = runs.name(place)
-            hover = [
-                f"{name}<br>step {int(step):,}<br>loss {x:.4g}<br>λ̂ {y:.4g}"
-                for step, x, y in zip(believed.step.values, believed.loss_init.values, believed.llc.values, strict=True)
-            ]
-            marks.append(
-                Marks(believed.loss_init.values, believed.llc.values, runs.colour(place), runs.label(place),
-                      shape="circle", size=4, hover=hover, last=True)
-            )  # fmt: skip
-        panels.append(Panel(Axis("loss on λ̂'s own dataset"), Axis(_LLC), marks, facet))
+    runs = _runs(llc)
+
+    def way(place, run) -> list:
+        here = comparable(known(run, "llc"))
+        x, y = here.loss_init.values, here.llc.values
+        text = [
+            f"step {int(step):,}<br>loss {loss:.4g}<br>λ̂ {value:.4g}"
+            for step, loss, value in zip(here.step.values, x, y, strict=True)
+        ]
+        return [runs.mark(place, x, y, text, shape="circle", size=4, last=True)] if len(x) else []
+
+    panels = runs.faceted(way, Axis("loss on λ̂'s own dataset"), Axis(_LLC))
     if not any(panel.marks for panel in panels):
         return None
+    left_out = int((llc.llc.notnull() & ~llc.verdict.isin(COMPARABLE)).sum())
     return Spec(
         "loss_llc_plane",
         "Loss against complexity",
@@ -150,7 +151,7 @@ def stages(llc: xr.Dataset, stages: xr.Dataset) -> Spec | None:
             for row in rows
         ]  # fmt: skip
         marks += [
-            Span(float(row.end_low), float(row.end_high), GREY, edge_at=float(row.end))
+            Span(float(row.end_low), float(row.end_high), GREY, "boundary", edge_at=float(row.end))
             for row in rows
             if np.isfinite(row.end_low)
         ]
@@ -180,20 +181,18 @@ def tradeoff(found: xr.Dataset) -> Spec | None:
     for place, run in runs:
         if not np.isfinite(run.delta_llc):
             continue
-        name, colour, label = runs.name(place), runs.colour(place), runs.label(place)
-        hover = [
-            f"{name}<br>n = {n:,.0f}<br>log odds {y:.3g}"
-            for n, y in zip(run.samples.values, run.log_odds.values, strict=True)
-        ]
-        odds.append(Marks(run.samples.values, run.log_odds.values, colour, label, hover=hover))
-        said.append(f"{name} {'does not turn' if np.isnan(run.turn) else f'turns at n = {float(run.turn):.3g}'}")
+        samples, y = run.samples.values, run.log_odds.values
+        text = [f"n = {n:,.0f}<br>log odds {value:.3g}" for n, value in zip(samples, y, strict=True)]
+        odds.append(runs.mark(place, samples, y, text))
+        said.append(
+            f"{runs.name(place)} {'does not turn' if np.isnan(run.turn) else f'turns at n = {float(run.turn):.3g}'}"
+        )
         if np.isfinite(run.turn) and np.isfinite(run.step_critical) and run.turn > 0 and run.step_critical > 0:
             turn, low, high = float(run.turn), max(1.0, float(run.turn_low)), min(1e9, float(run.turn_high))
-            text = [f"{name}<br>t_crit {float(run.step_critical):,.0f}<br>n {turn:.3g}"]
-            turns.append(
-                Marks(np.array([float(run.step_critical)]), np.array([turn]), colour, label, line="", shape="circle",
-                      low=np.array([min(low, turn)]), high=np.array([max(high, turn)]), hover=text)
-            )  # fmt: skip
+            text = [f"t_crit {float(run.step_critical):,.0f}<br>n {turn:.3g}"]
+            reach = {"low": np.array([min(low, turn)]), "high": np.array([max(high, turn)])}
+            at = np.array([float(run.step_critical)]), np.array([turn])
+            turns.append(runs.mark(place, *at, text, line="", shape="circle", **reach))
     if not odds:
         return None
     panels = [

@@ -25,7 +25,7 @@ def draw(spec: Spec) -> go.Figure:
     rows = len(spec.panels)
     height = _AROUND + rows * _HEIGHT
     titles = [panel.title for panel in spec.panels]
-    made = make_subplots(rows, 1, subplot_titles=titles, vertical_spacing=min(0.5, 90 / height) if rows > 1 else 0)
+    made = make_subplots(rows, 1, subplot_titles=titles, vertical_spacing=min(0.5, 110 / height) if rows > 1 else 0)
     made.update_layout(
         template="none",
         height=height,
@@ -40,7 +40,7 @@ def draw(spec: Spec) -> go.Figure:
     seen: set[str] = set()
     for row, panel in enumerate(spec.panels, start=1):
         _panel(made, panel, row, seen)
-    for label, shape in spec.key:
+    for label, shape in spec.further:
         made.add_scatter(x=[None], y=[None], name=label, mode="markers", marker=_marker(shape, GREY, 9))
     return made
 
@@ -54,9 +54,6 @@ def _panel(made: go.Figure, panel: Panel, row: int, seen: set[str]) -> None:
             case Level():
                 line = {"color": mark.colour, "dash": mark.line, "width": 1.3}
                 made.add_hline(y=float(_at(panel.y, mark.y)), line=line, **where)
-                if mark.low is not None and mark.high is not None:
-                    band = {"y0": mark.low, "y1": mark.high, "fillcolor": mark.colour, "opacity": 0.12}
-                    made.add_hrect(**band, line_width=0, **where)
                 _entry(made, mark.label, seen, mode="lines", line=line)
             case Span():
                 _span(made, mark, panel, where)
@@ -106,12 +103,16 @@ def _marks(made: go.Figure, mark: Marks, panel: Panel, where: dict, seen: set[st
         y=_at(panel.y, mark.y),
         name=mark.label,
         legendgroup=mark.label or None,
-        showlegend=bool(mark.label) and mark.label not in seen,
+        showlegend=bool(mark.label) and mark.label not in seen and not many,
         mode=mode or "lines",
         line={"color": mark.colour, "width": mark.width, "dash": mark.line or "solid"},
         **more,
         **where,
     )
+    if many:  # an entry of its own: that of the points would have the shape of the first
+        dots = {"mode": "markers", "marker": _marker("circle", mark.colour, 9)}
+        look = {"mode": "lines", "line": {"color": mark.colour}} if mark.line else dots
+        _entry(made, mark.label, seen, legendgroup=mark.label, **look)
     seen.add(mark.label)
 
 
@@ -165,7 +166,7 @@ def _axis(axis: Axis, values: np.ndarray) -> dict[str, Any]:
             "ticktext": ["0", *texts] if first == 0 else texts,
         }
     elif axis.scale == "log":
-        made |= {"type": "log", "dtick": 1}
+        made |= {"type": "log"}
     elif axis.scale == "signed":
         made |= {
             "tickvals": [float(_at(axis, tick)) for tick in _SIGNED_TICKS],

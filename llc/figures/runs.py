@@ -1,6 +1,8 @@
-"""How the runs of a sweep are told apart in figures: a colour for each value of one axis, panels for another."""
+"""How the runs of a sweep are told apart in figures: a colour for each value of one axis, panels for all others."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,8 @@ import seaborn as sns
 import xarray as xr
 
 from llc.estimate.verdict import COMPARABLE
-from llc.figures.spec import Marks, Scale
-from llc.store.labels import axes_in, each_run, run_label, symbol_of, value_label
+from llc.figures.spec import GREY, LINES, Axis, Level, Marks, Panel, Scale
+from llc.store.labels import axes_in, each_run, references_of, run_label, symbol_in, symbol_of, value_label
 
 # Of infinity, on an axis of numbers.
 _INFINITY = "#d6545a"
@@ -28,8 +30,11 @@ VERDICT_SHAPES = {
     "none": "plus",
 }
 
-# Of the values of a second axis, where its runs share a panel.
+# Of the places on the other axes, where their runs share a panel.
 _SHAPES = ("circle", "diamond", "triangle", "inverted", "star", "hexagon", "cross", "plus")
+
+# Of references, the models' own last.
+REFERENCE_LINES = (*LINES[1:], LINES[0])
 
 Place = Mapping[str, Any]
 
@@ -42,7 +47,7 @@ class Runs:
         axes = [dim for dim in axes_in(data) if dim != "seed"]
         axes = sorted((dim for dim in axes if data[dim].size > 1), key=lambda dim: -data[dim].size)
         self.axis = axes[0] if axes else "seed"
-        self.facet = axes[1] if len(axes) > 1 else None
+        self.others = axes[1:]
         self.colours = dict(zip(self.values, palette(self.values), strict=True))
 
     @property
@@ -50,35 +55,69 @@ class Runs:
         """Of the axis that colours tell."""
         return self.data[self.axis].values.tolist() if self.axis in self.data.coords else [0]
 
+    @property
+    def axis_of_panel(self) -> Axis:
+        """The axis of the sweep as that of a panel."""
+        _, ticks, scale = self.positions
+        return Axis(self.axis_name, scale, ticks=ticks)
+
+    def at(self, place: Place) -> float:
+        """Where a run stands along it."""
+        return float(self.positions[0][self.values.index(place[self.axis])])
+
     def __iter__(self) -> Iterator[tuple[Place, xr.Dataset]]:
         return each_run(self.data)
 
     def panels(self) -> Iterator[tuple[str, list[tuple[Place, xr.Dataset]]]]:
-        """The runs of each panel, with its title."""
-        if self.facet is None:
-            yield "", list(self)
-            return
-        for value in self.data[self.facet].values.tolist():
-            title = f"{symbol_of(self.data, self.facet)} = {value_label(value)}"
-            yield title, [(place, run) for place, run in self if place[self.facet] == value]
+        """The runs of each place on the other axes, with what it is called."""
+        found: dict[str, list[tuple[Place, xr.Dataset]]] = {}
+        for place, run in self:
+            found.setdefault(self.beside(place), []).append((place, run))
+        yield from found.items()
+
+    def faceted(self, draw: Callable[[Place, xr.Dataset], list], x: Axis, y: Axis, **panel: Any) -> list[Panel]:
+        """A panel for each place on the other axes, of what `draw` makes of its runs."""
+        return [
+            Panel(x, y, [mark for place, run in members for mark in draw(place, run)], title, **panel)
+            for title, members in self.panels()
+        ]
+
+    def beside(self, place: Place) -> str:
+        """Where a run stands on the other axes, `width = 8, rate = 0.1`; "" where there are none."""
+        return ", ".join(f"{symbol_of(self.data, dim)} = {value_label(place[dim])}" for dim in self.others)
 
     def colour(self, place: Place) -> str:
         """Of a run."""
         return self.colours[place[self.axis]]
 
     def shape(self, place: Place) -> str:
-        """Of a run's points, by the second axis; with more values than there are shapes they begin anew."""
-        if self.facet is None:
-            return _SHAPES[0]
-        return _SHAPES[self.data[self.facet].values.tolist().index(place[self.facet]) % len(_SHAPES)]
+        """Of a run's points, by its place on the other axes; with more of these than shapes they begin anew."""
+        return _SHAPES[[title for title, _ in self.panels()].index(self.beside(place)) % len(_SHAPES)]
 
     @property
     def shape_key(self) -> list[tuple[str, str]]:
-        """Legend entries of the second axis, where there is one."""
-        if self.facet is None:
-            return []
-        symbol, values = symbol_of(self.data, self.facet), self.data[self.facet].values.tolist()
-        return [(f"{symbol} = {value_label(value)}", self.shape({self.facet: value})) for value in values]
+        """Legend entries of the other axes, where there are any."""
+        return [(title, self.shape(members[0][0])) for title, members in self.panels() if title]
+
+    def mark(self, place: Place, x: np.ndarray, y: np.ndarray, said: Iterable[str], **look: Any) -> Marks:
+        """A run's points, which say its name and what is `said` of each."""
+        hover = [f"{self.name(place)}<br>{text}" for text in said]
+        return Marks(x, y, self.colour(place), self.label(place), hover=hover, **look)
+
+    def levels(
+        self, members: list[tuple[Place, xr.Dataset]], values: Callable[[xr.Dataset, str], float]
+    ) -> list[Level]:
+        """What references come to: a level where it is the same for all runs, else one a run in its colour."""
+        found = []
+        for name, line in zip(references_of(self.data), itertools.cycle(REFERENCE_LINES), strict=False):
+            symbol, of_runs = symbol_in(self.data, "reference", name), [(values(run, name), p) for p, run in members]
+            known = [(value, place) for value, place in of_runs if np.isfinite(value)]
+            if known and np.ptp([value for value, _ in known]) <= 1e-6 * abs(known[0][0]):
+                found.append(Level(known[0][0], GREY, symbol, line))
+                continue
+            once = {round(value, 9): place for value, place in known}
+            found += [Level(value, self.colour(place), symbol, line) for value, place in once.items()]
+        return found
 
     def label(self, place: Place) -> str:
         """What a colour stands for."""
@@ -143,7 +182,7 @@ def estimates(points: xr.Dataset, x: np.ndarray, colour: str, label: str, name: 
     verdicts = [str(verdict) for verdict in points.verdict.values]
     reasons = [str(reason) for reason in points.reason.values] if "reason" in points else [""] * len(verdicts)
     hover = [
-        f"{name}<br>step {int(step):,}<br>λ̂ {value:.4g}<br>{verdict}<br>{_wrapped(reason)}"
+        f"{name}<br>step {int(step):,}<br>λ̂ {value:.4g}<br>{verdict}<br>{'<br>'.join(textwrap.wrap(reason, 44))}"
         for step, value, verdict, reason in zip(points.step.values, points.llc.values, verdicts, reasons, strict=True)
     ]
     return Marks(
@@ -169,14 +208,3 @@ def verdict_key(seen: set[str]) -> list[tuple[str, str]]:
 def comparable(points: xr.Dataset) -> xr.Dataset:
     """Those estimates that may be compared."""
     return points.isel(step=np.flatnonzero(points.verdict.isin(COMPARABLE).values))
-
-
-def _wrapped(text: str, width: int = 44) -> str:
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + len(word) >= width:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return "<br>".join([*lines, line])

@@ -10,6 +10,7 @@ Scale = Literal["linear", "log", "step", "signed", "words"]
 # Of what has no place in the sweep.
 GREY = "#808080"
 BLUE, RED, ORANGE, GREEN = "#4c78c8", "#d6545a", "#eb963c", "#50a064"
+LINES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Marks:
 
     Attributes:
         x, y: (N,). colour: `#rrggbb`. label: in the legend, once for all of one label.
-        line: `solid`, `dash`, `dot` or "". shape: of the points, one or one each; "" for none. size: of them.
+        line: one of `LINES`, or "". shape: of the points, one or one each; "" for none. size: of them.
         low, high: ends of intervals, (N,). hover: what each point says where a reader points at it.
         last: also mark the last point.
     """
@@ -57,14 +58,12 @@ class Marks:
 
 @dataclass(frozen=True)
 class Level:
-    """A horizontal line, with a band around it where there is an interval."""
+    """A horizontal line."""
 
     y: float
     colour: str
     label: str = ""
     line: str = "dash"
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,12 @@ class Spec:
     columns: int = 3
     size: tuple[float, float] = (5.2, 4.2)
     key: Sequence[tuple[str, str]] = ()
+
+    @property
+    def further(self) -> list[tuple[str, str]]:
+        """Legend entries beside those of marks: the key, and what a large last dot is."""
+        ends = any(mark.last for panel in self.panels for mark in panel.marks if isinstance(mark, Marks))
+        return [*self.key, *([("end of training", "circle")] if ends else [])]
 
     def colour_of(self, label: str) -> str:
         """Of a legend entry: grey where what has that label is of several colours."""

@@ -1,5 +1,7 @@
 """Figures on paper: seaborn's style, drawn by matplotlib."""
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 
 from llc.figures.spec import GREY, Axis, Bars, Level, Marks, Panel, Span, Spec
 
-_LINES = {"solid": "-", "dash": "--", "dot": ":", "": ""}
+_LINES: dict[str, Any] = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (9, 3)), "": ""}
 _SHAPES = {
     "circle": "o", "diamond": "d", "triangle": "^", "inverted": "v", "cross": "x", "square": "s", "hexagon": "h",
     "star": "*", "plus": "P", "dash": "_", "": "",
@@ -32,8 +34,9 @@ def draw(spec: Spec) -> Figure:
         unused.set_axis_off()
     if len(spec.panels) > 1:
         figure.suptitle(spec.title)
-    elif not every[0].get_title():
-        every[0].set_title(spec.title)
+    else:
+        of_panel = spec.panels[0].title
+        every[0].set_title(f"{spec.title}: {of_panel}" if of_panel else spec.title, fontsize="medium")
     _legend(figure, spec)
     return figure
 
@@ -45,8 +48,6 @@ def _panel(axes: Axes, panel: Panel) -> None:
                 _marks(axes, mark)
             case Level():
                 axes.axhline(mark.y, color=mark.colour, linestyle=_LINES[mark.line], linewidth=1.1)
-                if mark.low is not None and mark.high is not None:
-                    axes.axhspan(mark.low, mark.high, color=mark.colour, alpha=0.1, linewidth=0)
             case Span():
                 axes.axvspan(mark.start, mark.end, color=mark.colour, alpha=0.14, linewidth=0)
                 if mark.edge_at is not None:
@@ -93,7 +94,7 @@ def _axis(axes: Axes, which: str, axis: Axis, values: np.ndarray) -> None:
         label += " (log scale)"
         if first == 0:
             set_scale("symlog", linthresh=1)
-            set_limits(0, max(1, last) * 1.25)
+            set_limits(-0.25, max(1, last) * 1.25)  # so that what stands at 0 is whole
         else:
             set_scale("log")
             set_limits(first / 1.15, last * 1.15)
@@ -140,7 +141,7 @@ def _legend(figure: Figure, spec: Spec) -> None:
         handles = [
             handles[place] for place in np.unique(np.linspace(0, len(handles) - 1, _MOST_ENTRIES).round().astype(int))
         ]
-    handles += [_handle(label, shape, GREY) for label, shape in spec.key]
+    handles += [_handle(label, shape, GREY) for label, shape in spec.further]
     if handles:
         figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small")
 

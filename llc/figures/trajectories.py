@@ -1,5 +1,7 @@
 """Figures of trajectories, and of what models say of themselves over training."""
 
+import itertools
+
 import numpy as np
 import xarray as xr
 
@@ -7,7 +9,7 @@ from llc.figures.runs import Runs, known
 from llc.figures.spec import BLUE, GREY, ORANGE, Axis, Bars, Marks, Panel, Spec
 from llc.store.labels import references_of, symbol_in
 
-_REFERENCE_SHAPES = ("star", "diamond", "square", "hexagon")
+_REFERENCE_SHAPES = ("star", "diamond", "square", "hexagon", "triangle", "inverted", "plus")
 _STEP = Axis("training step", "step")
 
 
@@ -26,14 +28,11 @@ def trajectories(pca: xr.Dataset) -> Spec | None:
             score = known(run, "score").score.transpose("step", "component").values
             if not len(score):
                 continue
-            name, steps = runs.name(place), known(run, "score").step.values
-            hover = [
-                f"{name}<br>step {step:,}<br>({x:.3g}, {y:.3g})" for step, (x, y, *_) in zip(steps, score, strict=True)
-            ]
+            steps = known(run, "score").step.values
+            text = [f"step {step:,}<br>({x:.3g}, {y:.3g})" for step, (x, y, *_) in zip(steps, score, strict=True)]
             marks.append(
-                Marks(score[:, 0], score[:, 1], runs.colour(place), runs.label(place), shape="circle", size=2.5,
-                      width=1.3, hover=hover, last=True)
-            )  # fmt: skip
+                runs.mark(place, score[:, 0], score[:, 1], text, shape="circle", size=2.5, width=1.3, last=True)
+            )
         axes = Axis(f"PC 1 ({share[0]:.0f} % of variance)"), Axis(f"PC 2 ({share[1]:.0f} %)")
         panels.append(Panel(*axes, [*marks, *_references(runs, members)], facet))
     panels.append(_scree(pca))
@@ -55,7 +54,7 @@ def trajectories(pca: xr.Dataset) -> Spec | None:
 def _references(runs: Runs, members: list) -> list[Marks]:
     """One point where a reference is the same for all runs, else one a run in its colour."""
     found = []
-    for shape, name in zip(_REFERENCE_SHAPES, references_of(runs.data), strict=False):
+    for name, shape in zip(references_of(runs.data), itertools.cycle(_REFERENCE_SHAPES), strict=False):
         symbol = symbol_in(runs.data, "reference", name)
         points = {tuple(run.score_reference.sel(reference=name).values[:2].round(6)): place for place, run in members}
         for (x, y), place in points.items():
@@ -126,7 +125,7 @@ def essential(found: xr.Dataset) -> Spec | None:
 def readouts(found: xr.Dataset) -> Spec | None:
     """What models say of themselves over training: means over their dims, a panel each."""
     names = [str(name) for name, of in found.data_vars.items() if "step" in of.dims and not str(name).endswith("_se")]
-    panels = []
+    panels, key = [], []
     for name in names:
         runs, marks = Runs(found[[name]]), []
         for place, run in runs:
@@ -134,11 +133,10 @@ def readouts(found: xr.Dataset) -> Spec | None:
             rest = [dim for dim in here[name].dims if dim != "step"]
             values = here[name].mean(rest).values
             if len(values):
-                said = runs.name(place)
-                hover = [
-                    f"{said}<br>step {step:,}<br>{y:.4g}" for step, y in zip(here.step.values, values, strict=True)
-                ]
-                marks.append(Marks(here.step.values, values, runs.colour(place), runs.label(place), hover=hover))
+                text = [f"step {step:,}<br>{y:.4g}" for step, y in zip(here.step.values, values, strict=True)]
+                look = {"shape": runs.shape(place), "size": 4} if runs.others else {}
+                marks.append(runs.mark(place, here.step.values, values, text, **look))
+                key = runs.shape_key
         positive = all((mark.y > 0).all() for mark in marks)
         wide = positive and marks and max(mark.y.max() for mark in marks) > 30 * min(mark.y.min() for mark in marks)
         panels.append(Panel(_STEP, Axis("", "log" if wide else "linear"), marks, str(found[name].long_name)))
@@ -152,4 +150,5 @@ def readouts(found: xr.Dataset) -> Spec | None:
         "heads and the like. The Hessian's trace sees the steepest directions, λ̂ how many are held at all.",
         f"{len(panels)} read-outs over training.",
         size=(4.6, 3.4),
+        key=key,
     )
