@@ -261,7 +261,8 @@ def _sentence(detail: ErrorDetails, config: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         return f"unknown key {key}; {did_you_mean(key, all_keys(config))}"
     if detail["type"] == "missing":
-        return f"{key} is missing"
+        hint = '; give the class one of its own: kind: Literal["my-kind"] = "my-kind"' if key == "kind" else ""
+        return f"{key} is missing{hint}"
     reason = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     reason = reason.replace("a valid integer", "a whole number").replace("a valid ", "a ")
     if isinstance(detail["input"], dict | BaseModel):  # about the whole config: the validator names the keys

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, LLCError, did_you_mean
 
 # An experiment's folder keeps copies of the files that its config names in a folder of this name.
 CODE = "code"
@@ -25,15 +25,47 @@ def named(place: str, *, asked_by: str) -> Any:
     Args:
         asked_by: the setting or option that says so, for the error.
     Raises:
-        InvalidInput: there is no such function.
+        InvalidInput: there is no such function, or its file cannot be imported.
     """
     where, _, name = place.rpartition(":")
     if not where:
         raise InvalidInput(f"{asked_by} = {place} given, expected package.module:name or /path/to/file.py:name")
     try:
-        return getattr(load_file(where) if where.endswith(".py") else importlib.import_module(where), name)
-    except (ImportError, OSError, AttributeError) as error:
-        raise InvalidInput(f"{asked_by} = {place} given, but there is no such function ({error})") from None
+        module = load_file(where) if where.endswith(".py") else importlib.import_module(where)
+    except Exception as error:  # whatever is wrong with other people's files
+        raise InvalidInput(
+            f"{asked_by} = {place} given, but {where} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        there = did_you_mean(name, [one for one, value in vars(module).items() if _defined_in(module, value)])
+        if hasattr(module, name):
+            there = f"{name} is a value of type {type(found).__name__}"
+        raise InvalidInput(f"{asked_by} = {place} given, but there is no such function in {where}; {there}")
+    return found
+
+
+def _defined_in(module: ModuleType, value: Any) -> bool:
+    """Whether a module's own function or class."""
+    return callable(value) and getattr(value, "__module__", None) == module.__name__
+
+
+def called(place: str, arguments: dict[str, Any], *, asked_by: str) -> Any:
+    """What the function there returns.
+
+    Raises:
+        InvalidInput: there is none, or it fails with these.
+    """
+    function = named(place, asked_by=asked_by)
+    try:
+        return function(**arguments)
+    except LLCError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        raise InvalidInput(
+            f"{asked_by} = {place}: {function.__name__}({given}) failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def absolute(place: str) -> str:
@@ -58,7 +90,7 @@ def load_file(path: str | Path) -> ModuleType:
     name = f"llc_own_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.exists():
-        raise ImportError(f"{path} cannot be imported")
+        raise ImportError(f"there is no such file as {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))  # as for a script: what lies beside it can be imported

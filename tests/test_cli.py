@@ -259,3 +259,28 @@ def test_a_reader_that_has_gone_is_no_error(finished):
     command = f"{shlex.quote(sys.executable)} -m llc show {shlex.quote(str(finished.path))} | true"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.stderr == ""
+
+
+def test_what_needs_no_stages_is_made_where_there_are_none(own):
+    """Three estimates a run are too few; the forms of the trajectories come from the PCA alone."""
+    found = CliRunner().invoke(main, ["stages", str(own.path)])
+    assert found.exit_code == 1
+    assert (own.path / "essential.nc").exists()
+    assert not (own.path / "stages.nc").exists()
+    assert "No tradeoff: " in found.output
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("ridge,nope", "unknown reference nope"),
+        ("ridge", "expected two references, of"),
+        ("ridge,ridge", "expected two references, of"),
+        ("ridge,zero", "unknown reference zero"),
+    ],
+)
+def test_a_pair_is_checked_first(own, pair, said):
+    found = CliRunner().invoke(main, ["stages", str(own.path), "--pair", pair])
+    assert found.exit_code == 2
+    assert said in found.output
+    assert not (own.path / "essential.nc").exists()

@@ -155,10 +155,10 @@ def test_files_that_cannot_be_read_are_named(theirs, tmp_path):
     ("function", "said"),
     [
         ("build", "expected package.module:name or /path/to/file.py:name"),
-        ("no.such.module:build", "there is no such function"),
+        ("no.such.module:build", "no.such.module cannot be imported: ModuleNotFoundError"),
         ("{code}:bild", "there is no such function"),
         ("{code}:wrong", r"wrong returned a str, expected a torch.nn.Module"),
-        ("/no/such/file.py:build", "there is no such function"),
+        ("/no/such/file.py:build", "file.py cannot be imported: ImportError: there is no such file as"),
     ],
 )
 def test_factories_that_cannot_be_used_are_named(theirs, tmp_path, function, said):

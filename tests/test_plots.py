@@ -5,6 +5,7 @@ import json
 import matplotlib.image
 import numpy as np
 import pytest
+import xarray as xr
 from test_stages import make_up
 
 from llc import development, figures
@@ -162,6 +163,42 @@ def test_a_second_axis_makes_panels(finished):
     spec = figures.losses(two)
     assert len(spec.panels) == 2 * finished.metrics.sizes["test_set"]
     assert {panel.title.split(", ")[-1] for panel in spec.panels} == {"heads = 1", "heads = 2"}
+
+
+def test_further_axes_make_panels_too(finished):
+    """A third axis: a panel for each pair of values of the others, a shape each where runs share a panel."""
+    three = finished.metrics.expand_dims(heads=[1.0, 2.0], rate=[0.1, 0.2])
+    three = three.transpose("num_tasks", "heads", "rate", "seed", ...)
+    spec = figures.losses(three)
+    assert len(spec.panels) == 4 * finished.metrics.sizes["test_set"]
+    assert len({panel.title for panel in spec.panels}) == len(spec.panels)
+    assert len({shape for _, shape in Runs(three).shape_key}) == 4
+    ends = figures.losses_by_axis(three)
+    assert len({mark.shape for mark in ends.panels[0].marks if isinstance(mark, Marks) and mark.shape}) == 4
+    # References do not depend on the other axes: one line each, as without these.
+    lines = [
+        sum(isinstance(mark, Marks) and bool(mark.line) for mark in found.panels[0].marks)
+        for found in (ends, figures.losses_by_axis(finished.metrics))
+    ]
+    assert lines[0] == lines[1] == 2
+
+
+def test_every_reference_is_drawn(finished):
+    """However many there are."""
+    one = finished.metrics.sel(reference=["ridge"])
+    names = [f"reference {number}" for number in range(7)]
+    many = xr.concat([one.assign_coords(reference=[name]) for name in names], "reference", data_vars="minimal")
+    many.reference.attrs = finished.metrics.reference.attrs
+    for spec in (figures.losses(many), figures.losses_by_axis(many)):
+        labels = {mark.label for panel in spec.panels for mark in panel.marks}
+        assert labels >= set(names)
+    score = finished.pca.score_reference.sel(reference=["ridge"])
+    pca = finished.pca.drop_dims("reference").assign(
+        score_reference=xr.concat([score.assign_coords(reference=[name]) for name in names], "reference")
+    )
+    pca.reference.attrs = finished.pca.reference.attrs
+    labels = {mark.label for panel in figures.trajectories(pca).panels for mark in panel.marks}
+    assert labels >= set(names)
 
 
 def test_what_is_missing_is_said(own):

@@ -79,26 +79,25 @@ def stages(
       llc stages runs/tiny --latex stages.tex
     """
     from llc import development, store
-    from llc.errors import InvalidInput, LLCError
+    from llc.errors import LLCError
 
     experiment = open_experiment(folder)
-    for path in (csv, latex):  # before minutes of work, not after
+    chosen = None if pair is None else tuple(name.strip() for name in pair.split(","))
+    # Before minutes of work, not after.
+    if chosen is not None:
+        development.check_pair(experiment, chosen)
+    for path in (csv, latex):
         if path is not None:
             store.check_regular(path)
-    with show_progress("checkpoints") as progress:
-        found = development.find_stages(experiment, method=method, resamples=resamples, seed=seed, progress=progress)
-    table = development.stage_rows(found)
-    click.echo(development.format_stages(table))
-    for reason in found.left_out.values.ravel():
-        if reason:
-            click.echo(f"No stages of {reason}")
-    for path, text in ((csv, table.to_csv(index=False)), (latex, development.latex_stages(table))):
-        if path is not None:
-            store.write_text(path, text)
-            click.echo(f"Wrote {path}")
-    chosen = None if pair is None else tuple(name.strip() for name in pair.split(","))
-    if chosen is not None and len(chosen) != 2:
-        raise InvalidInput(f"--pair {pair} given, expected two references such as ridge,dmmse")
+    nothing = None
+    try:
+        with show_progress("checkpoints") as progress:
+            found = development.find_stages(
+                experiment, method=method, resamples=resamples, seed=seed, progress=progress
+            )
+        _say_stages(found, csv, latex)
+    except development.NothingToStage as error:  # what comes after stands without them
+        nothing = error
     if chosen is not None or experiment.task.pair is not None:
         try:
             with show_progress("runs") as progress:
@@ -114,7 +113,24 @@ def stages(
             click.echo(f"\n{number} forms of the trajectories (vertices, cusps) in {experiment.path / 'essential.nc'}")
         except LLCError as error:  # a pca.nc that serves other ends; what came before stands
             click.echo(f"\nNo forms of the trajectories: {error}")
+    if nothing is not None:
+        raise nothing
     say_next(f"llc report {experiment.path}")
+
+
+def _say_stages(found: Any, csv: Path | None, latex: Path | None) -> None:
+    """The table, where it is asked for as well, and the runs that have none."""
+    from llc import development, store
+
+    table = development.stage_rows(found)
+    click.echo(development.format_stages(table))
+    for reason in found.left_out.values.ravel():
+        if reason:
+            click.echo(f"No stages of {reason}")
+    for path, text in ((csv, table.to_csv(index=False)), (latex, development.latex_stages(table))):
+        if path is not None:
+            store.write_text(path, text)
+            click.echo(f"Wrote {path}")
 
 
 @main.command()

@@ -30,7 +30,7 @@ def experiment_config(
     if system is None:
         config = preset_named(preset)
     else:
-        config = own_code.named(own_code.absolute(system), asked_by="--system")()
+        config = own_code.called(own_code.absolute(system), {}, asked_by="--system")
         if not isinstance(config, ExperimentConfig):
             raise InvalidInput(f"{system} returned a {type(config).__name__}, expected an ExperimentConfig")
     swept = dict(config.sweep.axes)

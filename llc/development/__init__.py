@@ -10,12 +10,13 @@ from llc.development.robustness import pca_robustness
 from llc.development.shifts import format_behaviour, shifted_behaviour
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
 from llc.development.stages import NothingToStage, find_stages, stage_rows
-from llc.development.tradeoff import format_tradeoff, tradeoff
+from llc.development.tradeoff import check_pair, format_tradeoff, tradeoff
 
 __all__ = [
     "Boundary",
     "Curve",
     "NothingToStage",
+    "check_pair",
     "compare",
     "compare_rows",
     "essential_dynamics",

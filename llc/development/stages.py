@@ -71,10 +71,9 @@ def find_stages(
                 curves[run.name] = _curves(of_llc, None if pca is None else of_run(pca, run.place))
         if all(missing for _, missing in curves.values()):
             reasons = "; ".join(f"{name}: {missing}" for name, (_, missing) in curves.items())
-            raise NothingToStage(
-                f"no run has estimates to make stages of ({reasons}); estimate at more steps with: "
-                f"llc estimate-llc {experiment.path} --steps log:20"
-            )
+            few = all(llc.llc.sel(run.place).notnull().sum() < LEAST_POINTS for run in runs)
+            hint = f"; estimate at more steps with: llc estimate-llc {experiment.path} --steps log:20" if few else ""
+            raise NothingToStage(f"no run has estimates to make stages of ({reasons}){hint}")
         found = {
             name: (pd.DataFrame(), {}) if missing else _run_stages(found, method, resamples, seed)
             for name, (found, missing) in curves.items()
@@ -98,7 +97,9 @@ def _curves(llc: xr.Dataset, pca: xr.Dataset | None) -> tuple[dict[str, Curve], 
     known = llc.llc.notnull().values
     believed = known & llc.verdict.isin(COMPARABLE).values
     if believed.sum() < LEAST_POINTS:
-        return {}, f"{believed.sum()} of {known.sum()} estimates may be compared, expected {LEAST_POINTS}"
+        said = f"{believed.sum()} of {known.sum()} estimates may be compared, expected {LEAST_POINTS}"
+        verdicts = sorted(set(llc.verdict.values[known & ~believed].astype(str)))
+        return {}, said + (f"; the others are {', '.join(verdicts)}" if verdicts else "")
     at = llc.isel(step=np.flatnonzero(believed))
     steps = at.step.values.astype(float)
     loss = at.loss_init.values.astype(float)
@@ -184,7 +185,7 @@ def _label(
         if len(table):
             column[: len(table)] = table[name]
         data[name] = ((*place, "stage"), lead(column, run.place), about(_SAID, name))
-    single: dict = {"left_out": missing}
+    single: dict = {"left_out": f"{run.name}: {missing}" if missing else ""}
     if critical is not None:
         single |= {
             "step_critical": critical.step,

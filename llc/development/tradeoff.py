@@ -1,5 +1,7 @@
 """Loss against complexity: two solutions in every run, and the n at which preference turns from one to the other."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -11,6 +13,7 @@ from llc.development.labels import about, lead, run_place
 from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.estimate.verdict import COMPARABLE
 from llc.parallel import Progress, quiet
+from llc.predictors import is_baseline
 from llc.store.labels import each_run, of_run, over_positions, run_label
 
 # n of the curves of log-odds: sequences.
@@ -24,7 +27,7 @@ _FEW = 16
 
 
 def tradeoff(
-    experiment: store.Experiment, *, pair: tuple[str, str] | None = None, seed: int = 0, progress: Progress = quiet
+    experiment: store.Experiment, *, pair: Sequence[str] | None = None, seed: int = 0, progress: Progress = quiet
 ) -> xr.Dataset:
     """The tradeoff between two solutions in every run, also written to the experiment's `tradeoff.nc`.
 
@@ -34,10 +37,10 @@ def tradeoff(
         Δλ = λ̂(this run at its last step) − λ̂(a run that has the simple solution alone, at its last step),
 
     both with 90 % intervals; log p(U)/p(V) = n Δℓ + Δλ log n over n, and the n from which v is preferred
-    (`llc.development.crossing`). A run has the simple solution alone where both references say the same, as dMMSE_∞ is
-    ridge; of several, the one nearest in the sweep counts. Δλ is that of the complex solution only where training ended
-    like it (`ends_like`). The rank correlation of that n with t_crit is over runs whose estimates may be compared; what
-    the others would give is NaN, with the reason in `left_out`.
+    (`llc.development.crossing`). A run has the simple solution alone where both references say the same; of several,
+    the one nearest in the sweep counts. Δλ is that of the complex solution only where training ended like it
+    (`ends_like`). The rank correlation of that n with t_crit is over runs whose estimates may be compared; what the
+    others would give is NaN, with the reason in `left_out`.
 
     Args:
         pair: names of references, the simple one first; by default the task's own pair.
@@ -52,7 +55,7 @@ def tradeoff(
         InvalidInput: no pair, an unknown reference, or losses that are no log-likelihoods.
     """
     metrics, llc = experiment.metrics, experiment.llc
-    chosen = _pair(experiment, pair)
+    chosen = check_pair(experiment, pair)
     runs = [run for run in experiment.runs if of_run(llc, run.place) is not None]
     plain = [run for run in runs if _is_plain(run, chosen)]
     others = [run for run in runs if run not in plain]
@@ -80,18 +83,26 @@ def tradeoff(
         )
 
 
-def _pair(experiment: store.Experiment, pair: tuple[str, str] | None) -> tuple[str, str]:
+def check_pair(experiment: store.Experiment, pair: Sequence[str] | None) -> tuple[str, str]:
+    """Two references that a tradeoff can be between; the task's own where none are given.
+
+    Raises:
+        InvalidInput: no pair, one reference twice or an unknown one, one that knows nothing, or losses that are no
+            log-likelihoods.
+    """
     task = experiment.task
     chosen = pair or task.pair
     if chosen is None:
         raise InvalidInput(f"the task {task.kind} names no pair of references; give one with --pair SIMPLE,COMPLEX")
-    if task.nats is None:
-        raise InvalidInput(f"a tradeoff is in nats, but losses of the task {task.kind} are no log-likelihoods")
-    known = task.predictors()
+    known = {name: of for name, of in task.predictors().items() if not is_baseline(of)}
     for name in chosen:
         if name not in known:
             raise InvalidInput(f"unknown reference {name}; {did_you_mean(name, known)}")
-    return chosen
+    if len(set(chosen)) != 2 or len(chosen) != 2:
+        raise InvalidInput(f"the pair {','.join(chosen)} given, expected two references, of {', '.join(known)}")
+    if task.nats is None:
+        raise InvalidInput(f"a tradeoff is in nats, but losses of the task {task.kind} are no log-likelihoods")
+    return chosen[0], chosen[1]
 
 
 def _test_set(run: store.Run) -> behaviour.EvalSet:

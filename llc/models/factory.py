@@ -31,14 +31,14 @@ class FactoryConfig(ModelConfig):
         """The model, with whatever weights its own code gives it; torch's global random state is left as it was.
 
         Raises:
-            InvalidInput: there is no such function, or what it returns is no module.
+            InvalidInput: there is no such function, it fails with these arguments, or what it returns is no module.
         """
         function = own_code.named(self.function, asked_by="model.function")
         asked = inspect.signature(function).parameters
         offered = {name: value for name, value in {"shapes": shapes, **shapes}.items() if name in asked}
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model = function(**{**offered, **self.arguments})
+            model = own_code.called(self.function, {**offered, **self.arguments}, asked_by="model.function")
         if not isinstance(model, nn.Module):
             raise InvalidInput(f"{self.function} returned a {type(model).__name__}, expected a torch.nn.Module")
         return model

@@ -249,8 +249,8 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
         changed = differences(stored, own_code.as_before(table, stored, home))
         if changed:
             raise StoreError(
-                f"{folder} was made with another config ({'; '.join(changed)}); "
-                "choose another folder, or give the settings it was made with"
+                f"{folder} was made with another config ({'; '.join(changed)}); choose another folder, or give the "
+                "settings it was made with (a sweep grows by further values beside all that it had)"
             )
     else:
         there = [name for name in _WRITTEN[file] if os.path.lexists(folder / name)]

@@ -45,10 +45,14 @@ def dims_of(axes: Mapping[str, Any]) -> dict[str, str]:
     for key in axes:
         dim = key.rsplit(".", maxsplit=1)[-1]
         if dim in found.values() or dim in _TAKEN:
-            other = "a dimension of results" if dim in _TAKEN else "that of another axis"
+            other = "a dimension of results" if dim in _TAKEN else f"that of {_key_of(found, dim)}"
             raise InvalidInput(f"sweep.axes has {key}, whose dimension {dim} is {other}; sweep something else")
         found[key] = dim
     return found
+
+
+def _key_of(found: Mapping[str, str], dim: str) -> str:
+    return next(key for key, other in found.items() if other == dim)
 
 
 def places_of(axes: Mapping[str, list]) -> list[dict[str, Any]]:

@@ -63,7 +63,8 @@ class Task(Kind):
 
     Attributes:
         headline: the test set whose smallest loss is t_crit; None where that notion makes no sense.
-        pair: the references that a tradeoff is between, the simple one first; None where there is none.
+        pair: the references that a tradeoff is between, the simple one first; None where there is none. It needs losses
+            in `nats`, and a run in whose task both say the same.
         asked: the number of the input by which models and references are differentiated to compare them; or None.
         words: what settings, test sets and references are, for labels and the report: `{"num_tasks": "diversity M"}`.
         symbols: the same in a figure's legend: `{"num_tasks": "M"}`.

@@ -49,7 +49,7 @@ def hoogland() -> ExperimentConfig:
 
 
 def small() -> ExperimentConfig:
-    """The transient ridge at a size that a laptop trains in an evening and a GPU in minutes: 267,525 parameters."""
+    """Task diversity at a size that a laptop trains in an evening and a GPU in minutes: 267,525 parameters."""
     return ExperimentConfig(
         preset="small",
         task=LinearRegression(dim=4, num_examples=8, noise_variance=0.125),

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llc import behaviour, models, store
-from llc.errors import InvalidInput, LLCError
-from llc.tasks import Task
+from llc.errors import LLCError
 from llc.training.config import RunConfig, checkpoint_steps, weight_steps
 from llc.training.schedules import learning_rate
 
@@ -58,7 +57,7 @@ class Recorder:
         self._trained_here = steps is None
         self._sets = behaviour.eval_sets(config.task, config.behaviour.sequences)
         self._names = list(self._sets)
-        self._headline = check_headline(config.task, self._names)
+        self._headline = config.task.headline
         self._probe = config.task.probe()
         self._rows: dict[int, Row] = {}
 
@@ -177,15 +176,6 @@ class Recorder:
     @property
     def _state_path(self) -> Path:
         return self.run.path / "resume.pt"
-
-
-def check_headline(task: Task, names: Sequence[str]) -> str | None:
-    """A task's headline, or InvalidInput where it is none of its test sets."""
-    if task.headline is not None and task.headline not in names:
-        raise InvalidInput(
-            f"headline = {task.headline} of {type(task).__name__} is none of its test sets, {', '.join(names)}"
-        )
-    return task.headline
 
 
 def _plain(row: dict[str, np.ndarray]) -> Row:

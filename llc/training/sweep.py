@@ -11,6 +11,7 @@ from llc import devices, own_code, store
 from llc.errors import InvalidInput, LLCError, StoreError
 from llc.parallel import Progress, available_cores, default_jobs, default_workers, quiet, raise_failures, run_units
 from llc.training.config import ExperimentConfig, RunConfig
+from llc.training.fit import check_fit
 from llc.training.learner import fits_ensemble, kind_of
 from llc.training.loop import train_runs
 from llc.training.plan import check_room, update_flops
@@ -64,6 +65,9 @@ def train(
     runs, where = config.runs(), devices.choose_device(device)
     check_not_inside_run(out)
     _check_can_be_sent(config)
+    check_fit(runs[0], references=True)  # those of other runs may take long
+    for run in _one_of_each_kind(runs[1:]):
+        check_fit(run)
     check_room(config, out)
     with store.folder_lock(out):
         claim_experiment(config, out, where, together=together, system=system)

@@ -1,0 +1,140 @@
+"""What is wrong with somebody's task or model is one sentence, before a folder is made."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+import llc
+from llc.errors import InvalidInput
+from llc.models import FactoryConfig
+from llc.tasks import Batch
+
+sys.path.insert(0, str(Path(__file__).parent / "studies"))
+from slopes import LENGTH, Slopes, study
+
+HERE = f"{Path(__file__).resolve()}:"
+
+
+class Mine(Slopes):
+    kind: str = "fit-mine"
+
+    @property
+    def shapes(self):
+        return {"inputs": [(LENGTH,)], "targets": ()}
+
+
+class Plain(Mine):
+    kind: str = "fit-plain"
+
+    def sample(self, size, *, step=0, stream="train"):
+        return (torch.ones(size, LENGTH),), torch.ones(size)
+
+
+class Impure(Mine):
+    kind: str = "fit-impure"
+
+    def sample(self, size, *, step=0, stream="train"):
+        return Batch((torch.rand(size, LENGTH),), torch.ones(size))
+
+
+class Infinite(Mine):
+    kind: str = "fit-infinite"
+
+    def sample(self, size, *, step=0, stream="train"):
+        return Batch((torch.ones(size, LENGTH),), torch.full((size,), torch.inf))
+
+
+class NoTests(Mine):
+    kind: str = "fit-no-tests"
+
+    def test_tasks(self):
+        return {"own": 3}
+
+
+class Headline(Mine):
+    kind: str = "fit-headline"
+    headline: ClassVar[str | None] = "stepe"
+
+
+class Pair(Mine):
+    kind: str = "fit-pair"
+    pair: ClassVar[tuple[str, str] | None] = ("mean", "frist")
+
+
+class References(Mine):
+    kind: str = "fit-references"
+
+    def predictors(self):
+        return {"mean": lambda xs: xs.nope}
+
+
+class Lossless(Mine):
+    kind: str = "fit-lossless"
+
+    def losses(self, outputs, batch):
+        return (outputs - batch.targets).square().mean()
+
+
+@dataclass
+class Case:
+    said: str
+    task: type = Mine
+    model: str = "reader"
+
+
+def reader():
+    return nn.Sequential(nn.Linear(LENGTH, 1), nn.Flatten(0))
+
+
+def wide():
+    return nn.Sequential(nn.Linear(LENGTH + 1, 1), nn.Flatten(0))
+
+
+def column():
+    return nn.Linear(LENGTH, 1)
+
+
+def empty():
+    return nn.Flatten(0)
+
+
+CASES = {
+    "no batch": Case("Plain.sample returned a tuple, expected an llc.tasks.Batch", Plain),
+    "another each time": Case("Impure.sample gave another batch when it was called again", Impure),
+    "not finite": Case("Infinite.sample gave numbers that are not finite", Infinite),
+    "test set": Case(r"NoTests.test_tasks\(\) holds a int, expected tasks by name", NoTests),
+    "headline": Case("headline = stepe of Headline is none of its test sets, own, steep", Headline),
+    "pair": Case("has no reference frist; did you mean first", Pair),
+    "reference": Case("a reference of the task fit-references failed: AttributeError", References),
+    "losses": Case(r"losses of Lossless are \(\) for targets", Lossless),
+    "inputs": Case(
+        r"Sequential cannot take inputs of shapes \(2, 16\) of the task fit-mine: RuntimeError", model="wide"
+    ),
+    "outputs": Case(r"the outputs of Linear are \(2, 1\), expected \(2,\)", model="column"),
+    "no weights": Case("Flatten has no parameters to train", model="empty"),
+    "no such function": Case("there is no such function in .*; did you mean reader", model="raeder"),
+    "no function": Case("CASES is a value of type dict", model="CASES"),
+    "wrong arguments": Case(r"column\(width=2\) failed: TypeError", model="column width"),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_it_is_said_before_anything_is_written(case, tmp_path):
+    name, *arguments = case.model.split()
+    model = FactoryConfig(function=HERE + name, arguments=dict.fromkeys(arguments, 2))
+    config = study().model_copy(update={"task": case.task(), "model": model})
+    config = config.override({"sweep.axes": {"seed": [0]}})
+    with pytest.raises(InvalidInput, match=case.said):
+        llc.train(config, tmp_path / "run", jobs=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_fits_is_trained(tmp_path):
+    config = study().model_copy(update={"task": Mine(), "model": FactoryConfig(function=HERE + "reader")})
+    config = config.override({"sweep.axes": {"seed": [0]}, "training.steps": 4})
+    assert llc.train(config, tmp_path / "run", jobs=1).finished
