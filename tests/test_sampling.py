@@ -212,3 +212,10 @@ def _silence(monkeypatch):
     quieten("randn", torch.zeros)
     quieten("rand", lambda *shape, **more: torch.full(*shape, 0.5, **more))
     quieten("randint", lambda low, high, shape, **more: torch.full(shape, low, **more))
+
+
+def test_the_help_names_every_sampler():
+    from llc.estimate.settings import SamplingConfig
+
+    said = SamplingConfig.__doc__.partition("sampler: ")[2].partition("chains: ")[0]
+    assert all(name in said for name in SAMPLERS)

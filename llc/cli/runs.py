@@ -138,7 +138,7 @@ def export(folder: Path, path: Path, step: int | None) -> None:
 
     \b
     Example:
-      llc export "runs/tiny/num_tasks=16,seed=0" model.pt --step 2000
+      llc export "runs/tiny/num_tasks=8,seed=0" model.pt --step 2000
     """
     from llc import store, training
     from llc.errors import InvalidInput
@@ -159,7 +159,7 @@ def show(folder: Path, verify: bool) -> None:
     \b
     Examples:
       llc show runs/tiny
-      llc show "runs/tiny/num_tasks=16,seed=0"
+      llc show "runs/tiny/num_tasks=8,seed=0"
       llc show runs/tiny --verify
     """
     from llc import store

@@ -57,7 +57,9 @@ def _panel(made: go.Figure, panel: Panel, row: int, seen: set[str]) -> None:
                 _entry(made, mark.label, seen, mode="lines", line=line)
             case Span():
                 _span(made, mark, panel, where)
-                _entry(made, mark.label, seen, mode="markers", marker=_marker("square", mark.colour, 10))
+                patch = {"mode": "markers", "marker": _marker("square", mark.colour, 10)}
+                edge = {"mode": "lines", "line": {"color": GREY, "dash": "dot", "width": 1}}
+                _entry(made, mark.label, seen, **(patch if mark.edge_at is None else edge))
             case Bars():
                 bar = {"x": mark.x, "y": mark.y, "name": mark.label, "marker": {"color": mark.colour}, "width": 0.6}
                 made.add_bar(**bar, hovertemplate="%{x}<br>%{y:.1f}<extra></extra>", **where)

@@ -128,7 +128,9 @@ def _legend(figure: Figure, spec: Spec) -> None:
             shape = shape if isinstance(shape, str) else "circle"  # of points that each have their own
             line = mark.line if isinstance(mark, Marks | Level) else ""
             colour = spec.colour_of(label)
-            if isinstance(mark, Span | Bars):
+            if isinstance(mark, Span) and mark.edge_at is not None:
+                entries[label] = mpl.lines.Line2D([], [], color="black", linewidth=0.8, linestyle=":", label=label)
+            elif isinstance(mark, Span | Bars):
                 entries[label] = mpl.patches.Patch(color=colour, alpha=0.3, label=label)
             elif line or not shape:
                 entries[label] = mpl.lines.Line2D([], [], color=colour, linestyle=_LINES[line or "solid"], label=label)
