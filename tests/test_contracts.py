@@ -193,7 +193,7 @@ class Mean(QueryRegression):
         ({"task.scale": [1.0, "inf", "b"]}, "numbers alone or words alone"),
         ({"task.scale": [1.0, 1]}, "none twice"),
         ({"seed": []}, "at least one value"),
-        ({"task.seed": [1], "seed": [0]}, "dimension seed is that of another axis"),
+        ({"task.seed": [1], "seed": [0]}, "whose dimension seed is that of task.seed"),
     ],
 )
 def test_axes_that_cannot_be_are_named(axes, said):

@@ -123,7 +123,11 @@ _SAID_BY_ANOTHER = {"llc_by_axis": "llc_at_critical"}
 
 def _settings(experiment: store.Experiment) -> list[tuple[str, list[tuple[str, str]]]]:
     """Every setting by name, of training and of each result."""
-    config = {key: value for key, value in experiment.config.items() if isinstance(value, dict)}
+    task = experiment.task
+    names = [*task.test_tasks(), *task.shifts(), *task.predictors()]
+    meant = {name: task.said(name) for name in names if task.said(name) != name}
+    config = {"names": meant} if meant else {}
+    config |= {key: value for key, value in experiment.config.items() if isinstance(value, dict)}
     for name in store.MADE:
         if (experiment.path / f"{name}.nc").exists():
             config[f"{name}.nc"] = store.settings_of(experiment.result(name), name)

@@ -161,9 +161,14 @@ class Experiment:
     @property
     def results(self) -> list[str]:
         """Names of the results that its task has, made or not."""
-        asked = {name: RESULTS[name].asks for name in RESULTS}
-        has = {name: not asks or getattr(self.task, asks) is not None for name, asks in asked.items()}
-        return [name for name in RESULTS if has[name] or (self.path / f"{name}.nc").exists()]
+        return [name for name in RESULTS if self._has(RESULTS[name].asks) or (self.path / f"{name}.nc").exists()]
+
+    def _has(self, asks: str) -> bool:
+        """Whether the task has what a result asks for."""
+        if not asks:
+            return True
+        found = getattr(self.task, asks)
+        return bool(found() if callable(found) else found)
 
     def _again(self, name: str) -> str:
         return f"llc {RESULTS[name].command} {self.path}"

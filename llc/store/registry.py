@@ -8,7 +8,8 @@ class Result(NamedTuple):
 
     Attributes:
         name: of it. command: that makes it. needs: results that it is made from, and says nothing without or after.
-        settings: what its settings are called in what it says of itself. asks: what the task has to have for it.
+        settings: what its settings are called in what it says of itself. asks: what the task has to have for it, an
+            attribute or what a method of that name returns.
     """
 
     name: str
@@ -26,9 +27,9 @@ _RESULTS = (
     Result("stages", "stages", ("llc", "pca"), "stages"),
     Result("tradeoff", "stages", ("llc",), "tradeoff", "pair"),
     Result("essential", "stages", ("pca",), "essential"),
-    Result("behaviour", "behaviour", settings="shifts"),
+    Result("behaviour", "behaviour", settings="shifts", asks="shifts"),
     Result("readouts", "readouts", settings="readouts"),
-    Result("compare", "compare", settings="compare"),
+    Result("compare", "compare", settings="compare", asks="predictors"),
 )
 RESULTS = {result.name: result for result in _RESULTS}
 # Those that training does not make.

@@ -66,7 +66,8 @@ class Task(Kind):
         pair: the references that a tradeoff is between, the simple one first; None where there is none. It needs losses
             in `nats`, and a run in whose task both say the same.
         asked: the number of the input by which models and references are differentiated to compare them; or None.
-        words: what settings, test sets and references are, for labels and the report: `{"num_tasks": "diversity M"}`.
+        words: what settings, test sets and references are, for the axes of figures, the report's list of names and the
+            attributes of datasets: `{"num_tasks": "diversity M"}`.
         symbols: the same in a figure's legend: `{"num_tasks": "M"}`.
     """
 
