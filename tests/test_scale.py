@@ -112,6 +112,7 @@ def test_where_curvature_holds_all_of_it_nothing_approaches_slowly(held, held_se
 
 
 def test_what_is_held_is_a_lower_bound():
-    """λ is no less than ½ rank H: where λ̂ is, by so much it may be wrong."""
-    rungs = [Rung(100.0, 16.0, 10.0, 0.0), Rung(100.0, 1.0, 10.0, 0.0, 0.5, 10.5, 0.0)]
-    assert left(rungs) == pytest.approx((0.0, 0.5))
+    """λ is no less than ½ rank H: where λ̂ is, beyond its error, by so much it may be wrong."""
+    assert short(Rung(100.0, 1.0, 10.0, 0.3, 0.5, 10.8, 0.4)) == pytest.approx(0.3)
+    assert short(Rung(100.0, 1.0, 10.0, 0.0, 0.0, 9.0, 0.0)) == 0.0
+    assert short(Rung(100.0, 1.0, 10.0, 0.0)) == 0.0  # not looked at

@@ -276,7 +276,8 @@ class _Climber:
         kept = self.pair.cold.steps - self.reading.warmup
         found = self.reading.basin
         wanted = self.config.target_error * abs(found.llc) / _Z
-        factor = (found.llc_se / wanted) ** 2 if wanted > 0 and math.isfinite(found.llc_se) else 2.0
+        error = math.hypot(found.llc_se, scale.short(self.rungs[-1]))
+        factor = (error / wanted) ** 2 if wanted > 0 and math.isfinite(error) else 2.0
         draws = int(np.clip(1.1 * (factor - 1) * kept, LEAST_STEPS // 4, 2 * kept))
         affordable = max(LEAST_STEPS // 4, int(self._affordable()))
         self._stand(len(self.rungs) - 1, *self._on(self.pair, min(draws, affordable)))
@@ -316,14 +317,15 @@ class _Climber:
     def _precise(self) -> bool:
         """Whether chains have arrived and the interval is as narrow as was asked for."""
         found = self.reading.basin
-        error = math.hypot(found.llc_se, scale.left(self.rungs)[1])
+        error = math.hypot(found.llc_se, scale.short(self.rungs[-1]), scale.left(self.rungs)[1])
         return self._arrived() and _Z * error <= self.config.target_error * abs(found.llc)
 
     def _only_scale_is_open(self) -> bool:
         """Whether no number of draws here would do, for what other localisations would tell, and there are enough."""
         found = self.reading.basin
         wanted = self.config.target_error * abs(found.llc)
-        enough = self._arrived() and _Z * found.llc_se <= _ENOUGH * wanted
+        error = math.hypot(found.llc_se, scale.short(self.rungs[-1]))
+        enough = self._arrived() and _Z * error <= _ENOUGH * wanted
         return enough and _Z * scale.left(self.rungs)[1] > wanted
 
     def _share_of_scale(self) -> float:

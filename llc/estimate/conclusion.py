@@ -13,7 +13,7 @@ from llc.estimate.climb import Climb
 from llc.estimate.moments import second_moments
 from llc.estimate.pair import Reading
 from llc.estimate.reach import explored, of_kind
-from llc.estimate.scale import Rung, left
+from llc.estimate.scale import Rung, left, short
 from llc.estimate.settings import SamplingConfig
 from llc.estimate.verdict import RHAT_LIMIT, ROUGH_RHAT_LIMIT, Evidence, judge
 from llc.sampling import Chains, Sampler
@@ -180,7 +180,7 @@ def _headline(reading: Reading, of_basin: bool, rungs: list[Rung]) -> diagnostic
     if not of_basin:
         return reading.cold
     rest, rest_error = left(rungs)
-    llc, se = reading.basin.llc + rest, math.hypot(reading.basin.llc_se, rest_error)
+    llc, se = reading.basin.llc + rest, math.hypot(reading.basin.llc_se, rest_error, short(rungs[-1]))
     reach = float(stats.norm.ppf(0.5 + diagnostics.INTERVAL / 2)) * se
     return replace(reading.cold, llc=llc, llc_se=se, llc_low=llc - reach, llc_high=llc + reach)
 

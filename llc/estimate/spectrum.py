@@ -75,8 +75,9 @@ class Held:
         self.gradients = 0
 
     def on(self, rung: Rung) -> Rung:
-        """The rung, with what is held of it where it is degenerate and that can be told."""
-        seen = self._look() if rung.degeneracy >= scale.DEGENERATE else None
+        """The rung, with what is held of it: where all curvatures are cheap, or it is degenerate and that can be told."""
+        wanted = _affordable(self._target, self._max_gradients) or rung.degeneracy >= scale.DEGENERATE
+        seen = self._look() if wanted else None
         if seen is None:
             return rung
         held, held_se = seen.held(rung.resolution)
@@ -115,11 +116,11 @@ def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spec
         that it took.
     """
     before, size = target.gradients, target.num_parameters
-    products = int(_SHARE * max_gradients // target.price_of_a_product)
+    products = _products(target, max_gradients)
     steps = min(_STEPS, size)
     vectors = min(_MOST, products // steps) if 8 * steps * size <= _BYTES else 0
     try:
-        if size <= min(products, _MOST * _STEPS):  # then it is no dearer than what follows
+        if _affordable(target, max_gradients):  # then it is no dearer than what follows
             found = [_whole(target)]
         elif vectors >= _LEAST:
             rng = generator(seed, "spectrum")
@@ -130,6 +131,16 @@ def spectrum(target: Target, max_gradients: int, *, seed: int = 0) -> tuple[Spec
         return None, target.gradients - before
     values, weights = zip(*found, strict=True)
     return Spectrum(list(values), list(weights), size), target.gradients - before
+
+
+def _products(target: Target, max_gradients: int) -> int:
+    """Hessian-vector products that the share of the gradients pays for."""
+    return int(_SHARE * max_gradients // target.price_of_a_product)
+
+
+def _affordable(target: Target, max_gradients: int) -> bool:
+    """Whether all eigenvalues are."""
+    return target.num_parameters <= min(_products(target, max_gradients), _MOST * _STEPS)
 
 
 def _whole(target: Target) -> tuple[Tensor, Tensor]:
