@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from llc.estimate.scale import WEAKER, Rung, left, settled
+from llc.estimate.scale import WEAKER, Rung, left, settled, short
 
 
 def ladder(*values: float, se: float = 0.01) -> list[Rung]:

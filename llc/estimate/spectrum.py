@@ -75,7 +75,7 @@ class Held:
         self.gradients = 0
 
     def on(self, rung: Rung) -> Rung:
-        """The rung, with what is held of it: where all curvatures are cheap, or it is degenerate and that can be told."""
+        """The rung, with what is held of it: where all curvatures are cheap, or it is degenerate and it can be told."""
         wanted = _affordable(self._target, self._max_gradients) or rung.degeneracy >= scale.DEGENERATE
         seen = self._look() if wanted else None
         if seen is None:
