@@ -83,16 +83,21 @@ def left(rungs: Sequence[Rung]) -> tuple[float, float]:
     degenerate, size = max(0.0, last.degeneracy), abs(last.llc)
     rest = _DEGENERATE * _changed(rungs[0], last) * degenerate**2 * size * _open(last)
     rest_error = _DEGENERATE_ERROR * degenerate * size * _open(last, math.hypot(last.llc_se, last.held_se))
+    if last.degeneracy >= DEGENERATE and last.held > last.llc:  # which it can be by its errors alone
+        rest_error = math.hypot(rest_error, last.held - last.llc)
     error = math.hypot(_LEFT_ERROR * share * up, _DOWN_ERROR * down, rest_error)
     return _LEFT * share * up + rest, error
 
 
 def short(last: Rung) -> float:
-    """How far λ̂ lies below what directions with curvature at w* hold, beyond its error: λ is no less than that.
+    """How far λ̂ of a regular well lies below what directions with curvature at w* hold, beyond its error.
 
-    Slow directions tell nothing of themselves in draws that have not been along them, neither in λ̂ nor in its error.
+    λ is no less than that. Slow directions tell nothing of themselves in draws that have not been along them, neither
+    in λ̂ nor in its error. In a degenerate well it is no matter of draws alone, and part of what is `left`.
     """
-    return max(0.0, last.held - last.llc - math.hypot(last.llc_se, last.held_se)) if math.isfinite(last.held) else 0.0
+    if not (math.isfinite(last.held) and last.degeneracy < DEGENERATE):
+        return 0.0
+    return max(0.0, last.held - last.llc - math.hypot(last.llc_se, last.held_se))
 
 
 def _open(last: Rung, error: float = 0.0) -> float:
