@@ -195,3 +195,11 @@ def test_how_far_chains_have_gone_is_gauged():
     assert np.isnan(float(llc.estimate_llc(steep, well_loss, data(), nbeta=NBETA, gamma=0.1, draws=100).explored))
     even = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=1.0, gamma=GAMMA, draws=800)
     assert abs(float(even.explored) - 1) < 0.25
+
+
+def test_a_single_chains_halves_have_to_agree():
+    rng = np.random.default_rng(0)
+    still = diagnostics.summarise(rng.normal(size=(1, 400)))
+    moved = diagnostics.summarise(np.concatenate([rng.normal(size=(1, 200)), 5 + rng.normal(size=(1, 200))], axis=1))
+    assert 0.99 < still.rhat < 1.05
+    assert moved.rhat > 1.5

@@ -130,3 +130,18 @@ def test_what_is_given_is_kept_and_a_sampler_that_needs_all_gets_all():
 def test_more_samples_than_there_are_is_named():
     with pytest.raises(InvalidInput, match="batch_size = 501 given, expected at most n = 500"):
         choose_batch(*problem(8, 500), 501)
+
+
+def test_batch_norms_of_ones_model_learn_nothing():
+    """Choosing a batch is a look at the model: neither its modes nor its running averages change."""
+    model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    choose_batch(model, lambda model, batch: model(batch[0]).square()[:, 0], (torch.randn(100, 8),), None)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("model", "said"), [(nn.Flatten(), "has no parameters"), (3, "model is a int, expected")])
+def test_what_cannot_be_sampled_is_named(model, said):
+    with pytest.raises(InvalidInput, match=said):
+        choose_batch(model, lambda model, x: model(x), torch.ones(5, 2), None)

@@ -87,9 +87,15 @@ def test_only_what_is_missing_is_estimated(own):
     assert said == ["all of these were estimated before; nothing to do"]
 
 
-def test_other_settings_are_refused_and_can_overwrite(own):
+def test_other_settings_are_refused_and_can_overwrite(own, monkeypatch):
     with pytest.raises(StoreError, match=r"draws: 16 there, 17 now.*--overwrite"):
         llc.estimate_llc_over_training(own, steps="last", **{**SMALL_LLC, "draws": 17})
+    with monkeypatch.context() as patch:  # before pilots, which take minutes
+        patch.setattr("llc.study.over_training.settle", None)
+        with pytest.raises(StoreError, match=r"gamma: .* there, 5.0 now"):
+            llc.estimate_llc_over_training(
+                own, steps="last", **{**SMALL_LLC, "radius": None, "nbeta": None, "gamma": 5.0}
+            )
     again = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **{**SMALL_LLC, "draws": 17})
     assert again.step.values.tolist() == [60]
     assert all(len(list((run.path / "llc").iterdir())) == 1 for run in own.runs)  # the old ones are gone

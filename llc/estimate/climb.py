@@ -244,7 +244,7 @@ class _Climber:
         self._take(step)
         where = f"where gamma is {self.gamma:.3g} and nbeta {self.nbeta:.3g}"
         if scale.WEAKER * reach < _LEAST_RUNG:
-            self.highest = f"chains would not get about in time {where}"
+            self.highest = f"chains would not get about in time {where}, with {self.config.max_gradients} gradients"
             self.nbeta, self.gamma = before
             return
         # Cooled chains stay where only hotter ones belong, on saddles for one: those begin at w*.

@@ -72,7 +72,7 @@ def summarise(traces: np.ndarray, superchain: np.ndarray | None = None) -> Summa
         llc_high=mean + half_width,
         ess_bulk=float(array_stats.ess(traces, method="bulk")),
         ess_tail=float(array_stats.ess(traces, method="tail", prob=(0.05, 0.95))),
-        rhat=float(array_stats.rhat(traces)),
+        rhat=float(array_stats.rhat(traces if chains > 1 else traces[:, : draws // 2 * 2].reshape(2, -1))),
         rhat_nested=_rhat_nested(traces, superchain),
         drift=_drift(traces),
     )

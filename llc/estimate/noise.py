@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llc.errors import InvalidInput
 from llc.sampling import Data, Loss, Samples, check_data, data_length
+from llc.sampling.weights import check_model
 
 # Floating-point operations of a gradient that take about as long as what a step costs besides.
 _CHEAP = 1e8
@@ -54,8 +55,9 @@ def choose_batch(
     Args:
         given: what the user asks for. full_batch: whether the sampler needs the whole dataset at once.
     Raises:
-        InvalidInput: more samples asked for than there are.
+        InvalidInput: more samples asked for than there are, or no module with parameters.
     """
+    check_model(model)
     n = data_length(check_data(data))
     if given is not None and given > n:
         raise InvalidInput(f"batch_size = {given} given, expected at most n = {n}")
@@ -63,8 +65,14 @@ def choose_batch(
         return given or n, "as given" if given else "the sampler needs the whole dataset"
     samples = Samples(data, next(model.parameters()).device)
     few = samples.everything[: min(8, len(samples))]
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        loss(model, samples.batch(few))
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()  # else batch norms would learn from this
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            loss(model, samples.batch(few))
+    finally:
+        for module, training in modes:
+            module.training = training
     # A gradient takes a forward pass and two like it; layers without products are counted by their parameters.
     once = max(counter.get_total_flops() / len(few), 2.0 * sum(p.numel() for p in model.parameters()))
     whole = 3 * once * len(samples)

@@ -81,9 +81,11 @@ def trainable_parameters(model: nn.Module, patterns: Sequence[str] | None = None
 
 
 def check_model(model: object) -> None:
-    """An `nn.Module`, or InvalidInput."""
+    """An `nn.Module` with parameters, or InvalidInput."""
     if not isinstance(model, nn.Module):
         raise InvalidInput(f"model is a {type(model).__name__}, expected a torch.nn.Module")
+    if next(model.parameters(), None) is None:
+        raise InvalidInput(f"{type(model).__name__} has no parameters, so that there is nothing to sample")
 
 
 def _check_weights(model: nn.Module, trainable: list[nn.Parameter]) -> None:

@@ -68,7 +68,10 @@ def estimate_llc_over_training(
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     with store.folder_lock(experiment.path):
-        config = (None if overwrite else _as_before(experiment.path, config)) or settle(config, runs, where, progress)
+        given = None if overwrite else _filled(experiment.path, config)
+        if given is not None:
+            _check_settings(experiment.path, given, overwrite)  # before pilots, which take minutes
+        config = given or settle(config, runs, where, progress)
         _check_settings(experiment.path, config, overwrite)
         wanted = [
             (run.path.absolute(), step)
@@ -273,10 +276,11 @@ def _check_settings(folder: Path, config: LLCConfig, overwrite: bool) -> None:
         )
 
 
-def _as_before(folder: Path, config: LLCConfig) -> LLCConfig | None:
-    """The settings of the estimates there are, if they are these but for what nobody has given.
+def _filled(folder: Path, config: LLCConfig) -> LLCConfig | None:
+    """These settings, with what nobody has given as in the estimates there are; None where there are none.
 
-    A study keeps the nβ and γ it began with when it is called again, also where its sweep has grown since.
+    A study keeps the nβ and γ it began with when it is called again, also where its sweep has grown since. With a
+    radius γ is still to be found.
     """
     path = folder / "llc.toml"
     if config.radius is not None or not path.exists():
@@ -284,8 +288,7 @@ def _as_before(folder: Path, config: LLCConfig) -> LLCConfig | None:
     stored = LLCConfig.from_table(store.read_table(path))
     chosen = ("nbeta", "gamma", "plateau", "control_variates")
     left_out = {name: getattr(stored, name) for name in chosen if getattr(config, name) is None}
-    given = config.model_copy(update=left_out)
-    return None if store.differences(stored.to_table(), given.to_table()) else given
+    return config.model_copy(update=left_out)
 
 
 def _forget_others(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> None:
