@@ -65,7 +65,7 @@ def deep_linear(noise: float = 0.0, away: float = 0.0, samples: int = 1000):
 
 
 PROBLEMS = {
-    "regression": (lambda: linear_regression(30, 6000), 15.0),
+    "regression": (lambda: linear_regression(30, 20_000), 15.0),
     "softmax": (softmax_regression, 7.5),
     "deep linear": (lambda: deep_linear(samples=400), 44.0),
     "left above its floor": (lambda: deep_linear(noise=0.3, away=0.02), 44.0),
