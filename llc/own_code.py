@@ -53,6 +53,8 @@ def _defined_in(module: ModuleType, value: Any) -> bool:
 def called(place: str, arguments: dict[str, Any], *, asked_by: str) -> Any:
     """What the function there returns.
 
+    Args:
+        arguments: of it, by name. asked_by: see `named`.
     Raises:
         InvalidInput: there is none, or it fails with these.
     """
@@ -64,7 +66,7 @@ def called(place: str, arguments: dict[str, Any], *, asked_by: str) -> Any:
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         raise InvalidInput(
-            f"{asked_by} = {place}: {function.__name__}({given}) failed: {type(error).__name__}: {error}"
+            f"{asked_by} = {place}: {place.rpartition(':')[2]}({given}) failed: {type(error).__name__}: {error}"
         ) from error
 
 
