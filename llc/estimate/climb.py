@@ -45,7 +45,7 @@ class Climb:
     """What came of it.
 
     Attributes:
-        rungs: every localisation tried. pair, reading: of the last.
+        rungs: every rung that was kept. pair, reading: of the last.
         curvature: nβ h_max at w*, for the last nβ. gradients: minibatch gradients in all.
         ended: why no more was done, for the reason; "" where the interval is as narrow as was asked for.
         highest: why there is no further rung; "" where none was needed.

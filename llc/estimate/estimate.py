@@ -103,7 +103,7 @@ def estimate_llc(
         (with positions, also `llc_position`, that at w*, and its error and interval) and
         whose groups `posterior`, `sample_stats`, `warmup_posterior`, `warmup_sample_stats` hold the traces by
         (chain, draw) as ArviZ expects them, and those with `hot_` before it the chains at nβ/4; `ladder` holds λ̂ of
-        every localisation tried; with observables, a group `observables` holds theirs, each by a `draw_…`
+        every rung that was kept; with observables, a group `observables` holds theirs, each by a `draw_…`
         of its own. Chains that diverged are in no group; the reason names them.
 
     Raises:

@@ -69,7 +69,7 @@ class Evidence:
         loss_sampled: E[L]. reference_losses: losses of predictors that know nothing, by name.
         max_rhat: R̂ and nested R̂ above which chains disagree.
         basin: what two temperatures tell of the floor, or None. of_basin: whether λ̂ is the basin's, not that at w*.
-        rungs: λ̂ at every localisation tried; one where γ was given.
+        rungs: λ̂ on every rung that was kept; one where γ was given.
         wanted_error: relative half-width asked for; inf where the user said how many draws.
         ended: why chains did not go on. highest: why no other localisation was tried.
         variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log γ, likewise.
