@@ -3,9 +3,8 @@
 Training calls this at every checkpoint; development reads what it left.
 """
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,18 +35,6 @@ def outputs_of(model: nn.Module, batch: Batch) -> Tensor:
             "the targets"
         )
     return outputs
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """A model in eval mode while the block runs, and then in the modes that its parts were in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @dataclass(frozen=True)

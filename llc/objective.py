@@ -1,6 +1,7 @@
-"""A loss of a model as one module, so that `functional_call` can give it other weights."""
+"""A loss of a model as one module, so that `functional_call` can give it other weights; and models as they are used."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,3 +18,15 @@ class Objective(nn.Module):
     def forward(self, batch: Any) -> Tensor:
         """Losses of a batch."""
         return self._loss(self.model, batch)
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A model in eval mode while the block runs, and then in the modes that its parts were in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

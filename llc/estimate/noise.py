@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from llc.errors import InvalidInput
+from llc.objective import evaluating
 from llc.sampling import Data, Loss, Samples, check_data, data_length
 from llc.sampling.weights import check_model
 
@@ -65,14 +66,9 @@ def choose_batch(
         return given or n, "as given" if given else "the sampler needs the whole dataset"
     samples = Samples(data, next(model.parameters()).device)
     few = samples.everything[: min(8, len(samples))]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()  # else batch norms would learn from this
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            loss(model, samples.batch(few))
-    finally:
-        for module, training in modes:
-            module.training = training
+    # In eval mode: else batch norms would learn from this.
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), evaluating(model):
+        loss(model, samples.batch(few))
     # A gradient takes a forward pass and two like it; layers without products are counted by their parameters.
     once = max(counter.get_total_flops() / len(few), 2.0 * sum(p.numel() for p in model.parameters()))
     whole = 3 * once * len(samples)

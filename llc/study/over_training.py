@@ -68,10 +68,8 @@ def estimate_llc_over_training(
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     with store.folder_lock(experiment.path):
-        given = None if overwrite else _filled(experiment.path, config)
-        if given is not None:
-            _check_settings(experiment.path, given, overwrite)  # before pilots, which take minutes
-        config = given or settle(config, runs, where, progress)
+        # Pilots take minutes: settings that clash with those there are told without.
+        config = (None if overwrite else _filled(experiment.path, config)) or settle(config, runs, where, progress)
         _check_settings(experiment.path, config, overwrite)
         wanted = [
             (run.path.absolute(), step)

@@ -7,6 +7,7 @@ import torch
 
 from llc import behaviour, models
 from llc.errors import InvalidInput, LLCError, did_you_mean
+from llc.objective import evaluating
 from llc.tasks import Batch, Task
 from llc.training.config import RunConfig
 
@@ -33,7 +34,7 @@ def check_fit(run: RunConfig, *, references: bool = False) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InvalidInput(f"{name} has no parameters to train")
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in batch.inputs)
-    with behaviour.evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         _tried(lambda: model(*batch.inputs), f"{name} cannot take inputs of shapes {shapes} of the task {task.kind}")
         behaviour.TaskLoss(task)(model, batch)
 
@@ -61,8 +62,10 @@ def _check_names(task: Task) -> None:
     """Of test sets, the headline and the pair."""
     name, sets = type(task).__name__, task.test_tasks()
     for of, found in (("test_tasks", sets), ("shifts", task.shifts())):
+        if not isinstance(found, Mapping):
+            raise InvalidInput(f"{name}.{of}() is a {type(found).__name__}, expected tasks by name")
         kinds = {type(one).__name__ for one in found.values() if not isinstance(one, Task)}
-        if not isinstance(found, Mapping) or kinds:
+        if kinds:
             raise InvalidInput(f"{name}.{of}() holds a {', '.join(kinds)}, expected tasks by name")
     if not sets:
         raise InvalidInput(f"{name}.test_tasks() holds none, expected at least one")

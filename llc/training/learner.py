@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_map
 
-from llc import behaviour, devices, models, own_code, store
+from llc import devices, models, own_code, store
 from llc.behaviour import TaskLoss
 from llc.microbatches import microbatch_size
-from llc.objective import Objective
+from llc.objective import Objective, evaluating
 from llc.tasks import Batch, Task
 from llc.training.config import RunConfig
 from llc.training.recorder import State
@@ -71,7 +71,7 @@ class Solo:
         training = self._config.training
         if self._microbatch is None:
             one = batch.take(slice(1)).inputs
-            with behaviour.evaluating(self._model):
+            with evaluating(self._model):
                 self._microbatch = microbatch_size(self._model, lambda: self._model(*one), 1, self._device)
         self._optimiser.zero_grad()
         losses = []

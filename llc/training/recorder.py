@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llc import behaviour, models, store
 from llc.errors import LLCError
+from llc.objective import evaluating
 from llc.training.config import RunConfig, checkpoint_steps, weight_steps
 from llc.training.schedules import learning_rate
 
@@ -80,7 +81,7 @@ class Recorder:
             return
         if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
             raise TrainingDiverged(f"{self.run.name}: weights are not finite at step {step}; {LOWER}")
-        with behaviour.evaluating(model):
+        with evaluating(model):
             measured = behaviour.evaluate(model, self._sets)
         self._rows[step] = {
             **_plain(measured),
@@ -88,7 +89,7 @@ class Recorder:
             "weight_norm": _norm(model),
         }
         if step not in self._weights:
-            with behaviour.evaluating(model):
+            with evaluating(model):
                 predictions = behaviour.predict(model, self._probe)
             self._write(self._path(step), {store.PREDICTIONS: predictions}, step)
         if step in self._weights or self._critical() == step:
@@ -132,7 +133,7 @@ class Recorder:
         if critical is not None:
             earlier = models.build(self.config.model, self.config.task)
             earlier.load_state_dict(self.run.weights(critical))
-            with behaviour.evaluating(model):
+            with evaluating(model):
                 rise, rise_se = behaviour.paired_rise(earlier.eval(), model, self._sets[str(self._headline)])
             where = f"the loss on {self._headline}"
             said |= {
