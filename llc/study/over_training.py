@@ -24,6 +24,7 @@ from llc.estimate.labels import (
 from llc.estimate.measure import estimate_all
 from llc.parallel import Progress, default_workers, quiet, raise_failures, run_units
 from llc.sampling import sampler_named
+from llc.sampling.weights import trainable_parameters
 from llc.store import places
 from llc.study.points import LLCConfig, choose_steps, settle, study_points, trained_runs
 
@@ -67,6 +68,8 @@ def estimate_llc_over_training(
     config, where = LLCConfig(**settings), devices.choose_device(device)
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
+    for run in runs:  # a pattern that matches nothing is told as such, not as settings that clash
+        trainable_parameters(run.untrained(), config.parameters)
     with store.folder_lock(experiment.path):
         # Pilots take minutes: settings that clash with those there are told without.
         config = (None if overwrite else _filled(experiment.path, config)) or settle(config, runs, where, progress)
