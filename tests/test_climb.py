@@ -195,6 +195,32 @@ def test_slow_directions_are_waited_for(seed):
     assert tree.verdict.item() != "converged" or float(tree.llc) == pytest.approx(4.0, rel=0.1)
 
 
+class Squares(nn.Module):
+    """f(x) = Σ_i x_i w_i², at w = 0."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x @ self.w.square())[:, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_a_stationary_point_that_is_no_minimum_does_not_pass_for_one(seed):
+    """Σ x_i w_i² fitted to noise, at w* = 0, where every gradient vanishes, λ = d/4: a minimiser finds nothing below.
+
+    Draws do, where the noise of the data makes the loss fall along some w_i. Taken for a floor that is known, w* came
+    out a third low under `converged`.
+    """
+    rng = torch.Generator().manual_seed(200 + seed)
+    x, noise = torch.randn(1000, 5, generator=rng), 0.5 * torch.randn(1000, 1, generator=rng)
+    tree = llc.estimate_llc(Squares(5), squared_error, (x, noise), seed=seed)
+    assert float(tree.llc_low) <= 1.25 <= float(tree.llc_high)
+    assert tree.verdict.item() in {"converged", "off-minimum"}
+
+
 def test_what_is_given_is_kept():
     model, loss, batch = SMALL
     tree = llc.estimate_llc(model, loss, batch, nbeta=321.0, draws=60)
@@ -225,7 +251,7 @@ def test_the_budget_bounds_the_cost(most):
 
     That is a hundred draws of four chains, and as much again for looks at curvature and noise.
     """
-    tree = llc.estimate_llc(*SMALL, target_error=1e-4, max_gradients=most)
+    tree = llc.estimate_llc(*SMALL, target_error=0.03, max_gradients=most)
     assert float(tree.gradients) < most + 2 * 400
     assert f"max_gradients = {most} are spent" in tree.reason.item()
     assert tree.verdict.item() == "drifting"

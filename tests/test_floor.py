@@ -117,6 +117,11 @@ def test_more_noise_never_means_a_smaller_error():
     assert basin((at["cold"], 0.3), (at["hot"], 0.1), settled=Depth(2.0)).llc_se > quiet.llc_se
     assert basin((at["cold"], 0.1), (at["hot"], 0.3), settled=Depth(2.0)).llc_se > quiet.llc_se
     assert basin((at["cold"], 0.1), (at["hot"], 0.1), settled=Depth(2.0), noise=9.0).llc_se > quiet.llc_se
+    tilted = [
+        basin((at["cold"], 0.1), (at["hot"], 0.1), settled=Depth(2.0), tilt=9.0, degeneracy=degeneracy).llc_se
+        for degeneracy in (0.0, 0.1, 0.2, 0.5)
+    ]
+    assert tilted[0] < quiet.llc_se < tilted[1] < tilted[2] == tilted[3]  # regular wells have none
     assert basin((at["cold"], 0.1), (at["hot"], 0.1)).llc_se > quiet.llc_se
 
 

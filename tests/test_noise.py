@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from llc.errors import InvalidInput
-from llc.estimate.noise import choose_batch, coldest, noise_nats
+from llc.estimate.noise import choose_batch, coldest, noise_nats, tilt_nats
 
 DIM, SAMPLES, SIGMA = 6, 20_000, 0.5
 
@@ -54,6 +54,45 @@ def test_without_noise_there_are_next_to_none():
     nbeta = SAMPLES / math.log(SAMPLES)
     away = np.random.default_rng(2).standard_normal((64, DIM)) @ np.linalg.inv(np.linalg.cholesky(nbeta * hessian))
     assert noise_nats(nbeta, (away @ x.T) ** 2 / 2, SAMPLES) < 10 * DIM**2 / SAMPLES
+
+
+@pytest.mark.parametrize("samples", [1000, 10_000])
+def test_the_tilt_is_how_far_samples_move_a_well_of_a_fourth_power(samples):
+    """x·w² fitted to noise at w* = 0: λ̂ of 400 datasets by quadrature, of which the tilt is told from one each."""
+    rng, grid = np.random.default_rng(0), np.linspace(-2, 2, 8001)
+    nbeta = 2 * samples / math.log(samples)  # n/log n of the likelihood of noise of standard deviation ½
+    llcs, tilts = [], []
+    for _ in range(400):
+        x, noise = rng.standard_normal(samples), SIGMA * rng.standard_normal(samples)
+        losses = (x @ x / samples) * grid**4 - 2 * (x @ noise / samples) * grid**2
+        weights = np.exp(-nbeta * (losses - losses.min()))
+        weights /= weights.sum()
+        by_sample = x**2 * (weights @ grid**4) - 2 * x * noise * (weights @ grid**2)
+        llcs.append(nbeta * by_sample.mean())
+        tilts.append(tilt_nats(nbeta, np.stack([by_sample, by_sample])[:, None], samples))
+    # Of first order in the noise: 10 %. The spread of 400 is known to 4 %.
+    assert np.sqrt(np.square(tilts).mean()) == pytest.approx(np.std(llcs), rel=0.2)
+    assert 0.85 < np.mean(np.abs(np.array(llcs) - 0.25) < 1.645 * np.array(tilts)) < 0.99
+
+
+def test_a_well_that_is_a_square_is_not_tilted():
+    """Draws about the least squares of noisy data; and the shape of samples is no noise, without which losses rise."""
+    nbeta = SAMPLES / math.log(SAMPLES)
+    losses = np.stack([sample_losses(1.0, nbeta), sample_losses(1.0, nbeta)[::-1]])
+    assert tilt_nats(nbeta, losses, SAMPLES) < 0.01 * DIM / 2
+    assert tilt_nats(nbeta, losses[:1], SAMPLES) < 0.01 * DIM / 2  # of one chain its halves
+    moved = np.square(np.random.default_rng(3).standard_normal((2, 50, SAMPLES)))
+    assert tilt_nats(nbeta, moved * regression()[0][:, 0] ** 2, SAMPLES) == 0.0
+
+
+def test_what_draws_do_not_share_is_no_tilt():
+    """Two chains with noise of their own, two of which a part is common, and the part that the floor takes off."""
+    rng = np.random.default_rng(4)
+    own, common = rng.standard_normal((2, 1, SAMPLES)), rng.standard_normal(SAMPLES)
+    alone, shared = tilt_nats(2.0, own, SAMPLES), tilt_nats(2.0, own + common, SAMPLES)
+    assert alone < 0.2 * shared
+    assert shared == pytest.approx(1 / math.sqrt(SAMPLES), rel=0.03)
+    assert tilt_nats(2.0, own + common, SAMPLES, floor_losses=common) < 0.2 * shared
 
 
 def test_two_draws_are_the_least():

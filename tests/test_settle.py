@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 from llc.estimate.floor import Depth
-from llc.estimate.settle import Settled, depth, settle
+from llc.estimate.settle import Floors, Settled, depth, settle
 from llc.sampling import Target
 
 NBETA = 300.0
@@ -54,6 +54,18 @@ def softmax_losses(model, batch):
 def coin_losses(model, batch):
     logit = model(batch[0]).squeeze(-1)
     return nn.functional.binary_cross_entropy_with_logits(logit, batch[1].to(logit), reduction="none")
+
+
+def test_the_losses_of_samples_are_those_where_it_ended():
+    """Their mean is the drop where every sample is looked at; a search that does not move has none."""
+    target = regression_target(1.0)
+    found = settle(target, max_gradients=1000)
+    assert found.depth.sample_losses.shape == (400,)
+    assert -target.nbeta * found.depth.sample_losses.mean() == pytest.approx(found.nats)
+    below = Floors(10_000).below(target)
+    assert np.array_equal(below.sample_losses, found.sample_losses)
+    assert (below.nats, below.nats_se) == pytest.approx((found.nats, 0.0))
+    assert settle(target, max_gradients=0).sample_losses is None
 
 
 @pytest.mark.parametrize(("classes", "loss"), [(1, coin_losses), (3, softmax_losses)])

@@ -64,6 +64,12 @@ def evidence(**changes) -> Evidence:
         ({"basin": ABOVE, "of_basin": True}, "converged", "w* lies 30 ± 0.5 nats above its floor"),
         ({"basin": ABOVE, "of_basin": True, "llc_low": 2.0, "llc_high": 18.0}, "off-minimum", "better than ± 8"),
         ({"basin": ABOVE, "of_basin": True, "wanted_error": 0.01}, "off-minimum", "16.0 times as long"),
+        (
+            {"basin": ON_FLOOR, "of_basin": True, "wanted_error": 0.1, "rest_se": 1.0},
+            "off-minimum",
+            "open by ± 1.6; train",
+        ),
+        ({"basin": ON_FLOOR, "of_basin": True, "wanted_error": 0.1, "rest_se": 0.1}, "converged", "plateau"),
         ({"basin": ESCAPED}, "scale-dependent", "they find worse ones, of which there are more"),
         ({"basin": ESCAPED, "of_basin": True}, "scale-dependent", "use a larger gamma or nbeta"),
         (

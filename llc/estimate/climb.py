@@ -24,8 +24,8 @@ from llc.sampling import Graph, Observable, Sampler, Target, largest_curvature
 
 # The first rung of a ladder may take this share of the budget.
 _FIRST_SHARE = 1 / 3
-# Looks at the whole dataset a chain makes in a rung.
-_LOOKS = 6
+# Looks at the whole dataset a chain makes in a rung; more where each draw is one of the whole dataset anyway.
+_LOOKS, _CHEAP_LOOKS = 6, 24
 # z of the 90 % interval.
 _Z = 1.645
 # Of the half-width that is asked for, what is left of the climb may take so much before another rung is tried.
@@ -116,6 +116,7 @@ class _Climber:
         if config.control_variates is None:
             self.target, self.variates = choose_control_variates(target, kernel, curvature, key=key)
         self.nbeta, self.gamma = target.nbeta, target.gamma
+        self.looks = _LOOKS if target.batch_size < target.num_samples else _CHEAP_LOOKS
         self.choice = "n/log n" if config.nbeta is None else "as given"
         self.scale_is_free = config.gamma is None and config.radius is None
         self.drawn, self.ended = self.target.gradients, ""
@@ -141,15 +142,14 @@ class _Climber:
                 self.ended = f"max_gradients = {self.config.max_gradients} are spent"
             elif self._may_climb() and self._share_of_scale() > _SCALE_SHARE:
                 self._up()
-            elif self._only_scale_is_open():
+            elif self._no_draws_would_do():
                 break
             else:
                 self._round()
         if self.scale_is_free and len(self.rungs) < 2 and not self.highest:
             self.highest = f"no other was tried within max_gradients = {self.config.max_gradients}"
-        curvature = self.steepest * self.pair.target.nbeta
-        why = (self.ended, self.highest, self.choice, self.variates)
-        return Climb(self.rungs, self.pair, self.reading, curvature, self.spent, *why, self.farther)
+        so_far = self.rungs, self.pair, self.reading, self.steepest * self.pair.target.nbeta, self.spent
+        return Climb(*so_far, self.ended, self.highest, self.choice, self.variates, self.farther)
 
     def _run(self, start: Pair | None) -> tuple[Pair, Reading]:
         """A pair of chains at the nβ and γ of now."""
@@ -169,7 +169,7 @@ class _Climber:
             step_size=self.config.step_size,
             starts=None if start is None else [start],
             hot_starts=not self.scale_is_free,
-            full_looks=min(_LOOKS, draws),
+            full_looks=min(self.looks, draws),
             full_look_every=self.config.full_loss_every,
             **self.surroundings,
         )
@@ -300,7 +300,7 @@ class _Climber:
             draws=draws,
             key=(*self.key, self.runs, pair.cold.steps),
             adapt=self.config.step_size is None,
-            full_looks=_LOOKS // 2,
+            full_looks=self.looks // 2,
             full_look_every=self.config.full_loss_every,
             **self.surroundings,
         )
@@ -320,13 +320,13 @@ class _Climber:
         error = math.hypot(found.llc_se, scale.short(self.rungs[-1]), scale.left(self.rungs)[1])
         return self._arrived() and _Z * error <= self.config.target_error * abs(found.llc)
 
-    def _only_scale_is_open(self) -> bool:
-        """Whether no number of draws here would do, for what other localisations would tell, and there are enough."""
-        found = self.reading.basin
+    def _no_draws_would_do(self) -> bool:
+        """Whether other localisations or the floor leave more open than was asked for, and there are draws enough."""
+        found, rest = self.reading.basin, self.reading.rest_se
         wanted = self.config.target_error * abs(found.llc)
-        error = math.hypot(found.llc_se, scale.short(self.rungs[-1]))
-        enough = self._arrived() and _Z * error <= _ENOUGH * wanted
-        return enough and _Z * scale.left(self.rungs)[1] > wanted
+        of_draws = math.sqrt(max(0.0, found.llc_se**2 - rest**2))
+        enough = _Z * math.hypot(of_draws, scale.short(self.rungs[-1])) <= _ENOUGH * wanted
+        return self._arrived() and enough and _Z * math.hypot(rest, scale.left(self.rungs)[1]) > wanted
 
     def _share_of_scale(self) -> float:
         """How much of the half-width that is asked for goes to what is left of the climb."""

@@ -121,6 +121,7 @@ def conclude(
         basin=basin,
         of_basin=of_basin,
         rungs=climbed.rungs,
+        rest_se=reading.rest_se,
         wanted_error=config.target_error if config.draws is None else math.inf,
         ended=climbed.ended,
         highest=climbed.highest,

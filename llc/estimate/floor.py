@@ -1,8 +1,7 @@
 """How far w* lies above the floor of its basin, and λ̂ of the basin, which needs no L(w*)."""
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +12,8 @@ _BEND = 0.05
 # A minimiser's floor is off by so much of its depth, and by so much of what the noise of the data moves a floor: along
 # degenerate directions it fits noise that the draws do not see, or is at a minimum that has fitted it.
 _DEPTH_ERROR, _NOISE_ERROR = 0.01, 0.1
-# … Where the well has no degenerate directions it is off by a tenth of that share; in full from this degeneracy on.
+# … Where the well has no degenerate directions it is off by a tenth of that share and by no tilt (`tilt_nats`), in full
+# by either from this degeneracy on.
 _REGULAR, _DEGENERATE = 0.1, 0.2
 # w* is above the floor by more than can be neglected: standard errors, and share of λ̂.
 _ERRORS, _SHARE = 2.0, 0.1
@@ -22,11 +22,22 @@ _ERRORS, _SHARE = 2.0, 0.1
 _ESCAPED, _CERTAIN = 0.075, 3.0
 
 
-class Depth(NamedTuple):
-    """a = nβ(L(w*) − L_0) of a minimiser, with what its search left open as a standard error."""
+@dataclass(frozen=True)
+class Depth:
+    """What a minimiser found below w*.
+
+    Attributes:
+        nats: a = nβ(L(w*) − L_0). nats_se: what its search left open, as a standard error.
+        sample_losses: ℓ_i − ℓ_i(w*) where it ended, of `samples_looked_at`; None if that is w*.
+    """
 
     nats: float
     nats_se: float = 0.0
+    sample_losses: np.ndarray | None = field(default=None, compare=False)
+
+    def times(self, factor: float) -> "Depth":
+        """The same in other units."""
+        return replace(self, nats=factor * self.nats, nats_se=factor * self.nats_se)
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ def basin(
     *,
     settled: Depth | None = None,
     noise: float = 0.0,
+    tilt: float = 0.0,
     degeneracy: float = 1.0,
     ratio: float = RATIO,
 ) -> Basin:
@@ -82,7 +94,7 @@ def basin(
 
     Args:
         cold, hot: λ̂(w*) at nβ and at nβ/ratio, each with its standard error.
-        settled: of a minimiser; None if there is none. noise: nats, see `noise_nats`.
+        settled: of a minimiser; None if there is none. noise, tilt: nats, see `noise_nats` and `tilt_nats`.
         degeneracy: see `llc.estimate.scale.Rung`.
     """
     (cold_llc, cold_se), (hot_llc, hot_se) = cold, hot
@@ -102,8 +114,9 @@ def basin(
         errors.append(1e3 * scale)
     else:
         values.append(settled.nats)
-        share = _DEPTH_ERROR * (_REGULAR + (1 - _REGULAR) * min(1.0, degeneracy / _DEGENERATE))
-        errors.append(math.hypot(share * settled.nats, _NOISE_ERROR * noise, settled.nats_se))
+        degenerate = min(1.0, degeneracy / _DEGENERATE)
+        share = _DEPTH_ERROR * (_REGULAR + (1 - _REGULAR) * degenerate)
+        errors.append(math.hypot(share * settled.nats, _NOISE_ERROR * noise, degenerate * tilt, settled.nats_se))
     weights = 1 / np.maximum(errors, tiny)
     weighted = np.array(rows) * weights[:, None]
     solving = np.linalg.pinv(weighted)  # weights a thousand million apart are too much for WᵀW

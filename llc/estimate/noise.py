@@ -35,6 +35,40 @@ def noise_nats(nbeta: float, sample_losses: np.ndarray, num_samples: int) -> flo
     return nbeta**2 / (2 * num_samples) * float(sample_losses.var(0, ddof=1).mean())
 
 
+def tilt_nats(
+    nbeta: float, sample_losses: np.ndarray, num_samples: int, *, floor_losses: np.ndarray | float = 0.0
+) -> float:
+    """How far λ̂ above the floor may be off for the n samples being these and no others, in nats; a standard error.
+
+        ½ nβ sd_i(m_i)/√n,    m_i = E_w[ℓ_i(w)] − ℓ_i at the floor
+
+    Noise in the labels tilts a well. As far as the well is a square, that moves its floor, which a minimiser sees, and
+    it leaves m_i alike. Where the loss rises like a higher power, w⁴ + noise · w² for one, draws lean to where it falls
+    and take λ̂ along, though nothing lies below w*: Watanabe's (2013, theorem 4) fluctuation U √(λ/2 log n). To first
+    order λ̂ moves by E[nβU] − Cov(nβK, nβU) for noise U on a loss K; as U goes with √K, the second takes half of the
+    first. The variance is that which two chains have in common, so that the draws' own spread does not count.
+
+    How samples differ in m_i without any noise tells nothing of it, but then each is positive. So only as much counts
+    as the negative ones, and as many positive ones, have of it.
+
+    Args:
+        sample_losses: ℓ_i(w) − ℓ_i(w*), (chain, draw, sample). floor_losses: the same at the floor, (sample,).
+    """
+    means = sample_losses.mean(1) - floor_losses
+    chains = len(means)
+    if chains < 2:  # halves of the one there is
+        half = sample_losses.shape[1] // 2
+        if not half:
+            return 0.0
+        means = np.stack([sample_losses[0, :half].mean(0), sample_losses[0, half:].mean(0)]) - floor_losses
+        chains = 2
+    common = np.cov(means)
+    shared = float(common.sum() - np.trace(common)) / (chains * (chains - 1))
+    mean = means.mean(0)
+    of_noise = min(1.0, 2 * float(np.square(np.minimum(mean, 0)).sum()) / max(float(np.square(mean).sum()), 1e-300))
+    return nbeta / 2 * math.sqrt(max(0.0, shared * of_noise) / num_samples)
+
+
 def coldest(nbeta: float, nats: float, llc: float, num_samples: int) -> float:
     """The nβ at which F/λ̂ is 1/log n, as it is at n/log n for a negative log-likelihood.
 

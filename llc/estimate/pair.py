@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from llc.estimate import diagnostics
 from llc.estimate.floor import RATIO, Basin, Depth, basin
-from llc.estimate.noise import noise_nats
+from llc.estimate.noise import noise_nats, tilt_nats
 from llc.estimate.scale import Rung
 from llc.parallel import Progress, quiet
 from llc.sampling import HOT, Chains, Graph, Observable, Sampler, Target, run_many
@@ -37,7 +38,8 @@ class Reading:
     """What a pair says, heat and rounding taken off.
 
     Attributes:
-        cold, hot: mean-type λ̂(w*) at either temperature. basin: free of L(w*). noise: nats, see `noise_nats`.
+        cold, hot: mean-type λ̂(w*) at either temperature. basin: free of L(w*), whose error would be rest_se with
+            any number of draws. noise, tilt: nats, see `noise_nats` and `tilt_nats`.
         excess: what step size and minibatches added to cold. warmup: draws left out of the cold chains.
         degeneracy: see `llc.estimate.scale.Rung`.
     """
@@ -45,7 +47,9 @@ class Reading:
     cold: diagnostics.Summary
     hot: diagnostics.Summary
     basin: Basin
+    rest_se: float
     noise: float
+    tilt: float
     excess: float
     warmup: int
     degeneracy: float
@@ -162,16 +166,19 @@ def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: Depth | Non
     kept = pair.cold.survivors
     losses = pair.cold.sample_losses[kept][:, pair.cold.full_at >= warmup]
     noise = noise_nats(nbeta, losses.reshape(-1, losses.shape[-1]), pair.target.num_samples)
-    found = basin((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise)
+    lowest = None if settled is None else settled.sample_losses
+    tilt = 0.0
+    if losses.size:
+        tilt = tilt_nats(nbeta, losses, pair.target.num_samples, floor_losses=0.0 if lowest is None else lowest)
+    of_floor = partial(basin, settled=settled, noise=noise, tilt=tilt)
+    found = of_floor((cold.llc, cold.llc_se), (hot.llc, hot.llc_se))
     # How much steeper than a quadratic the pull towards w* makes the well: (w − w*)·∇L is 2(L − L_0) in one.
     bare = pair.cold.virial[kept, warmup:] - pair.target.gamma * np.square(pair.cold.distance[kept, warmup:])
     pull = float(bare.mean()) if kept else 0.0
     degeneracy = max(0.0, 1 - 2 * found.llc / pull) if pull > 0 else 0.0
-    if settled is not None:
-        found = basin(
-            (cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled, noise=noise, degeneracy=degeneracy
-        )
-    return Reading(cold, hot, found, noise, excess, warmup, degeneracy)
+    found = of_floor((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), degeneracy=degeneracy)
+    rest_se = of_floor((cold.llc, 0.0), (hot.llc, 0.0), degeneracy=degeneracy).llc_se
+    return Reading(cold, hot, found, rest_se, noise, tilt, excess, warmup, degeneracy)
 
 
 def rung_of(pair: Pair, reading: Reading) -> Rung:

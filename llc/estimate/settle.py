@@ -5,11 +5,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from llc.estimate.floor import Depth
 from llc.sampling import Minibatch, Target
+from llc.sampling.looks import samples_looked_at
 
 # Newton steps at most, and conjugate-gradient steps in each.
 _STEPS, _INNER = 20, 20
@@ -32,19 +34,23 @@ class Settled:
     Attributes:
         nats: nβ(L(w*) − L) there. gradients: minibatch gradients it took. done: whether it ended by itself.
         gained: nats of the larger of its last two steps; 0 where there were fewer. A last step may be cut short.
+        sample_losses: ℓ_i − ℓ_i(w*) there, of `samples_looked_at`; None if it is at w*.
     """
 
     nats: float
     gradients: int
     done: bool
     gained: float = 0.0
+    sample_losses: np.ndarray | None = None
 
     @property
     def depth(self) -> Depth | None:
         """What this says of the floor; None where it was stopped before its second step."""
         if self.done:
-            return Depth(self.nats)
-        return Depth(self.nats + _REST * self.gained, _REST_ERROR * self.gained) if self.gained else None
+            return Depth(self.nats, 0.0, self.sample_losses)
+        if not self.gained:
+            return None
+        return Depth(self.nats + _REST * self.gained, _REST_ERROR * self.gained, self.sample_losses)
 
 
 def settle(target: Target, *, max_gradients: int) -> Settled:
@@ -72,17 +78,19 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
         spent += price
         return target.losses_and_gradient(position, everything)[1].double()
 
-    def heights(position: Tensor) -> tuple[float, float]:
-        """Of what is minimised and of L_n, above those at w*."""
+    def heights(position: Tensor) -> tuple[float, Tensor]:
+        """Of what is minimised above w*, and of every sample's loss."""
         away = (position - target.origin).double()
-        loss = float((target.losses(position) - target.baseline).mean())
-        return loss + rho / 2 * float(away.square().sum()), loss
+        losses = target.losses(position) - target.baseline
+        return float(losses.mean()) + rho / 2 * float(away.square().sum()), losses
 
     position, value, falls = target.origin.clone(), 0.0, [0.0]  # of L_n, in nats, after every step
+    losses: Tensor | None = None
 
     def ended(*, done: bool) -> Settled:
         steps = [abs(after - before) for before, after in itertools.pairwise(falls[-3:])]
-        return Settled(falls[-1], spent, done, max(steps) if len(steps) > 1 else 0.0)
+        at_end = None if losses is None else losses.cpu().numpy()[samples_looked_at(n)]
+        return Settled(falls[-1], spent, done, max(steps) if len(steps) > 1 else 0.0, at_end)
 
     for _ in range(_STEPS):
         if spent + 3 * price > max_gradients:
@@ -91,13 +99,13 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
         step = _newton_step(gradient, position, slope, rho, inner=min(_INNER, (max_gradients - spent) // (2 * price)))
         for halving in range(_HALVINGS):
             there = position + (step / 2**halving).to(position)
-            lower, lower_loss = heights(there)
+            lower, losses_there = heights(there)
             if lower < value:
                 break
         else:
             return ended(done=True)
-        gained, position, value = target.nbeta * (value - lower), there, lower
-        falls.append(-target.nbeta * lower_loss)
+        gained, position, value, losses = target.nbeta * (value - lower), there, lower, losses_there
+        falls.append(-target.nbeta * float(losses.mean()))
         if gained < max(_NOTHING, -0.01 * target.nbeta * value):
             return ended(done=True)
     return ended(done=False)
@@ -131,9 +139,9 @@ class Floors:
         if rho not in self._losses:
             found, gradients = depth(at, self._max_gradients)
             self.gradients += gradients
-            self._losses[rho] = None if found is None else Depth(*(nats / at.nbeta for nats in found))
+            self._losses[rho] = None if found is None else found.times(1 / at.nbeta)
         drop = self._losses[rho]
-        return None if drop is None else Depth(*(at.nbeta * loss for loss in drop))
+        return None if drop is None else drop.times(at.nbeta)
 
 
 def _newton_step(

@@ -70,6 +70,7 @@ class Evidence:
         max_rhat: R̂ and nested R̂ above which chains disagree.
         basin: what two temperatures tell of the floor, or None. of_basin: whether λ̂ is the basin's, not that at w*.
         rungs: λ̂ on every rung that was kept; one where γ was given.
+        rest_se: of the error of λ̂, what no number of draws would lessen, since the floor is not known better.
         wanted_error: relative half-width asked for; inf where the user said how many draws.
         ended: why chains did not go on. highest: why no other localisation was tried.
         variance: the variance-type estimate and its standard error. slopes: ∂λ̂/∂log γ, likewise.
@@ -93,6 +94,7 @@ class Evidence:
     basin: Basin | None = None
     of_basin: bool = False
     rungs: Sequence[Rung] = ()
+    rest_se: float = 0.0
     wanted_error: float = math.inf
     ended: str = ""
     highest: str = ""
@@ -218,6 +220,11 @@ def _prior_dominated(evidence: Evidence) -> str:
 
 def _off_minimum(evidence: Evidence) -> str:
     found, basin = evidence.summary, evidence.basin
+    if basin is not None and evidence.of_basin and 1.645 * evidence.rest_se > evidence.wanted_error * abs(found.llc):
+        return (
+            f"w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above the floor of its basin, and no number of draws "
+            f"tells that better: llc is open by ± {1.645 * evidence.rest_se:.2g}; train on, or give more samples"
+        )
     if basin is None or basin.at_floor:
         return "the loss falls on average when the weights move: w* is no minimum" if found.llc_high < 0 else ""
     above = f"w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above the floor of its basin"

@@ -8,17 +8,22 @@ from llc.sampling.observable import Draws
 _SAMPLES = 1024
 
 
+def samples_looked_at(num_samples: int) -> np.ndarray:
+    """Which of n samples have losses that are kept: all, or a thousand of them, evenly spread."""
+    return np.unique(np.linspace(0, num_samples - 1, min(num_samples, _SAMPLES)).astype(int))
+
+
 class FullDifference:
-    """L_n(w) − L_n(w*) over the whole dataset, what low precision adds to it (0 in float32), and ℓ_i(w) − ℓ_i(w*).
+    """L_n(w) − L_n(w*), what low precision adds to it (0 in float32), and ℓ_i(w) − ℓ_i(w*) of `samples_looked_at`.
 
     Args:
-        num_samples: n; of more than a thousand samples only so many are kept, evenly spread.
+        num_samples: n.
     """
 
     name, dims = "full difference", ("part",)
 
     def __init__(self, num_samples: int) -> None:
-        self._kept = np.unique(np.linspace(0, num_samples - 1, min(num_samples, _SAMPLES)).astype(int))
+        self._kept = samples_looked_at(num_samples)
         self.shape = (2 + len(self._kept),)
 
     def of_rows(self, draws: Draws) -> np.ndarray:
