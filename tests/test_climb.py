@@ -253,8 +253,15 @@ def test_the_budget_bounds_the_cost(most):
     """
     tree = llc.estimate_llc(*SMALL, target_error=0.03, max_gradients=most)
     assert float(tree.gradients) < most + 2 * 400
-    assert f"max_gradients = {most} are spent" in tree.reason.item()
+    assert f"max_gradients = {most} are spent)" in tree.reason.item()
     assert tree.verdict.item() == "drifting"
+
+
+def test_a_budget_below_the_least_is_overrun_and_says_so():
+    tree = llc.estimate_llc(*SMALL, target_error=0.01, max_gradients=1)
+    assert (
+        f"max_gradients = 1 are spent; the least that tells anything took {int(tree.gradients)}" in tree.reason.item()
+    )
 
 
 def test_the_same_seed_gives_the_same_estimate():

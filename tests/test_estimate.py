@@ -229,6 +229,36 @@ def test_numbers_of_numpy_are_numbers():
         llc.estimate_llc(diagonal_well(), well_loss, data(), chains=np.int64(0))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seed": "a"}, "seed = 'a' given"),
+        ({"seed": -1}, "seed = -1 given"),
+        ({"seed": 1.5}, "seed = 1.5 given"),
+        ({"parameters": []}, r"parameters = \[\] given, expected patterns of names"),
+        ({"observables": 5}, "observables = 5 given, expected a list"),
+        ({"reference_losses": {"zero": "4"}}, "reference_losses = {'zero': '4'} given, expected finite numbers"),
+        ({"reference_losses": {"zero": float("nan")}}, "reference_losses = {'zero': nan} given"),
+        ({"reference_losses": [4.1]}, r"reference_losses = \[4.1\] given"),
+    ],
+)
+def test_bad_arguments_are_named(settings, said):
+    with pytest.raises(InvalidInput, match=said):
+        llc.estimate_llc(nn.Linear(2, 1), squared_errors, (torch.randn(8, 2), torch.randn(8, 1)), **settings)
+
+
+def test_an_estimate_says_how_it_was_made():
+    batch = torch.randn(8, 2), torch.randn(8, 1)
+    plain = {"nbeta": 40.0, "draws": 20, "parameters": ["w*"], "seed": 3}
+    attrs = llc.estimate_llc(nn.Linear(2, 1), squared_errors, batch, **plain).attrs
+    assert attrs["given"] == "draws = 20, parameters = ['w*'], nbeta = 40.0, seed = 3"
+    assert (attrs["seed"], attrs["parameters"], attrs["target_error"]) == (3, "w*", 0.1)
+    assert attrs["max_gradients"] == 100_000
+    assert attrs["library"].startswith("local-learning-coefficient ")
+    attrs = llc.estimate_llc(nn.Linear(2, 1), squared_errors, batch, max_gradients=1).attrs
+    assert (attrs["given"], attrs["parameters"]) == ("max_gradients = 1", "all")
+
+
 def test_bad_step_size_is_named():
     with pytest.raises(InvalidInput, match="step_size = -1 given"):
         llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, step_size=-1)

@@ -213,8 +213,17 @@ def test_bad_models_losses_and_data_are_named():
         Target(nn.Linear(3, 1).half(), squared_errors, batch, **rest)
     with pytest.raises(InvalidInput, match=r"model is a function, expected a torch\.nn\.Module"):
         Target(squared_errors, squared_errors, batch, **rest)
-    with pytest.raises(InvalidInput, match="neither a tuple of tensors nor a map-style torch dataset"):
-        Target(model, squared_errors, 5, **rest)
+    for other, described in {
+        5: "of type int",
+        None: "of type NoneType",
+        "xy": "of type str",
+        (): "an empty tuple",
+        (batch[0], 3.0): "a tuple of Tensor, float",
+        (torch.tensor(1.0),): "a tuple of 0-d Tensor",
+        map(float, "12"): "of type map",
+    }.items():
+        with pytest.raises(InvalidInput, match=f"data is {described}, expected tensors of n samples each"):
+            Target(model, squared_errors, other, **rest)
     broken = nn.Linear(3, 1).double()
     broken.weight.data[0, 0] = math.nan
     with pytest.raises(InvalidInput, match="parameter weight has values that are not finite"):

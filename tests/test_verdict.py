@@ -58,6 +58,10 @@ def evidence(**changes) -> Evidence:
         ({"explored": float("nan")}, "converged", "plateau"),
         ({"llc_se": 0.0}, "drifting", "never moved"),
         ({"llc_high": -1.0}, "off-minimum", "no minimum"),
+        ({"llc_high": -1e-7}, "converged", "plateau"),  # nats, which are nothing
+        ({"loss_init": 1.0, "loss_sampled": -1e9, "prior_share": 1e20}, "off-minimum", "the loss falls without end"),
+        ({"loss_init": 1.0}, "drifting", "the loss is the same wherever the weights that move are"),
+        ({"loss_init": 1.0, "prior_share": 0.0, "llc_se": 0.0}, "drifting", "never moved"),
         ({"basin": ON_FLOOR}, "converged", "plateau"),
         ({"basin": ON_FLOOR, "of_basin": True}, "converged", "on whose floor w* lies as far as can be told"),
         ({"basin": ABOVE}, "off-minimum", "30 ± 0.5 nats above the floor of its basin; llc is that at w*"),

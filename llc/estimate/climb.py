@@ -10,7 +10,7 @@ import numpy as np
 from llc.estimate import scale
 from llc.estimate.batches import choose_control_variates
 from llc.estimate.ladder import Step, closer, next_step
-from llc.estimate.lengths import CROSSING_SHARE, LEAST_STEPS, reachable, rung_lengths
+from llc.estimate.lengths import CROSSING_SHARE, LEAST_STEPS, ended_after, reachable, rung_lengths
 from llc.estimate.noise import coldest
 from llc.estimate.pair import Pair, Reading, read, run_on, run_pairs, rung_of
 from llc.estimate.reach import delocalised, lags, left_for_others, lost, mean_curvature
@@ -139,7 +139,7 @@ class _Climber:
             elif self.config.draws is not None or self._precise():
                 break
             elif self.spent >= self.config.max_gradients:
-                self.ended = f"max_gradients = {self.config.max_gradients} are spent"
+                self.ended = ended_after(self.spent, self.config.max_gradients)
             elif self._may_climb() and self._share_of_scale() > _SCALE_SHARE:
                 self._up()
             elif self._no_draws_would_do():

@@ -115,6 +115,7 @@ def conclude(
         step_excess=reading.excess / abs(size) if size else math.nan,
         step_over_limit=_step_over_limit(kernel, settings, traces),
         loss_sampled=target.loss_init + raw / nbeta,
+        loss_init=target.loss_init,
         reference_losses=dict(reference_losses or {}),
         max_rhat=config.max_rhat or (ROUGH_RHAT_LIMIT if config.draws is None else RHAT_LIMIT),
         hot=reading.hot if of_basin else None,

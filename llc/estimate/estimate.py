@@ -1,5 +1,7 @@
 """The local learning coefficient of one model: λ̂ with its error, its traces and a verdict."""
 
+import math
+import numbers
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -9,7 +11,7 @@ from torch import nn
 
 from llc import devices
 from llc.devices import Precision
-from llc.errors import EstimateFailed
+from llc.errors import EstimateFailed, InvalidInput
 from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig
@@ -120,20 +122,21 @@ def estimate_llc(
         warmup=warmup,
         batch_size=batch_size,
         control_variates=control_variates,
-        parameters=[parameters] if isinstance(parameters, str) else None if parameters is None else list(parameters),
+        parameters=None if parameters is None else _patterns(parameters),
         nbeta=nbeta,
         gamma=gamma,
         radius=radius,
         step_size=step_size,
         full_loss_every=full_loss_every,
         max_rhat=max_rhat,
+        seed=seed,
         compile=compile or None,
         precision=precision,
     )
     where = None if device is None else devices.choose_device(device)
     check_observables(observables, draws or LEAST_DRAWS)  # before any chain runs
-    point = Point("the model", model, loss, data, dict(reference_losses or {}))
-    estimate = estimate_at(point, config, key=(seed, "llc"), device=where, observables=observables, progress=progress)
+    point = Point("the model", model, loss, data, _numbers(reference_losses))
+    estimate = estimate_at(point, config, key=(config.seed, "llc"), device=where, observables=observables, progress=progress)
     if step_size is not None and estimate.step_over_limit >= 1:
         warnings.warn(
             f"step_size = {step_size:.3g} is {estimate.step_over_limit:.2f} times what is stable; leave it out for one "
@@ -143,3 +146,23 @@ def estimate_llc(
     if len(estimate.chains.diverged) == chains:
         raise EstimateFailed(f"no estimate: {estimate.reason}")
     return estimate_tree(estimate)
+
+
+def _patterns(given: Sequence[str]) -> list[str]:
+    patterns = [given] if isinstance(given, str) else list(given)
+    if not patterns:
+        raise InvalidInput(f"parameters = {given!r} given, expected patterns of names; leave it out to move all")
+    return patterns
+
+
+def _numbers(given: Mapping[str, float] | None) -> dict[str, float]:
+    """Losses by name, each a finite number."""
+    losses = {} if given is None else given
+    if not isinstance(losses, Mapping) or not all(
+        isinstance(name, str) and isinstance(loss, numbers.Real) and math.isfinite(loss)
+        for name, loss in losses.items()
+    ):
+        raise InvalidInput(
+            f"reference_losses = {given!r} given, expected finite numbers by name, such as {{'zero': 4.1}}"
+        )
+    return {name: float(loss) for name, loss in losses.items()}

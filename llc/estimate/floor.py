@@ -17,6 +17,8 @@ _DEPTH_ERROR, _NOISE_ERROR = 0.01, 0.1
 _REGULAR, _DEGENERATE = 0.1, 0.2
 # w* is above the floor by more than can be neglected: standard errors, and share of λ̂.
 _ERRORS, _SHARE = 2.0, 0.1
+# … and by no less than this many nats, which is no height.
+NOTHING = 0.02
 # Chains have left for worse solutions where the bend is below minus this share of λ̂, and as many standard errors. On
 # 48 problems of known λ the lowest that was certain was −5 %; where chains have left it is −10 to −25 %.
 _ESCAPED, _CERTAIN = 0.075, 3.0
@@ -59,7 +61,7 @@ class Basin:
     @property
     def at_floor(self) -> bool:
         """Whether w* is on the floor, as far as can be told and as matters."""
-        return not abs(self.nats) > max(_ERRORS * self.nats_se, _SHARE * abs(self.llc))
+        return not abs(self.nats) > max(_ERRORS * self.nats_se, _SHARE * abs(self.llc), NOTHING)
 
     @property
     def escaped(self) -> bool:

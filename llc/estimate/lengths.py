@@ -11,6 +11,8 @@ _RELAXATIONS = 4.0
 LEAST_STEPS, _MOST_STEPS = 400, 2500
 # To cross the prior once, chains may take this share of what is left of the budget.
 CROSSING_SHARE = 0.5
+# A budget is overrun by no more than this where it pays for the steps of a rung at all.
+_OVERRUN = 1.5
 
 
 def rung_lengths(
@@ -46,3 +48,9 @@ def reachable(kernel: Sampler, last: Chains, gamma: float, farther: float, affor
         return math.inf
     now = min(kernel.relaxation(one, gamma) for one in last.settings)
     return (CROSSING_SHARE * affordable / (now * math.sqrt(farther))) ** 2
+
+
+def ended_after(spent: int, allowed: int) -> str:
+    """Why draws ended; a budget that does not pay for the fewest that tell anything is overrun, and says so."""
+    said = f"max_gradients = {allowed} are spent"
+    return said if spent <= _OVERRUN * allowed else f"{said}; the least that tells anything took {spent}"

@@ -29,6 +29,7 @@ from llc.sampling import (
     largest_curvatures,
     sampler_named,
 )
+from llc.version import library_version
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def estimate_all(
                 observables=observables,
                 progress=progress,
             )
-        settings = _said(kernel, climbed, why)
+        settings = _said(kernel, climbed, why, config)
         yield conclude(
             _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
         )
@@ -139,7 +140,7 @@ def _together(
         reading = read(pair, kernel, find_warmup=config.warmup is None, settled=nats)
         spent = target.gradients + pair.hot.gradients + minimised
         climbed = Climb([rung_of(pair, reading)], pair, reading, curvature, spent, "", "", "as given", "as given")
-        settings = _said(kernel, climbed, why)
+        settings = _said(kernel, climbed, why, config)
         yield conclude(
             _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
         )
@@ -174,7 +175,7 @@ def _target(point: Point, config: SamplingConfig, device: torch.device | None) -
     return target, kernel, why
 
 
-def _said(kernel: Sampler, climbed: Climb, batches: str) -> dict[str, float | int | str]:
+def _said(kernel: Sampler, climbed: Climb, batches: str, config: SamplingConfig) -> dict[str, float | int | str]:
     """How an estimate was made."""
     target = climbed.pair.target
     return {
@@ -192,9 +193,22 @@ def _said(kernel: Sampler, climbed: Climb, batches: str) -> dict[str, float | in
         "num_samples": target.num_samples,
         "num_parameters": target.num_parameters,
         "curvature": climbed.curvature,
+        "parameters": "all" if config.parameters is None else ", ".join(config.parameters),
+        "target_error": config.target_error,
+        "max_gradients": config.max_gradients,
+        "seed": config.seed,
+        "given": _given(config),
+        "library": f"local-learning-coefficient {library_version()}",
         **_constants(kernel),
         **_ended_with(climbed.pair.cold.settings),
     }
+
+
+def _given(config: SamplingConfig) -> str:
+    """The settings that are not the defaults."""
+    defaults = type(config)().model_dump()
+    given = {name: value for name, value in config.model_dump().items() if value != defaults[name]}
+    return ", ".join(f"{name} = {value!r}" for name, value in given.items()) or "nothing"
 
 
 def _ended_with(settings: list[dict[str, float]]) -> dict[str, float]:

@@ -48,6 +48,7 @@ class SamplingConfig(Config):
         full_loss_every: look at the whole dataset's loss at every k-th draw; by default a few times.
         precision: of matrix products: float32, tf32 or bf16; what that adds to llc is measured and taken off.
         compile: compile the gradient first, which takes half a minute and makes it faster.
+        seed: of the chains' noise and minibatches.
         max_rhat: R-hat and nested R-hat above which chains disagree, by default 1.2, or 1.05 where draws are given; it
             takes two chains.
     """
@@ -70,6 +71,7 @@ class SamplingConfig(Config):
     full_loss_every: int | None = Field(None, ge=1)
     precision: Precision = "float32"
     compile: bool | None = None
+    seed: int = Field(0, ge=0)
     max_rhat: float | None = Field(None, gt=1)
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llc.estimate.floor import Depth
+from llc.estimate.floor import NOTHING, Depth
 from llc.sampling import Minibatch, Target
 from llc.sampling.looks import samples_looked_at
 
@@ -18,8 +18,6 @@ _STEPS, _INNER = 20, 20
 # Of the gradients that an estimate may take, the minimiser may take this share; of a small budget more, up to so many
 # gradients: without its floor an interval is four tenths of λ̂ wide.
 _SHARE, _MORE, _ENOUGH = 0.05, 0.25, 1500
-# A drop below this many nats is no drop.
-_NOTHING = 0.02
 # What a search that was stopped would still have gained, in units of its last step: on a hundred networks and
 # regressions with noisy labels it was 0.2 at the median, below 1.1 for three in four, 2.3 for nine in ten.
 _REST, _REST_ERROR = 0.75, 1.25
@@ -106,7 +104,7 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
             return ended(done=True)
         gained, position, value, losses = target.nbeta * (value - lower), there, lower, losses_there
         falls.append(-target.nbeta * float(losses.mean()))
-        if gained < max(_NOTHING, -0.01 * target.nbeta * value):
+        if gained < max(NOTHING, -0.01 * target.nbeta * value):
             return ended(done=True)
     return ended(done=False)
 

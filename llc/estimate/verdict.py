@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from llc.estimate.diagnostics import Summary
-from llc.estimate.floor import Basin
+from llc.estimate.floor import NOTHING, Basin
 from llc.estimate.scale import Rung, left
 
 # Above this R̂ chains disagree. Vehtari et al. (2021) recommend 1.01 for publication; single estimates of λ̂ are short
@@ -22,6 +22,9 @@ DRIFT_LIMIT = 3.0
 PRIOR_LIMIT = 0.9
 # … λ̂ within this of proportional to 1/γ (d log λ̂/d log γ below −0.9).
 ELASTICITY_LIMIT = 0.9
+# Above the floor of a basin the prior lets chains go no farther than γE‖w − w*‖² = P and w*'s own distance. Where it is
+# so many times P no floor has held them.
+_RUNAWAY = 1e4
 # Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds; on a
 # ladder two scales have been compared already.
 EXPLORED_LIMIT = 0.25
@@ -66,7 +69,7 @@ class Evidence:
             the directions that only the prior holds. NaN where it holds next to none.
         step_excess: predicted excess of λ̂, as a share of it.
         step_over_limit: step size over the stability limit, the largest seen at w* and at draws.
-        loss_sampled: E[L]. reference_losses: losses of predictors that know nothing, by name.
+        loss_sampled: E[L]. loss_init: L(w*). reference_losses: losses of predictors that know nothing, by name.
         max_rhat: R̂ and nested R̂ above which chains disagree.
         basin: what two temperatures tell of the floor, or None. of_basin: whether λ̂ is the basin's, not that at w*.
         rungs: λ̂ on every rung that was kept; one where γ was given.
@@ -88,6 +91,7 @@ class Evidence:
     step_excess: float
     step_over_limit: float
     loss_sampled: float
+    loss_init: float = math.nan
     reference_losses: dict[str, float] = field(default_factory=dict)
     max_rhat: float = RHAT_LIMIT
     hot: Summary | None = None
@@ -210,6 +214,8 @@ def _prior_dominated(evidence: Evidence) -> str:
             "held by the data; use a smaller gamma or a larger nbeta"
         )
     elasticity = 1 - evidence.variance_ratio
+    if evidence.prior_share > _RUNAWAY:
+        return ""
     if evidence.prior_share > PRIOR_LIMIT and elasticity > ELASTICITY_LIMIT:
         return (
             f"the prior holds {100 * evidence.prior_share:.0f} % of the spread and llc goes as "
@@ -220,13 +226,19 @@ def _prior_dominated(evidence: Evidence) -> str:
 
 def _off_minimum(evidence: Evidence) -> str:
     found, basin = evidence.summary, evidence.basin
+    if evidence.prior_share > _RUNAWAY and evidence.loss_sampled < evidence.loss_init:
+        return (
+            f"the loss falls without end: chains come to a mean of {evidence.loss_sampled:.2g} from "
+            f"{evidence.loss_init:.3g} at w*, {math.sqrt(evidence.prior_share):.2g} times as far from it as the prior "
+            "alone would let them go; it has to have a floor"
+        )
     if basin is not None and evidence.of_basin and 1.645 * evidence.rest_se > evidence.wanted_error * abs(found.llc):
         return (
             f"w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above the floor of its basin, and no number of draws "
             f"tells that better: llc is open by ± {1.645 * evidence.rest_se:.2g}; train on, or give more samples"
         )
     if basin is None or basin.at_floor:
-        return "the loss falls on average when the weights move: w* is no minimum" if found.llc_high < 0 else ""
+        return "the loss falls on average when the weights move: w* is no minimum" if found.llc_high < -NOTHING else ""
     above = f"w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above the floor of its basin"
     if not evidence.of_basin:
         return f"{above}; llc is that at w*, the basin's is {basin.llc:.3g} ± {basin.llc_se:.2g}"
@@ -293,6 +305,8 @@ def _moves(evidence: Evidence) -> str:
 
 def _drifting(evidence: Evidence) -> str:
     found = evidence.summary
+    if evidence.loss_sampled == evidence.loss_init and evidence.prior_share > 0:
+        return "the loss is the same wherever the weights that move are: no draw's differs from that at w*"
     if found.llc_se == 0:
         return "the chains never moved: the step size is too small, or the prior too tight, to change a weight"
     if not np.isfinite([found.llc_se, found.rhat, found.drift]).all():

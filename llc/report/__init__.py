@@ -13,6 +13,7 @@ import numpy as np
 from llc import store
 from llc.errors import StoreError
 from llc.parallel import Progress, quiet
+from llc.version import library_version
 
 __all__ = ["write_report"]
 
@@ -149,7 +150,7 @@ def _origin(experiment: store.Experiment) -> str:
     made = experiment.provenance
     checkpoints = int(np.sum([len(run.recorded_steps) for run in experiment.runs]))
     return (
-        f"Made by local-learning-coefficient {store.library_version()} from {len(experiment.runs)} runs with "
+        f"Made by local-learning-coefficient {library_version()} from {len(experiment.runs)} runs with "
         f"{checkpoints} checkpoints, {'imported' if 'imported_from' in made else 'trained'} with torch "
         f"{made.get('torch', '?')} on "
         f"{made.get('created', 'an unknown day')}."

@@ -1,6 +1,6 @@
 """The dataset that is sampled on: the forms it may have, and minibatches of it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -75,9 +75,12 @@ def check_data(data: Data) -> tuple[Tensor, ...] | Dataset:
         if not hasattr(data, "__len__") or isinstance(data, IterableDataset):
             raise InvalidInput(f"data is a {type(data).__name__}, expected a map-style dataset with a length")
     else:
-        data = (data,) if isinstance(data, Tensor) else tuple(data) if isinstance(data, Iterable) else ()
+        given = data
+        data = (data,) if isinstance(data, Tensor) else tuple(data) if isinstance(data, Sequence) else ()
         if not data or not all(isinstance(tensor, Tensor) and tensor.ndim for tensor in data):
-            raise InvalidInput("data given is neither a tuple of tensors nor a map-style torch dataset")
+            raise InvalidInput(
+                f"data is {_described(given)}, expected tensors of n samples each, or a map-style dataset"
+            )
         lengths = {len(tensor) for tensor in data}
         if len(lengths) > 1:
             raise InvalidInput(f"the tensors in data have {sorted(lengths)} samples, expected one number")
@@ -89,6 +92,15 @@ def check_data(data: Data) -> tuple[Tensor, ...] | Dataset:
 def data_length(data: tuple[Tensor, ...] | Dataset) -> int:
     """n."""
     return len(data) if isinstance(data, Dataset) else len(data[0])  # type: ignore[arg-type]
+
+
+def _described(given: object) -> str:
+    """What somebody gave as data, as far as its type says."""
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        kinds = ", ".join(dict.fromkeys(f"0-d {type(one).__name__}" if isinstance(one, Tensor) and not one.ndim
+                                        else type(one).__name__ for one in given))  # fmt: skip
+        return f"a {type(given).__name__} of {kinds}" if kinds else f"an empty {type(given).__name__}"
+    return f"of type {type(given).__name__}"
 
 
 def _to(batch: Any, device: torch.device) -> Any:

@@ -206,6 +206,8 @@ def check_observables(observables: Sequence[Observable], draws: int) -> None:
     Raises:
         InvalidInput: a name that is none or is there twice, a reserved dim, or an interval out of range.
     """
+    if not isinstance(observables, Sequence):
+        raise InvalidInput(f"observables = {observables!r} given, expected a list of them")
     names = [getattr(observable, "name", None) for observable in observables]
     for observable, name in zip(observables, names, strict=True):
         if not (callable(observable) and hasattr(observable, "dims") and hasattr(observable, "every")):

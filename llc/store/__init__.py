@@ -21,7 +21,6 @@ from llc.store.removal import own_folders, remove_folder, remove_scratch
 from llc.store.results import (
     labelled,
     large,
-    library_version,
     made_with,
     provenance,
     read_dataset,
@@ -58,7 +57,6 @@ __all__ = [
     "labelled",
     "labels",
     "large",
-    "library_version",
     "made_with",
     "merge",
     "numbered_path",

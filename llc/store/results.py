@@ -5,7 +5,6 @@ import datetime
 import json
 import math
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 
 import netCDF4
@@ -18,17 +17,10 @@ from llc.store.atomic import atomic_path
 from llc.store.numbered import step_of
 from llc.store.registry import RESULTS
 from llc.store.tables import Table
+from llc.version import library_version
 
 # The order of dimensions: the sweep's axes come first, as a result gives them, and what is not named here comes last.
 DIMS = ("step", "test_set", "reference", "chain", "draw", "position", "component")
-
-
-def library_version() -> str:
-    """The installed version of this library."""
-    try:
-        return metadata.version("local-learning-coefficient")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def provenance(config: Table) -> dict[str, str]:

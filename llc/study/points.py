@@ -26,7 +26,6 @@ class LLCConfig(SamplingConfig):
         num_samples: sequences of the task in the sampling dataset of each run, n.
         loss: which one: task, its own, averaged over positions; or nll, the negative log-likelihood of a sequence.
         positions: also tell llc apart by position in the sequence, from the same draws.
-        seed: seed of the chains.
         max_gradients: minibatch gradients at each checkpoint, of all chains, after which no new round is begun.
         headline: which llc is reported: basin, w* (at the weights) or auto, which may take the one at one checkpoint
             and the other at the next, and no curve should mix them.
@@ -35,7 +34,6 @@ class LLCConfig(SamplingConfig):
     num_samples: int = Field(4096, ge=2)
     loss: Literal["task", "nll"] = "task"
     positions: bool = False
-    seed: int = 0
     max_gradients: int = Field(6000, ge=1)
     headline: Literal["auto", "w*", "basin"] = "basin"
 

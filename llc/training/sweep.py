@@ -15,6 +15,7 @@ from llc.training.fit import check_fit
 from llc.training.learner import fits_ensemble, kind_of
 from llc.training.loop import train_runs
 from llc.training.plan import check_room, update_flops
+from llc.version import library_version
 
 # FLOPs of an update below which a CPU trains several runs at least 1.3 times as fast in one graph
 # (`benchmarks/speed.py --only training`).
@@ -129,7 +130,7 @@ def claim_experiment(
     """Write `experiment.toml`, or check that the folder is this config's or can grow to it."""
     runs = len(config.runs())
     provenance = {
-        "library": store.library_version(),
+        "library": library_version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
