@@ -14,7 +14,7 @@ from test_training import assert_same_runs
 import llc
 from llc import store
 from llc.cli import main
-from llc.errors import StoreError
+from llc.errors import LLCError, StoreError
 
 
 def run(*arguments, code=0) -> str:
@@ -108,6 +108,27 @@ def test_validation_removes_its_own_folder_and_nothing_else(tmp_path, monkeypatc
     run("validate", "--out", tmp_path)
     assert unfinished.is_symlink()
     assert os.listdir(tmp_path / "real") == ["0123456789abcdef.toml"]
+
+
+@pytest.mark.parametrize(
+    ("inside", "command"),
+    [
+        ("figures", llc.figures.save_figures),
+        ("num_tasks=4,seed=0/llc", lambda own: estimate(own, "40")),
+        ("num_tasks=4,seed=0/checkpoints", lambda own: llc.train(small_config(), own.path, jobs=1)),
+    ],
+)
+def test_a_folder_of_ours_that_is_a_link_is_not_written_into(inside, command, own, tmp_path):
+    link, elsewhere = own.path / inside, tmp_path / "elsewhere"
+    link.mkdir(exist_ok=True)
+    shutil.move(link, elsewhere)
+    link.symlink_to(elsewhere)
+    before = {path: path.stat().st_mtime_ns for path in elsewhere.rglob("*")}
+    unfinish(own)
+    (own.run(num_tasks=4).path / "metrics.nc").unlink()
+    with pytest.raises(LLCError, match=f"{link}: it is a symbolic link, expected a folder or nothing; move it away"):
+        command(own)
+    assert before == {path: path.stat().st_mtime_ns for path in elsewhere.rglob("*")}
 
 
 def test_numbers_that_are_needed_for_a_while_have_no_name(tmp_path):
@@ -272,6 +293,44 @@ def test_an_estimate_of_another_step_or_run_is_named(own):
     assert f"{foreign} is of another run or of other settings than its place; delete it" in said
     with pytest.raises(StoreError, match=r"000040.nc is damaged \(it holds steps \[60\], not 40\)"):
         llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
+
+
+def test_results_of_another_folder_are_named(own, tmp_path):
+    """Of another experiment, of another run, and of a sweep that has runs which are not in this one."""
+    other = shutil.copytree(own.path, tmp_path / "other")
+    table = store.read_table(other / "experiment.toml")
+    table["training"]["steps"] = 61
+    store.write_table(other / "experiment.toml", table)
+    swapped = own.run(num_tasks=4).path / "metrics.nc"
+    swapped.write_bytes((own.run(num_tasks=1).path / "metrics.nc").read_bytes())
+    said = run("show", own.path, "--verify", code=1)
+    assert f"{swapped} was made from another folder (place.num_tasks: 1 there, 4 now" in said
+    with pytest.raises(StoreError, match="was made from another folder"):
+        own.run(num_tasks=4).metrics  # noqa: B018
+    foreign = llc.open(other)
+    assert f"{other}/llc.nc was made from another folder (training.steps: 60 there, 61 now)" in " ".join(
+        store.verify(foreign)
+    )
+    with pytest.raises(StoreError, match=r"llc.nc was made from another folder"):
+        foreign.llc  # noqa: B018
+    table = store.read_table(own.path / "experiment.toml")
+    table["sweep"]["axes"]["task.num_tasks"].remove(1)
+    store.write_table(own.path / "experiment.toml", table)
+    with pytest.raises(StoreError, match=r"knows num_tasks=1,seed=0, which is not in this sweep"):
+        llc.open(own.path).llc  # noqa: B018
+
+
+def test_a_state_that_is_damaged_or_of_another_run_is_named(own):
+    first, second = (own.run(num_tasks=number).state for number in (4, 1))
+    store.write_state(first, {"step": 40}, config_hash=own.run(num_tasks=4).config_hash)
+    assert "Every checkpoint and result is whole." in run("show", own.path, "--verify")
+    second.write_bytes(first.read_bytes())
+    whole = bytearray(first.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    first.write_bytes(whole)
+    said = run("show", own.path, "--verify", code=1)
+    assert f"{first} is damaged (checksum differs)" in said
+    assert f"{second} belongs to another run" in said
 
 
 def test_a_run_in_the_place_of_another_is_named(own):

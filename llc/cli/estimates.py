@@ -99,7 +99,7 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
       llc calibrate runs/tiny --num-samples 1024 --batch-size 64
       llc estimate-llc runs/tiny --settings runs/tiny/calibration.toml
     """
-    from llc import estimate, figures, study
+    from llc import estimate, figures, store, study
 
     experiment = open_experiment(folder)
     settings["parameters"] = patterns(settings["parameters"])
@@ -108,9 +108,10 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
             experiment, steps=steps, points=points, progress=progress, **settings
         )
     click.echo(estimate.format_calibration(found))
+    folder_of_figures = store.own_folder(experiment.path / "figures")
     specs = {"scale": figures.calibration_scale(dataset), "traces": figures.calibration_traces(dataset)}
     for name, spec in specs.items():
-        path = figures.save_figure(figures.draw(spec), experiment.path / "figures" / f"calibration_{name}.png")
+        path = figures.save_figure(figures.draw(spec), folder_of_figures / f"calibration_{name}.png")
         click.echo(f"Drew {path}")
     say_next(f"llc estimate-llc {experiment.path} --settings {experiment.path / 'calibration.toml'}")
 

@@ -136,7 +136,9 @@ def estimate_llc(
     where = None if device is None else devices.choose_device(device)
     check_observables(observables, draws or LEAST_DRAWS)  # before any chain runs
     point = Point("the model", model, loss, data, _numbers(reference_losses))
-    estimate = estimate_at(point, config, key=(config.seed, "llc"), device=where, observables=observables, progress=progress)
+    estimate = estimate_at(
+        point, config, key=(config.seed, "llc"), device=where, observables=observables, progress=progress
+    )
     if step_size is not None and estimate.step_over_limit >= 1:
         warnings.warn(
             f"step_size = {step_size:.3g} is {estimate.step_over_limit:.2f} times what is stable; leave it out for one "

@@ -100,7 +100,7 @@ def save_figures(experiment: store.Experiment, names: list[str] | None = None) -
     for name in names or []:
         if name not in FIGURES:
             raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
-    known = set(experiment.results)
+    known, folder = set(experiment.results), store.own_folder(experiment.path / "figures")
     for name in names or [name for name, drawn in FIGURES.items() if known.issuperset(drawn.needs)]:
         try:
             spec = spec_of(experiment, name)
@@ -110,7 +110,7 @@ def save_figures(experiment: store.Experiment, names: list[str] | None = None) -
         if spec is None:
             missing[name] = f"{' and '.join(FIGURES[name].needs)} hold nothing of the kind"
             continue
-        written.append(save_figure(static.draw(spec), experiment.path / "figures" / f"{name}.png"))
+        written.append(save_figure(static.draw(spec), folder / f"{name}.png"))
     return written, missing
 
 

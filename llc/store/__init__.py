@@ -1,7 +1,7 @@
 """Everything that touches disk: run folders, checkpoints, results. Configs are plain tables here."""
 
 from llc.store import labels, places
-from llc.store.atomic import atomic_path, check_regular, scratch_file, write_text
+from llc.store.atomic import atomic_path, check_regular, own_folder, scratch_file, write_text
 from llc.store.checkpoints import PREDICTIONS, checkpoint_path, read_checkpoint, remove_checkpoint, write_checkpoint
 from llc.store.experiment import (
     EXPERIMENT_FILE,
@@ -62,6 +62,7 @@ __all__ = [
     "numbered_path",
     "numbered_steps",
     "open_folder",
+    "own_folder",
     "own_folders",
     "passed_over",
     "places",

@@ -70,6 +70,19 @@ def check_regular(path: Path) -> None:
         )
 
 
+def own_folder(folder: Path) -> Path:
+    """A folder inside an experiment's, which may not be there yet.
+
+    Raises:
+        StoreError: it is a link: files where it leads to are not ours to replace.
+    """
+    if folder.is_symlink():
+        raise StoreError(
+            f"cannot write into {folder}: it is a symbolic link, expected a folder or nothing; move it away"
+        )
+    return folder
+
+
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",

@@ -15,7 +15,7 @@ from llc.store.merging import merge
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.registry import MADE, RESULTS
 from llc.store.removal import own_folders, remove_file
-from llc.store.results import made, made_from, read_dataset
+from llc.store.results import check_made_with, made, made_from, read_dataset
 from llc.store.run import RUN_FILE, Run
 from llc.store.tables import Table, differences, read_table, write_table
 from llc.tasks import Task
@@ -136,7 +136,7 @@ class Experiment:
     def metrics(self) -> xr.Dataset:
         """Behaviour of every run by (axes of the sweep …, step, test_set, …); merged from the runs while they train."""
         if (self.path / "metrics.nc").exists():
-            return read_dataset(self.path / "metrics.nc")
+            return self._read("metrics")
         return merge(run.metrics for run in self.runs if (run.path / "metrics.nc").exists())
 
     def __getattr__(self, name: str) -> xr.Dataset:
@@ -149,14 +149,30 @@ class Experiment:
         """A result by name; traces of λ̂ are read once they are asked for.
 
         Raises:
-            StoreError: it is not there; the command that makes it is named.
+            StoreError: it is not there (the command that makes it is named), cannot be read, or was made from another
+                folder.
         """
         if name == "metrics":
             return self.metrics
         path = self.path / f"{name}.nc"
         if not path.exists():
             raise StoreError(f"{self.path} has no {name}.nc; make it with: {self._again(name)}")
-        return read_dataset(path, lazy=name == "llc")
+        return self._read(name)
+
+    def _read(self, name: str) -> xr.Dataset:
+        path = self.path / f"{name}.nc"
+        found = read_dataset(path, lazy=name == "llc")
+        check_made_with(found, path, self.config)
+        wanted = [set(place.items()) for place in coordinates_of(self.config["sweep"])]
+        known = coordinates_of(made_from(path).get("sweep") or self.config["sweep"])
+        others = [place for place in known if set(place.items()) not in wanted]
+        if others:
+            name_of_other = run_name({dim: others[0][dim] for dim in self.axes if dim in others[0]})
+            raise StoreError(
+                f"{path} was made from another folder (it knows {name_of_other}, which is not in this sweep); "
+                f"move it away and make it again with: {self._again(name)}"
+            )
+        return found
 
     @property
     def results(self) -> list[str]:

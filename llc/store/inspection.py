@@ -11,8 +11,9 @@ from llc.store.experiment import Experiment
 from llc.store.numbered import foreign, numbered_path, numbered_steps, settings_folders
 from llc.store.places import run_name
 from llc.store.registry import MADE, RESULTS
-from llc.store.results import made_from, read_dataset, read_numbered
+from llc.store.results import check_made_with, made_from, read_dataset, read_numbered
 from llc.store.run import RUN_FILE, Run
+from llc.store.state import read_state
 from llc.store.tables import flat, table_hash
 
 
@@ -49,7 +50,8 @@ def describe(found: Experiment | Run) -> str:
 def verify(found: Experiment | Run) -> list[str]:
     """What is wrong with the files of a folder, a sentence each; reads every byte of them.
 
-    Checkpoints that are not what was written, of another step or of another config, and results that cannot be read.
+    Checkpoints and states that are not what was written, of another step or of another config, and results that cannot
+    be read or were made from another folder.
     """
     said = []
     for look in _looks(found):
@@ -91,12 +93,17 @@ def _looks(found: Experiment | Run) -> Iterator[Callable[[], object]]:
         for folder in settings_folders(run.estimates):
             for step in numbered_steps(folder, ".nc"):
                 yield partial(_read_estimate, run, numbered_path(folder, step, ".nc"))
-        yield partial(_read_result, run.path / "metrics.nc")
+        if (run.path / "metrics.nc").exists():
+            yield partial(getattr, run, "metrics")
+        if run.state.exists():
+            yield partial(read_state, run.state, config_hash=run.config_hash)
         if isinstance(found, Experiment):
             yield partial(_check_name, run)
     if isinstance(found, Experiment):
-        for name in (*RESULTS, "calibration"):
-            yield partial(_read_result, found.path / f"{name}.nc")
+        for name in RESULTS:
+            if (found.path / f"{name}.nc").exists():
+                yield partial(_read_whole, found, name)
+        yield partial(_read_calibration, found)
 
 
 def _check_name(run: Run) -> None:
@@ -105,9 +112,14 @@ def _check_name(run: Run) -> None:
         raise StoreError(f"{run.path} holds the run {name}; move it away and run the same `llc train` command again")
 
 
-def _read_result(path: Path) -> None:
+def _read_whole(found: Experiment, name: str) -> None:
+    found.result(name).load()
+
+
+def _read_calibration(found: Experiment) -> None:
+    path = found.path / "calibration.nc"
     if path.exists():
-        read_dataset(path)
+        check_made_with(read_dataset(path), path, found.config)
 
 
 def _read_estimate(run: Run, path: Path) -> None:

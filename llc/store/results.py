@@ -16,7 +16,7 @@ from llc.errors import StoreError
 from llc.store.atomic import atomic_path
 from llc.store.numbered import step_of
 from llc.store.registry import RESULTS
-from llc.store.tables import Table
+from llc.store.tables import Table, differences
 from llc.version import library_version
 
 # The order of dimensions: the sweep's axes come first, as a result gives them, and what is not named here comes last.
@@ -48,6 +48,25 @@ def made(path: Path) -> str:
 def made_from(path: Path) -> Table:
     """The config that a result carries; empty where it has none."""
     return json.loads(_attributes(path).get("config", "{}"))
+
+
+def check_made_with(found: xr.Dataset, path: Path, config: Table) -> None:
+    """Raise StoreError if a result says that it was made from a folder with another config.
+
+    Its sweep may have grown since, and what it does not say is no difference.
+    """
+    stored = json.loads(found.attrs.get("config", "{}"))
+    both = (config.keys() & stored.keys()) - {"sweep"}
+    others = differences({key: stored[key] for key in both}, {key: config[key] for key in both})
+    if others:
+        raise StoreError(
+            f"{path} was made from another folder ({'; '.join(others[:_SHOWN])}); move it away and run the command "
+            "that made it again"
+        )
+
+
+# Differences of two configs that an error tells.
+_SHOWN = 3
 
 
 def _attributes(path: Path) -> dict:

@@ -12,7 +12,7 @@ from llc.errors import StoreError
 from llc.models import ModelConfig
 from llc.store import places
 from llc.store.checkpoints import AGAIN, PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
-from llc.store.results import read_dataset
+from llc.store.results import check_made_with, read_dataset
 from llc.store.tables import Table, read_table, table_hash
 from llc.tasks import Task
 
@@ -116,8 +116,20 @@ class Run:
 
     @property
     def metrics(self) -> xr.Dataset:
-        """Behaviour at every checkpoint of this run so far."""
-        return read_dataset(self.path / "metrics.nc")
+        """Behaviour at every checkpoint of this run so far.
+
+        Raises:
+            StoreError: there is none yet, it cannot be read, or it is another run's.
+        """
+        path = self.path / "metrics.nc"
+        found = read_dataset(path)
+        check_made_with(found, path, self.config)
+        return found
+
+    @property
+    def state(self) -> Path:
+        """The file that training goes on from."""
+        return self.path / "resume.pt"
 
     @property
     def finished(self) -> bool:

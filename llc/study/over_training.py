@@ -70,6 +70,7 @@ def estimate_llc_over_training(
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     for run in runs:  # a pattern that matches nothing is told as such, not as settings that clash
         trainable_parameters(run.untrained(), config.parameters)
+        store.own_folder(run.estimates)
     with store.folder_lock(experiment.path):
         # Pilots take minutes: settings that clash with those there are told without.
         config = (None if overwrite else _filled(experiment.path, config)) or settle(config, runs, where, progress)

@@ -53,6 +53,8 @@ class Recorder:
     def __init__(self, folder: Path, config: RunConfig, steps: Sequence[int] | None = None) -> None:
         store.claim(folder, store.RUN_FILE, config.to_table())
         self.run, self.config = store.Run(folder), config
+        for inside in (self.run.checkpoints, self.run.predicted):
+            store.own_folder(inside)
         self.steps = set(checkpoint_steps(config) if steps is None else steps)
         self._weights = set(weight_steps(config) if steps is None else steps)
         self._trained_here = steps is None
@@ -98,7 +100,7 @@ class Recorder:
     def save(self, state: State) -> None:
         """Save the state to go on from. Metrics first: whatever `resume.pt` says has been done is then on disk."""
         store.write_dataset(self._metrics_path, self._dataset(), self.run.config)
-        store.write_state(self._state_path, state._asdict(), config_hash=self.run.config_hash)
+        store.write_state(self.run.state, state._asdict(), config_hash=self.run.config_hash)
         self._thin_out()
 
     def load(self) -> State | None:
@@ -109,12 +111,12 @@ class Recorder:
         Raises:
             StoreError: the state is damaged, or another run's.
         """
-        if not self._state_path.exists() or not self._metrics_path.exists():
+        if not self.run.state.exists() or not self._metrics_path.exists():
             return None
-        state = State(**store.read_state(self._state_path, config_hash=self.run.config_hash))
+        state = State(**store.read_state(self.run.state, config_hash=self.run.config_hash))
         if not all(self._path(before).exists() for before in self.steps if before < state.step):
             return None
-        data = store.read_dataset(self._metrics_path).squeeze(list(self.config.place))
+        data = self.run.metrics.squeeze(list(self.config.place))
         for step in data.step.values[data.step.values <= state.step]:
             row = data.sel(step=step)
             self._rows[int(step)] = _plain({str(name): row[name].values for name in data if "step" in data[name].dims})
@@ -173,10 +175,6 @@ class Recorder:
     @property
     def _metrics_path(self) -> Path:
         return self.run.path / "metrics.nc"
-
-    @property
-    def _state_path(self) -> Path:
-        return self.run.path / "resume.pt"
 
 
 def _plain(row: dict[str, np.ndarray]) -> Row:
