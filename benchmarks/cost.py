@@ -10,13 +10,9 @@ as many, with the smaller steps. Prints a table, writes `results/cost.toml`.
 """
 
 import argparse
-import contextlib
-import io
 import math
 import time
-from collections.abc import Callable
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +23,7 @@ import llc
 from llc.parallel import available_cores, quiet, run_units
 from llc.sampling import SAMPLERS, Target, largest_curvature
 from llc.validation.known_cases import suite
-from llc.validation.peers import devinterp_estimate
+from llc.validation.peers import PEERS, peer_estimate
 from llc.validation.problems.case import Case
 
 HERE = Path(__file__).resolve().parent
@@ -37,30 +33,6 @@ MORE = 20
 STEPS = (1.0, 0.1)
 CHAINS = 4
 OWN = "llc, nothing given"
-
-
-class Losses(torch.nn.Module):
-    """A model and its data as one: from numbers of samples to their losses, which is what canonical-interp can call."""
-
-    def __init__(self, model: torch.nn.Module, loss: Callable, data: tuple[torch.Tensor, ...]) -> None:
-        super().__init__()
-        self.model, self.loss, self.data = model, loss, data
-
-    def forward(self, chosen: torch.Tensor) -> torch.Tensor:
-        return self.loss(self.model, tuple(tensor[chosen] for tensor in self.data))
-
-
-def canonical_estimate(model, loss, data, *, gradients: int, step_size: float, nbeta: float, gamma: float, batch: int):
-    """λ̂ by canonical-interp's LLCEstimator, all draws kept, as it does by default."""
-    from canonical_interp.slt import LLCEstimator
-
-    n = len(data[0])
-    numbers = torch.utils.data.TensorDataset(torch.arange(n), torch.zeros(n))
-    loader = torch.utils.data.DataLoader(numbers, batch, shuffle=True, drop_last=True)
-    settings = {"burnin_steps": 0, "steps_bw_draws": 1, "learning_rate": step_size, "localization": gamma}
-    estimator = LLCEstimator(draws=gradients // CHAINS, chains=CHAINS, nbeta=nbeta, **settings)
-    with contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
-        return estimator.estimate_llc(Losses(model, loss, data), loader, lambda losses, _: losses.mean(), compile=False)
 
 
 def case_rows(case: Case, others: tuple[str, ...], _progress=quiet) -> list[dict]:
@@ -83,11 +55,8 @@ def case_rows(case: Case, others: tuple[str, ...], _progress=quiet) -> list[dict
         step = share * SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, 200)["step_size"]
         common = {"gradients": times * spent, "step_size": step, "nbeta": nbeta, "gamma": gamma}
         started = time.perf_counter()
-        if who == "devinterp":
-            key = ("peers", case.name, what)
-            found = devinterp_estimate(model, loss, data, chains=CHAINS, batch_size=batch, key=key, **common)["llc"]
-        else:
-            found = canonical_estimate(model, loss, data, batch=batch, **common)
+        key = ("peers", case.name, what)
+        found = peer_estimate(who, model, loss, data, chains=CHAINS, batch_size=batch, key=key, **common)["llc"]
         name = f"{who}, {what}, {share:g} of the step" + (f", {times} times the gradients" if times > 1 else "")
         rows.append({"who": name, "llc": found, "gradients": times * spent, "seconds": time.perf_counter() - started})
     return [{"case": case.name, "exact": case.exact, **row} for row in rows]
@@ -122,8 +91,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose names hold this")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "cost.toml")
     arguments = parser.parse_args()
-    names = {"devinterp": "devinterp", "canonical-interp": "canonical_interp"}
-    others = tuple(name for name, module in names.items() if find_spec(module))
+    others = tuple(name for name, peer in PEERS.items() if peer.installed)
     cases = [case for case in suite("quick", problems=arguments.problems) if arguments.only in case.name]
     rows: list[dict] = []
     for outcome in run_units(case_rows, [(case, others) for case in cases], jobs=arguments.jobs):
@@ -132,7 +100,11 @@ def main() -> None:
         rows += outcome.result
         for row in outcome.result:
             print(f"{row['case']}: {row['who']}: {100 * (row['llc'] / row['exact'] - 1):+.1f} %", flush=True)
-        about = {"problems": arguments.problems, **{name: version(name) for name in others}, "torch": torch.__version__}
+        about = {
+            "problems": arguments.problems,
+            **{name: version(PEERS[name].package) for name in others},
+            "torch": torch.__version__,
+        }
         arguments.out.write_text(tomli_w.dumps({**about, "rows": table(rows)}))
     for row in table(rows):
         print(

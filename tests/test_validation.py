@@ -103,11 +103,34 @@ def test_others_get_the_same_number_of_gradients(tmp_path):
     assert repr(again) == repr(rows)  # NaN is not equal to itself
 
 
+@pytest.mark.skipif(not peers.PEERS["canonical-interp"].installed, reason="canonical-interp asks for Python 3.12")
+def test_canonical_interp_estimates_too():
+    """A well at its minimum, of which its estimate, too, is near ½ tr H(H + ρ)⁻¹; a key gives a number."""
+    model, loss, data = known_cases.polynomial("well", [1.0, 4.0])
+    settings = {"chains": 4, "step_size": 0.01, "nbeta": 10.0, "gamma": 1.0, "batch_size": 8, "key": ("peer",)}
+    first, again = (
+        peers.peer_estimate("canonical-interp", model, loss, data, gradients=20_000, **settings) for _ in range(2)
+    )
+    assert first == again
+    exact = known_cases.learning_coefficient.gaussian_well([1.0, 4.0], nbeta=10.0, gamma=1.0)
+    assert abs(first["llc"] - exact) < 4 * first["llc_se"] + 0.05 * exact
+
+
 def test_devinterps_estimate_is_its_own():
     """Mean of all draws, burn-in and all, above the loss at w*, and the spread of the chains' means for an error."""
     model, loss, data = known_cases.polynomial("well", [1.0, 4.0])
-    found = peers.devinterp_estimate(
-        model, loss, data, gradients=400, chains=2, step_size=0.05, nbeta=10.0, gamma=1.0, batch_size=8, key=("peer",)
+    found = peers.peer_estimate(
+        "devinterp",
+        model,
+        loss,
+        data,
+        gradients=400,
+        chains=2,
+        step_size=0.05,
+        nbeta=10.0,
+        gamma=1.0,
+        batch_size=8,
+        key=("peer",),
     )
     traces = [
         peers.devinterp_sgld(

@@ -119,7 +119,7 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
 @main.command()
 @click.option("--suite", default="quick", show_default=True, help="quick, full, tuned-quick or tuned.")
 @click.option("--sampler", default="default", show_default=True, help="What estimate_llc chooses, or one by name.")
-@click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and devinterp where installed]")
+@click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and peers that are installed]")
 @click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the chains.")
 @click.option(
@@ -147,7 +147,7 @@ def validate(
     regression with noisy labels and flat directions, classification, deep linear networks, autoencoders, superposition,
     normal crossings, and weights that training has left above the floor of their basin, whose learning coefficients
     are known. Errors and coverage are over estimates called `converged`; the others are counted as failures.
-    devinterp's SGLD gets as many gradients; other samplers of ours choose their own number.
+    devinterp's and canonical-interp's SGLD get as many gradients; other samplers of ours choose their own number.
 
     tuned-quick and tuned give settings that suit each case, and have Gaussian wells and larger networks.
 
@@ -158,12 +158,11 @@ def validate(
       llc validate --problems 1
       llc validate --suite full --problems 26 --only "7-10-4, rank 4" --against ""
     """
-    from importlib.util import find_spec
-
     from llc import figures, store, validation
+    from llc.validation.peers import PEERS
 
     if against is None:
-        against = "sgld,devinterp" if find_spec("devinterp") else "sgld"
+        against = ",".join(["sgld", *(name for name, peer in PEERS.items() if peer.installed)])
     others = [method.strip() for method in against.split(",") if method.strip() not in {"", sampler}]
     name = f"validate_{suite}_{sampler}" + (f"_problems{problems}" if problems else "")
     name += f"_{store.table_hash({'only': sorted(only)})[:8]}" if only else ""

@@ -4,7 +4,6 @@ import contextlib
 import math
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import xarray as xr
@@ -18,13 +17,11 @@ from llc.estimate.settings import SamplingConfig
 from llc.parallel import Progress, default_jobs, quiet, raise_failures, run_units
 from llc.sampling import SAMPLERS, Target, largest_curvature
 from llc.validation.known_cases import suite
-from llc.validation.peers import devinterp_estimate
+from llc.validation.peers import PEERS, peer_estimate
 from llc.validation.problems.case import Case
 
 # What `estimate_llc` chooses by itself.
 DEFAULT = "default"
-# A method with no verdicts of its own; the others are samplers of this package.
-DEVINTERP = "devinterp"
 _CHAINS = 4
 _PEER_STEP = 0.1
 
@@ -32,7 +29,7 @@ _PEER_STEP = 0.1
 def validate(
     name: str = "quick",
     *,
-    methods: Sequence[str] = (DEFAULT, "sgld", DEVINTERP),
+    methods: Sequence[str] = (DEFAULT, "sgld", "devinterp"),
     jobs: int | None = None,
     seed: int = 0,
     problems: int = 0,
@@ -45,9 +42,9 @@ def validate(
     Args:
         name: `quick` or `full`, where `estimate_llc` chooses everything, or `tuned-quick` or `tuned`, at settings that
             suit each case.
-        methods: `default`, for the sampler that `estimate_llc` chooses, samplers of `llc.sampling`, and `devinterp` for
-            its SGLD with its own estimator, which gets the gradients that the first one takes; those with verdicts
-            choose for themselves, or have the case's settings.
+        methods: `default`, for the sampler that `estimate_llc` chooses, samplers of `llc.sampling`, and other tools
+            by name (`llc.validation.peers`), for their SGLD with their own estimator, which get the gradients that the
+            first one takes; those with verdicts choose for themselves, or have the case's settings.
         jobs: worker processes; by default one a core. seed: of the chains.
         problems: another number draws other problems of the same kinds (see `known_cases.suite`).
         only: cases whose names hold this, or one of these; () for all.
@@ -55,20 +52,22 @@ def validate(
         progress: told (unit, done, total, note).
     Returns:
         By `case`: `truth` (the same for samples of one truth), `exact`, `kind`, `multiplicity`, `parameters`; by
-        (`case`, `estimator`): `llc`, `llc_se`, `llc_low`, `llc_high`, `explored` (NaN for devinterp), `verdict`,
+        (`case`, `estimator`): `llc`, `llc_se`, `llc_low`, `llc_high`, `explored` (NaN for other tools), `verdict`,
         `reason`, `gradients`, `seconds`.
     Raises:
         InvalidInput: an unknown suite or method; negative `problems`; no case is one of `only`.
         StoreError: `folder` cannot be written, or another process is at work in it.
     """
+    known = [DEFAULT, *SAMPLERS, *PEERS]
     for method in methods:
-        if method not in {DEFAULT, *SAMPLERS, DEVINTERP}:
-            raise InvalidInput(f"unknown method {method}; {did_you_mean(method, [DEFAULT, *SAMPLERS, DEVINTERP])}")
-    if DEVINTERP in methods and not find_spec("devinterp"):
-        raise InvalidInput(
-            "devinterp is not installed; pip install 'local-learning-coefficient[peers]', or leave it out"
-        )
-    if not methods or methods[0] == DEVINTERP or len(set(methods)) < len(methods):
+        if method not in known:
+            raise InvalidInput(f"unknown method {method}; {did_you_mean(method, known)}")
+        if method in PEERS and not PEERS[method].installed:
+            raise InvalidInput(
+                f"{method} is not installed; pip install 'local-learning-coefficient[peers]' (canonical-interp asks "
+                "for Python 3.12 or later), or leave it out"
+            )
+    if not methods or methods[0] in PEERS or len(set(methods)) < len(methods):
         raise InvalidInput(f"methods = {list(methods)} given, expected a sampler first, and each method once")
     only = [only] if isinstance(only, str) else only
     every = suite(name, problems)
@@ -107,8 +106,8 @@ def _validate_case(
             continue
         started = time.perf_counter()
         found = (
-            _peer(case, rows[0], seed)
-            if method == DEVINTERP
+            _peer(case, method, rows[0], seed)
+            if method in PEERS
             else _own(case, None if method == DEFAULT else method, seed)
         )
         row = {name: value if isinstance(value, str) else float(value) for name, value in found.items()}
@@ -143,8 +142,8 @@ def _at_defaults(case: Case, sampler: str | None, seed: int) -> dict:
     return row | chosen | {name: str(root[name].item()) for name in ("verdict", "reason")}
 
 
-def _peer(case: Case, first: dict, seed: int) -> dict:
-    """devinterp with the same target, at a tenth of the step size that this package's SGLD would begin with.
+def _peer(case: Case, peer: str, first: dict, seed: int) -> dict:
+    """Another tool with the same target, at a tenth of the step size that this package's SGLD would begin with.
 
     At the whole of it the step's heat, which we take off and it does not, is a third of its λ̂ (`benchmarks/cost.py`).
 
@@ -161,7 +160,8 @@ def _peer(case: Case, first: dict, seed: int) -> dict:
     batch_size, _ = choose_batch(model, loss, data, config.batch_size)
     target = Target(model, loss, data, nbeta=nbeta, gamma=gamma, batch_size=batch_size)
     own = SAMPLERS["sgld"].default_settings(largest_curvature(target), gamma, config.draws or 200)["step_size"]
-    return devinterp_estimate(
+    return peer_estimate(
+        peer,
         model,
         loss,
         data,
@@ -171,7 +171,7 @@ def _peer(case: Case, first: dict, seed: int) -> dict:
         nbeta=nbeta,
         gamma=gamma,
         batch_size=batch_size,
-        key=(seed, "validate", case.name, DEVINTERP),
+        key=(seed, "validate", case.name, peer),
     )
 
 
@@ -206,6 +206,6 @@ def label(cases: Sequence[Case], methods: Sequence[str], rows: Sequence[Sequence
         data[name] = (("case", "estimator"), values, {"long_name": said, "units": "s" if name == "seconds" else "1"})
     coords = {
         "case": ("case", [case.name for case in cases], {"long_name": "case", "units": "1"}),
-        "estimator": ("estimator", list(methods), {"long_name": "sampler, or devinterp", "units": "1"}),
+        "estimator": ("estimator", list(methods), {"long_name": "sampler, or another tool", "units": "1"}),
     }
     return xr.Dataset(data, coords)
