@@ -150,8 +150,9 @@ class _Losses(nn.Module):
 
 
 def _canonical(model, loss, data, *, chains, steps, step_size, nbeta, gamma, batch_size, key):
-    from canonical_interp.slt import LLCEstimator
-
+    with warnings.catch_warnings():  # of what it imports
+        warnings.simplefilter("ignore")
+        from canonical_interp.slt import LLCEstimator
     n = len(data[0])
     numbers = torch.utils.data.TensorDataset(torch.arange(n), torch.zeros(n))
     loader = torch.utils.data.DataLoader(
