@@ -41,6 +41,7 @@ class Estimate:
     floor_nats: float
     floor_nats_se: float
     noise_nats: float
+    tilt_nats: float
     slope_nbeta: float
     slope_nbeta_se: float
     slope_gamma: float
@@ -148,6 +149,7 @@ def conclude(
         floor_nats=basin.nats,
         floor_nats_se=basin.nats_se,
         noise_nats=reading.noise,
+        tilt_nats=reading.tilt,
         slope_nbeta=slopes.nbeta[0],
         slope_nbeta_se=slopes.nbeta[1],
         slope_gamma=slopes.gamma[0],

@@ -21,6 +21,7 @@ SCALARS = {
     "floor_nats": ("nbeta times the loss at w* above that floor", "nats"),
     "floor_nats_se": ("standard error of floor_nats", "nats"),
     "noise_nats": ("how far the noise of the n samples moves a floor", "nats"),
+    "tilt_nats": ("standard error of llc for the n samples being these, in a well that is no square", "nats"),
     "slope_nbeta": ("d llc / d log nbeta, from the draws", "1"),
     "slope_nbeta_se": ("standard error of slope_nbeta", "1"),
     "slope_gamma": ("d llc / d log gamma, from the draws", "1"),
