@@ -120,6 +120,24 @@ def test_the_loop_is_adam_on_the_tasks_batches(finished):
         torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-3, atol=1e-5)
 
 
+def test_plain_gradient_descent_is_weights_less_rate_times_gradient(tmp_path):
+    """Twenty steps by hand, of runs that are trained together and of one that is trained alone."""
+    settings = {"training.optimiser": "sgd", "training.steps": 20, "checkpoints.every": 20}
+    both = llc.train(small_config(**settings, **{"sweep.axes": {"task.num_tasks": [1, 4]}}), tmp_path / "both", jobs=1)
+    alone = llc.train(small_config(**settings, **{"sweep.axes": {"task.num_tasks": [4]}}), tmp_path / "alone", jobs=1)
+    for run in (*both.runs, *alone.runs):
+        config = RunConfig.from_table(run.config)
+        model = llc.models.build(config.model, config.task, config.seed)
+        for step in range(20):
+            xs, ys = config.task.sample(config.training.batch_size, step=step, stream=("train", 0)).inputs
+            gradients = torch.autograd.grad(((model(xs, ys) - ys) ** 2).mean(), list(model.parameters()))
+            with torch.no_grad():
+                for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                    parameter -= 5e-3 * min(1, (step + 1) / 10) * gradient
+        for name, value in run.weights(20).items():
+            torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+
+
 def test_training_learns(finished):
     loss = finished.metrics.loss.sel(test_set="id").mean("position").sel(seed=0)
     assert (loss.isel(step=-1) < loss.isel(step=0)).all()

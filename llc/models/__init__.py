@@ -7,6 +7,7 @@ from llc.models.factory import FactoryConfig
 from llc.models.linear_attention import LinearAttention, LinearAttentionConfig
 from llc.models.model_config import AnyModel, ModelConfig
 from llc.models.softmax_heads import SoftmaxHeads, SoftmaxHeadsConfig
+from llc.models.softmax_query import SoftmaxQuery, SoftmaxQueryConfig
 from llc.models.transformer import Transformer, TransformerConfig
 from llc.tasks import Task
 
@@ -28,6 +29,8 @@ __all__ = [
     "ModelConfig",
     "SoftmaxHeads",
     "SoftmaxHeadsConfig",
+    "SoftmaxQuery",
+    "SoftmaxQueryConfig",
     "Transformer",
     "TransformerConfig",
     "build",

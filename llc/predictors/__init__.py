@@ -2,7 +2,7 @@
 
 from llc.predictors.dmmse import dmmse
 from llc.predictors.predictor import Predictor, baseline, is_baseline
-from llc.predictors.query import one_step, ridge_query, structured_softmax, zero_query
+from llc.predictors.query import matching_mean, one_step, ridge_query, structured_softmax, zero_query
 from llc.predictors.ridge import ridge
 from llc.predictors.zero import zero
 
@@ -11,6 +11,7 @@ __all__ = [
     "baseline",
     "dmmse",
     "is_baseline",
+    "matching_mean",
     "one_step",
     "ridge",
     "ridge_query",

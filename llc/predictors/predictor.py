@@ -2,19 +2,14 @@
 
 import functools
 from collections.abc import Callable
-from typing import Protocol
 
 from torch import Tensor
 
-
-class Predictor(Protocol):
-    """Called like the models that it stands beside; its outputs have the targets' shape."""
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """Outputs."""
+Predictor = Callable[..., Tensor]
+"""Called like the models that it stands beside, with a batch's inputs; its outputs have the targets' shape."""
 
 
-def baseline(predictor: Callable[..., Tensor]) -> Predictor:
+def baseline(predictor: Predictor) -> Predictor:
     """The same predictor, marked as one that knows nothing: chains whose draws do no better are `delocalised`."""
 
     @functools.wraps(predictor)

@@ -73,6 +73,13 @@ def structured_softmax(xs: Tensor, ys: Tensor, query: Tensor, *, omegas: Tensor,
     return _answer(torch.einsum("h,hbl,blc->bc", mus.double(), shares, y), ys)
 
 
+def matching_mean(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
+    """The mean y of the examples whose x is the question's; 0 where there are none. What is said of K features."""
+    x, y, asked = _examples(xs, ys, query)
+    same = (x == asked[:, None]).all(-1).to(y)
+    return _answer((same[..., None] * y).sum(1) / same.sum(1).clamp(min=1)[:, None], ys)
+
+
 def zero_query(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
     """0, in the shape of the answer."""
     _, y, _ = _examples(xs, ys, query)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llc.systems import he2025, he2025_multitask, oswald2023, oswald2023_wide
+from llc.systems import he2025, he2025_multitask, huang2023, oswald2023, oswald2023_wide
 from llc.systems.claims import Claim, claim_rows, format_claims
 from llc.training import ExperimentConfig, presets
 
@@ -11,6 +11,7 @@ from llc.training import ExperimentConfig, presets
 SYSTEMS = {
     "he2025": he2025,
     "he2025-multitask": he2025_multitask,
+    "huang2023": huang2023,
     "oswald2023": oswald2023,
     "oswald2023-wide": oswald2023_wide,
 }

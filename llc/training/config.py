@@ -15,7 +15,7 @@ from llc.tasks import AnyTask
 
 
 class TrainingConfig(Config):
-    """The optimiser loop: Adam on fresh batches.
+    """The optimiser loop on fresh batches.
 
     Args:
         steps: T, the number of updates.
@@ -23,6 +23,7 @@ class TrainingConfig(Config):
         learning_rate: the peak of the schedule.
         schedule: see `llc.training.schedules`.
         warmup_steps: linear warm-up from 0, for `constant`.
+        optimiser: `adam`, or plain stochastic gradient descent, `sgd`.
         betas: of Adam.
         precision: of matrix products in training: `float32`, `tf32` (on a GPU that has it) or `bf16`. Weights,
             Adam's moments and what is recorded at checkpoints are float32 whatever it is.
@@ -33,6 +34,7 @@ class TrainingConfig(Config):
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "triangle"] = "constant"
     warmup_steps: int = Field(0, ge=0)
+    optimiser: Literal["adam", "sgd"] = "adam"
     betas: list[float] = Field(default=[0.9, 0.999])
     precision: Precision = "float32"
 

@@ -1,6 +1,6 @@
 """What the optimiser loop trains: one model, or an ensemble of one shape in one graph."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import torch
@@ -24,7 +24,7 @@ class Learner(Protocol):
     """Models of one shape, and their optimiser."""
 
     def update(self, batches: Sequence[Batch], step: int) -> Tensor:
-        """One Adam update of every run on its own batch; returns the losses before it, (R,)."""
+        """One update of every run on its own batch; returns the losses before it, (R,)."""
 
     def model(self, run: int) -> nn.Module:
         """One run's model as it is now; not to be changed or kept."""
@@ -58,7 +58,7 @@ class Solo:
         (self._config,), (state,) = configs, states
         self._device = device
         self._model = models.build(self._config.model, self._config.task, self._config.seed).to(device)
-        self._optimiser = _adam(self._model.parameters(), self._config)
+        self._optimiser = _optimiser(self._model.parameters(), self._config)
         self._loss = TaskLoss(self._config.task)
         self._microbatch: int | None = None
         if state:
@@ -101,9 +101,9 @@ class Solo:
 class Ensemble:
     """Several models as one: every parameter has a leading dimension R, and one graph computes all gradients.
 
-    Gradients of the sum of the runs' losses are each run's own, and Adam works number by number, so that this is the
-    same algorithm as training them apart; matrix products are batched, which changes the last bits. On a CPU those do
-    not depend on which runs are in it, as long as there are at least two: a single one is joined by its copy.
+    Gradients of the sum of the runs' losses are each run's own, and optimisers work number by number, so that this is
+    the same algorithm as training them apart; matrix products are batched, which changes the last bits. On a CPU those
+    do not depend on which runs are in it, as long as there are at least two: a single one is joined by its copy.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Ensemble:
         self._parameters = {
             name: torch.stack([of_run[name] for of_run in weights]).requires_grad_() for name in self._names
         }
-        self._optimiser = _adam(self._parameters.values(), shared)
+        self._optimiser = _optimiser(self._parameters.values(), shared)
         if moments[0]["state"]:
             self._optimiser.load_state_dict(_stack_moments(moments))
 
@@ -194,12 +194,14 @@ def kind_of(config: RunConfig) -> str:
     return store.table_hash({key: value for key, value in table.items() if key not in ("seed", "place")})
 
 
-def _adam(parameters, config: RunConfig) -> torch.optim.Adam:
+def _optimiser(parameters: Iterable[Tensor], config: RunConfig) -> torch.optim.Optimizer:
+    if config.training.optimiser == "sgd":
+        return torch.optim.SGD(parameters, lr=0.0)
     first, second = config.training.betas
     return torch.optim.Adam(parameters, betas=(first, second), fused=True)
 
 
-def _step(optimiser: torch.optim.Adam, rate: float) -> None:
+def _step(optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step()
