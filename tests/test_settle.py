@@ -56,6 +56,27 @@ def coin_losses(model, batch):
     return nn.functional.binary_cross_entropy_with_logits(logit, batch[1].to(logit), reduction="none")
 
 
+class Bowl(nn.Module):
+    """1 − exp(−w²/2) for every sample: concave beyond |w| = 1."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([start], dtype=torch.float64))
+
+    def forward(self, x):
+        return (1 - torch.exp(-self.w.square().sum() / 2)).expand(len(x))
+
+
+@pytest.mark.parametrize(("start", "known"), [(0.5, True), (1.5, False), (9.0, True)])
+def test_a_slope_that_is_concave_has_no_floor_that_is_known(start, known):
+    """At 1.5 the loss falls ever faster; at 9 it falls by 10⁻¹⁷ a unit, which no draw would feel."""
+    target = Target(Bowl(start), lambda model, batch: model(batch[0]), (torch.zeros(4, 1),), nbeta=100.0, gamma=1e-3,
+                    batch_size=4)  # fmt: skip
+    found = settle(target, max_gradients=1000)
+    assert (found.depth is not None) is known
+    assert found.nats == pytest.approx(100 * (1 - np.exp(-(start**2) / 2)) if start < 1 else 0.0, abs=0.02)
+
+
 def test_the_losses_of_samples_are_those_where_it_ended():
     """Their mean is the drop where every sample is looked at; a search that does not move has none."""
     target = regression_target(1.0)

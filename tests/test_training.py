@@ -133,7 +133,7 @@ def test_plain_gradient_descent_is_weights_less_rate_times_gradient(tmp_path):
             gradients = torch.autograd.grad(((model(xs, ys) - ys) ** 2).mean(), list(model.parameters()))
             with torch.no_grad():
                 for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-                    parameter -= 5e-3 * min(1, (step + 1) / 10) * gradient
+                    parameter.sub_(5e-3 * min(1, (step + 1) / 10) * gradient)
         for name, value in run.weights(20).items():
             torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-4, atol=1e-6)
 

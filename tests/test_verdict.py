@@ -59,6 +59,11 @@ def evidence(**changes) -> Evidence:
         ({"llc_se": 0.0}, "drifting", "never moved"),
         ({"llc_high": -1.0}, "off-minimum", "no minimum"),
         ({"llc_high": -1e-7}, "converged", "plateau"),  # nats, which are nothing
+        (
+            {"llc": -200.0, "llc_high": -198.0, "prior_over_curvature": 3.0, "variance_ratio": -2.0},
+            "off-minimum",
+            "no min",
+        ),
         ({"loss_init": 1.0, "loss_sampled": -1e9, "prior_share": 1e20}, "off-minimum", "the loss falls without end"),
         ({"loss_init": 1.0}, "drifting", "the loss is the same wherever the weights that move are"),
         ({"loss_init": 1.0, "prior_share": 0.0, "llc_se": 0.0}, "drifting", "never moved"),

@@ -57,8 +57,9 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
         p = −(H + ρ)⁻¹ (∇L_n + ρ(w − w*)),   H v ≈ [∇L_n(w + δv) − ∇L_n(w − δv)]/(2δ)
 
     (Nocedal & Wright 2006, algorithm 7.1.) A direction of negative curvature ends the inner search: a degenerate
-    minimum fits the noise of its data along those, which is not the floor that the draws see. Losses are compared
-    sample by sample.
+    minimum fits the noise of its data along those, which is not the floor that the draws see. Where the slope itself is
+    such a direction, and steep enough that draws would feel it, there is no telling how far the loss falls. Losses are
+    compared sample by sample.
 
     The floor is L_n itself at that minimum: what localisation costs there is in no draw's loss.
 
@@ -95,6 +96,9 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
             return ended(done=False)
         slope = gradient(position) + rho * (position - target.origin).double()
         step = _newton_step(gradient, position, slope, rho, inner=min(_INNER, (max_gradients - spent) // (2 * price)))
+        if not bool(step.any()):  # draws go about 1/√γ far
+            felt = target.nbeta * float(slope.norm()) > NOTHING * math.sqrt(target.gamma)
+            return ended(done=not felt)
         for halving in range(_HALVINGS):
             there = position + (step / 2**halving).to(position)
             lower, losses_there = heights(there)

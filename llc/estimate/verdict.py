@@ -206,6 +206,8 @@ def _delocalised(evidence: Evidence) -> str:
 
 
 def _prior_dominated(evidence: Evidence) -> str:
+    if evidence.summary.llc < 0:  # of the prior alone it is 0 or more
+        return ""
     # At a degenerate minimum the curvature at w* is no guide: there the variance has to say so too.
     follows_prior = not evidence.variance_ratio > 0.5
     if evidence.prior_over_curvature >= 1 and follows_prior and evidence.summary.llc_se > 0:
@@ -214,8 +216,6 @@ def _prior_dominated(evidence: Evidence) -> str:
             "held by the data; use a smaller gamma or a larger nbeta"
         )
     elasticity = 1 - evidence.variance_ratio
-    if evidence.prior_share > _RUNAWAY:
-        return ""
     if evidence.prior_share > PRIOR_LIMIT and elasticity > ELASTICITY_LIMIT:
         return (
             f"the prior holds {100 * evidence.prior_share:.0f} % of the spread and llc goes as "
