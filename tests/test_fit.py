@@ -80,6 +80,21 @@ class Lossless(Mine):
         return (outputs - batch.targets).square().mean()
 
 
+class Positions(Mine):
+    kind: str = "fit-positions"
+    first: bool = False
+
+    def sample(self, size, *, step=0, stream="train"):
+        return Batch((torch.ones(size, LENGTH),), torch.ones(size, LENGTH))
+
+    def losses(self, outputs, batch):
+        squares = (outputs - batch.targets).square()
+        return squares[:, 0] if self.first else squares
+
+    def test_tasks(self):
+        return {"own": self, "steep": self.override({"first": True})}
+
+
 @dataclass
 class Case:
     said: str
@@ -99,6 +114,10 @@ def column():
     return nn.Linear(LENGTH, 1)
 
 
+def square():
+    return nn.Linear(LENGTH, LENGTH)
+
+
 def empty():
     return nn.Flatten(0)
 
@@ -112,6 +131,11 @@ CASES = {
     "pair": Case("has no reference frist; did you mean first", Pair),
     "reference": Case("a reference of the task fit-references failed: AttributeError", References),
     "losses": Case(r"losses of Lossless are \(\) for targets", Lossless),
+    "losses of test sets": Case(
+        r"test sets of Positions have losses of several shapes, own \(2, 16\), steep \(2,\); expected one",
+        Positions,
+        "square",
+    ),
     "inputs": Case(
         r"Sequential cannot take inputs of shapes \(2, 16\) of the task fit-mine: RuntimeError", model="wide"
     ),

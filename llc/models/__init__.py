@@ -6,6 +6,7 @@ from torch import nn
 from llc.models.factory import FactoryConfig
 from llc.models.linear_attention import LinearAttention, LinearAttentionConfig
 from llc.models.model_config import AnyModel, ModelConfig
+from llc.models.series_transformer import SeriesTransformer, SeriesTransformerConfig
 from llc.models.softmax_heads import SoftmaxHeads, SoftmaxHeadsConfig
 from llc.models.softmax_query import SoftmaxQuery, SoftmaxQueryConfig
 from llc.models.transformer import Transformer, TransformerConfig
@@ -27,6 +28,8 @@ __all__ = [
     "LinearAttention",
     "LinearAttentionConfig",
     "ModelConfig",
+    "SeriesTransformer",
+    "SeriesTransformerConfig",
     "SoftmaxHeads",
     "SoftmaxHeadsConfig",
     "SoftmaxQuery",

@@ -63,7 +63,7 @@ class TransformerConfig(ModelConfig):
         with torch.device("meta"):
             model = Transformer(self, dim=shapes["dim"], num_examples=shapes["num_examples"])
         model.to_empty(device="cpu")
-        model.initialise(generator(seed, "init"))
+        initialise(model, generator(seed, "init"))
         return model
 
 
@@ -168,16 +168,17 @@ class Transformer(nn.Module):
             x = block(x)
         return last(x, wanted)
 
-    @torch.no_grad()
-    def initialise(self, rng: torch.Generator) -> None:
-        """PyTorch's default for linear maps, U(±1/√fan_in), unit layer norms, N(0, 0.02²) positions."""
-        for module in self.modules():
-            if isinstance(module, nn.LayerNorm):
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Linear):
-                bound = 1 / math.sqrt(module.in_features)
-                nn.init.uniform_(module.weight, -bound, bound, generator=rng)
-                if module.bias is not None:
-                    nn.init.uniform_(module.bias, -bound, bound, generator=rng)
-        nn.init.normal_(self.positions, std=0.02, generator=rng)
+
+@torch.no_grad()
+def initialise(model: nn.Module, rng: torch.Generator) -> None:
+    """PyTorch's default for linear maps, U(±1/√fan_in), unit layer norms, N(0, 0.02²) positions."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            bound = 1 / math.sqrt(module.in_features)
+            nn.init.uniform_(module.weight, -bound, bound, generator=rng)
+            if module.bias is not None:
+                nn.init.uniform_(module.bias, -bound, bound, generator=rng)
+    nn.init.normal_(model.positions, std=0.02, generator=rng)  # type: ignore[arg-type]

@@ -3,19 +3,23 @@
 from llc.predictors.dmmse import dmmse
 from llc.predictors.predictor import Predictor, baseline, is_baseline
 from llc.predictors.query import matching_mean, one_step, ridge_query, structured_softmax, zero_query
+from llc.predictors.recurrence import copy_last, recurrence_mean, two_parameter_least_squares
 from llc.predictors.ridge import ridge
 from llc.predictors.zero import zero
 
 __all__ = [
     "Predictor",
     "baseline",
+    "copy_last",
     "dmmse",
     "is_baseline",
     "matching_mean",
     "one_step",
+    "recurrence_mean",
     "ridge",
     "ridge_query",
     "structured_softmax",
+    "two_parameter_least_squares",
     "zero",
     "zero_query",
 ]

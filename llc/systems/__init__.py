@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llc.systems import he2025, he2025_multitask, huang2023, oswald2023, oswald2023_wide
+from llc.systems import bhargav2024, he2025, he2025_multitask, huang2023, oswald2023, oswald2023_wide
 from llc.systems.claims import Claim, claim_rows, format_claims
 from llc.training import ExperimentConfig, presets
 
 # The line to add for a system: its file gives `config()` and `CLAIMS`.
 SYSTEMS = {
+    "bhargav2024": bhargav2024,
     "he2025": he2025,
     "he2025-multitask": he2025_multitask,
     "huang2023": huang2023,

@@ -1,9 +1,11 @@
 """A look at a run before anything is written: whether its task and its model are what a run needs, and fit."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from llc import behaviour, models
 from llc.errors import InvalidInput, LLCError, did_you_mean
@@ -37,6 +39,7 @@ def check_fit(run: RunConfig, *, references: bool = False) -> None:
     with evaluating(model), torch.no_grad():
         _tried(lambda: model(*batch.inputs), f"{name} cannot take inputs of shapes {shapes} of the task {task.kind}")
         behaviour.TaskLoss(task)(model, batch)
+        _check_losses(task, model)
 
 
 def _batch(task: Task) -> Batch:
@@ -76,6 +79,22 @@ def _check_names(task: Task) -> None:
         if reference not in known:
             hint = did_you_mean(reference, known)
             raise InvalidInput(f"pair = {task.pair} of {name} has no reference {reference}; {hint}")
+
+
+def _check_losses(task: Task, model: nn.Module) -> None:
+    """Of every test set in one shape."""
+    shapes = {}
+    for name, source in task.test_tasks().items():
+        failed = f"the test set {name} of the task {task.kind} failed"
+        shapes[name] = _tried(partial(_shape_of_losses, source, model), failed)
+    if len(set(shapes.values())) > 1:
+        said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise InvalidInput(f"test sets of {type(task).__name__} have losses of several shapes, {said}; expected one")
+
+
+def _shape_of_losses(source: Task, model: nn.Module) -> tuple[int, ...]:
+    batch = source.sample(_FEW, stream="fit")
+    return tuple(behaviour.checked_losses(source, model(*batch.inputs), batch).shape)
 
 
 def _tried(call: Callable[[], Any], failed: str) -> Any:

@@ -1,0 +1,62 @@
+"""Bhargav & Gu (2024), arXiv 2410.17438: a small GPT continues affine recurrences, by copying first."""
+
+import math
+
+import xarray as xr
+
+from llc.models import SeriesTransformerConfig
+from llc.systems.claims import Claim, last_of
+from llc.tasks import AffineRecurrence
+from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
+
+DEPTH = 3
+
+
+def config() -> ExperimentConfig:
+    """Three layers as in the paper, and one and two; series of sixteen numbers, Adam on batches of 128.
+
+    Width, heads, length and rate are this package's choice: what was read of the paper says only how many layers.
+    """
+    return ExperimentConfig(
+        preset="bhargav2024",
+        task=AffineRecurrence(length=16),
+        model=SeriesTransformerConfig(width=32, depth=DEPTH, heads=4, mlp_width=128, activation="gelu"),
+        training=TrainingConfig(steps=8000, batch_size=128, learning_rate=2e-3, warmup_steps=200),
+        checkpoints=CheckpointsConfig(every=500, logarithmic=40),
+        behaviour=BehaviourConfig(sequences=2048),
+        sweep=SweepConfig(axes={"model.depth": [1, 2, DEPTH]}),
+    )
+
+
+def _over(reference: str, position: int):
+    """Loss at a position over that of a reference there, of the deepest model at the end."""
+
+    def measure(compared: xr.Dataset) -> tuple[float, float]:
+        run = last_of(compared, depth=DEPTH).sel(test_set=f"position {position}", reference=reference)
+        ratio = float(run.loss / run.reference_loss)
+        # The two are measured on the same series: what they have in common is in the excess's error, not in this one.
+        return ratio, float(run.excess_se / run.reference_loss)
+
+    return measure
+
+
+def _copies_first(compared: xr.Dataset) -> tuple[float, float]:
+    """Distance to copying over that to least squares, the least over training before position 2 beats copying."""
+    run = compared.sel(depth=DEPTH).isel(seed=0)
+    second = run.sel(test_set="position 2")
+    early = second.loss.values > 0.9 * float(second.reference_loss.sel(reference="copy"))
+    apart = run.sel(test_set="id").prediction_difference
+    ratios = (apart.sel(reference="copy") / apart.sel(reference="least_squares")).values[early]
+    return float(ratios.min()) if ratios.size else math.nan, 0.0
+
+
+CLAIMS = (
+    Claim("position 2: as good as copying", "after one transition its error is that of copying, within a tenth", 1.0,
+          _over("copy", 2), 0.9, 1.1),
+    Claim("position 4 on: near least squares", "there it loses less than a twentieth of what copying does", 0.0,
+          _over("copy", 4), high=0.05),
+    Claim("position 8: the same", "there it loses less than a twentieth of what copying does", 0.0, _over("copy", 8),
+          high=0.05),
+    Claim("early in training: copying", "before it beats copying at position 2 it is nearer to that than to fits",
+          math.nan, _copies_first, high=1.0),
+)  # fmt: skip
