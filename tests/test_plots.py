@@ -115,6 +115,7 @@ def test_unbelievable_estimates_are_hollow(finished):
 def test_what_lies_far_off_does_not_set_the_axis(finished):
     """A first point of −2000 that may not be compared is beyond it, one of −20 within; −2000 counts where it may."""
     made = finished.llc.load().copy(deep=True)
+    made["verdict"] = made.verdict.astype("<U20")  # whatever the longest in the file is
     made["verdict"][:] = "converged"
     for name, value in (("llc_low", 30.0), ("llc", 40.0), ("llc_high", 50.0)):
         made[name][:] = value
