@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from scipy import integrate, stats
 
 from llc import predictors
@@ -136,6 +137,30 @@ def test_a_head_that_says_nothing_of_a_series_is_not_missed():
     shares = rises.clamp(min=0) / rises.clamp(min=0).sum(1, keepdim=True)
     expected = [math.exp(-sum(float(p) * math.log(p) for p in row if p > 0)) for row in shares]
     assert found["effective_heads"].values.tolist() == pytest.approx(expected)
+
+
+def made_up(own: np.ndarray, copied: np.ndarray) -> xr.Dataset:
+    """What `compare` says at position 4 of losses on the same series, of the deepest model at its only step."""
+    known = {"loss": own, "reference_loss": copied, "excess": own - copied}
+    data = {}
+    for name, losses in known.items():
+        dims = ("depth", "seed", "step", "test_set", *(() if name == "loss" else ("reference",)))
+        for what, value in ((name, losses.mean()), (f"{name}_se", losses.std(ddof=1) / math.sqrt(len(losses)))):
+            data[what] = (dims, np.full((1,) * len(dims), value))
+    places = {"depth": [bhargav2024.DEPTH], "test_set": ["position 4"], "reference": ["copy"], "step": [9], "seed": [0]}
+    return xr.Dataset(data, places)
+
+
+def test_a_ratio_of_losses_on_the_same_series_has_the_error_that_resampling_gives():
+    rng = np.random.default_rng(0)
+    copied = rng.chisquare(2, 3000)
+    own = 0.2 * copied * rng.uniform(0.5, 1.5, 3000) + 0.1 * rng.chisquare(1, 3000)
+    claim = next(claim for claim in bhargav2024.CLAIMS if claim.name == "position 4: near least squares")
+    value, error = claim.measure(made_up(own, copied))
+    assert value == pytest.approx(own.mean() / copied.mean())
+    chosen = rng.integers(0, 3000, (2000, 3000))
+    again = own[chosen].mean(1) / copied[chosen].mean(1)
+    assert error == pytest.approx(again.std(), rel=0.1)  # of 2,000: to 1.6 %
 
 
 def test_the_preset_names_what_its_claims_need():
