@@ -116,12 +116,15 @@ def test_a_claim_that_cannot_fail_is_refused():
         claimed.Claim("always", "", math.nan, lambda _: (0.0, 0.0))
 
 
+# Half-times, of which there are none before anything is half learned; `test_dictionary_regression` has their numbers.
+NOT_YET = {"the dominant feature first", "balanced features together"}
+
+
 @pytest.mark.parametrize("name", list(systems.SYSTEMS))
 def test_every_claim_of_a_system_can_be_measured(name, tmp_path):
     """After a few steps of its own preset every claim has a number; the page, figure and table are made of it."""
-    config = systems.preset(name).override(
-        {"training.steps": 2, "training.batch_size": 8, "checkpoints.every": 2, "behaviour.sequences": 16}
-    )
+    few = {"training.steps": 2, "training.warmup_steps": 0, "training.batch_size": 8, "checkpoints.every": 2}
+    config = systems.preset(name).override({**few, "behaviour.sequences": 64})
     experiment = llc.train(config, tmp_path / name, jobs=1)
     assert systems.claims_of(experiment.config) == ()  # of another training than the paper's
     assert systems.claims_of(systems.preset(name).to_table()) == systems.SYSTEMS[name].CLAIMS
@@ -130,7 +133,8 @@ def test_every_claim_of_a_system_can_be_measured(name, tmp_path):
     found = development.compare(experiment, steps="last", sequences=64, claims=systems.SYSTEMS[name].CLAIMS)
     rows = systems.claim_rows(found)
     assert len(rows) == len(systems.SYSTEMS[name].CLAIMS)
-    assert np.isfinite(rows.value).all(), rows[["claim", "value"]]
+    assert (np.isfinite(rows.value) | rows.claim.isin(NOT_YET)).all(), rows[["claim", "value"]]
+    assert set(rows.verdict[~np.isfinite(rows.value)]) <= {"undecided"}
     assert "contradicted" in set(rows.verdict)  # two steps do not make a paper
     assert rows.claim[0] in systems.format_claims(rows)
     assert len(development.compare_rows(found)) == len(config.runs())

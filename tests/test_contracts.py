@@ -13,24 +13,37 @@ import llc
 from llc import behaviour
 from llc.config import Config
 from llc.errors import InvalidInput
-from llc.models import FactoryConfig, LinearAttentionConfig, ModelConfig, SoftmaxHeadsConfig, TransformerConfig
+from llc.models import (
+    FactoryConfig,
+    LinearAttentionConfig,
+    ModelConfig,
+    SeriesTransformerConfig,
+    SoftmaxHeadsConfig,
+    SoftmaxQueryConfig,
+    TransformerConfig,
+)
 from llc.predictors import baseline
 from llc.store import labels, places
-from llc.tasks import Batch, LinearRegression, QueryRegression, Task
+from llc.tasks import AffineRecurrence, Batch, DictionaryRegression, LinearRegression, QueryRegression, Task
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
 TASKS = {
     "linear regression": LinearRegression(dim=2, num_examples=3, noise_variance=0.1, num_tasks=2),
     "query regression": QueryRegression(dim=2, length=4, noise_variance=0.1),
     "several outputs": QueryRegression(dim=3, length=4, noise_variance=0.1, supports=[[0, 1], [1, 2]]),
+    "dictionary": DictionaryRegression(features=3, length=6, dominant=0.5),
+    "recurrence": AffineRecurrence(length=5),
 }
 MODELS = {
     "transformer": TransformerConfig(width=4, heads=2, depth=1, mlp_width=4),
     "softmax heads": SoftmaxHeadsConfig(heads=2),
     "linear attention": LinearAttentionConfig(depth=2),
+    "softmax query": SoftmaxQueryConfig(),
+    "series transformer": SeriesTransformerConfig(width=4, heads=2, depth=1, mlp_width=4),
 }
 FIT = [("linear regression", "transformer"), ("query regression", "softmax heads")]
 FIT += [("query regression", "linear attention"), ("several outputs", "softmax heads")]
+FIT += [("dictionary", "softmax query"), ("recurrence", "series transformer")]
 SHORT = {"nbeta": 20.0, "gamma": 20.0, "num_samples": 64, "batch_size": 16, "draws": 16, "warmup": 5, "jobs": 1}
 
 
