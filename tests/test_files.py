@@ -303,8 +303,12 @@ def test_results_of_another_folder_are_named(own, tmp_path):
     store.write_table(other / "experiment.toml", table)
     swapped = own.run(num_tasks=4).path / "metrics.nc"
     swapped.write_bytes((own.run(num_tasks=1).path / "metrics.nc").read_bytes())
+    damaged = own.run(num_tasks=1).checkpoints / "000040.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:100])
     said = run("show", own.path, "--verify", code=1)
+    assert "num_tasks=1,seed=0: " in said  # what there is is told all the same
     assert f"{swapped} was made from another folder (place.num_tasks: 1 there, 4 now" in said
+    assert f"{damaged} is damaged" in said
     with pytest.raises(StoreError, match="was made from another folder"):
         own.run(num_tasks=4).metrics  # noqa: B018
     foreign = llc.open(other)

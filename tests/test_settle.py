@@ -77,6 +77,28 @@ def test_a_slope_that_is_concave_has_no_floor_that_is_known(start, known):
     assert found.nats == pytest.approx(100 * (1 - np.exp(-(start**2) / 2)) if start < 1 else 0.0, abs=0.02)
 
 
+class Saddle(nn.Module):
+    """a² + 3a⁴ + 1 − exp(−b²/2) for every sample: concave in b beyond 1, and its fall there is far."""
+
+    def __init__(self, a: float, b: float) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([a, b], dtype=torch.float64))
+
+    def forward(self, x):
+        a, b = self.w
+        return (a**2 + 3 * a**4 + 1 - torch.exp(-(b**2) / 2)).expand(len(x))
+
+
+@pytest.mark.parametrize("start", [(0.3, 1.2), (0.3, 2.0)])
+def test_a_search_that_ends_on_a_slope_knows_no_floor(start):
+    """The square at the inflection foretells a fall that there is not; past it the slope is concave in the end."""
+    target = Target(Saddle(*start), lambda model, batch: model(batch[0]), (torch.zeros(4, 1),), nbeta=100.0, gamma=1e-3,
+                    batch_size=4)  # fmt: skip
+    exact = 100 * (start[0] ** 2 + 3 * start[0] ** 4 + 1 - np.exp(-(start[1] ** 2) / 2))
+    found = settle(target, max_gradients=1000).depth
+    assert found is None or abs(found.nats - exact) < 0.01 * exact
+
+
 def test_the_losses_of_samples_are_those_where_it_ended():
     """Their mean is the drop where every sample is looked at; a search that does not move has none."""
     target = regression_target(1.0)

@@ -65,6 +65,7 @@ def evidence(**changes) -> Evidence:
             "no min",
         ),
         ({"loss_init": 1.0, "loss_sampled": -1e9, "prior_share": 1e20}, "off-minimum", "the loss falls without end"),
+        ({"loss_init": 621.0, "loss_sampled": 490.0, "prior_share": 1e5, "variance_ratio": 0.8}, "converged", ""),
         ({"loss_init": 1.0}, "drifting", "the loss is the same wherever the weights that move are"),
         ({"loss_init": 1.0, "prior_share": 0.0, "llc_se": 0.0}, "drifting", "never moved"),
         ({"basin": ON_FLOOR}, "converged", "plateau"),
@@ -79,6 +80,17 @@ def evidence(**changes) -> Evidence:
             "open by ± 1.6; train",
         ),
         ({"basin": ON_FLOOR, "of_basin": True, "wanted_error": 0.1, "rest_se": 0.1}, "converged", "plateau"),
+        (
+            {
+                "basin": ON_FLOOR,
+                "of_basin": True,
+                "wanted_error": 0.1,
+                "rest_se": 0.55,
+                "rungs": (Rung(10.0, 1.0, 10.0, 0.1), Rung(10.0, 0.01, 10.0, 0.1, degeneracy=0.65)),
+            },
+            "scale-dependent",
+            "llc depends on the scale",
+        ),
         ({"basin": ESCAPED}, "scale-dependent", "they find worse ones, of which there are more"),
         ({"basin": ESCAPED, "of_basin": True}, "scale-dependent", "use a larger gamma or nbeta"),
         (

@@ -103,12 +103,12 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
 
     experiment = open_experiment(folder)
     settings["parameters"] = patterns(settings["parameters"])
+    folder_of_figures = store.own_folder(experiment.path / "figures")
     with show_progress("trials") as progress:
         found, dataset = study.calibrate_experiment(
             experiment, steps=steps, points=points, progress=progress, **settings
         )
     click.echo(estimate.format_calibration(found))
-    folder_of_figures = store.own_folder(experiment.path / "figures")
     specs = {"scale": figures.calibration_scale(dataset), "traces": figures.calibration_traces(dataset)}
     for name, spec in specs.items():
         path = figures.save_figure(figures.draw(spec), folder_of_figures / f"calibration_{name}.png")

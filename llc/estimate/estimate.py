@@ -151,7 +151,7 @@ def estimate_llc(
 
 
 def _patterns(given: Sequence[str]) -> list[str]:
-    patterns = [given] if isinstance(given, str) else list(given)
+    patterns = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else []
     if not patterns:
         raise InvalidInput(f"parameters = {given!r} given, expected patterns of names; leave it out to move all")
     return patterns

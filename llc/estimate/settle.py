@@ -86,10 +86,10 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
     position, value, falls = target.origin.clone(), 0.0, [0.0]  # of L_n, in nats, after every step
     losses: Tensor | None = None
 
-    def ended(*, done: bool) -> Settled:
+    def ended(*, done: bool, known: bool = True) -> Settled:
         steps = [abs(after - before) for before, after in itertools.pairwise(falls[-3:])]
         at_end = None if losses is None else losses.cpu().numpy()[samples_looked_at(n)]
-        return Settled(falls[-1], spent, done, max(steps) if len(steps) > 1 else 0.0, at_end)
+        return Settled(falls[-1], spent, done, max(steps) if known and len(steps) > 1 else 0.0, at_end)
 
     for _ in range(_STEPS):
         if spent + 3 * price > max_gradients:
@@ -98,14 +98,15 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
         step = _newton_step(gradient, position, slope, rho, inner=min(_INNER, (max_gradients - spent) // (2 * price)))
         if not bool(step.any()):  # draws go about 1/√γ far
             felt = target.nbeta * float(slope.norm()) > NOTHING * math.sqrt(target.gamma)
-            return ended(done=not felt)
+            return ended(done=not felt, known=False)
         for halving in range(_HALVINGS):
             there = position + (step / 2**halving).to(position)
             lower, losses_there = heights(there)
             if lower < value:
                 break
-        else:
-            return ended(done=True)
+        else:  # a fall that a square foretells, and that there is not, is a well that is none
+            foretold = -target.nbeta * float(slope @ step) / 2
+            return ended(done=foretold < NOTHING, known=False)
         gained, position, value, losses = target.nbeta * (value - lower), there, lower, losses_there
         falls.append(-target.nbeta * float(losses.mean()))
         if gained < max(NOTHING, -0.01 * target.nbeta * value):

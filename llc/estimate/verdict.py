@@ -22,9 +22,8 @@ DRIFT_LIMIT = 3.0
 PRIOR_LIMIT = 0.9
 # … λ̂ within this of proportional to 1/γ (d log λ̂/d log γ below −0.9).
 ELASTICITY_LIMIT = 0.9
-# Above the floor of a basin the prior lets chains go no farther than γE‖w − w*‖² = P and w*'s own distance. Where it is
-# so many times P no floor has held them.
-_RUNAWAY = 1e4
+# A loss without a floor: chains come to so many times its size at w* below it, and γE‖w − w*‖² to so many times P.
+_RUNAWAY = 1e3
 # Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds; on a
 # ladder two scales have been compared already.
 EXPLORED_LIMIT = 0.25
@@ -226,7 +225,8 @@ def _prior_dominated(evidence: Evidence) -> str:
 
 def _off_minimum(evidence: Evidence) -> str:
     found, basin = evidence.summary, evidence.basin
-    if evidence.prior_share > _RUNAWAY and evidence.loss_sampled < evidence.loss_init:
+    fall = evidence.loss_init - evidence.loss_sampled
+    if evidence.prior_share > _RUNAWAY and fall > _RUNAWAY * abs(evidence.loss_init):
         return (
             f"the loss falls without end: chains come to a mean of {evidence.loss_sampled:.2g} from "
             f"{evidence.loss_init:.3g} at w*, {math.sqrt(evidence.prior_share):.2g} times as far from it as the prior "
@@ -235,7 +235,8 @@ def _off_minimum(evidence: Evidence) -> str:
     if basin is not None and evidence.of_basin and 1.645 * evidence.rest_se > evidence.wanted_error * abs(found.llc):
         return (
             f"w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above the floor of its basin, and no number of draws "
-            f"tells that better: llc is open by ± {1.645 * evidence.rest_se:.2g}; train on, or give more samples"
+            f"tells that better: llc is open by ± {1.645 * evidence.rest_se:.2g}; a longer search (a larger "
+            "max_gradients), more samples, or weights nearer to the floor would"
         )
     if basin is None or basin.at_floor:
         return "the loss falls on average when the weights move: w* is no minimum" if found.llc_high < -NOTHING else ""
@@ -274,7 +275,8 @@ def _scale_dependent(evidence: Evidence) -> str:
             return f"llc is that of one scale: {why}; compare it at one nbeta and gamma only"
         return _moves(evidence)
     allowed = evidence.wanted_error if math.isfinite(evidence.wanted_error) else SCALE_LIMIT
-    if 1.645 * left(rungs)[1] <= allowed * abs(evidence.summary.llc):
+    open_ = math.hypot(left(rungs)[1], evidence.rest_se if math.isfinite(evidence.wanted_error) else 0.0)
+    if 1.645 * open_ <= allowed * abs(evidence.summary.llc):
         return ""
     ladder = ", ".join(
         f"{rung.llc:.3g} ± {rung.llc_se:.2g} at gamma {rung.gamma:.2g} and nbeta {rung.nbeta:.3g}" for rung in rungs

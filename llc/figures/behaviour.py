@@ -221,8 +221,10 @@ def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
             continue
         end = here.isel(step=-1)
         level = end.reference_loss.sel(reference=reference).values
-        level = np.where(level > 0, level, np.nan)  # what loses nothing has no place on a log axis
-        levels[tuple(level.round(6))] = Marks(at, level, GREY, "the reference", line="dash", shape="square", size=4)
+        key = tuple(level.round(6))
+        # What loses nothing beside the models has no place on their log axis.
+        level = np.where(level > 1e-3 * np.nanmin(end.loss.values), level, np.nan)
+        levels[key] = Marks(at, level, GREY, "the reference", line="dash", shape="square", size=4)
         text = [f"{word}<br>{y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
         marks.append(runs.mark(place, at, end.loss.values, text, shape=runs.shape(place)))
     title = f"against {symbol_in(found, 'reference', reference)}"

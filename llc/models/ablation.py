@@ -19,7 +19,7 @@ def head_ablation(model: nn.Module, attentions: Iterable["Attention"], batch: Ba
 
     What a head says is replaced by its mean over sequences, position by position. With rises r_h of a block, negative
     ones counted as 0, the effective number is exp(−Σ p_h log p_h), p_h = r_h/Σ r: 1 where one head does it all, and the
-    number of heads where each matters as much.
+    number of heads where each matters as much, NaN where none does.
 
     Args:
         attentions: a block each, with `heads` and a `projection` of all heads' outputs side by side.
@@ -34,7 +34,7 @@ def head_ablation(model: nn.Module, attentions: Iterable["Attention"], batch: Ba
         rises.append(torch.stack(of_block))
     ablated = torch.stack(rises)
     shares = ablated.clamp(min=0)
-    shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-300)
+    shares = shares / shares.sum(1, keepdim=True)
     return {
         "ablation": Readout(ablated, ("block", "head"), "rise of the mean squared error without a head", "loss"),
         "effective_heads": Readout(

@@ -162,9 +162,9 @@ class Experiment:
     def _read(self, name: str) -> xr.Dataset:
         path = self.path / f"{name}.nc"
         found = read_dataset(path, lazy=name == "llc")
-        check_made_with(found, path, self.config)
+        stored = check_made_with(found, path, self.config)
         wanted = [set(place.items()) for place in coordinates_of(self.config["sweep"])]
-        known = coordinates_of(made_from(path).get("sweep") or self.config["sweep"])
+        known = coordinates_of(stored.get("sweep") or self.config["sweep"])
         others = [place for place in known if set(place.items()) not in wanted]
         if others:
             name_of_other = run_name({dim: others[0][dim] for dim in self.axes if dim in others[0]})

@@ -22,19 +22,20 @@ def describe(found: Experiment | Run) -> str:
     if isinstance(found, Run):
         steps = found.steps
         held = f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}" if steps else "no checkpoints yet"
-        state = "finished" if found.finished else "not finished; run the same `llc train` command to go on"
+        state = _unfinished(found) or "finished"
+        state += "; run the same `llc train` command to go on" if state == _UNFINISHED else ""
         lines = [f"Run {found.path}: {held}; {state}"]
         return "\n".join(lines + [f"  {line}" for line in flat(found.config)])
     lines = [f"Experiment {found.path}: preset {found.config['preset']}, {len(found.wanted)} runs"]
     if "imported_from" in found.provenance:
         lines.append(f"  weights imported from {found.provenance['imported_from']}")
     for run in found.runs:
-        lines.append(f"  {run.name}: {len(run.steps)} checkpoints{'' if run.finished else ', not finished'}")
+        lines.append("; ".join(filter(None, [f"  {run.name}: {len(run.steps)} checkpoints", _unfinished(run)])))
     not_begun = [name for name in found.wanted if not (found.path / name).exists()]
     lines += [f"  {name}: not begun" for name in not_begun]
-    if not found.finished:
+    if _unfinished(found) == _UNFINISHED:
         command = "import" if "imported_from" in found.provenance else "train"
-        lines.append(f"  not finished; run the same `llc {command}` command to go on")
+        lines.append(f"  {_UNFINISHED}; run the same `llc {command}` command to go on")
     for name in ("metrics", "llc", "pca"):
         if not (found.path / f"{name}.nc").exists():
             lines.append(f"  no {name}.nc yet")
@@ -45,6 +46,17 @@ def describe(found: Experiment | Run) -> str:
             why = str(error)
         lines += [f"  {why}"] if why and f"  {why}" not in lines else []
     return "\n".join(lines)
+
+
+_UNFINISHED = "not finished"
+
+
+def _unfinished(found: Experiment | Run) -> str:
+    """Nothing where it is finished, `not finished`, or why that cannot be told."""
+    try:
+        return "" if found.finished else _UNFINISHED
+    except StoreError as error:
+        return str(error)
 
 
 def verify(found: Experiment | Run) -> list[str]:

@@ -50,10 +50,10 @@ def made_from(path: Path) -> Table:
     return json.loads(_attributes(path).get("config", "{}"))
 
 
-def check_made_with(found: xr.Dataset, path: Path, config: Table) -> None:
+def check_made_with(found: xr.Dataset, path: Path, config: Table) -> Table:
     """Raise StoreError if a result says that it was made from a folder with another config.
 
-    Its sweep may have grown since, and what it does not say is no difference.
+    Its sweep may have grown since, and what it does not say is no difference. Returns the config that it carries.
     """
     stored = json.loads(found.attrs.get("config", "{}"))
     both = (config.keys() & stored.keys()) - {"sweep"}
@@ -63,6 +63,7 @@ def check_made_with(found: xr.Dataset, path: Path, config: Table) -> None:
             f"{path} was made from another folder ({'; '.join(others[:_SHOWN])}); move it away and run the command "
             "that made it again"
         )
+    return stored
 
 
 # Differences of two configs that an error tells.

@@ -11,7 +11,7 @@ import xarray as xr
 
 from llc import devices, store
 from llc.behaviour import step_coord
-from llc.errors import EstimateFailed, Interrupted, LLCError, StoreError
+from llc.errors import EstimateFailed, Interrupted, InvalidInput, LLCError, StoreError
 from llc.estimate.conclusion import Estimate
 from llc.estimate.labels import (
     SCALARS,
@@ -68,8 +68,9 @@ def estimate_llc_over_training(
     config, where = LLCConfig(**settings), devices.choose_device(device)
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
-    for run in runs:  # a pattern that matches nothing is told as such, not as settings that clash
-        trainable_parameters(run.untrained(), config.parameters)
+    if config.parameters is not None:
+        _check_patterns(runs, config.parameters)
+    for run in runs:
         store.own_folder(run.estimates)
     with store.folder_lock(experiment.path):
         # Pilots take minutes: settings that clash with those there are told without.
@@ -107,6 +108,18 @@ def estimate_llc_over_training(
     if dataset is None:
         raise EstimateFailed("no checkpoint could be estimated")
     return dataset
+
+
+def _check_patterns(runs: list[store.Run], patterns: list[str]) -> None:
+    """A pattern that matches in no run is told as such, not as settings that clash."""
+    errors = []
+    for run in runs:
+        try:
+            trainable_parameters(run.untrained(), patterns)
+        except InvalidInput as error:
+            errors.append(error)
+    if len(errors) == len(runs):
+        raise errors[0]
 
 
 def result_path(run: store.Run, step: int, config: LLCConfig) -> Path:

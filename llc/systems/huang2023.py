@@ -73,6 +73,8 @@ def _falls_first(compared: xr.Dataset) -> tuple[float, float]:
     for feature in range(2, FEATURES + 1):
         losses = run.loss.sel(test_set=f"feature {feature}").values
         early = np.flatnonzero(losses > 0.9 * losses[0])
+        if not early.size:
+            raise KeyError(f"the run of {DOMINANT} is not there")
         at = run.isel(step=early[-1], feature=feature - 1)
         found.append(float(-at.B.isel(seen=0) / at.A))
     return min(found), 0.0
