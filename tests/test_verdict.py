@@ -77,7 +77,7 @@ def evidence(**changes) -> Evidence:
         (
             {"basin": ON_FLOOR, "of_basin": True, "wanted_error": 0.1, "rest_se": 1.0},
             "off-minimum",
-            "open by ± 1.6; train",
+            "open by ± 1.6; a longer search",
         ),
         ({"basin": ON_FLOOR, "of_basin": True, "wanted_error": 0.1, "rest_se": 0.1}, "converged", "plateau"),
         (
