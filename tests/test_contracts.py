@@ -20,11 +20,20 @@ from llc.models import (
     SeriesTransformerConfig,
     SoftmaxHeadsConfig,
     SoftmaxQueryConfig,
+    StreamAttentionConfig,
     TransformerConfig,
 )
 from llc.predictors import baseline
 from llc.store import labels, places
-from llc.tasks import AffineRecurrence, Batch, DictionaryRegression, LinearRegression, QueryRegression, Task
+from llc.tasks import (
+    AffineRecurrence,
+    Batch,
+    DictionaryRegression,
+    LinearRegression,
+    PiecewiseLinear,
+    QueryRegression,
+    Task,
+)
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
 TASKS = {
@@ -33,6 +42,7 @@ TASKS = {
     "several outputs": QueryRegression(dim=3, length=4, noise_variance=0.1, supports=[[0, 1], [1, 2]]),
     "dictionary": DictionaryRegression(features=3, length=6, dominant=0.5),
     "recurrence": AffineRecurrence(length=5),
+    "stream": PiecewiseLinear(dim=2, length=8, segment=4),
 }
 MODELS = {
     "transformer": TransformerConfig(width=4, heads=2, depth=1, mlp_width=4),
@@ -40,10 +50,11 @@ MODELS = {
     "linear attention": LinearAttentionConfig(depth=2),
     "softmax query": SoftmaxQueryConfig(),
     "series transformer": SeriesTransformerConfig(width=4, heads=2, depth=1, mlp_width=4),
+    "stream attention": StreamAttentionConfig(),
 }
 FIT = [("linear regression", "transformer"), ("query regression", "softmax heads")]
 FIT += [("query regression", "linear attention"), ("several outputs", "softmax heads")]
-FIT += [("dictionary", "softmax query"), ("recurrence", "series transformer")]
+FIT += [("dictionary", "softmax query"), ("recurrence", "series transformer"), ("stream", "stream attention")]
 SHORT = {"nbeta": 20.0, "gamma": 20.0, "num_samples": 64, "batch_size": 16, "draws": 16, "warmup": 5, "jobs": 1}
 
 

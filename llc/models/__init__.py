@@ -9,6 +9,7 @@ from llc.models.model_config import AnyModel, ModelConfig
 from llc.models.series_transformer import SeriesTransformer, SeriesTransformerConfig
 from llc.models.softmax_heads import SoftmaxHeads, SoftmaxHeadsConfig
 from llc.models.softmax_query import SoftmaxQuery, SoftmaxQueryConfig
+from llc.models.stream_attention import StreamAttention, StreamAttentionConfig
 from llc.models.transformer import Transformer, TransformerConfig
 from llc.tasks import Task
 
@@ -34,6 +35,8 @@ __all__ = [
     "SoftmaxHeadsConfig",
     "SoftmaxQuery",
     "SoftmaxQueryConfig",
+    "StreamAttention",
+    "StreamAttentionConfig",
     "Transformer",
     "TransformerConfig",
     "build",

@@ -1,23 +1,40 @@
 """Reference algorithms in closed form: models without weights, `predictor(*inputs) -> outputs`."""
 
+from llc.predictors.attention import (
+    Attention,
+    least_squares_attention,
+    linear_attention,
+    local_linear_attention,
+    local_linear_weights,
+    softmax_attention,
+)
 from llc.predictors.dmmse import dmmse
 from llc.predictors.predictor import Predictor, baseline, is_baseline
 from llc.predictors.query import matching_mean, one_step, ridge_query, structured_softmax, zero_query
 from llc.predictors.recurrence import copy_last, recurrence_mean, two_parameter_least_squares
 from llc.predictors.ridge import ridge
+from llc.predictors.streams import after, segment_least_squares
 from llc.predictors.zero import zero
 
 __all__ = [
+    "Attention",
     "Predictor",
+    "after",
     "baseline",
     "copy_last",
     "dmmse",
     "is_baseline",
+    "least_squares_attention",
+    "linear_attention",
+    "local_linear_attention",
+    "local_linear_weights",
     "matching_mean",
     "one_step",
     "recurrence_mean",
     "ridge",
     "ridge_query",
+    "segment_least_squares",
+    "softmax_attention",
     "structured_softmax",
     "two_parameter_least_squares",
     "zero",

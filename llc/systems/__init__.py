@@ -3,7 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llc.systems import bhargav2024, he2025, he2025_multitask, huang2023, oswald2023, oswald2023_wide
+from llc.systems import (
+    bhargav2024,
+    he2025,
+    he2025_multitask,
+    huang2023,
+    oswald2023,
+    oswald2023_wide,
+    zuo2025,
+)
 from llc.systems.claims import Claim, claim_rows, format_claims
 from llc.training import ExperimentConfig, presets
 
@@ -15,6 +23,7 @@ SYSTEMS = {
     "huang2023": huang2023,
     "oswald2023": oswald2023,
     "oswald2023-wide": oswald2023_wide,
+    "zuo2025": zuo2025,
 }
 PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
     **presets.PRESETS,

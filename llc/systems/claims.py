@@ -36,7 +36,7 @@ class Claim:
             raise InvalidInput(f"claim {self.name}: low = {self.low}, high = {self.high} given, expected low < high")
 
 
-def last_of(compared: xr.Dataset, **place: float) -> xr.Dataset:
+def last_of(compared: xr.Dataset, **place: float | str) -> xr.Dataset:
     """The last step of the run at a place; where that leaves several seeds, of the one with the lowest loss.
 
     Runs that end before others do are not finished, and count as if they were not there.

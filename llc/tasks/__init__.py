@@ -4,6 +4,7 @@
 from llc.tasks.affine_recurrence import AffineRecurrence
 from llc.tasks.dictionary_regression import DictionaryRegression
 from llc.tasks.linear_regression import LinearRegression
+from llc.tasks.piecewise_linear import PiecewiseLinear
 from llc.tasks.query_regression import QueryRegression
 from llc.tasks.task import PROBE_SEQUENCES, AnyTask, Batch, Task
 
@@ -14,6 +15,7 @@ __all__ = [
     "Batch",
     "DictionaryRegression",
     "LinearRegression",
+    "PiecewiseLinear",
     "QueryRegression",
     "Task",
 ]

@@ -1,0 +1,171 @@
+"""Attention as regression: what a query is told by the keys and values before it."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from llc.errors import InvalidInput
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(queries, keys, values) -> answers: (B, T, D), (B, T, D), (B, T, C) -> (B, T, C), query i from keys j ≤ i."""
+
+
+def softmax_attention(queries: Tensor, keys: Tensor, values: Tensor, *, bandwidth: float, gaussian: bool = False):
+    """Σ_j p_ij v_j, p_ij ∝ exp(q_iᵀk_j/h): the Nadaraya–Watson estimate.
+
+    Args:
+        bandwidth: h > 0. gaussian: whether weights are ∝ exp(−‖q_i − k_j‖²/2h) instead.
+    """
+    return shares(queries, keys, bandwidth=bandwidth, gaussian=gaussian) @ values
+
+
+def local_linear_attention(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    *,
+    bandwidth: float,
+    ridge: float | Tensor,
+    gaussian: bool = False,
+    block: int | None = None,
+) -> Tensor:
+    """b of the line b + W(k − q_i) that fits values best near q_i.
+
+        minimise ½ Σ_j p_ij ‖v_j − b − W(k_j − q_i)‖² + ½ λ‖W‖²,    p_ij as in `softmax_attention`
+        b = v̄ − C_vk (C_kk + λI)⁻¹ (k̄ − q_i)
+
+    with means and covariances under p_i. It is Σ_j s_ij v_j, see `local_linear_weights`. As λ → 0 it is exact where
+    values are linear in keys of which enough have been seen; as λ → ∞ it is softmax attention.
+
+    Args:
+        bandwidth, gaussian: see `softmax_attention`. ridge: λ > 0; that of the paper is Σ_j exp(q_iᵀk_j/h) times it.
+        block: queries and keys at a time, for memory O(T·(D² + block)) in place of O(T² + T·D²), also in the backward
+            pass, which then computes everything again; None for all at once.
+    Raises:
+        InvalidInput: a bandwidth, ridge or block that is not positive.
+
+    Source: Zuo et al. (2025), arXiv 2510.01450, whose algorithm holds more; by completing squares it comes to this.
+    """
+    _check(bandwidth=bandwidth, ridge=ridge, **({} if block is None else {"block": block}))
+    # Covariances stay as they are when keys and queries move together, and near 0 they keep their digits.
+    middle = keys[:, :1]
+    if block is None:
+        p = shares(queries, keys, bandwidth=bandwidth, gaussian=gaussian)
+        sums = p @ _moments(keys - middle, values)
+        return _from_moments(sums, queries - middle, values.shape[-1], ridge)
+    answers = []
+    for start in range(0, queries.shape[1], block):
+        stop = min(start + block, queries.shape[1])
+        # Inside, a key block at a time; of all this only the answers are kept.
+        part = partial(_answer_block, places=slice(start, stop), bandwidth=bandwidth, gaussian=gaussian)
+        answers.append(checkpoint(part, queries, keys, values, middle, ridge, use_reentrant=False))
+    return torch.cat(answers, 1)
+
+
+def local_linear_weights(
+    queries: Tensor, keys: Tensor, *, bandwidth: float, ridge: float | Tensor, gaussian: bool = False
+) -> Tensor:
+    """s_ij = p_ij (1 − (k_j − k̄)ᵀ(C_kk + λI)⁻¹(k̄ − q_i)), which sum to one over j. (B, T, T); some are negative."""
+    _check(bandwidth=bandwidth, ridge=ridge)
+    eye = torch.eye(keys.shape[1]).to(keys).expand(len(keys), -1, -1)
+    return local_linear_attention(queries, keys, eye, bandwidth=bandwidth, ridge=ridge, gaussian=gaussian)
+
+
+def least_squares_attention(queries: Tensor, keys: Tensor, values: Tensor, *, ridge: float | Tensor) -> Tensor:
+    """(Σ_j v_j k_jᵀ)(Σ_j k_j k_jᵀ + λI)⁻¹ q_i: ridge regression on all that came before.
+
+    Source: MesaNet, von Oswald et al. (2025), arXiv 2506.05233, without forgetting.
+    """
+    _check(ridge=ridge)
+    squares = (keys[..., :, None] * keys[..., None, :]).cumsum(1)
+    products = (keys[..., :, None] * values[..., None, :]).cumsum(1)
+    weights = _solve(squares, products, ridge)
+    return (queries[..., None, :] @ weights).squeeze(-2)
+
+
+def linear_attention(queries: Tensor, keys: Tensor, values: Tensor, *, normalised: bool = False) -> Tensor:
+    """Σ_j (q_iᵀk_j) v_j; or Σ_j φ(q_i)ᵀφ(k_j) v_j / Σ_j φ(q_i)ᵀφ(k_j), φ = 1 + elu, whose weights sum to one.
+
+    Source: Katharopoulos et al. (2020), arXiv 2006.16236.
+    """
+    if normalised:
+        queries, keys = 1 + F.elu(queries), 1 + F.elu(keys)
+    scores = (queries @ keys.mT).tril()
+    return (scores / scores.sum(-1, keepdim=True) if normalised else scores) @ values
+
+
+def shares(queries: Tensor, keys: Tensor, *, bandwidth: float, gaussian: bool = False) -> Tensor:
+    """p_ij, (B, T, T); see `softmax_attention`."""
+    _check(bandwidth=bandwidth)
+    scores = _scores(queries, keys, bandwidth, gaussian)
+    future = torch.full(scores.shape[-2:], -math.inf, dtype=scores.dtype, device=scores.device).triu(1)
+    return torch.softmax(scores + future, -1)
+
+
+def _scores(queries: Tensor, keys: Tensor, bandwidth: float, gaussian: bool) -> Tensor:
+    scores = queries @ keys.mT
+    if gaussian:  # what a query's own length adds is the same for all keys
+        scores = scores - keys.square().sum(-1)[..., None, :] / 2
+    return scores / bandwidth
+
+
+def _moments(keys: Tensor, values: Tensor) -> Tensor:
+    """k, v, kkᵀ and vkᵀ side by side, (B, T, D + C + D² + CD): their means are all that is needed."""
+    squares = (keys[..., :, None] * keys[..., None, :]).flatten(-2)
+    products = (values[..., :, None] * keys[..., None, :]).flatten(-2)
+    return torch.cat([keys, values, squares, products], -1)
+
+
+def _from_moments(means: Tensor, queries: Tensor, outputs: int, ridge: float | Tensor) -> Tensor:
+    """The answers from the means of `_moments` under each query's weights."""
+    dim = queries.shape[-1]
+    k, v, kk, vk = means.split([dim, outputs, dim * dim, outputs * dim], -1)
+    kk = kk.unflatten(-1, (dim, dim)) - k[..., :, None] * k[..., None, :]
+    vk = vk.unflatten(-1, (outputs, dim)) - v[..., :, None] * k[..., None, :]
+    return v - (vk @ _solve(kk, (k - queries)[..., None], ridge)).squeeze(-1)
+
+
+def _solve(matrix: Tensor, right: Tensor, ridge: float | Tensor) -> Tensor:
+    """(A + λI)⁻¹ B for A of no negative eigenvalues."""
+    eye = torch.eye(matrix.shape[-1]).to(matrix)
+    return torch.linalg.solve(matrix + ridge * eye, right)
+
+
+def _answer_block(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    middle: Tensor,
+    ridge: float | Tensor,
+    *,
+    places: slice,
+    bandwidth: float,
+    gaussian: bool,
+) -> Tensor:
+    """Answers to the queries of some places, over keys as many at a time, each rescaled to the largest score so far."""
+    start, stop = places.start, places.stop
+    asking = queries[:, start:stop]
+    highest = asking.new_full((*asking.shape[:2], 1), -math.inf)
+    total, sums = torch.zeros_like(highest), torch.zeros_like(highest)
+    for first in range(0, stop, stop - start):
+        last = min(first + stop - start, stop)
+        scores = _scores(asking, keys[:, first:last], bandwidth, gaussian)
+        ahead = torch.arange(first, last, device=keys.device) > torch.arange(start, stop, device=keys.device)[:, None]
+        scores = scores.masked_fill(ahead, -math.inf)
+        higher = torch.maximum(highest, scores.detach().amax(-1, keepdim=True))
+        weights, kept = torch.exp(scores - higher), torch.exp(highest - higher)
+        total = total * kept + weights.sum(-1, keepdim=True)
+        sums = sums * kept + weights @ _moments(keys[:, first:last] - middle, values[:, first:last])
+        highest = higher
+    return _from_moments(sums / total, asking - middle, values.shape[-1], ridge)
+
+
+def _check(**given: float | Tensor) -> None:
+    for name, value in given.items():
+        if not isinstance(value, Tensor) and not value > 0:
+            raise InvalidInput(f"{name} = {value} given, expected more than 0")

@@ -1,0 +1,25 @@
+"""References for streams of pairs, every y of which is asked for: `(xs, ys) -> (B, T)`, from the pairs before it."""
+
+import torch
+from torch import Tensor
+
+from llc.errors import InvalidInput
+from llc.predictors.attention import Attention, least_squares_attention
+
+
+def after(attention: Attention, xs: Tensor, ys: Tensor) -> Tensor:
+    """What an attention says of y_i with query x_i, keys x_j and values y_j, j < i; 0 of the first. (B, T)."""
+    if xs.ndim != 3 or ys.shape != xs.shape[:2]:
+        raise InvalidInput(f"xs {tuple(xs.shape)} and ys {tuple(ys.shape)} given, expected (B, T, D) and (B, T)")
+    said = attention(xs[:, 1:], xs[:, :-1], ys[:, :-1, None]).squeeze(-1)
+    return torch.cat([torch.zeros_like(ys[:, :1]), said], 1)
+
+
+def segment_least_squares(xs: Tensor, ys: Tensor, *, segment: int, ridge: float) -> Tensor:
+    """Ridge regression on the pairs since the last change, for one who knows when things change. (B, T)."""
+    parts = zip(xs.split(segment, 1), ys.split(segment, 1), strict=True)
+
+    def fitted(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        return least_squares_attention(queries, keys, values, ridge=ridge)
+
+    return torch.cat([after(fitted, x, y) for x, y in parts], 1)
