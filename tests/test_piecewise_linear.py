@@ -73,7 +73,7 @@ def test_its_limits_are_linear_and_constant():
 @GAUSSIAN
 @pytest.mark.parametrize("block", [1, 4, 11, 64])
 def test_blockwise_is_exact_and_so_are_its_gradients(block, gaussian):
-    """Answers in single precision to 1e-5; gradients of queries, keys, values and ridge; scores that exp cannot hold."""
+    """Answers in single precision to 1e-5; gradients of all four arguments; scores that exp cannot hold."""
     settings = {"bandwidth": 0.7, "gaussian": gaussian}
     single = [part.float() for part in drawn()]
     answers = [

@@ -1,5 +1,6 @@
 """Whether chains have gone far enough for a rung of a ladder to tell anything, on a well with flat directions."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -69,7 +70,8 @@ def rung(llc: float, rhat: float = 1.0, error: float = 0.5, escaped: bool = Fals
     """A pair and its reading with this λ̂."""
     basin, chains = SimpleNamespace(llc=llc, llc_se=error, escaped=escaped), SimpleNamespace(rhat=rhat)
     target = SimpleNamespace(nbeta=1.0, gamma=1.0)
-    return SimpleNamespace(target=target), SimpleNamespace(basin=basin, degeneracy=0.0, cold=chains, hot=chains)
+    reading = {"basin": basin, "degeneracy": 0.0, "held": math.nan, "held_se": math.nan, "cold": chains, "hot": chains}
+    return SimpleNamespace(target=target), SimpleNamespace(**reading)
 
 
 def flatter(explained: float = 0.0):

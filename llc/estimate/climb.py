@@ -182,8 +182,9 @@ class _Climber:
         return max(self.steepest, mean_curvature(self.pair, self.reading)) if self.rungs else self.steepest
 
     def _read(self, pair: Pair) -> Reading:
-        find_warmup = self.config.warmup is None
-        return read(pair, self.kernel, find_warmup=find_warmup, settled=self.floors.below(pair.target))
+        held = {"with_held": self.held.on} if self.scale_is_free else {}
+        settled = self.floors.below(pair.target)
+        return read(pair, self.kernel, find_warmup=self.config.warmup is None, settled=settled, **held)
 
     def _may_climb(self) -> bool:
         free = self.scale_is_free and not self.highest
@@ -216,13 +217,8 @@ class _Climber:
     def _stand(self, number: int, pair: Pair, reading: Reading) -> None:
         """Make this the rung of a number, and the last."""
         self.pair, self.reading, self.nbeta, self.gamma = pair, reading, pair.target.nbeta, pair.target.gamma
-        self.rungs[number:] = [self._rung(pair, reading)]
+        self.rungs[number:] = [rung_of(pair, reading)]
         self.stood[number:] = [(pair, reading)]
-
-    def _rung(self, pair: Pair, reading: Reading) -> Rung:
-        """The rung that a pair stands on; on a degenerate one, with what directions with curvature hold of it."""
-        rung = rung_of(pair, reading)
-        return self.held.on(rung) if self.scale_is_free else rung
 
     def _take(self, step: Step) -> None:
         if step.colder != 1:
@@ -257,7 +253,7 @@ class _Climber:
         elif self.gamma < before[1] and lags(pair, reading, self.reading.basin):
             self.highest = f"chains do not get about in time {where}"
         elif self.gamma < before[1] and (near := self._left_from(pair, reading)) is not None:
-            self.farther = self._rung(pair, reading)  # from here on colder ones, at the γ that they stay at
+            self.farther = rung_of(pair, reading)  # from here on colder ones, at the γ that they stay at
             self._stand(near, *self.stood[near])
             return
         else:  # a first rung that was too cold for the noise of the data makes place for this one

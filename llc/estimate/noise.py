@@ -14,6 +14,8 @@ from llc.sampling.weights import check_model
 
 # Floating-point operations of a gradient that take about as long as what a step costs besides.
 _CHEAP = 1e8
+# Weights at the truth lie so many times F above their floor at most: twice that is chance, where λ is 5 or more.
+_FAR_ABOVE = 3.0
 # Samples a draw where the whole dataset is not cheap, at least.
 _LEAST_BATCH = 256
 
@@ -33,6 +35,28 @@ def noise_nats(nbeta: float, sample_losses: np.ndarray, num_samples: int) -> flo
     if len(sample_losses) < 2:
         return 0.0
     return nbeta**2 / (2 * num_samples) * float(sample_losses.var(0, ddof=1).mean())
+
+
+def free_nats(noise: float, settled: float, *, llc: float, held: float, degeneracy: float) -> tuple[float, float]:
+    """What of F = `noise_nats` no minimiser gives back, and its standard error, in nats.
+
+    With w* at the truth the noise of n samples lowers λ̂(w*) by F on average, whatever the well (Watanabe 2018, §6.2:
+    E[nβ(E_w L_n − L_n(w_0))] = λ − F). Along directions with curvature a minimiser finds as much below w*. Along the
+    others it does not, or fits noise that draws do not see: there F (1 − held/λ̂) is still missing. At weights that
+    were trained on these very samples nothing is: a minimiser then finds next to nothing along any direction, and of F
+    counts the share that it did find. Where it finds far more, w* is no truth either, nor are its curvatures those of
+    the basin: nothing is added then, and the error stays.
+
+    Args:
+        settled: nats that a minimiser found below w*. llc, held, degeneracy: see `llc.estimate.scale.Rung`; where held
+            is not known, half of the degeneracy is what is free, give or take as much.
+    """
+    known = math.isfinite(held)
+    share = 1 - held / llc if known and llc > 0 else degeneracy / 2
+    free = noise * min(1.0, max(0.0, share))
+    found = settled / max(noise - free, 1e-12)
+    at_truth = min(1.0, max(0.0, found), max(0.0, _FAR_ABOVE - found))
+    return at_truth * free, free * (0.5 if known else 1.0)
 
 
 def tilt_nats(

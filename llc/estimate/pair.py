@@ -1,6 +1,7 @@
 """Chains at two temperatures of one localisation ρ = γ/nβ: what every reading of λ̂ is made from."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from llc.estimate import diagnostics
 from llc.estimate.floor import RATIO, Basin, Depth, basin
-from llc.estimate.noise import noise_nats, tilt_nats
+from llc.estimate.noise import free_nats, noise_nats, tilt_nats
 from llc.estimate.scale import Rung
 from llc.parallel import Progress, quiet
 from llc.sampling import HOT, Chains, Graph, Observable, Sampler, Target, run_many
@@ -41,7 +42,7 @@ class Reading:
         cold, hot: mean-type λ̂(w*) at either temperature. basin: free of L(w*), whose error would be rest_se with
             any number of draws. noise, tilt: nats, see `noise_nats` and `tilt_nats`.
         excess: what step size and minibatches added to cold. warmup: draws left out of the cold chains.
-        degeneracy: see `llc.estimate.scale.Rung`.
+        degeneracy, held, held_se: see `llc.estimate.scale.Rung`.
     """
 
     cold: diagnostics.Summary
@@ -53,6 +54,8 @@ class Reading:
     excess: float
     warmup: int
     degeneracy: float
+    held: float = math.nan
+    held_se: float = math.nan
 
 
 def run_pairs(
@@ -153,11 +156,19 @@ def run_on(
     return replace(pair, cold=pair.cold.then(more[0]), hot=pair.hot.then(more[1]))
 
 
-def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: Depth | None = None) -> Reading:
+def read(
+    pair: Pair,
+    kernel: Sampler,
+    *,
+    find_warmup: bool,
+    settled: Depth | None = None,
+    with_held: Callable[[Rung], Rung] = lambda rung: rung,
+) -> Reading:
     """λ̂ of a pair from the draws after warm-up of the chains that survived.
 
     Args:
         settled: how far a minimiser has found w* to lie above the floor, if there is one.
+        with_held: a rung with what directions with curvature hold of it, where that can be told.
     """
     nbeta = pair.target.nbeta
     (cold, excess, warmup), (hot, _, _) = (
@@ -170,21 +181,27 @@ def read(pair: Pair, kernel: Sampler, *, find_warmup: bool, settled: Depth | Non
     tilt = 0.0
     if losses.size:
         tilt = tilt_nats(nbeta, losses, pair.target.num_samples, floor_losses=0.0 if lowest is None else lowest)
-    of_floor = partial(basin, settled=settled, noise=noise, tilt=tilt)
-    found = of_floor((cold.llc, cold.llc_se), (hot.llc, hot.llc_se))
+    of_floor = partial(basin, noise=noise, tilt=tilt)
+    found = of_floor((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), settled=settled)
     # How much steeper than a quadratic the pull towards w* makes the well: (w − w*)·∇L is 2(L − L_0) in one.
     bare = pair.cold.virial[kept, warmup:] - pair.target.gamma * np.square(pair.cold.distance[kept, warmup:])
     pull = float(bare.mean()) if kept else 0.0
     degeneracy = max(0.0, 1 - 2 * found.llc / pull) if pull > 0 else 0.0
-    found = of_floor((cold.llc, cold.llc_se), (hot.llc, hot.llc_se), degeneracy=degeneracy)
-    rest_se = of_floor((cold.llc, 0.0), (hot.llc, 0.0), degeneracy=degeneracy).llc_se
-    return Reading(cold, hot, found, rest_se, noise, tilt, excess, warmup, degeneracy)
+    rung = with_held(Rung(nbeta, pair.target.gamma, found.llc, found.llc_se, degeneracy))
+    if settled is not None:
+        free, free_se = free_nats(noise, settled.nats, llc=rung.llc, held=rung.held, degeneracy=degeneracy)
+        settled = replace(settled, nats=settled.nats + free, nats_se=math.hypot(settled.nats_se, free_se))
+    of_floor = partial(of_floor, settled=settled, degeneracy=degeneracy)
+    found = of_floor((cold.llc, cold.llc_se), (hot.llc, hot.llc_se))
+    rest_se = of_floor((cold.llc, 0.0), (hot.llc, 0.0)).llc_se
+    return Reading(cold, hot, found, rest_se, noise, tilt, excess, warmup, degeneracy, rung.held, rung.held_se)
 
 
 def rung_of(pair: Pair, reading: Reading) -> Rung:
     """The rung that a pair stands on."""
-    found = reading.basin
-    return Rung(pair.target.nbeta, pair.target.gamma, found.llc, found.llc_se, reading.degeneracy)
+    found, at = reading.basin, pair.target
+    held = reading.degeneracy, reading.held, reading.held_se
+    return Rung(at.nbeta, at.gamma, found.llc, found.llc_se, *held)
 
 
 def _mean_type(

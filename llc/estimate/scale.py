@@ -19,7 +19,7 @@ _LEFT, _LEFT_ERROR = 0.25, 0.4
 # known λ the last rung was about 12 ± 6 % low at degeneracies of 0.6 to 0.8 (thirty of them), 6 ± 5 % at 0.4 to 0.6
 # (thirty), 3 ± 3 % at 0.2 to 0.4 (fifteen): so many times the square of the degeneracy is added, and the error goes
 # with the degeneracy.
-_DEGENERATE, _DEGENERATE_ERROR = 0.25, 0.07
+_DEGENERATE, _DEGENERATE_ERROR = 0.15, 0.07
 # In a well of a single power, w⁴ or a two-layer network at 0, there is nothing to add: it looks alike at every scale,
 # and neither λ̂ nor the degeneracy changes along the ladder. Changes count beyond so many errors of λ̂, and so much of
 # the degeneracy, and from so much on in full.

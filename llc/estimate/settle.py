@@ -21,7 +21,7 @@ _SHARE, _MORE, _ENOUGH = 0.05, 0.25, 1500
 # What a search that was stopped would still have gained, in units of its last step: on a hundred networks and
 # regressions with noisy labels it was 0.2 at the median, below 1.1 for three in four, 2.3 for nine in ten.
 _REST, _REST_ERROR = 0.75, 1.25
-# A Newton step is halved so often before it is given up.
+# The shortest of the inner search's steps is halved so often before there is none.
 _HALVINGS = 6
 
 
@@ -58,8 +58,9 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
 
     (Nocedal & Wright 2006, algorithm 7.1.) A direction of negative curvature ends the inner search: a degenerate
     minimum fits the noise of its data along those, which is not the floor that the draws see. Where the slope itself is
-    such a direction, and steep enough that draws would feel it, there is no telling how far the loss falls. Losses are
-    compared sample by sample.
+    such a direction, and steep enough that draws would feel it, there is no telling how far the loss falls. Flat
+    directions make p long, far beyond where the loss is a square: the inner search's own way there, steep directions
+    first, is gone back until the loss falls as it should. Losses are compared sample by sample.
 
     The floor is L_n itself at that minimum: what localisation costs there is in no draw's loss.
 
@@ -95,22 +96,26 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
         if spent + 3 * price > max_gradients:
             return ended(done=False)
         slope = gradient(position) + rho * (position - target.origin).double()
-        step = _newton_step(gradient, position, slope, rho, inner=min(_INNER, (max_gradients - spent) // (2 * price)))
-        if not bool(step.any()):  # draws go about 1/√γ far
+        inner = min(_INNER, (max_gradients - spent) // (2 * price))
+        steps = _newton_steps(gradient, position, slope, rho, inner=inner)
+        if not steps:  # draws go about 1/√γ far
             felt = target.nbeta * float(slope.norm()) > NOTHING * math.sqrt(target.gamma)
             return ended(done=not felt, known=False)
-        for halving in range(_HALVINGS):
-            there = position + (step / 2**halving).to(position)
-            lower, losses_there = heights(there)
+        ways = [position + step.to(position) for step in steps]
+        lower, losses_there, there = min(((*heights(way), way) for way in ways), key=lambda found: found[0])
+        for halving in range(1, _HALVINGS + 1):
             if lower < value:
                 break
-        else:  # a fall that a square foretells, and that there is not, is a well that is none
-            foretold = -target.nbeta * float(slope @ step) / 2
-            return ended(done=foretold < NOTHING, known=False)
+            there = position + (steps[0] / 2**halving).to(position)
+            lower, losses_there = heights(there)
+        else:
+            if not lower < value:  # a fall that a square foretells, and that there is not, is a well that is none
+                foretold = -target.nbeta * float(slope @ steps[0]) / 2
+                return ended(done=foretold < NOTHING, known=False)
         gained, position, value, losses = target.nbeta * (value - lower), there, lower, losses_there
         falls.append(-target.nbeta * float(losses.mean()))
         if gained < max(NOTHING, -0.01 * target.nbeta * value):
-            return ended(done=True)
+            return ended(done=not len(steps) == inner < _INNER)  # what is left of the budget may have cut it short
     return ended(done=False)
 
 
@@ -147,11 +152,12 @@ class Floors:
         return None if drop is None else drop.times(at.nbeta)
 
 
-def _newton_step(
+def _newton_steps(
     gradient: Callable[[Tensor], Tensor], position: Tensor, slope: Tensor, rho: float, *, inner: int
-) -> Tensor:
-    """p with (H + ρ) p ≈ −slope; the way so far where the curvature turns negative."""
+) -> list[Tensor]:
+    """The way of conjugate gradients to the p with (H + ρ) p ≈ −slope, until the curvature turns negative."""
     size = 1e-3 * max(1.0, float(position.norm()))
+    steps: list[Tensor] = []
     step, residual = torch.zeros_like(slope), -slope
     direction, square = residual.clone(), float(residual.square().sum())
     enough = 1e-6 * square
@@ -166,7 +172,8 @@ def _newton_step(
             break
         length = square / curvature
         step = step + length * direction
+        steps.append(step)
         residual = residual - length * product
         before, square = square, float(residual.square().sum())
         direction = residual + square / before * direction
-    return step
+    return steps

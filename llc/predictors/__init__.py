@@ -9,6 +9,14 @@ from llc.predictors.attention import (
     softmax_attention,
 )
 from llc.predictors.dmmse import dmmse
+from llc.predictors.pairs import (
+    averaging,
+    decision_tree,
+    descent,
+    lasso,
+    least_squares_so_far,
+    nearest_neighbours,
+)
 from llc.predictors.predictor import Predictor, baseline, is_baseline
 from llc.predictors.query import matching_mean, one_step, ridge_query, structured_softmax, zero_query
 from llc.predictors.recurrence import copy_last, recurrence_mean, two_parameter_least_squares
@@ -20,15 +28,21 @@ __all__ = [
     "Attention",
     "Predictor",
     "after",
+    "averaging",
     "baseline",
     "copy_last",
+    "decision_tree",
+    "descent",
     "dmmse",
     "is_baseline",
+    "lasso",
     "least_squares_attention",
+    "least_squares_so_far",
     "linear_attention",
     "local_linear_attention",
     "local_linear_weights",
     "matching_mean",
+    "nearest_neighbours",
     "one_step",
     "recurrence_mean",
     "ridge",

@@ -3,6 +3,7 @@
 # A line a task: importing it makes its kind known.
 from llc.tasks.affine_recurrence import AffineRecurrence
 from llc.tasks.dictionary_regression import DictionaryRegression
+from llc.tasks.function_class import FunctionClass
 from llc.tasks.linear_regression import LinearRegression
 from llc.tasks.piecewise_linear import PiecewiseLinear
 from llc.tasks.query_regression import QueryRegression
@@ -14,6 +15,7 @@ __all__ = [
     "AnyTask",
     "Batch",
     "DictionaryRegression",
+    "FunctionClass",
     "LinearRegression",
     "PiecewiseLinear",
     "QueryRegression",
