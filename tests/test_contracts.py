@@ -29,9 +29,11 @@ from llc.tasks import (
     AffineRecurrence,
     Batch,
     DictionaryRegression,
+    FunctionClass,
     LinearRegression,
     PiecewiseLinear,
     QueryRegression,
+    SoftmaxRegression,
     Task,
 )
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
@@ -43,6 +45,8 @@ TASKS = {
     "dictionary": DictionaryRegression(features=3, length=6, dominant=0.5),
     "recurrence": AffineRecurrence(length=5),
     "stream": PiecewiseLinear(dim=2, length=8, segment=4),
+    "functions": FunctionClass(dim=2, length=4),
+    "softmax regression": SoftmaxRegression(dim=2, length=4),
 }
 MODELS = {
     "transformer": TransformerConfig(width=4, heads=2, depth=1, mlp_width=4),

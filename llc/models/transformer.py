@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from llc.errors import InvalidInput
+from llc.models.ablation import head_ablation
 from llc.models.attention import transformer_readouts
 from llc.models.model_config import ModelConfig
 from llc.models.readout import Readout
@@ -34,6 +35,7 @@ class TransformerConfig(ModelConfig):
         residual_scale: c in x ← c·x + attention + MLP; Hoogland et al.'s code adds the residual twice, c = 2.
         activation: of the MLP.
         layer_norm: pre-layer norms and the final one; False leaves all of them out.
+        head_ablation: whether read-outs tell what is lost without each head, one pass a head.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -48,6 +50,7 @@ class TransformerConfig(ModelConfig):
     residual_scale: float = 1.0
     activation: Literal["relu", "gelu"] = "relu"
     layer_norm: bool = True
+    head_ablation: bool = False
 
     @model_validator(mode="after")
     def _heads_divide_width(self):
@@ -153,8 +156,11 @@ class Transformer(nn.Module):
         return self.readout(self.norm(self._residual(xs, ys, _EVERY)))
 
     def readouts(self, batch: Batch) -> dict[str, Readout]:
-        """See `llc.models.attention`."""
-        return transformer_readouts(self, batch)
+        """See `llc.models.attention` and, where that is asked for, `llc.models.ablation`."""
+        found = transformer_readouts(self, batch)
+        if self.config.head_ablation:
+            found |= head_ablation(self, [block.attention for block in self.blocks], batch)  # type: ignore[misc]
+        return found
 
     def _residual(self, xs: Tensor, ys: Tensor, wanted: slice) -> Tensor:
         """The residual stream after the last block at the wanted tokens; of the others only what those look at."""

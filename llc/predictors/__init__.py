@@ -18,9 +18,10 @@ from llc.predictors.pairs import (
     nearest_neighbours,
 )
 from llc.predictors.predictor import Predictor, baseline, is_baseline
-from llc.predictors.query import matching_mean, one_step, ridge_query, structured_softmax, zero_query
+from llc.predictors.query import matching_mean, one_query, one_step, ridge_query, structured_softmax, zero_query
 from llc.predictors.recurrence import copy_last, recurrence_mean, two_parameter_least_squares
 from llc.predictors.ridge import ridge
+from llc.predictors.softmax_regression import softmax_answer, softmax_descent, softmax_regression_gradient
 from llc.predictors.streams import after, segment_least_squares
 from llc.predictors.zero import zero
 
@@ -43,12 +44,16 @@ __all__ = [
     "local_linear_weights",
     "matching_mean",
     "nearest_neighbours",
+    "one_query",
     "one_step",
     "recurrence_mean",
     "ridge",
     "ridge_query",
     "segment_least_squares",
+    "softmax_answer",
     "softmax_attention",
+    "softmax_descent",
+    "softmax_regression_gradient",
     "structured_softmax",
     "two_parameter_least_squares",
     "zero",

@@ -84,3 +84,8 @@ def zero_query(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
     """0, in the shape of the answer."""
     _, y, _ = _examples(xs, ys, query)
     return _answer(torch.zeros_like(y[:, 0]), ys)
+
+
+def one_query(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
+    """1, in the shape of the answer."""
+    return torch.ones_like(zero_query(xs, ys, query))

@@ -5,11 +5,15 @@ from typing import Any
 
 from llc.systems import (
     bhargav2024,
+    chen2024,
+    garg2022,
     he2025,
     he2025_multitask,
     huang2023,
+    li2023,
     oswald2023,
     oswald2023_wide,
+    raventos2023,
     zuo2025,
 )
 from llc.systems.claims import Claim, claim_rows, format_claims
@@ -18,11 +22,15 @@ from llc.training import ExperimentConfig, presets
 # The line to add for a system: its file gives `config()` and `CLAIMS`.
 SYSTEMS = {
     "bhargav2024": bhargav2024,
+    "chen2024": chen2024,
+    "garg2022": garg2022,
     "he2025": he2025,
     "he2025-multitask": he2025_multitask,
     "huang2023": huang2023,
+    "li2023": li2023,
     "oswald2023": oswald2023,
     "oswald2023-wide": oswald2023_wide,
+    "raventos2023": raventos2023,
     "zuo2025": zuo2025,
 }
 PRESETS: dict[str, Callable[[], ExperimentConfig]] = {

@@ -7,6 +7,7 @@ from llc.tasks.function_class import FunctionClass
 from llc.tasks.linear_regression import LinearRegression
 from llc.tasks.piecewise_linear import PiecewiseLinear
 from llc.tasks.query_regression import QueryRegression
+from llc.tasks.softmax_regression import SoftmaxRegression
 from llc.tasks.task import PROBE_SEQUENCES, AnyTask, Batch, Task
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "LinearRegression",
     "PiecewiseLinear",
     "QueryRegression",
+    "SoftmaxRegression",
     "Task",
 ]

@@ -1,0 +1,80 @@
+"""Garg et al. (2022), arXiv 2208.01066: a small GPT learns function classes in context, with a curriculum."""
+
+import math
+
+import xarray as xr
+
+from llc.models import TransformerConfig
+from llc.systems.claims import Claim, last_of
+from llc.tasks import FunctionClass
+from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
+
+DIM = 5
+
+
+def config() -> ExperimentConfig:
+    """D = 5 and K = 2D + 1, the authors' smallest GPT (3 layers, width 64, 2 heads), five families.
+
+    Where they begin with 5 of 20 dimensions and 11 of 41 pairs and add to these every 2,000 of 500,000 steps, here it
+    is 2 of 5, 5 of 11 and every 250 of 10,000.
+    """
+    return ExperimentConfig(
+        preset="garg2022",
+        task=FunctionClass(
+            dim=DIM, length=2 * DIM + 1, sparsity=2, hidden=20, depth=3, start_dim=2, start_length=5, grow_every=250
+        ),
+        model=TransformerConfig(width=64, depth=3, heads=2, mlp_width=256, activation="gelu"),
+        training=TrainingConfig(steps=10_000, batch_size=64, learning_rate=1e-3, warmup_steps=200),
+        checkpoints=CheckpointsConfig(every=500, logarithmic=30),
+        behaviour=BehaviourConfig(sequences=1024),
+        sweep=SweepConfig(axes={"task.family": ["linear", "sparse", "quadratic", "relu", "tree"]}),
+    )
+
+
+def _excess(family: str, reference: str, test_set: str):
+    """What a family's model loses more than a reference, per dimension as in the paper."""
+
+    def measure(compared: xr.Dataset) -> tuple[float, float]:
+        run = last_of(compared, family=family).sel(test_set=test_set, reference=reference)
+        return float(run.excess) / DIM, float(run.excess_se) / DIM
+
+    return measure
+
+
+def _of_zero(family: str, test_set: str):
+    """What a family's model loses, as a share of what 0 does."""
+
+    def measure(compared: xr.Dataset) -> tuple[float, float]:
+        run = last_of(compared, family=family).sel(test_set=test_set, reference="zero")
+        zero = float(run.reference_loss)
+        return float(run.loss) / zero, float(run.loss_se) / zero
+
+    return measure
+
+
+_ALL, _HALF = f"{2 * DIM} examples", f"{DIM // 2} examples"
+
+CLAIMS = (
+    Claim("linear: like least squares", f"after {2 * DIM} examples it loses less than a tenth of what 0 does", 0.0,
+          _of_zero("linear", _ALL), high=0.1),
+    Claim("linear: like least squares, few examples", "after half of D it loses at most 0.05 a dimension more", 0.0,
+          _excess("linear", "least_squares", _HALF), high=0.05),
+    Claim("linear: below averaging", "and less than averaging", math.nan, _excess("linear", "averaging", _ALL),
+          high=0.0),
+    Claim("linear: below nearest neighbours", "and than three nearest neighbours", math.nan,
+          _excess("linear", "nearest", _ALL), high=0.0),
+    Claim("sparse: below least squares", "with half of D examples it uses that few coordinates count", math.nan,
+          _excess("sparse", "least_squares", _HALF), high=0.0),
+    Claim("tree: below a greedy tree", "it learns trees better than growing one does", math.nan,
+          _excess("tree", "tree", _ALL), high=0.0),
+    Claim("relu: below least squares", "it learns two-layer networks better than a linear fit", math.nan,
+          _excess("relu", "least_squares", _ALL), high=0.0),
+    Claim("random quadrants: holds", "in another orthant than the examples it loses at most a fifth of 0", math.nan,
+          _of_zero("linear", "random quadrants"), high=0.2),
+    Claim("orthogonal question: holds", "of a question orthogonal to all examples it says 0, within a tenth", 1.0,
+          _of_zero("linear", "orthogonal question"), 0.9, 1.1),
+    Claim("question seen before: holds", "it says again what it saw, to a fifth of what 0 loses", math.nan,
+          _of_zero("linear", "question seen before"), high=0.2),
+    Claim("skewed: breaks", "on skewed inputs it loses more than a twentieth of 0", math.nan,
+          _of_zero("linear", "skewed"), low=0.05),
+)  # fmt: skip

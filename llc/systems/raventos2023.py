@@ -1,0 +1,70 @@
+"""Raventós et al. (2023), arXiv 2306.15063: above a diversity of tasks, in-context regression is ridge; a small one."""
+
+import math
+
+import numpy as np
+import xarray as xr
+
+from llc.models import TransformerConfig
+from llc.systems.claims import Claim, last_of
+from llc.tasks import LinearRegression
+from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
+
+# Task diversities; the claims are of the smallest and of the largest that is finite.
+DIVERSITIES = [4, 16, 64, 256, 1024]
+
+
+def config() -> ExperimentConfig:
+    """D = 4, K = 8, σ² = 0.25 and two layers, where the paper has D = 8, K = 16 and eight (the preset `raventos`)."""
+    return ExperimentConfig(
+        preset="raventos2023",
+        task=LinearRegression(dim=4, num_examples=8, noise_variance=0.25),
+        model=TransformerConfig(width=64, depth=2, heads=2, mlp_width=128, activation="gelu"),
+        training=TrainingConfig(steps=6000, batch_size=128, learning_rate=3e-3, schedule="triangle"),
+        checkpoints=CheckpointsConfig(every=500, logarithmic=30),
+        behaviour=BehaviourConfig(sequences=2048),
+        sweep=SweepConfig(axes={"task.num_tasks": [*DIVERSITIES, None]}),
+    )
+
+
+def _place(compared: xr.Dataset, num_tasks: int) -> tuple[float, float]:
+    """Where a model's OOD loss lies on the way from ridge's, 0, to dMMSE_M's, 1."""
+    run = last_of(compared, num_tasks=num_tasks).sel(test_set="ood")
+    ridge, dmmse = (run.sel(reference=name) for name in ("ridge", "dmmse"))
+    whole = float(dmmse.reference_loss - ridge.reference_loss)
+    return float(ridge.excess) / whole, float(ridge.excess_se) / whole
+
+
+def _low(compared: xr.Dataset) -> tuple[float, float]:
+    return _place(compared, DIVERSITIES[0])
+
+
+def _high(compared: xr.Dataset) -> tuple[float, float]:
+    return _place(compared, DIVERSITIES[-1])
+
+
+def _threshold(compared: xr.Dataset) -> tuple[float, float]:
+    """log₂ of the M at which the place is one half, on a straight line in log M between the first two around it."""
+    places = [_place(compared, num_tasks)[0] for num_tasks in DIVERSITIES]
+    after = next((i for i, place in enumerate(places) if place < 0.5), None)
+    if not after:
+        return math.nan, 0.0
+    share = (places[after - 1] - 0.5) / (places[after - 1] - places[after])
+    logs = np.log2(DIVERSITIES)
+    return float(logs[after - 1] + share * (logs[after] - logs[after - 1])), 0.0
+
+
+def _better_at_home(compared: xr.Dataset) -> tuple[float, float]:
+    run = last_of(compared, num_tasks=DIVERSITIES[0]).sel(test_set="id", reference="ridge")
+    return float(run.excess), float(run.excess_se)
+
+
+CLAIMS = (
+    Claim("few tasks: dMMSE", "of 4 tasks it knows only those: on others its loss is nearer to dMMSE_M's than to ridge",
+          1.0, _low, low=0.5),
+    Claim("many tasks: ridge", "of 1,024 it generalises: on others its loss is nearer to ridge", 0.0, _high, high=0.5),
+    Claim("a threshold in M", "log2 M where it is half way lies between those of 4 and 1,024", math.nan, _threshold,
+          2.0, 10.0),
+    Claim("few tasks: better at home", "on the tasks that it knows it loses less than ridge", math.nan, _better_at_home,
+          high=0.0),
+)  # fmt: skip

@@ -1,0 +1,100 @@
+"""Softmax regression with one question: Li et al. (2023), arXiv 2304.13276."""
+
+import math
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from scipy import optimize
+from torch import Tensor
+
+from llc import predictors
+from llc.predictors import Predictor, baseline
+from llc.randomness import generator
+from llc.tasks.task import Batch, Task
+
+# Sequences on which the references' step sizes are chosen, and the range of their logarithms.
+_CHOSEN_ON, _LOG_STEPS = 2000, (-2.0, 8.0)
+_MANY = 10
+
+
+class SoftmaxRegression(Task):
+    """y_l = L exp(wᵀx_l)/Σ_j exp(wᵀx_j) over the examples, x ~ N(0, I), w ~ N(0, τ² I); y of one more x is asked for.
+
+    The sum is over the L examples alone: with the question in it, what is asked for would be what they leave of one.
+
+    Args:
+        dim: D. length: L. weight_variance: τ²; None for 1/D.
+        seed: of every batch.
+
+    Raises:
+        InvalidInput: a value out of range.
+    """
+
+    asked: ClassVar[int | None] = 2
+    words: ClassVar[Mapping[str, str]] = {
+        "id": "prompts as in training",
+        "gd": "one step of gradient descent, the best such",
+        "gd_many": f"{_MANY} steps of gradient descent, the best such",
+        "one": "the answer 1, as if all were alike",
+    }
+    symbols: ClassVar[Mapping[str, str]] = {"gd": "one GD step", "gd_many": f"{_MANY} GD steps"}
+
+    kind: Literal["softmax-regression"] = "softmax-regression"
+    dim: int = Field(ge=1)
+    length: int = Field(ge=1)
+    weight_variance: float | None = Field(None, gt=0)
+    seed: int = 0
+
+    def sample(self, size: int, *, step: int = 0, stream: object = "train") -> Batch:
+        """Inputs xs (B, L, D), ys (B, L) and the question (B, D); targets (B,)."""
+        rng = generator(self.seed, "softmax regression", stream, step)
+        scale = math.sqrt(1 / self.dim if self.weight_variance is None else self.weight_variance)
+        weights = scale * torch.randn(size, self.dim, generator=rng)
+        xs, query = torch.randn(size, self.length, self.dim, generator=rng), torch.randn(size, self.dim, generator=rng)
+        ys = self.length * torch.softmax((xs @ weights[..., None]).squeeze(-1), -1)
+        return Batch((xs, ys, query), predictors.softmax_answer(xs, query, weights))
+
+    def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """½(f − y_q)², (B,)."""
+        return super().losses(outputs, batch) / 2
+
+    def predictors(self) -> dict[str, Predictor]:
+        """One and ten steps of gradient descent, each of the best size, and the answer 1."""
+        one, many = self._steps
+        return {
+            "gd": partial(predictors.softmax_descent, step=one),
+            "gd_many": partial(predictors.softmax_descent, step=many, steps=_MANY),
+            "one": baseline(predictors.one_query),
+        }
+
+    @cached_property
+    def _steps(self) -> tuple[float, float]:
+        """The sizes of one step and of each of ten that lose least on sequences of training."""
+        batch = self.sample(_CHOSEN_ON, stream="chosen on")
+
+        def lost(log_step: float, steps: int) -> float:
+            said = predictors.softmax_descent(*batch.inputs, step=math.exp(log_step), steps=steps)
+            return min(1e9, float(self.losses(said, batch).mean()))  # steps that are too large end in infinity
+
+        one, many = (
+            math.exp(optimize.minimize_scalar(lost, bounds=_LOG_STEPS, args=(steps,), method="bounded").x)
+            for steps in (1, _MANY)
+        )
+        return one, many
+
+    @property
+    def question(self) -> str:
+        """See `Task.question`."""
+        return (
+            f"How does a network's complexity develop while it learns softmax regression from L = {self.length} "
+            f"examples in D = {self.dim} dimensions? One step of gradient descent is what it is compared with."
+        )
+
+    @property
+    def shapes(self):
+        """See `Task.shapes`."""
+        inputs = [(self.length, self.dim), (self.length,), (self.dim,)]
+        return {"inputs": inputs, "targets": (), "dim": self.dim, "num_examples": self.length}
