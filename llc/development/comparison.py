@@ -62,10 +62,12 @@ def compare(
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     total, done, parts = sum(map(len, chosen.values())), 0, []
     with store.folder_lock(experiment.path):
+        task: Task | None = None
         for run in runs:
-            task = run.task
-            sets = behaviour.eval_sets(task, sequences, {**task.test_tasks(), **task.shifts()})
-            references = _References(task, sets)
+            if run.task != task:  # one after another mostly have the same, whose references may take long
+                task = run.task
+                sets = behaviour.eval_sets(task, sequences, {**task.test_tasks(), **task.shifts()})
+                references = _References(task, sets)
             rows = []
             for step in chosen[run.name]:
                 progress("compare", done, total, f"{run.name} step {step}")

@@ -139,8 +139,10 @@ class FunctionClass(Task):
         return {"id": self, **{f"{count} examples": self.override({"examples": count}) for count in counts}}
 
     def shifts(self) -> dict[str, Task]:
-        """The prompts of Garg et al.; those with a question of their own after min(D, K − 1) examples, or half of D."""
+        """Of linear functions the prompts of Garg et al.; those that bend the question after D or half of D examples."""
         found: dict[str, Task] = {}
+        if self.family != "linear":
+            return found
         seen, few = min(self.dim, self.length - 1), min(max(1, self.dim // 2), self.length - 1)
         if seen >= 1:
             found["random quadrants"] = self.override({"prompt": "quadrants", "examples": seen})

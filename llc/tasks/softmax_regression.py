@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from scipy import optimize
 from torch import Tensor
 
 from llc import predictors
@@ -73,6 +72,8 @@ class SoftmaxRegression(Task):
     @cached_property
     def _steps(self) -> tuple[float, float]:
         """The sizes of one step and of each of ten that lose least on sequences of training."""
+        from scipy import optimize
+
         batch = self.sample(_CHOSEN_ON, stream="chosen on")
 
         def lost(log_step: float, steps: int) -> float:

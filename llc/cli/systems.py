@@ -1,0 +1,90 @@
+"""The command about the systems of the literature: list them, rebuild them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from llc.cli.group import FOLDER, main
+from llc.cli.shared import show_figures, show_progress
+
+
+@main.command()
+@click.option("--run", "names", metavar="NAME", multiple=True, help="Rebuild this preset, or all; repeatable.")
+@click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of the rebuilt ones.")
+@click.option("--no-llc", is_flag=True, help="Leave out the estimates of llc over training, the longest part.")
+@click.option("--record", type=click.Path(path_type=Path), default=None, help="Write what was measured to this file.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Workers.  [default: one a core or GPU]")
+def systems(names: tuple[str, ...], out: Path, no_llc: bool, record: Path | None, jobs: int | None) -> None:
+    """The systems of the literature: their claims, what was published and what was measured.
+
+    Without options, a table (Markdown) of what was recorded. With --run: train, compare with the references, the
+    claims, estimate llc over training, pca, stages and figures, in OUT/NAME; what is there already is kept.
+
+    \b
+    Examples:
+      llc systems
+      llc systems --run huang2023 --out runs
+      llc systems --run all --no-llc --record benchmarks/results/systems.toml
+    """
+    from llc.systems import SYSTEMS
+    from llc.systems.record import read_record, systems_table
+
+    for name in expanded(names):
+        _rebuild(name, out / name, estimate=not no_llc, record=record, jobs=jobs)
+    if not names:
+        click.echo(systems_table(SYSTEMS, read_record()))
+
+
+def expanded(names: tuple[str, ...]) -> list[str]:
+    """Names of presets for `all`; an unknown one is named."""
+    from llc.errors import InvalidInput, did_you_mean
+    from llc.systems import SYSTEMS
+
+    for name in names:
+        if name not in {*SYSTEMS, "all"}:
+            raise InvalidInput(f"--run {name} given; {did_you_mean(name, [*SYSTEMS, 'all'])}")
+    return list(SYSTEMS) if "all" in names else list(dict.fromkeys(names))
+
+
+def _rebuild(name: str, folder: Path, *, estimate: bool, record: Path | None, jobs: int | None) -> None:
+    """Everything of one preset."""
+    import time
+
+    from llc import development, figures, study, training
+    from llc.errors import StoreError
+    from llc.systems import claim_rows, format_claims, preset
+    from llc.systems.record import write_record
+
+    click.echo(f"{name}: llc train --preset {name} --out {folder}")
+    began, fresh = time.monotonic(), not folder.exists()
+    with show_progress("steps") as progress:
+        experiment = training.train(preset(name), folder, jobs=jobs, progress=progress)
+    seconds = time.monotonic() - began
+    click.echo(f"{name}: llc compare {folder} --steps log:20")
+    with show_progress("checkpoints") as progress:
+        compared = development.compare(experiment, steps="log:20", progress=progress)
+    click.echo(format_claims(claim_rows(compared)))
+    if record is not None:
+        if not fresh:
+            click.echo(f"{name} was trained before, at least in part: its minutes are those of this time")
+        write_record(record, name, compared, seconds, jobs)
+    if estimate:
+        click.echo(f"{name}: llc estimate-llc {folder} --steps log:8 --max-gradients 15000")
+        with show_progress("checkpoints") as progress:
+            found = study.estimate_llc_over_training(
+                experiment, steps="log:8", max_gradients=15_000, jobs=jobs, progress=progress
+            )
+        click.echo(study.format_estimates(found))
+    click.echo(f"{name}: llc pca {folder}; llc stages {folder}; llc plot {folder}")
+    with show_progress("checkpoints") as progress:
+        development.joint_pca(experiment, progress=progress)
+    if estimate:
+        try:
+            with show_progress("checkpoints") as progress:
+                stages = development.find_stages(experiment, progress=progress)
+            click.echo(development.format_stages(development.stage_rows(stages)))
+        except (development.NothingToStage, StoreError) as error:  # figures show what there is
+            click.echo(f"Left out: {error}")
+    show_figures(*figures.save_figures(experiment))

@@ -1,0 +1,98 @@
+"""What was measured of the papers' claims: a file that `llc systems --run` writes, and the table made of it."""
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import tomli_w
+import xarray as xr
+
+import llc
+from llc.errors import InvalidInput
+from llc.store import write_text
+from llc.systems.claims import Claim, claim_rows
+
+RECORD = Path(llc.__file__).parent.parent / "benchmarks" / "results" / "systems.toml"
+"""Of a checkout; an installed package has none, and lists claims without values."""
+
+
+def read_record(path: Path = RECORD) -> dict[str, Any]:
+    """What was measured, by preset; nothing where there is no such file.
+
+    Raises:
+        InvalidInput: it is no TOML.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path} given, expected a table of measured claims in TOML ({error})") from None
+
+
+def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float, jobs: int | None) -> None:
+    """Put what was measured of one preset into the file, beside what it has of others.
+
+    Args:
+        compared: with the claims, as `llc.development.compare` returns it. seconds: that training took.
+        jobs: workers that it had; None for one a core.
+    """
+    known = read_record(path)
+    rows = claim_rows(compared)
+    claims = [
+        {key: float(row[key]) for key in ("value", "low", "high")} | {"claim": row["claim"], "verdict": row["verdict"]}
+        for _, row in rows.iterrows()
+    ]
+    about = {"seconds": round(seconds, 1), "jobs": jobs or 0, "library": str(compared.attrs.get("library", ""))}
+    known[name] = about | {"claims": claims}
+    write_text(path, tomli_w.dumps(dict(sorted(known.items()))))
+
+
+def systems_table(systems: Mapping[str, ModuleType], measured: Mapping[str, Any]) -> str:
+    """Every preset's claims, what was published and what was measured, in Markdown.
+
+    Args:
+        systems: modules by preset. measured: as `read_record` returns it.
+    """
+    lines = ["| preset, claim | published | measured, 90 % interval | |", "|---|---|---|---|"]
+    for name, system in systems.items():
+        found = measured.get(name, {})
+        lines.append(f"| **`{name}`**: {_paper(system)} | | {_took(found)} | |")
+        values = {row["claim"]: row for row in found.get("claims", [])}
+        lines += [_row(claim, values.get(claim.name)) for claim in system.CLAIMS]
+    return "\n".join(lines)
+
+
+def _paper(system: ModuleType) -> str:
+    """The first line of a system's file, with a link to the paper."""
+    first = (system.__doc__ or "").splitlines()[0].rstrip(".")
+    return re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", first)
+
+
+def _took(found: Mapping[str, Any]) -> str:
+    if not found:
+        return "not measured"
+    workers = f"{found['jobs']} worker{'s' * (found['jobs'] != 1)}" if found["jobs"] else "a worker a core"
+    return f"trained in {found['seconds'] / 60:.1f} minutes, {workers}"
+
+
+def _row(claim: Claim, found: Mapping[str, Any] | None) -> str:
+    published = "" if math.isnan(claim.published) else f"{claim.published:.4g}"
+    if found is None:
+        measured, verdict = "", ""
+    else:
+        inside = f" [{found['low']:.3g}, {found['high']:.3g}]" if found["high"] > found["low"] else ""
+        measured, verdict = f"{found['value']:.3g}{inside}", found["verdict"]
+    return f"| {claim.name}: {claim.said} ({_bounds(claim)}) | {published} | {measured} | {verdict} |"
+
+
+def _bounds(claim: Claim) -> str:
+    if math.isinf(claim.low):
+        return f"below {claim.high:.4g}"
+    if math.isinf(claim.high):
+        return f"above {claim.low:.4g}"
+    return f"{claim.low:.4g} to {claim.high:.4g}"
