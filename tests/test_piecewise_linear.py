@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import linalg
 
+import llc
 from llc import predictors
 from llc.errors import InvalidInput
 from llc.models import StreamAttentionConfig, build
@@ -99,7 +100,8 @@ def test_blockwise_is_exact_and_so_are_its_gradients(block, gaussian):
 
 
 @pytest.mark.parametrize("block", [None, 2])
-def test_its_gradient_is_that_of_differences(block):
+def test_its_derivatives_are_those_of_differences(block):
+    """First and second ones, which curvatures are made of."""
     parts = [part.requires_grad_() for part in drawn(1, 5, 2, 1)]
     ridge = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
 
@@ -107,6 +109,7 @@ def test_its_gradient_is_that_of_differences(block):
         return predictors.local_linear_attention(queries, keys, values, bandwidth=1.0, ridge=ridge, block=block)
 
     assert torch.autograd.gradcheck(answer, (*parts, ridge))
+    assert torch.autograd.gradgradcheck(answer, (*parts, ridge))
 
 
 def test_least_squares_attention_is_ridge_regression():
@@ -237,3 +240,18 @@ def test_the_preset_names_what_its_claims_need():
     assert zuo2025.SEGMENT in config.sweep.axes["task.segment"]
     assert {f"end of segment {s}" for s in range(1, zuo2025.SEGMENTS + 1)} <= set(config.task.test_tasks())
     assert "global_linear" in config.task.predictors()
+
+
+def test_lambda_hat_of_a_blockwise_layer_is_that_of_the_layer():
+    """Chains in double precision are the same but for rounding; what cannot be mapped over chains goes one by one."""
+    task = PiecewiseLinear(dim=2, length=8, segment=4)
+    data = task.sample(64).double()
+    found = []
+    for block in (None, 3):
+        model = build(StreamAttentionConfig(block=block), task, seed=0).double()
+        tree = llc.estimate_llc(
+            model, lambda model, batch: (model(batch[0], batch[1]) - batch[1]).square().mean(-1), data.inputs,
+            nbeta=10.0, gamma=10.0, draws=30, warmup=10, chains=2,
+        )  # fmt: skip
+        found.append(tree["posterior"].llc.values)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)

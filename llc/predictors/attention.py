@@ -1,13 +1,12 @@
 """Attention as regression: what a query is told by the keys and values before it."""
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from llc.errors import InvalidInput
 
@@ -58,13 +57,8 @@ def local_linear_attention(
         p = shares(queries, keys, bandwidth=bandwidth, gaussian=gaussian)
         sums = p @ _moments(keys - middle, values)
         return _from_moments(sums, queries - middle, values.shape[-1], ridge)
-    answers = []
-    for start in range(0, queries.shape[1], block):
-        stop = min(start + block, queries.shape[1])
-        # Inside, a key block at a time; of all this only the answers are kept.
-        part = partial(_answer_block, places=slice(start, stop), bandwidth=bandwidth, gaussian=gaussian)
-        answers.append(checkpoint(part, queries, keys, values, middle, ridge, use_reentrant=False))
-    return torch.cat(answers, 1)
+    strength = torch.as_tensor(ridge, dtype=queries.dtype, device=queries.device)
+    return _Blockwise.apply(block, bandwidth, gaussian, queries, keys, values, middle, strength)
 
 
 def local_linear_weights(
@@ -136,18 +130,47 @@ def _solve(matrix: Tensor, right: Tensor, ridge: float | Tensor) -> Tensor:
     return torch.linalg.solve(matrix + ridge * eye, right)
 
 
-def _answer_block(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    middle: Tensor,
-    ridge: float | Tensor,
-    *,
-    places: slice,
-    bandwidth: float,
-    gaussian: bool,
-) -> Tensor:
+class _Blockwise(torch.autograd.Function):
+    """Blocks of answers one after another, of which no graph is kept: the backward pass makes each block's again.
+
+    Checkpoints of torch keep a graph without its numbers, which for many blocks is more than the numbers.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, block: int, bandwidth: float, gaussian: bool, *parts: Tensor) -> Tensor:
+        ctx.save_for_backward(*parts)
+        ctx.how = block, bandwidth, gaussian
+        return torch.cat([_answer_block(parts, places, bandwidth, gaussian) for places in _places(parts, block)], 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor):
+        block, bandwidth, gaussian = ctx.how
+        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[3:]) if needed]
+        totals: list[Tensor | None] = [None] * len(ctx.saved_tensors)
+        again = torch.is_grad_enabled()  # for a second derivative
+        with torch.enable_grad():
+            parts = ctx.saved_tensors
+            if not again:
+                parts = tuple(part.detach().requires_grad_(i in wanted) for i, part in enumerate(parts))
+            for places in _places(parts, block):
+                answer = _answer_block(parts, places, bandwidth, gaussian)
+                by = [parts[i] for i in wanted]
+                found = torch.autograd.grad(answer, by, gradients[0][:, places], create_graph=again)
+                for i, part in zip(wanted, found, strict=True):
+                    before = totals[i]
+                    totals[i] = part if before is None else before + part
+        return (None, None, None, *totals)
+
+
+def _places(parts: Sequence[Tensor], block: int) -> list[slice]:
+    """Of queries, so many at a time."""
+    length = parts[0].shape[1]
+    return [slice(start, min(start + block, length)) for start in range(0, length, block)]
+
+
+def _answer_block(parts: Sequence[Tensor], places: slice, bandwidth: float, gaussian: bool) -> Tensor:
     """Answers to the queries of some places, over keys as many at a time, each rescaled to the largest score so far."""
+    queries, keys, values, middle, ridge = parts
     start, stop = places.start, places.stop
     asking = queries[:, start:stop]
     highest = asking.new_full((*asking.shape[:2], 1), -math.inf)

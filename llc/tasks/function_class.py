@@ -139,7 +139,7 @@ class FunctionClass(Task):
         return {"id": self, **{f"{count} examples": self.override({"examples": count}) for count in counts}}
 
     def shifts(self) -> dict[str, Task]:
-        """Of linear functions the prompts of Garg et al.; those that bend the question after D or half of D examples."""
+        """Of linear functions the prompts of Garg et al.; a bent question comes after D or half of D examples."""
         found: dict[str, Task] = {}
         if self.family != "linear":
             return found
