@@ -15,8 +15,13 @@ from llc.cli.shared import show_figures, show_progress
 @click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of the rebuilt ones.")
 @click.option("--no-llc", is_flag=True, help="Leave out the estimates of llc over training, the longest part.")
 @click.option("--record", type=click.Path(path_type=Path), default=None, help="Write what was measured to this file.")
+@click.option(
+    "--keep", "kept", type=FOLDER, default=None, help="Copy results without draws, and figures, to KEEP/NAME."
+)
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Workers.  [default: one a core or GPU]")
-def systems(names: tuple[str, ...], out: Path, no_llc: bool, record: Path | None, jobs: int | None) -> None:
+def systems(
+    names: tuple[str, ...], out: Path, no_llc: bool, record: Path | None, kept: Path | None, jobs: int | None
+) -> None:
     """The systems of the literature: their claims, what was published and what was measured.
 
     Without options, a table (Markdown) of what was recorded. With --run: train, compare with the references, the
@@ -29,10 +34,13 @@ def systems(names: tuple[str, ...], out: Path, no_llc: bool, record: Path | None
       llc systems --run all --no-llc --record benchmarks/results/systems.toml
     """
     from llc.systems import SYSTEMS
-    from llc.systems.record import read_record, systems_table
+    from llc.systems.record import keep, read_record, systems_table
 
     for name in expanded(names):
         _rebuild(name, out / name, estimate=not no_llc, record=record, jobs=jobs)
+        if kept is not None:
+            for path in keep(out / name, kept / name):
+                click.echo(f"Wrote {path}")
     if not names:
         click.echo(systems_table(SYSTEMS, read_record()))
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,11 @@ import xarray as xr
 
 import llc
 from llc.errors import InvalidInput
-from llc.store import write_text
+from llc.store import atomic_path, write_text
 from llc.systems.claims import Claim, claim_rows
 
+# Results, and figures called like them.
+_KEPT = ("metrics", "compare", "llc", "pca", "stages")
 RECORD = Path(llc.__file__).parent.parent / "benchmarks" / "results" / "systems.toml"
 """Of a checkout; an installed package has none, and lists claims without values."""
 
@@ -50,6 +53,30 @@ def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float, jo
     about = {"seconds": round(seconds, 1), "jobs": jobs or 0, "library": str(compared.attrs.get("library", ""))}
     known[name] = about | {"claims": claims}
     write_text(path, tomli_w.dumps(dict(sorted(known.items()))))
+
+
+def keep(experiment: Path, folder: Path) -> list[Path]:
+    """Copy an experiment's results, without what has a `draw`, and its figures of them, a few hundred KiB, to a folder.
+
+    Returns:
+        What was written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in _KEPT:
+        result, figure = experiment / f"{name}.nc", experiment / "figures" / f"{name}.png"
+        if result.exists():
+            with xr.open_dataset(result) as found:
+                small = found.drop_dims("draw", errors="ignore")
+                compressed = {key: {"zlib": True} for key, values in small.items() if values.dtype.kind == "f"}
+                with atomic_path(folder / result.name) as scratch:
+                    small.to_netcdf(scratch, engine="netcdf4", encoding=compressed)
+            written.append(folder / result.name)
+        if figure.exists():
+            with atomic_path(folder / figure.name) as scratch:
+                shutil.copyfile(figure, scratch)
+            written.append(folder / figure.name)
+    return written
 
 
 def systems_table(systems: Mapping[str, ModuleType], measured: Mapping[str, Any]) -> str:

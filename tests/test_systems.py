@@ -1,0 +1,85 @@
+"""The table of the papers' claims: its record, what is shown of it, and rebuilding."""
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+import llc.systems
+from llc.cli import main
+from llc.errors import InvalidInput
+from llc.systems import SYSTEMS, Claim, preset
+from llc.systems.claims import with_claims
+from llc.systems.record import RECORD, read_record, systems_table, write_record
+
+README = Path(__file__).parents[1] / "README.md"
+CLAIMS = (
+    Claim("half", "it is a half", 0.5, lambda _: (0.51, 0.01), 0.4, 0.6),
+    Claim("more", "it is more than one", math.nan, lambda _: (0.2, 0.0), low=1.0),
+)
+MADE_UP = SimpleNamespace(__doc__="Doe (2020), arXiv 2001.00001: a system.\n\nMore.", CLAIMS=CLAIMS)
+
+
+def test_what_is_recorded_is_what_is_shown(tmp_path):
+    path = tmp_path / "systems.toml"
+    compared = with_claims(xr.Dataset(attrs={"library": "llc 1"}), CLAIMS)
+    write_record(path, "doe", compared, 90.0, 2)
+    write_record(path, "another", compared, 60.0, None)
+    measured = read_record(path)
+    assert list(measured) == ["another", "doe"]
+    assert systems_table({"doe": MADE_UP}, measured).splitlines()[2:] == [
+        "| **`doe`**: Doe (2020), [arXiv 2001.00001](https://arxiv.org/abs/2001.00001): a system | "
+        "| trained in 1.5 minutes, 2 workers | |",
+        "| half: it is a half (0.4 to 0.6) | 0.5 | 0.51 [0.494, 0.526] | supported |",
+        "| more: it is more than one (above 1) |  | 0.2 | contradicted |",
+    ]
+    assert "not measured" in systems_table({"roe": MADE_UP}, measured)
+
+
+def test_a_record_that_is_none_is_named(tmp_path):
+    assert read_record(tmp_path / "none.toml") == {}
+    (tmp_path / "bad.toml").write_text("[")
+    with pytest.raises(InvalidInput, match=r"bad.toml given, expected a table of measured claims"):
+        read_record(tmp_path / "bad.toml")
+
+
+def test_the_readme_has_the_table_of_the_record():
+    """`llc systems` prints it; every preset is in it, with every claim that it makes."""
+    table = systems_table(SYSTEMS, read_record())
+    assert table in README.read_text()
+    measured = read_record()
+    assert set(measured) == set(SYSTEMS)
+    for name, system in SYSTEMS.items():
+        assert [row["claim"] for row in measured[name]["claims"]] == [claim.name for claim in system.CLAIMS]
+
+
+def test_the_command_lists_and_names_what_it_does_not_know():
+    listed = CliRunner().invoke(main, ["systems"])
+    assert listed.exit_code == 0
+    assert listed.output.strip() == systems_table(SYSTEMS, read_record(RECORD))
+    unknown = CliRunner().invoke(main, ["systems", "--run", "huang2024"])
+    assert unknown.exit_code != 0
+    assert "--run huang2024 given" in unknown.output
+    assert "huang2023" in unknown.output
+
+
+def test_the_command_rebuilds_a_system(tmp_path, monkeypatch):
+    """All that it is to make, of a preset cut short; and a second time it goes on from what is there."""
+    small = preset("huang2023").override({
+        "training.steps": 20, "checkpoints.every": 10, "behaviour.sequences": 16,
+        "sweep.axes": {"task.dominant": [0.5]},
+    })  # fmt: skip
+    monkeypatch.setattr(llc.systems, "preset", lambda name: small)
+    record = tmp_path / "systems.toml"
+    command = ["systems", "--run", "huang2023", "--out", str(tmp_path), "--no-llc", "--record", str(record)]
+    for _ in range(2):
+        made = CliRunner().invoke(main, [*command, "--jobs", "1"])
+        assert made.exit_code == 0, made.output
+    assert "was trained before" in made.output
+    folder = tmp_path / "huang2023"
+    assert {"compare.nc", "pca.nc", "metrics.nc"} <= {path.name for path in folder.iterdir()}
+    assert (folder / "figures" / "pca.png").exists()
+    assert read_record(record)["huang2023"]["claims"] == []  # they are of the preset as it is
