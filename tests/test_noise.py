@@ -69,7 +69,7 @@ def test_noise_of_free_directions_is_given_back_at_the_truth_alone(settled, held
 
 
 def test_noise_lowers_a_quartic_well_by_its_nats():
-    """x·w² + noise at the truth, w* = 0: E[λ̂ + F] is λ̂ without noise, to second order (Watanabe 2018, §6.2).
+    """x·w² + noise at the truth, w* = 0: E[λ̂ + F] is λ̂ without noise, to second order (Watanabe 2010, Neural Netw. 23).
 
     By quadrature on 400 datasets, each with its noise and with the opposite one, so that the first order, which is
     five times as large, is gone; F of one dataset without noise, in closed form.
