@@ -16,8 +16,7 @@ from llc.cli.shared import experiment_config, say_next, show_progress, show_summ
     "--preset",
     default="tiny",
     show_default=True,
-    help="tiny, small, hoogland, raventos, carroll; of papers bhargav2024, he2025, he2025-multitask, huang2023, "
-    "oswald2023, oswald2023-wide.",
+    help="tiny, small, hoogland, raventos, carroll; or a paper's, which llc systems lists.",
 )
 @click.option("--out", type=FOLDER, default=None, help="Folder of the experiment.  [default: runs/PRESET]")
 @click.option(

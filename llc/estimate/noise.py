@@ -40,12 +40,15 @@ def noise_nats(nbeta: float, sample_losses: np.ndarray, num_samples: int) -> flo
 def free_nats(noise: float, settled: float, *, llc: float, held: float, degeneracy: float) -> tuple[float, float]:
     """What of F = `noise_nats` no minimiser gives back, and its standard error, in nats.
 
-    With w* at the truth the noise of n samples lowers λ̂(w*) by F on average, whatever the well (Watanabe 2010, Neural Netw. 23:
-    E[nβ(E_w L_n − L_n(w_0))] = λ − F). Along directions with curvature a minimiser finds as much below w*. Along the
-    others it does not, or fits noise that draws do not see: there F (1 − held/λ̂) is still missing. At weights that
-    were trained on these very samples nothing is: a minimiser then finds next to nothing along any direction, and of F
-    counts the share that it did find. Where it finds far more, w* is no truth either, nor are its curvatures those of
-    the basin: nothing is added then, and the error stays.
+    With w* at the truth the noise of n samples lowers λ̂(w*) by F on average, whatever the well:
+
+        E[nβ(E_w L_n − L_n(w_0))] = λ − F        (Watanabe 2010, Neural Networks 23)
+
+    Along directions with curvature a minimiser finds as much below w*. Along the others it does not, or fits noise that
+    draws do not see: there F (1 − held/λ̂) is still missing. At weights that were trained on these very samples nothing
+    is: a minimiser then finds next to nothing along any direction, and of F counts the share that it did find. Where it
+    finds far more, w* is no truth either, nor are its curvatures those of the basin: nothing is added then, and the
+    error stays.
 
     Args:
         settled: nats that a minimiser found below w*. llc, held, degeneracy: see `llc.estimate.scale.Rung`; where held
