@@ -4,8 +4,8 @@ Training calls this at every checkpoint; development reads what it left.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -103,11 +103,19 @@ def eval_sets(task: Task, sequences: int, sources: Mapping[str, Task] | None = N
     Args:
         sources: other tasks to take sequences from, by name.
     """
-    found = {}
+    found: dict[str, EvalSet] = {}
     for name, source in (task.test_tasks() if sources is None else sources).items():
         batch = source.sample(sequences, stream="test")
-        found[name] = EvalSet(source, batch, reference_outputs(task, batch))
+        # Test sets that look at parts of the same sequences share them, and what is said of them.
+        same = next((known for known in found.values() if _equal(known.batch, batch)), None)
+        found[name] = (
+            EvalSet(source, batch, reference_outputs(task, batch)) if same is None else replace(same, task=source)
+        )
     return found
+
+
+def _equal(one: Batch, other: Batch) -> bool:
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(one.flat, other.flat, strict=True))
 
 
 def reference_outputs(task: Task, batch: Batch) -> dict[str, Tensor]:
@@ -144,6 +152,15 @@ def predict(model: nn.Module, batch: Batch, call: Callable[..., Tensor] | None =
     return torch.cat([run(chunk.to(device)).cpu() for chunk in chunks])
 
 
+def said_of(model: nn.Module, sets: Mapping[str, EvalSet]) -> Iterator[tuple[EvalSet, Tensor]]:
+    """Every test set with a model's outputs on it, float64; of sets that share a batch the model is asked once."""
+    known: dict[int, Tensor] = {}
+    for of_set in sets.values():
+        if id(of_set.batch) not in known:
+            known[id(of_set.batch)] = predict(model, of_set.batch).double()
+        yield of_set, known[id(of_set.batch)]
+
+
 def token_outputs(model: nn.Module, batch: Batch) -> Tensor:
     """The read-out at every token, (B, T, d_out), of a model that has a method `outputs(*inputs)` for that.
 
@@ -167,8 +184,7 @@ def evaluate(model: nn.Module, sets: Mapping[str, EvalSet]) -> dict[str, np.ndar
         `loss` (test_set, …) and, where there are references, `distance` (test_set, reference, …).
     """
     losses, distances = [], []
-    for of_set in sets.values():
-        outputs = predict(model, of_set.batch).double()
+    for of_set, outputs in said_of(model, sets):
         losses.append(_losses(of_set, outputs).mean(0).numpy())
         distances.append([mean_square(outputs, reference) for reference in of_set.references.values()])
     row = {"loss": np.stack(losses)}
@@ -199,7 +215,12 @@ def every_loss(model: nn.Module, test: EvalSet) -> Tensor:
 
 def losses_by_sequence(model: nn.Module, test: EvalSet) -> Tensor:
     """The loss of each sequence, averaged over positions, float64, (B,)."""
-    return over_positions(every_loss(model, test))
+    return losses_of(test, predict(model, test.batch).double())
+
+
+def losses_of(test: EvalSet, outputs: Tensor) -> Tensor:
+    """The same, from a model's outputs."""
+    return over_positions(_losses(test, outputs))
 
 
 def reference_losses_by_sequence(test: EvalSet, name: str) -> Tensor:

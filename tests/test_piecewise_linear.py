@@ -8,7 +8,7 @@ import torch
 from scipy import linalg
 
 import llc
-from llc import predictors
+from llc import behaviour, predictors
 from llc.errors import InvalidInput
 from llc.models import StreamAttentionConfig, build
 from llc.systems import preset, zuo2025
@@ -255,3 +255,14 @@ def test_lambda_hat_of_a_blockwise_layer_is_that_of_the_layer():
         )  # fmt: skip
         found.append(tree["posterior"].llc.values)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_test_sets_of_the_same_streams_ask_the_model_once():
+    """Losses near changes are parts of those of all streams; the model is called for one batch."""
+    sets = behaviour.eval_sets(TASK, 16)
+    model, asked = build(StreamAttentionConfig(), TASK), []
+    model.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
+    found = behaviour.evaluate(model, sets)["loss"]
+    assert asked == [16]
+    ends = found[list(sets).index("end of segment 2")]
+    np.testing.assert_allclose(ends, found[0][8:16].mean())

@@ -100,9 +100,8 @@ class _References:
     def against(self, model: nn.Module) -> dict[str, np.ndarray]:
         """Everything of one checkpoint, means and standard errors."""
         found: dict[str, list] = {"loss": [], "excess": [], "prediction_difference": []}
-        for number, of_set in enumerate(self.sets.values()):
-            losses = behaviour.losses_by_sequence(model, of_set)
-            outputs = behaviour.predict(model, of_set.batch).double()
+        for number, (of_set, outputs) in enumerate(behaviour.said_of(model, self.sets)):
+            losses = behaviour.losses_of(of_set, outputs)
             found["loss"].append(_mean(losses))
             found["excess"].append([_mean(losses - self.losses[name][number]) for name in self.names])
             apart = [
