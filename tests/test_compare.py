@@ -116,8 +116,9 @@ def test_a_claim_that_cannot_fail_is_refused():
         claimed.Claim("always", "", math.nan, lambda _: (0.0, 0.0))
 
 
-# Half-times, of which there are none before anything is half learned; `test_dictionary_regression` has their numbers.
-NOT_YET = {"the dominant feature first", "balanced features together"}
+# Half-times, of which there are none before anything is half learned (`test_dictionary_regression` has their numbers),
+# effective heads where none matters, and a threshold where all M are alike.
+NOT_YET = {"the dominant feature first", "balanced features together", "heads by layer", "a threshold in M"}
 
 
 @pytest.mark.parametrize("name", list(systems.SYSTEMS))
@@ -135,7 +136,7 @@ def test_every_claim_of_a_system_can_be_measured(name, tmp_path):
     assert len(rows) == len(systems.SYSTEMS[name].CLAIMS)
     assert (np.isfinite(rows.value) | rows.claim.isin(NOT_YET)).all(), rows[["claim", "value"]]
     assert set(rows.verdict[~np.isfinite(rows.value)]) <= {"undecided"}
-    assert "contradicted" in set(rows.verdict)  # two steps do not make a paper
+    assert set(rows.verdict) - {"supported"}  # two steps do not make a paper
     assert rows.claim[0] in systems.format_claims(rows)
     assert len(development.compare_rows(found)) == len(config.runs())
     assert figures.spec_of(experiment, "compare").panels
