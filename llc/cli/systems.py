@@ -69,14 +69,13 @@ def _rebuild(name: str, folder: Path, *, estimate: bool, record: Path | None, jo
     began, fresh = time.monotonic(), not folder.exists()
     with show_progress("steps") as progress:
         experiment = training.train(preset(name), folder, jobs=jobs, progress=progress)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - began if fresh else None
     click.echo(f"{name}: llc compare {folder} --steps log:20")
     with show_progress("checkpoints") as progress:
-        compared = development.compare(experiment, steps="log:20", progress=progress)
+        sequences = experiment.config["behaviour"]["sequences"]
+        compared = development.compare(experiment, steps="log:20", sequences=sequences, progress=progress)
     click.echo(format_claims(claim_rows(compared)))
     if record is not None:
-        if not fresh:
-            click.echo(f"{name} was trained before, at least in part: its minutes are those of this time")
         write_record(record, name, compared, seconds, jobs)
     if estimate:
         click.echo(f"{name}: llc estimate-llc {folder} --steps log:8 --max-gradients 15000")

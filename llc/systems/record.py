@@ -37,12 +37,12 @@ def read_record(path: Path = RECORD) -> dict[str, Any]:
         raise InvalidInput(f"{path} given, expected a table of measured claims in TOML ({error})") from None
 
 
-def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float, jobs: int | None) -> None:
+def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | None, jobs: int | None) -> None:
     """Put what was measured of one preset into the file, beside what it has of others.
 
     Args:
-        compared: with the claims, as `llc.development.compare` returns it. seconds: that training took.
-        jobs: workers that it had; None for one a core.
+        compared: with the claims, as `llc.development.compare` returns it. seconds: that training took; None where
+            part of it was there before: what the file has of that is kept. jobs: workers that it had; None for one a core.
     """
     known = read_record(path)
     rows = claim_rows(compared)
@@ -50,8 +50,11 @@ def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float, jo
         {key: float(row[key]) for key in ("value", "low", "high")} | {"claim": row["claim"], "verdict": row["verdict"]}
         for _, row in rows.iterrows()
     ]
-    about = {"seconds": round(seconds, 1), "jobs": jobs or 0, "library": str(compared.attrs.get("library", ""))}
-    known[name] = about | {"claims": claims}
+    before = known.get(name, {})
+    time = {"seconds": round(seconds or 0.0, 1), "jobs": jobs or 0}
+    if seconds is None:
+        time = {key: before[key] for key in ("seconds", "jobs") if key in before}
+    known[name] = {**time, "library": str(compared.attrs.get("library", "")), "claims": claims}
     write_text(path, tomli_w.dumps(dict(sorted(known.items()))))
 
 
@@ -103,6 +106,8 @@ def _paper(system: ModuleType) -> str:
 def _took(found: Mapping[str, Any]) -> str:
     if not found:
         return "not measured"
+    if "seconds" not in found:
+        return "trained in several goes"
     workers = f"{found['jobs']} worker{'s' * (found['jobs'] != 1)}" if found["jobs"] else "a worker a core"
     return f"trained in {found['seconds'] / 60:.1f} minutes, {workers}"
 
