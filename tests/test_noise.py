@@ -59,12 +59,14 @@ def test_without_noise_there_are_next_to_none():
 @pytest.mark.parametrize(("settled", "held", "expected"), [
     (0.6, 6.0, (0.4, 0.2)), (0.3, 6.0, (0.2, 0.2)), (0.0, 6.0, (0.0, 0.2)), (1.5, 6.0, (0.2, 0.2)),
     (20.0, 6.0, (0.0, 0.2)), (1.0, 10.0, (0.0, 0.0)), (1.0, 11.0, (0.0, 0.0)), (0.85, math.nan, (0.15, 0.15)),
+    (0.0, 0.0, (0.5, 0.5)), (0.2, 0.5, (0.475, 0.475)), (5.0, 0.0, (0.0, 0.5)),
 ])  # fmt: skip
 def test_noise_of_free_directions_is_given_back_at_the_truth_alone(settled, held, expected):
     """F = 1 of λ̂ = 10: as much of it as is not held; less at weights that were trained on it, none far above a floor.
 
-    With curvatures unknown, half of a degeneracy of 0.3, give or take as much.
+    With curvatures unknown, half of a degeneracy of 0.3, give or take as much; with none to speak of, half.
     """
+    assert free_nats(0.0, 0.0, llc=10.0, held=held, degeneracy=0.3) == (0.0, 0.0)
     assert free_nats(1.0, settled, llc=10.0, held=held, degeneracy=0.3) == pytest.approx(expected)
 
 

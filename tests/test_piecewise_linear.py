@@ -165,14 +165,16 @@ def test_a_stream_goes_from_place_to_place():
     assert not torch.equal(again.targets, other.targets)
 
 
-def test_losses_near_changes_are_means_of_eight():
-    batch = PiecewiseLinear(dim=2, length=30, segment=10).sample(4)
-    sets = PiecewiseLinear(dim=2, length=30, segment=10).test_tasks()
+def test_losses_near_changes_are_means_of_eight_or_half_a_segment():
+    batch = PiecewiseLinear(dim=2, length=48, segment=16).sample(4)
+    sets = PiecewiseLinear(dim=2, length=48, segment=16).test_tasks()
     assert list(sets) == ["id", *(f"{where} of segment {s}" for s in (1, 2, 3) for where in ("start", "end"))]
     squares = batch.targets.square()
-    for name, window in {"start of segment 1": slice(0, 8), "end of segment 2": slice(12, 20)}.items():
-        found = sets[name].losses(torch.zeros(4, 30), batch)
-        assert torch.allclose(found, squares[:, window].mean(1, keepdim=True).expand(4, 30))
+    for name, window in {"start of segment 1": slice(0, 8), "end of segment 2": slice(24, 32)}.items():
+        found = sets[name].losses(torch.zeros(4, 48), batch)
+        assert torch.allclose(found, squares[:, window].mean(1, keepdim=True).expand(4, 48))
+    short = PiecewiseLinear(dim=2, length=48, segment=6, near=1).losses(torch.zeros(4, 48), batch)
+    assert torch.allclose(short[:, 0], squares[:, 3:6].mean(1))
 
 
 @pytest.mark.parametrize("settings", [{"segment": 7}, {"near": 4}, {"near": 0}, {"reach": -1.0}, {"dim": 0}])
@@ -265,4 +267,4 @@ def test_test_sets_of_the_same_streams_ask_the_model_once():
     found = behaviour.evaluate(model, sets)["loss"]
     assert asked == [16]
     ends = found[list(sets).index("end of segment 2")]
-    np.testing.assert_allclose(ends, found[0][8:16].mean())
+    np.testing.assert_allclose(ends, found[0][12:16].mean())

@@ -18,7 +18,7 @@ from llc.systems.record import RECORD, read_record, systems_table, write_record
 README = Path(__file__).parents[1] / "README.md"
 CLAIMS = (
     Claim("half", "it is a half", 0.5, lambda _: (0.51, 0.01), 0.4, 0.6),
-    Claim("more", "it is more than one", math.nan, lambda _: (0.2, 0.0), low=1.0),
+    Claim("more", "it is |more| than one", math.nan, lambda _: (0.2, 0.0), low=1.0),
 )
 MADE_UP = SimpleNamespace(__doc__="Doe (2020), arXiv 2001.00001: a system.\n\nMore.", CLAIMS=CLAIMS)
 
@@ -35,16 +35,19 @@ def test_what_is_recorded_is_what_is_shown(tmp_path):
         "| **`doe`**: Doe (2020), [arXiv 2001.00001](https://arxiv.org/abs/2001.00001): a system | "
         "| trained in 1.5 minutes, 2 workers | |",
         "| half: it is a half (0.4 to 0.6) | 0.5 | 0.51 [0.494, 0.526] | supported |",
-        "| more: it is more than one (above 1) |  | 0.2 | contradicted |",
+        "| more: it is \\|more\\| than one (above 1) |  | 0.2 | contradicted |",
     ]
     assert "not measured" in systems_table({"roe": MADE_UP}, measured)
 
 
 def test_a_record_that_is_none_is_named(tmp_path):
     assert read_record(tmp_path / "none.toml") == {}
-    (tmp_path / "bad.toml").write_text("[")
-    with pytest.raises(InvalidInput, match=r"bad.toml given, expected a table of measured claims"):
-        read_record(tmp_path / "bad.toml")
+    for text in ("[", "he2025 = 1", "[he2025]\nseconds = 1.0", "[[he2025.claims]]\nclaim = 'x'"):
+        (tmp_path / "bad.toml").write_text(text)
+        with pytest.raises(InvalidInput, match=r"bad.toml given, expected a record of measured claims"):
+            read_record(tmp_path / "bad.toml")
+    with pytest.raises(InvalidInput, match="expected a record of measured claims"):
+        read_record(tmp_path)
 
 
 def test_the_readme_has_the_table_of_the_record():
@@ -61,6 +64,10 @@ def test_the_command_lists_and_names_what_it_does_not_know():
     listed = CliRunner().invoke(main, ["systems"])
     assert listed.exit_code == 0
     assert listed.output.strip() == systems_table(SYSTEMS, read_record(RECORD))
+    for options, said in ((["--keep", "x"], "--keep given without --run"), (["--record", "."], "expected a record")):
+        refused = CliRunner().invoke(main, ["systems", *options])
+        assert refused.exit_code != 0
+        assert said in refused.output
     unknown = CliRunner().invoke(main, ["systems", "--run", "huang2024"])
     assert unknown.exit_code != 0
     assert "--run huang2024 given" in unknown.output

@@ -14,7 +14,12 @@ from llc.cli.shared import show_figures, show_progress
 @click.option("--run", "names", metavar="NAME", multiple=True, help="Rebuild this preset, or all; repeatable.")
 @click.option("--out", type=FOLDER, default=Path("runs"), show_default=True, help="Folder of the rebuilt ones.")
 @click.option("--no-llc", is_flag=True, help="Leave out the estimates of llc over training, the longest part.")
-@click.option("--record", type=click.Path(path_type=Path), default=None, help="Write what was measured to this file.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File of what was measured: read, and with --run written.",
+)
 @click.option(
     "--keep", "kept", type=FOLDER, default=None, help="Copy results without draws, and figures, to KEEP/NAME."
 )
@@ -24,8 +29,9 @@ def systems(
 ) -> None:
     """The systems of the literature: their claims, what was published and what was measured.
 
-    Without options, a table (Markdown) of what was recorded. With --run: train, compare with the references, the
-    claims, estimate llc over training, pca, stages and figures, in OUT/NAME; what is there already is kept.
+    Without --run, a table (Markdown) of what was recorded, in RECORD or, in a checkout, in the project's own. With
+    --run: train, compare with the references, the claims, estimate llc over training, pca, stages and figures, in
+    OUT/NAME; what is there already is kept.
 
     \b
     Examples:
@@ -33,16 +39,29 @@ def systems(
       llc systems --run huang2023 --out runs
       llc systems --run all --no-llc --record benchmarks/results/systems.toml
     """
+    from llc.errors import InvalidInput, LLCError
     from llc.systems import SYSTEMS
-    from llc.systems.record import keep, read_record, systems_table
+    from llc.systems.record import RECORD, keep, read_record, systems_table
 
-    for name in expanded(names):
-        _rebuild(name, out / name, estimate=not no_llc, record=record, jobs=jobs)
-        if kept is not None:
-            for path in keep(out / name, kept / name):
-                click.echo(f"Wrote {path}")
+    known = read_record(RECORD if record is None else record)  # named before hours of work where it is none
     if not names:
-        click.echo(systems_table(SYSTEMS, read_record()))
+        if kept is not None:
+            raise InvalidInput("--keep given without --run; name what to rebuild, such as --run all")
+        click.echo(systems_table(SYSTEMS, known))
+    failed = []
+    for name in expanded(names):
+        try:
+            _rebuild(name, out / name, estimate=not no_llc, record=record, jobs=jobs)
+            if kept is not None:
+                for path in keep(out / name, kept / name):
+                    click.echo(f"Wrote {path}")
+        except LLCError as error:  # the others are rebuilt all the same
+            if len(names) == 1 and names != ("all",):
+                raise
+            failed.append(name)
+            click.echo(f"{name}: {error}", err=True)
+    if failed:
+        raise LLCError(f"{', '.join(failed)} could not be rebuilt, as said above")
 
 
 def expanded(names: tuple[str, ...]) -> list[str]:
@@ -84,14 +103,15 @@ def _rebuild(name: str, folder: Path, *, estimate: bool, record: Path | None, jo
                 experiment, steps="log:8", max_gradients=15_000, jobs=jobs, progress=progress
             )
         click.echo(study.format_estimates(found))
-    click.echo(f"{name}: llc pca {folder}; llc stages {folder}; llc plot {folder}")
+    stages = f"llc stages {folder}; " if estimate else ""
+    click.echo(f"{name}: llc pca {folder}; {stages}llc plot {folder}")
     with show_progress("checkpoints") as progress:
         development.joint_pca(experiment, progress=progress)
     if estimate:
         try:
             with show_progress("checkpoints") as progress:
-                stages = development.find_stages(experiment, progress=progress)
-            click.echo(development.format_stages(development.stage_rows(stages)))
+                ends = development.find_stages(experiment, progress=progress)
+            click.echo(development.format_stages(development.stage_rows(ends)))
         except (development.NothingToStage, StoreError) as error:  # figures show what there is
             click.echo(f"Left out: {error}")
     show_figures(*figures.save_figures(experiment))

@@ -14,8 +14,9 @@ from llc.sampling.weights import check_model
 
 # Floating-point operations of a gradient that take about as long as what a step costs besides.
 _CHEAP = 1e8
-# Weights at the truth lie so many times F above their floor at most: twice that is chance, where λ is 5 or more.
-_FAR_ABOVE = 3.0
+# Weights at the truth lie so many times what is held of F above their floor at most: twice that is chance, where λ is 5
+# or more. Where less than this share of F is held, a minimiser's find says nothing of the rest.
+_FAR_ABOVE, _TELLING = 3.0, 0.2
 # Samples a draw where the whole dataset is not cheap, at least.
 _LEAST_BATCH = 256
 
@@ -48,16 +49,17 @@ def free_nats(noise: float, settled: float, *, llc: float, held: float, degenera
     draws do not see: there F (1 − held/λ̂) is still missing. At weights that were trained on these very samples nothing
     is: a minimiser then finds next to nothing along any direction, and of F counts the share that it did find. Where it
     finds far more, w* is no truth either, nor are its curvatures those of the basin: nothing is added then, and the
-    error stays.
+    error stays. In a well with hardly any curvature (w⁴) there is no telling, and it is half, give or take as much.
 
     Args:
         settled: nats that a minimiser found below w*. llc, held, degeneracy: see `llc.estimate.scale.Rung`; where held
             is not known, half of the degeneracy is what is free, give or take as much.
     """
-    known = math.isfinite(held)
-    share = 1 - held / llc if known and llc > 0 else degeneracy / 2
-    free = noise * min(1.0, max(0.0, share))
-    found = settled / max(noise - free, 1e-12)
+    known = math.isfinite(held) and llc > 0
+    free = noise * min(1.0, max(0.0, 1 - held / llc if known else degeneracy / 2))
+    if noise - free < _TELLING * noise:
+        return (0.5 * free if settled < _FAR_ABOVE * noise else 0.0), free * (0.5 if known else 1.0)
+    found = settled / (noise - free) if noise > 0 else 0.0
     at_truth = min(1.0, max(0.0, found), max(0.0, _FAR_ABOVE - found))
     return at_truth * free, free * (0.5 if known else 1.0)
 

@@ -101,7 +101,7 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
         if not steps:  # draws go about 1/√γ far
             felt = target.nbeta * float(slope.norm()) > NOTHING * math.sqrt(target.gamma)
             return ended(done=not felt, known=False)
-        ways = [position + step.to(position) for step in steps]
+        ways = (position + step.to(position) for step in steps)
         lower, losses_there, there = min(((*heights(way), way) for way in ways), key=lambda found: found[0])
         for halving in range(1, _HALVINGS + 1):
             if lower < value:
@@ -110,7 +110,7 @@ def settle(target: Target, *, max_gradients: int) -> Settled:
             lower, losses_there = heights(there)
         else:
             if not lower < value:  # a fall that a square foretells, and that there is not, is a well that is none
-                foretold = -target.nbeta * float(slope @ steps[0]) / 2
+                foretold = -target.nbeta * float(slope @ steps[-1].to(slope)) / 2
                 return ended(done=foretold < NOTHING, known=False)
         gained, position, value, losses = target.nbeta * (value - lower), there, lower, losses_there
         falls.append(-target.nbeta * float(losses.mean()))
@@ -172,7 +172,7 @@ def _newton_steps(
             break
         length = square / curvature
         step = step + length * direction
-        steps.append(step)
+        steps.append(step.to(position))
         residual = residual - length * product
         before, square = square, float(residual.square().sum())
         direction = residual + square / before * direction

@@ -54,6 +54,7 @@ class StreamAttention(nn.Module):
     def __init__(self, config: StreamAttentionConfig, dim: int, length: int, seed: int) -> None:
         super().__init__()
         self.config, self.length = config, length
+        self.can_be_mapped = config.block is None  # over the models of an ensemble
         rng = generator(seed, "init")
         self.queries, self.keys = (
             nn.Parameter(torch.eye(dim) / 2 + config.spread * torch.randn(dim, dim, generator=rng)) for _ in range(2)

@@ -22,7 +22,7 @@ from llc.predictors.query import matching_mean, one_query, one_step, ridge_query
 from llc.predictors.recurrence import copy_last, recurrence_mean, two_parameter_least_squares
 from llc.predictors.ridge import ridge
 from llc.predictors.softmax_regression import softmax_answer, softmax_descent, softmax_regression_gradient
-from llc.predictors.streams import after, segment_least_squares
+from llc.predictors.streams import after, in_double, segment_least_squares
 from llc.predictors.zero import zero
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "decision_tree",
     "descent",
     "dmmse",
+    "in_double",
     "is_baseline",
     "lasso",
     "least_squares_attention",

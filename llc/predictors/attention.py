@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from llc.errors import InvalidInput
@@ -57,8 +56,10 @@ def local_linear_attention(
         p = shares(queries, keys, bandwidth=bandwidth, gaussian=gaussian)
         sums = p @ _moments(keys - middle, values)
         return _from_moments(sums, queries - middle, values.shape[-1], ridge)
-    strength = torch.as_tensor(ridge, dtype=queries.dtype, device=queries.device)
-    return _Blockwise.apply(block, bandwidth, gaussian, queries, keys, values, middle, strength)
+    single = torch.promote_types(queries.dtype, torch.float32)
+    parts = [part.to(single) for part in (queries, keys, values, middle)]
+    strength = torch.as_tensor(ridge, dtype=single, device=queries.device)
+    return _Blockwise.apply(block, bandwidth, gaussian, *parts, strength)
 
 
 def local_linear_weights(
@@ -88,9 +89,14 @@ def linear_attention(queries: Tensor, keys: Tensor, values: Tensor, *, normalise
     Source: Katharopoulos et al. (2020), arXiv 2006.16236.
     """
     if normalised:
-        queries, keys = 1 + F.elu(queries), 1 + F.elu(keys)
+        queries, keys = _positive(queries), _positive(keys)
     scores = (queries @ keys.mT).tril()
     return (scores / scores.sum(-1, keepdim=True) if normalised else scores) @ values
+
+
+def _positive(x: Tensor) -> Tensor:
+    """1 + elu(x), which in that form is 0 in single precision from −17 on."""
+    return torch.where(x > 0, 1 + x, x.clamp(max=0).exp())
 
 
 def shares(queries: Tensor, keys: Tensor, *, bandwidth: float, gaussian: bool = False) -> Tensor:
@@ -127,7 +133,8 @@ def _from_moments(means: Tensor, queries: Tensor, outputs: int, ridge: float | T
 def _solve(matrix: Tensor, right: Tensor, ridge: float | Tensor) -> Tensor:
     """(A + λI)⁻¹ B for A of no negative eigenvalues."""
     eye = torch.eye(matrix.shape[-1]).to(matrix)
-    return torch.linalg.solve(matrix + ridge * eye, right)
+    # Where λ is so small that rounding leaves nothing to invert, an answer that is not finite: a lost chain, no error.
+    return torch.linalg.solve_ex(matrix + ridge * eye, right)[0]
 
 
 class _Blockwise(torch.autograd.Function):
@@ -140,7 +147,10 @@ class _Blockwise(torch.autograd.Function):
     def forward(ctx: Any, block: int, bandwidth: float, gaussian: bool, *parts: Tensor) -> Tensor:
         ctx.save_for_backward(*parts)
         ctx.how = block, bandwidth, gaussian
-        return torch.cat([_answer_block(parts, places, bandwidth, gaussian) for places in _places(parts, block)], 1)
+        with torch.autocast(parts[0].device.type, enabled=False):
+            return torch.cat(
+                [_answer_block(parts, places, block, bandwidth, gaussian) for places in _places(parts, block)], 1
+            )
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor):
@@ -148,12 +158,12 @@ class _Blockwise(torch.autograd.Function):
         wanted = [i for i, needed in enumerate(ctx.needs_input_grad[3:]) if needed]
         totals: list[Tensor | None] = [None] * len(ctx.saved_tensors)
         again = torch.is_grad_enabled()  # for a second derivative
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.autocast(gradients[0].device.type, enabled=False):
             parts = ctx.saved_tensors
             if not again:
                 parts = tuple(part.detach().requires_grad_(i in wanted) for i, part in enumerate(parts))
             for places in _places(parts, block):
-                answer = _answer_block(parts, places, bandwidth, gaussian)
+                answer = _answer_block(parts, places, block, bandwidth, gaussian)
                 by = [parts[i] for i in wanted]
                 found = torch.autograd.grad(answer, by, gradients[0][:, places], create_graph=again)
                 for i, part in zip(wanted, found, strict=True):
@@ -168,15 +178,15 @@ def _places(parts: Sequence[Tensor], block: int) -> list[slice]:
     return [slice(start, min(start + block, length)) for start in range(0, length, block)]
 
 
-def _answer_block(parts: Sequence[Tensor], places: slice, bandwidth: float, gaussian: bool) -> Tensor:
-    """Answers to the queries of some places, over keys as many at a time, each rescaled to the largest score so far."""
+def _answer_block(parts: Sequence[Tensor], places: slice, block: int, bandwidth: float, gaussian: bool) -> Tensor:
+    """Answers to the queries of some places, over blocks of keys, each rescaled to the largest score so far."""
     queries, keys, values, middle, ridge = parts
     start, stop = places.start, places.stop
     asking = queries[:, start:stop]
     highest = asking.new_full((*asking.shape[:2], 1), -math.inf)
     total, sums = torch.zeros_like(highest), torch.zeros_like(highest)
-    for first in range(0, stop, stop - start):
-        last = min(first + stop - start, stop)
+    for first in range(0, stop, block):
+        last = min(first + block, stop)
         scores = _scores(asking, keys[:, first:last], bandwidth, gaussian)
         ahead = torch.arange(first, last, device=keys.device) > torch.arange(start, stop, device=keys.device)[:, None]
         scores = scores.masked_fill(ahead, -math.inf)

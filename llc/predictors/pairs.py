@@ -20,9 +20,15 @@ def least_squares_so_far(xs: Tensor, ys: Tensor) -> Tensor:
     x, y = xs.double(), ys.double()
     said = [torch.zeros_like(y[:, 0])]
     for seen in range(1, x.shape[1]):
-        weights = torch.linalg.pinv(x[:, :seen], rtol=1e-9) @ y[:, :seen, None]
+        weights = torch.linalg.pinv(x[:, :seen], rtol=_rounding(xs)) @ y[:, :seen, None]
         said.append((x[:, seen] * weights.squeeze(-1)).sum(-1))
     return torch.stack(said, 1).to(float_dtype(xs, ys))
+
+
+def _rounding(xs: Tensor) -> float:
+    """Singular values below this share of the largest are rounding of the data, in whatever precision they came."""
+    dtype = xs.dtype if xs.is_floating_point() else torch.get_default_dtype()
+    return max(xs.shape[1:]) * torch.finfo(dtype).eps
 
 
 def averaging(xs: Tensor, ys: Tensor) -> Tensor:

@@ -11,8 +11,15 @@ def after(attention: Attention, xs: Tensor, ys: Tensor) -> Tensor:
     """What an attention says of y_i with query x_i, keys x_j and values y_j, j < i; 0 of the first. (B, T)."""
     if xs.ndim != 3 or ys.shape != xs.shape[:2]:
         raise InvalidInput(f"xs {tuple(xs.shape)} and ys {tuple(ys.shape)} given, expected (B, T, D) and (B, T)")
-    said = attention(xs[:, 1:], xs[:, :-1], ys[:, :-1, None]).squeeze(-1)
-    return torch.cat([torch.zeros_like(ys[:, :1]), said], 1)
+    first = torch.zeros_like(ys[:, :1])
+    if xs.shape[1] == 1:
+        return first
+    return torch.cat([first, attention(xs[:, 1:], xs[:, :-1], ys[:, :-1, None]).squeeze(-1)], 1)
+
+
+def in_double(attention: Attention, xs: Tensor, ys: Tensor) -> Tensor:
+    """The same computed in float64, for references: covariances of streams that go far lose digits in single."""
+    return after(attention, xs.double(), ys.double()).to(ys)
 
 
 def segment_least_squares(xs: Tensor, ys: Tensor, *, segment: int, ridge: float) -> Tensor:
@@ -22,4 +29,4 @@ def segment_least_squares(xs: Tensor, ys: Tensor, *, segment: int, ridge: float)
     def fitted(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         return least_squares_attention(queries, keys, values, ridge=ridge)
 
-    return torch.cat([after(fitted, x, y) for x, y in parts], 1)
+    return torch.cat([in_double(fitted, x, y) for x, y in parts], 1)

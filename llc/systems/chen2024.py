@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import xarray as xr
 
 from llc.models import TransformerConfig
@@ -53,9 +54,10 @@ def _trained(reference: str, examples: int):
 
 
 def _first_layer(compared: xr.Dataset) -> tuple[float, float]:
-    """Effective number of heads of the first layer less the largest of the later ones."""
+    """Effective number of heads of the first layer less the largest of the later ones, on one set of sequences."""
     effective = last_of(compared, heads=HEADS).effective_heads.values
-    return float(effective[0] - effective[1:].max()), 0.0
+    later = effective[1:][np.isfinite(effective[1:])]  # none of whose heads matter has no effective number
+    return float(effective[0] - later.max(initial=0.0)), 0.0
 
 
 CLAIMS = (

@@ -62,13 +62,14 @@ def judged(claim: Claim, compared: xr.Dataset) -> dict[str, float | str]:
     except KeyError:  # places of the sweep that the experiment has not
         value, se = math.nan, math.nan
     low, high = value - _Z * se, value + _Z * se
+    return {"value": value, "low": low, "high": high, "verdict": verdict_of(claim, low, high)}
+
+
+def verdict_of(claim: Claim, low: float, high: float) -> str:
+    """What an interval says of a claim; see `judged`."""
     if claim.low <= low and high <= claim.high:
-        verdict = "supported"
-    elif high < claim.low or low > claim.high:
-        verdict = "contradicted"
-    else:
-        verdict = "undecided"
-    return {"value": value, "low": low, "high": high, "verdict": verdict}
+        return "supported"
+    return "contradicted" if high < claim.low or low > claim.high else "undecided"
 
 
 _SAID = {

@@ -15,7 +15,7 @@ import xarray as xr
 import llc
 from llc.errors import InvalidInput
 from llc.store import atomic_path, write_text
-from llc.systems.claims import Claim, claim_rows
+from llc.systems.claims import Claim, claim_rows, verdict_of
 
 # Results, and figures called like them.
 _KEPT = ("metrics", "compare", "llc", "pca", "stages")
@@ -27,14 +27,19 @@ def read_record(path: Path = RECORD) -> dict[str, Any]:
     """What was measured, by preset; nothing where there is no such file.
 
     Raises:
-        InvalidInput: it is no TOML.
+        InvalidInput: it is no such record.
     """
     if not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{path} given, expected a table of measured claims in TOML ({error})") from None
+        found = tomllib.loads(path.read_text())
+        whole = all({"claim", "value", "low", "high"} <= set(row) for one in found.values() for row in one["claims"])
+        why = "" if whole else ": a claim without its value and interval"
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, KeyError, TypeError) as error:
+        why = f": {error}"
+    if why:
+        raise InvalidInput(f"{path} given, expected a record of measured claims, or no file{why}")
+    return found
 
 
 def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | None, jobs: int | None) -> None:
@@ -42,12 +47,12 @@ def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | N
 
     Args:
         compared: with the claims, as `llc.development.compare` returns it. seconds: that training took; None where
-            part of it was there before: what the file has of that is kept. jobs: workers that it had; None for one a core.
+            part of it was there before, for what the file has of that. jobs: workers that it had; None for one a core.
     """
     known = read_record(path)
     rows = claim_rows(compared)
     claims = [
-        {key: float(row[key]) for key in ("value", "low", "high")} | {"claim": row["claim"], "verdict": row["verdict"]}
+        {"claim": row["claim"]} | {key: float(row[key]) for key in ("value", "low", "high")}
         for _, row in rows.iterrows()
     ]
     before = known.get(name, {})
@@ -118,8 +123,9 @@ def _row(claim: Claim, found: Mapping[str, Any] | None) -> str:
         measured, verdict = "", ""
     else:
         inside = f" [{found['low']:.3g}, {found['high']:.3g}]" if found["high"] > found["low"] else ""
-        measured, verdict = f"{found['value']:.3g}{inside}", found["verdict"]
-    return f"| {claim.name}: {claim.said} ({_bounds(claim)}) | {published} | {measured} | {verdict} |"
+        measured, verdict = f"{found['value']:.3g}{inside}", verdict_of(claim, found["low"], found["high"])
+    said = f"{claim.name}: {claim.said} ({_bounds(claim)})".replace("|", "\\|")
+    return f"| {said} | {published} | {measured} | {verdict} |"
 
 
 def _bounds(claim: Claim) -> str:

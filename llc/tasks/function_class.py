@@ -88,6 +88,8 @@ class FunctionClass(Task):
         for name, most in (("start_dim", self.dim), ("start_length", self.length)):
             if (getattr(self, name) or 0) > most:
                 raise ValueError(f"{name} = {getattr(self, name)} given, expected at most {most}")
+        if self.examples is not None and self.start_length is not None and self.examples >= self.start_length:
+            raise ValueError(f"examples = {self.examples} given, expected less than start_length = {self.start_length}")
         if self.prompt in _BENT and not self.examples:
             raise ValueError(f"prompt = {self.prompt} given, expected with it examples, the pairs before its question")
         if self.prompt == "orthogonal" and (self.examples or 0) >= self.dim:
@@ -136,32 +138,37 @@ class FunctionClass(Task):
     def test_tasks(self) -> dict[str, Task]:
         """Sequences as in training, and what is lost on them after half of D, D and 2 D examples."""
         counts = [count for count in (self.dim // 2, self.dim, 2 * self.dim) if 0 < count < self.length]
-        return {"id": self, **{f"{count} examples": self.override({"examples": count}) for count in counts}}
+        return {"id": self, **{f"{count} examples": self._tested(examples=count) for count in counts}}
+
+    def _tested(self, **settings: Any) -> Task:
+        """With other settings and no curriculum, which test sets have none of."""
+        return self.override({"start_dim": None, "start_length": None, "grow_every": None, **settings})
 
     def shifts(self) -> dict[str, Task]:
-        """Of linear functions the prompts of Garg et al.; a bent question comes after D or half of D examples."""
+        """Of linear functions the prompts of Garg et al.: bent questions after D or D/2 examples, others after 2D."""
         found: dict[str, Task] = {}
         if self.family != "linear":
             return found
-        seen, few = min(self.dim, self.length - 1), min(max(1, self.dim // 2), self.length - 1)
+        seen, few, late = (min(most, self.length - 1) for most in (self.dim, max(1, self.dim // 2), 2 * self.dim))
         if seen >= 1:
-            found["random quadrants"] = self.override({"prompt": "quadrants", "examples": seen})
-            found["question seen before"] = self.override({"prompt": "overlapping", "examples": seen})
+            found["random quadrants"] = self._tested(prompt="quadrants", examples=seen)
+            found["question seen before"] = self._tested(prompt="overlapping", examples=seen)
         if 1 <= few < self.dim:
-            found["orthogonal question"] = self.override({"prompt": "orthogonal", "examples": few})
+            found["orthogonal question"] = self._tested(prompt="orthogonal", examples=few)
         if self.dim > 1:
-            found["skewed"] = self.override({"prompt": "skewed"})
-            found["half subspace"] = self.override({"prompt": "half-subspace"})
+            found["skewed"] = self._tested(prompt="skewed", examples=late)
+            found["half subspace"] = self._tested(prompt="half-subspace", examples=late)
         for scale in (1 / 3, 3.0):
-            found[f"x times {scale:.2g}"] = self.override({"x_scale": scale * self.x_scale})
-            found[f"y times {scale:.2g}"] = self.override({"y_scale": scale * self.y_scale})
-        return found | {"noise of variance 1": self.override({"noise_variance": 1.0})}
+            found[f"x times {scale:.2g}"] = self._tested(x_scale=scale * self.x_scale, examples=late)
+            found[f"y times {scale:.2g}"] = self._tested(y_scale=scale * self.y_scale, examples=late)
+        return found | {"noise of variance 1": self._tested(noise_variance=1.0, examples=late)}
 
     def predictors(self) -> dict[str, Predictor]:
         """Least squares (ridge with noise), averaging, three nearest neighbours, 0; and what suits the family."""
         found: dict[str, Predictor] = {"least_squares": predictors.least_squares_so_far}
         if self.noise_variance and self.family in {"linear", "sparse"}:
-            found["ridge"] = partial(predictors.ridge, noise_variance=self.noise_variance)
+            weights = 1.0 if self.family == "linear" else self.sparsity / self.dim  # their variance
+            found["ridge"] = partial(predictors.ridge, noise_variance=self.noise_variance / weights)
         found |= {"averaging": predictors.averaging, "nearest": partial(predictors.nearest_neighbours, neighbours=3)}
         if self.family == "sparse":
             steps, scaled_steps, penalty = self._best
@@ -191,8 +198,10 @@ class FunctionClass(Task):
 
     @property
     def nats(self) -> float | None:
-        """K/(2σ²); None without noise."""
-        return None if self.noise_variance == 0 else self.length / (2 * self.noise_variance)
+        """K/(2σ²), or 1/(2σ²) where one question counts; None without noise."""
+        if self.noise_variance == 0:
+            return None
+        return (self.length if self.examples is None else 1) / (2 * self.noise_variance)
 
     @property
     def question(self) -> str:

@@ -82,9 +82,10 @@ Prompt = Literal["standard", "quadrants", "orthogonal", "overlapping", "skewed",
 def bent(xs: Tensor, prompt: Prompt, asked: int | None, rng: torch.Generator) -> Tensor:
     """xs (B, K, D) from N(0, I) as a prompt has them.
 
-    `quadrants`: those before the question lie in one orthant drawn, the question in another. `orthogonal`: the question
-    is orthogonal to all before it. `overlapping`: it is one of them. `skewed`: N(0, R diag(1/j²) Rᵀ), R a rotation, of
-    the same trace as I. `half-subspace`: from a random subspace of half the dimensions, of the same trace.
+    `quadrants`: those before the question lie in one orthant drawn, the question in one drawn apart. `orthogonal`: the
+    question is orthogonal to all before it. `overlapping`: it is one of them. `skewed`: N(0, R diag(1/j²) Rᵀ) times a
+    number, R a rotation, of the same trace as I. `half-subspace`: from a random subspace of half the dimensions, of the
+    same trace.
 
     Args:
         asked: the place of the question, from 0; the three prompts that bend it need one.

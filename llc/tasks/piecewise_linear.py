@@ -14,7 +14,7 @@ from llc.predictors import Predictor, baseline
 from llc.randomness import generator
 from llc.tasks.task import PROBE_SEQUENCES, Batch, Task
 
-# Places next to the start and the end of segments that are tested by themselves.
+# Places next to the start and the end of segments that are tested by themselves; at most half of a segment.
 _NEAR = 8
 # Bandwidths and ridges tried for the references.
 _BANDWIDTHS, _RIDGES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0), (0.003, 0.03, 0.3)
@@ -91,7 +91,8 @@ class PiecewiseLinear(Task):
         if self.near is None:
             return squares
         of_segment = squares.split(self.segment, 1)[abs(self.near) - 1]
-        chosen = of_segment[:, -_NEAR:] if self.near > 0 else of_segment[:, :_NEAR]
+        near = min(_NEAR, max(1, self.segment // 2))
+        chosen = of_segment[:, -near:] if self.near > 0 else of_segment[:, :near]
         return chosen.mean(1, keepdim=True).expand_as(squares)
 
     def test_tasks(self) -> dict[str, Task]:
@@ -107,10 +108,10 @@ class PiecewiseLinear(Task):
         bandwidth, (local_bandwidth, ridge) = self._best
         strength = max(self.noise_variance * self.dim, 1e-6)  # Bayes-optimal for one segment
         return {
-            "global_linear": partial(predictors.after, partial(predictors.least_squares_attention, ridge=strength)),
+            "global_linear": partial(predictors.in_double, partial(predictors.least_squares_attention, ridge=strength)),
             "segment_linear": partial(predictors.segment_least_squares, segment=self.segment, ridge=strength),
-            "nadaraya_watson": partial(predictors.after, _smoother(bandwidth)),
-            "local_linear": partial(predictors.after, _local(local_bandwidth, ridge)),
+            "nadaraya_watson": partial(predictors.in_double, _smoother(bandwidth)),
+            "local_linear": partial(predictors.in_double, _local(local_bandwidth, ridge)),
             "zero": baseline(predictors.zero),
         }
 
@@ -121,7 +122,7 @@ class PiecewiseLinear(Task):
         batch = whole.sample(_CHOSEN_ON, stream="bandwidth")
 
         def lost(attention: predictors.Attention) -> float:
-            return float(whole.losses(predictors.after(attention, *batch.inputs), batch).mean())
+            return float(whole.losses(predictors.in_double(attention, *batch.inputs), batch).mean())
 
         pairs = [(bandwidth, ridge) for bandwidth in _BANDWIDTHS for ridge in _RIDGES]
         smooth = min(_BANDWIDTHS, key=lambda bandwidth: lost(_smoother(bandwidth)))

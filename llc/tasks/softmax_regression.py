@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -14,18 +15,20 @@ from llc.predictors import Predictor, baseline
 from llc.randomness import generator
 from llc.tasks.task import Batch, Task
 
-# Sequences on which the references' step sizes are chosen, and the range of their logarithms.
-_CHOSEN_ON, _LOG_STEPS = 2000, (-2.0, 8.0)
+# Sequences on which the references' step sizes are chosen, and how many logarithms of them are tried first.
+_CHOSEN_ON, _TRIED = 2000, 16
 _MANY = 10
 
 
 class SoftmaxRegression(Task):
-    """y_l = L exp(wᵀx_l)/Σ_j exp(wᵀx_j) over the examples, x ~ N(0, I), w ~ N(0, τ² I); y of one more x is asked for.
+    """y_l = L exp(wᵀx_l)/Σ_j exp(wᵀx_j) over the examples, x ~ N(0, I); y of one more x is asked for.
 
     The sum is over the L examples alone: with the question in it, what is asked for would be what they leave of one.
+    w is uniform on a sphere: y is log-normal, all of whose moments there are; of a normal w of variance ¼ or more the
+    square of y would have no mean.
 
     Args:
-        dim: D. length: L. weight_variance: τ²; None for 1/D.
+        dim: D. length: L. norm: ‖w‖.
         seed: of every batch.
 
     Raises:
@@ -44,14 +47,14 @@ class SoftmaxRegression(Task):
     kind: Literal["softmax-regression"] = "softmax-regression"
     dim: int = Field(ge=1)
     length: int = Field(ge=1)
-    weight_variance: float | None = Field(None, gt=0)
+    norm: float = Field(0.7, gt=0, le=2)
     seed: int = 0
 
     def sample(self, size: int, *, step: int = 0, stream: object = "train") -> Batch:
         """Inputs xs (B, L, D), ys (B, L) and the question (B, D); targets (B,)."""
         rng = generator(self.seed, "softmax regression", stream, step)
-        scale = math.sqrt(1 / self.dim if self.weight_variance is None else self.weight_variance)
-        weights = scale * torch.randn(size, self.dim, generator=rng)
+        weights = torch.randn(size, self.dim, generator=rng)
+        weights = self.norm * weights / weights.norm(dim=-1, keepdim=True)
         xs, query = torch.randn(size, self.length, self.dim, generator=rng), torch.randn(size, self.dim, generator=rng)
         ys = self.length * torch.softmax((xs @ weights[..., None]).squeeze(-1), -1)
         return Batch((xs, ys, query), predictors.softmax_answer(xs, query, weights))
@@ -80,11 +83,13 @@ class SoftmaxRegression(Task):
             said = predictors.softmax_descent(*batch.inputs, step=math.exp(log_step), steps=steps)
             return min(1e9, float(self.losses(said, batch).mean()))  # steps that are too large end in infinity
 
-        one, many = (
-            math.exp(optimize.minimize_scalar(lost, bounds=_LOG_STEPS, args=(steps,), method="bounded").x)
-            for steps in (1, _MANY)
-        )
-        return one, many
+        def best(steps: int) -> float:
+            grid = np.linspace(-3, math.log(100 * self.length), _TRIED)
+            near = min(grid, key=lambda log_step: lost(log_step, steps))
+            bounds = (near - (grid[1] - grid[0]), near + (grid[1] - grid[0]))
+            return math.exp(optimize.minimize_scalar(lost, bounds=bounds, args=(steps,), method="bounded").x)
+
+        return best(1), best(_MANY)
 
     @property
     def question(self) -> str:

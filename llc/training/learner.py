@@ -70,7 +70,8 @@ class Solo:
         batch = batches[0].to(self._device)
         training = self._config.training
         if self._microbatch is None:
-            one = batch.take(slice(1)).inputs
+            # Of full length, whatever stage of a curriculum this is: a run that goes on has the same parts.
+            one = self._config.task.sample(1, stream="microbatch").to(self._device).inputs
             with evaluating(self._model):
                 self._microbatch = microbatch_size(self._model, lambda: self._model(*one), 1, self._device)
         self._optimiser.zero_grad()
@@ -179,7 +180,7 @@ def fits_ensemble(config: RunConfig) -> bool:
         return False
     with torch.device("meta"):
         model = models.build(config.model, config.task)
-    return not list(model.buffers())
+    return not list(model.buffers()) and getattr(model, "can_be_mapped", True)
 
 
 def kind_of(config: RunConfig) -> str:

@@ -98,7 +98,7 @@ def update_flops(run: RunConfig) -> int:
     """
     device = _where_to_count(run)
     model = models.build(run.model, run.task).to(device)
-    batch = run.task.sample(run.training.batch_size).to(device)
+    batch = run.task.sample(run.training.batch_size, stream="plan").to(device)  # of full length in a curriculum too
     with FlopCounterMode(display=False) as counter:
         behaviour.TaskLoss(run.task)(model, batch).mean().backward()
     return counter.get_total_flops()
