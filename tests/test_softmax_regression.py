@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from llc import predictors
+import llc
+from llc import development, predictors
 from llc.errors import InvalidInput
-from llc.systems import preset
+from llc.systems import li2023, preset
 from llc.tasks import SoftmaxRegression
 
 TASK = SoftmaxRegression(dim=3, length=6)
@@ -63,7 +64,11 @@ def test_references_are_of_the_best_step_and_more_steps_are_better():
     assert torch.allclose(TASK.losses(torch.zeros(4000), batch), batch.targets.square() / 2)
 
 
-def test_the_preset_names_what_its_claims_need():
-    config = preset("li2023")
-    assert 1 in config.sweep.axes["model.heads"]
-    assert {"gd"} <= set(config.task.predictors())
+def test_every_claim_is_measured_from_the_first_step_on(tmp_path):
+    """The untrained layer's distance from the step over its own is one at step 0, and near it after two steps."""
+    few = {"training.steps": 2, "training.batch_size": 8, "checkpoints.every": 2, "behaviour.sequences": 64}
+    experiment = llc.train(preset("li2023").override(few), tmp_path / "li", jobs=1)
+    found = development.compare(experiment, steps="all", sequences=64, claims=li2023.CLAIMS)
+    values = dict(zip(found.claim.values.tolist(), found.claim_value.values.tolist(), strict=True))
+    assert all(map(math.isfinite, values.values()))
+    assert values["its answers come near the step's"] == pytest.approx(1, abs=0.05)
