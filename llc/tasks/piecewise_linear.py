@@ -50,6 +50,13 @@ class PiecewiseLinear(Task):
         "zero": "the zero predictor",
     }
 
+    symbols: ClassVar[Mapping[str, str]] = {
+        "global_linear": "global least squares",
+        "segment_linear": "the segment's least squares",
+        "nadaraya_watson": "Nadaraya–Watson",
+        "local_linear": "local linear regression",
+    }
+
     kind: Literal["piecewise-linear"] = "piecewise-linear"
     dim: int = Field(ge=1)
     length: int = Field(ge=2)
