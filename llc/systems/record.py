@@ -64,7 +64,9 @@ def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | N
 
 
 def keep(experiment: Path, folder: Path) -> list[Path]:
-    """Copy an experiment's results, without what has a `draw`, and its figures of them, a few hundred KiB, to a folder.
+    """Copy an experiment's results and its figures of them to a folder, a few hundred KiB of each.
+
+    In single precision, without draws and loadings, and what is of references as means over positions.
 
     Returns:
         What was written.
@@ -75,8 +77,13 @@ def keep(experiment: Path, folder: Path) -> list[Path]:
         result, figure = experiment / f"{name}.nc", experiment / "figures" / f"{name}.png"
         if result.exists():
             with xr.open_dataset(result) as found:
-                small = found.drop_dims("draw", errors="ignore")
-                compressed = {key: {"zlib": True} for key, values in small.items() if values.dtype.kind == "f"}
+                small = found.drop_dims(["draw", "sequence"], errors="ignore")
+                for key in {"distance", "reference_loss"} & set(small):
+                    if "position" in small[key].dims:
+                        small[key] = small[key].mean("position", keep_attrs=True)
+                compressed = {
+                    key: {"zlib": True, "dtype": "float32"} for key, values in small.items() if values.dtype.kind == "f"
+                }
                 with atomic_path(folder / result.name) as scratch:
                     small.to_netcdf(scratch, engine="netcdf4", encoding=compressed)
             written.append(folder / result.name)
