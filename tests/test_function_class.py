@@ -98,6 +98,16 @@ def test_prompts_are_as_they_are_called():
     assert float(noisy.var()) == pytest.approx(1, abs=4 * math.sqrt(2 / noisy.numel()))
 
 
+def test_runs_of_all_families_have_one_probe():
+    probes = [
+        FunctionClass(**settings, dim=4, length=6, sparsity=2).probe(3)
+        for settings in ({}, {"family": "tree"}, {"family": "sparse", "noise_variance": 0.1, "pool": 3},
+                         {"start_dim": 2, "grow_every": 5})
+    ]  # fmt: skip
+    assert all(torch.equal(probe.targets, probes[0].targets) for probe in probes)
+    assert all(torch.equal(probe.inputs[0], probes[0].inputs[0]) for probe in probes)
+
+
 def test_only_the_question_counts_where_it_is_asked_for():
     batch = TASK.sample(3)
     squares = batch.targets.square()

@@ -13,7 +13,7 @@ from llc import predictors
 from llc.predictors import Predictor, baseline
 from llc.randomness import generator
 from llc.tasks.functions import FAMILIES, Family, Prompt, bent
-from llc.tasks.task import Batch, Task
+from llc.tasks.task import PROBE_SEQUENCES, Batch, Task
 
 _BENT = ("quadrants", "orthogonal", "overlapping")
 # Penalties of Lasso, and numbers of descent steps, of which the best on a few sequences is the reference.
@@ -180,6 +180,12 @@ class FunctionClass(Task):
         if self.family == "tree":
             found["tree"] = predictors.decision_tree
         return {**found, "zero": baseline(predictors.zero)}
+
+    def probe(self, size: int = PROBE_SEQUENCES) -> Batch:
+        """Noiseless sequences of linear functions, which runs of other families have too."""
+        plain = {"family": "linear", "noise_variance": 0.0, "pool": None, "prompt": "standard", "examples": None}
+        changed = {key: value for key, value in plain.items() if getattr(self, key) != value}
+        return self._tested(**changed).probe(size) if changed else super().probe(size)
 
     @cached_property
     def _best(self) -> tuple[int, int, float]:
