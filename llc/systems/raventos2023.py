@@ -42,7 +42,9 @@ def _low(compared: xr.Dataset) -> tuple[float, float]:
 
 
 def _high(compared: xr.Dataset) -> tuple[float, float]:
-    return _place(compared, DIVERSITIES[-1])
+    """Excess over ridge on new tasks, as a share of ridge's loss: with many tasks dMMSE_M is all but ridge itself."""
+    run = last_of(compared, num_tasks=DIVERSITIES[-1]).sel(test_set="ood", reference="ridge")
+    return float(run.excess / run.reference_loss), float(run.excess_se / run.reference_loss)
 
 
 def _threshold(compared: xr.Dataset) -> tuple[float, float]:
@@ -67,7 +69,8 @@ def _better_at_home(compared: xr.Dataset) -> tuple[float, float]:
 CLAIMS = (
     Claim("few tasks: dMMSE", "of 4 tasks it knows only those: on others its loss is nearer to dMMSE_M's than to ridge",
           1.0, _low, 0.5, 1.5),
-    Claim("many tasks: ridge", "of 1,024 it generalises: on others its loss is nearer to ridge", 0.0, _high, high=0.5),
+    Claim("many tasks: ridge", "of 1,024 it generalises: on others it loses a tenth more than ridge at most", 0.0,
+          _high, high=0.1),
     Claim("a threshold in M", "it is half way at an M between 8 and 512, by log2 M", math.nan, _threshold,
           3.0, 9.0),
     Claim("few tasks: better at home", "on the tasks that it knows it loses less than ridge", math.nan, _better_at_home,
