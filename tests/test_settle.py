@@ -191,3 +191,29 @@ def test_the_target_is_left_as_it_was():
     settle(target, max_gradients=100)
     assert torch.equal(target.origin, before[0])
     assert torch.equal(model.weight, before)
+
+
+class Valley(nn.Module):
+    """Weights (steep, flat), both 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+
+def valley_losses(model: nn.Module, batch: tuple[torch.Tensor]) -> torch.Tensor:
+    """½(steep − 1)² + 10⁻² flat + 10⁻⁶ flat² + flat⁴, the same for every sample."""
+    steep, flat = model.weight
+    return 0 * batch[0] + (steep - 1) ** 2 / 2 + 1e-2 * flat + 1e-6 * flat**2 + flat**4
+
+
+def test_where_a_flat_direction_makes_the_step_too_long_the_way_there_is_gone_back():
+    """The square foretells a step of −5,000 along the flat direction, a 64th of which still raises the loss.
+
+    Exact: ½ along the steep one, and ¾ c (c/4)^⅓ with c = 10⁻² along the flat one, whose square is next to nothing.
+    """
+    data = (torch.zeros(10, dtype=torch.float64),)
+    target = Target(Valley(), valley_losses, data, nbeta=NBETA, gamma=1e-6, batch_size=10)
+    found = settle(target, max_gradients=1000)
+    assert found.done
+    assert found.nats == pytest.approx(NBETA * (0.5 + 0.75 * 1e-2 * (1e-2 / 4) ** (1 / 3)), rel=1e-3)

@@ -89,9 +89,9 @@ def _rebuild(name: str, folder: Path, *, estimate: bool, record: Path | None, jo
     with show_progress("steps") as progress:
         experiment = training.train(preset(name), folder, jobs=jobs, progress=progress)
     seconds = time.monotonic() - began if fresh else None
-    click.echo(f"{name}: llc compare {folder} --steps log:20")
+    sequences = experiment.config["behaviour"]["sequences"]
+    click.echo(f"{name}: llc compare {folder} --steps log:20 --sequences {sequences}")
     with show_progress("checkpoints") as progress:
-        sequences = experiment.config["behaviour"]["sequences"]
         compared = development.compare(experiment, steps="log:20", sequences=sequences, progress=progress)
     click.echo(format_claims(claim_rows(compared)))
     if record is not None:

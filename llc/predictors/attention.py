@@ -13,11 +13,15 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(queries, keys, values) -> answers: (B, T, D), (B, T, D), (B, T, C) -> (B, T, C), query i from keys j ≤ i."""
 
 
-def softmax_attention(queries: Tensor, keys: Tensor, values: Tensor, *, bandwidth: float, gaussian: bool = False):
+def softmax_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, *, bandwidth: float, gaussian: bool = False
+) -> Tensor:
     """Σ_j p_ij v_j, p_ij ∝ exp(q_iᵀk_j/h): the Nadaraya–Watson estimate.
 
     Args:
         bandwidth: h > 0. gaussian: whether weights are ∝ exp(−‖q_i − k_j‖²/2h) instead.
+    Raises:
+        InvalidInput: a bandwidth that is not positive.
     """
     return shares(queries, keys, bandwidth=bandwidth, gaussian=gaussian) @ values
 

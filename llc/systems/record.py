@@ -55,10 +55,10 @@ def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | N
         {"claim": row["claim"]} | {key: float(row[key]) for key in ("value", "low", "high")}
         for _, row in rows.iterrows()
     ]
-    before = known.get(name, {})
-    time = {"seconds": round(seconds or 0.0, 1), "jobs": jobs or 0}
     if seconds is None:
-        time = {key: before[key] for key in ("seconds", "jobs") if key in before}
+        time = {key: value for key, value in known.get(name, {}).items() if key in {"seconds", "jobs"}}
+    else:
+        time = {"seconds": round(seconds, 1), "jobs": jobs or 0}
     known[name] = {**time, "library": str(compared.attrs.get("library", "")), "claims": claims}
     write_text(path, tomli_w.dumps(dict(sorted(known.items()))))
 
