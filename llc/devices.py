@@ -59,6 +59,17 @@ def matmul_precision(precision: Precision) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+@contextlib.contextmanager
+def one_attention() -> Iterator[None]:
+    """The same attention with and without gradients: without, PyTorch's own layers take another path."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """For a forward pass: bfloat16 in matrix products where `bf16` is asked for; weights and sums stay float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

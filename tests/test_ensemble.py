@@ -206,7 +206,8 @@ def test_what_cannot_share_a_graph_does_not():
     assert one_graph([of(nn.Linear(3, 1).double()), of(nn.Sequential(nn.Linear(3, 1)).double())], 9) is None
     assert one_graph([of(nn.Linear(3, 1).double()), of(nn.Linear(3, 1).double(), (xs[:10], ys[:10]))], 9) is None
     assert one_graph([of(nn.Linear(3, 1).double(), size=6, control_variates=True)], 9) is None
-    assert one_graph([of(nn.Linear(3, 1).double(), torch.utils.data.TensorDataset(xs, ys))], 9) is None
+    one_by_one = check_data(torch.utils.data.TensorDataset(xs, ys), torch.utils.data.default_collate)
+    assert one_graph([of(nn.Linear(3, 1).double(), one_by_one)], 9) is None
 
 
 def test_a_study_in_one_graph_is_the_study_checkpoint_by_checkpoint(own, finished, monkeypatch):

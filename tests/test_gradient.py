@@ -102,14 +102,15 @@ def test_the_compiled_form_is_the_plain_one(backend, monkeypatch):
 
 def test_a_loss_that_does_not_depend_on_the_weights_is_refused():
     model, batch = regression()
-    other, _ = regression()
+    (other, _), (frozen, _) = regression(), regression()
+    frozen.requires_grad_(False)
     for loss in (
-        lambda _model, batch: squared_errors(other.requires_grad_(False), batch),
+        lambda _model, batch: squared_errors(other, batch),
+        lambda _model, batch: squared_errors(frozen, batch),
         lambda model, batch: squared_errors(model, batch).detach(),
     ):
-        target = Target(model, loss, batch, nbeta=7.0, gamma=0.3, batch_size=5)
         with pytest.raises(InvalidInput, match="does not depend on the weights of the model it is given"):
-            target.evaluate(target.center, next(target.minibatches(generator(0))))
+            Target(model, loss, batch, nbeta=7.0, gamma=0.3, batch_size=5)
 
 
 @pytest.mark.parametrize("control_variates", [False, True])

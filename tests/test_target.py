@@ -222,7 +222,7 @@ def test_bad_models_losses_and_data_are_named():
         (torch.tensor(1.0),): "a tuple of 0-d Tensor",
         map(float, "12"): "of type map",
     }.items():
-        with pytest.raises(InvalidInput, match=f"data is {described}, expected tensors of n samples each"):
+        with pytest.raises(InvalidInput, match=f"data is {described}, expected tensors or arrays of n samples each"):
             Target(model, squared_errors, other, **rest)
     broken = nn.Linear(3, 1).double()
     broken.weight.data[0, 0] = math.nan

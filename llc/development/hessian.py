@@ -32,13 +32,10 @@ def curvature(
         model: evaluated in eval mode; nothing of it is changed. loss, data: as for `estimate_llc`, looked at whole.
         eigenvalues: how many, 0 for none. vectors: random signs for the trace, at least 2.
     Raises:
-        InvalidInput: a count out of range, data that is not a tuple of tensors, or a model that cannot be
-            differentiated twice.
+        InvalidInput: a count out of range, or a model that cannot be differentiated twice.
     """
     checked = check_data(data)
-    if not isinstance(checked, tuple):
-        raise InvalidInput("data given is no tuple of tensors, which is what a Hessian is computed from")
-    target = Target(model, loss, checked, nbeta=1.0, gamma=0.0, batch_size=len(checked[0]))
+    target = Target(model, loss, checked, nbeta=1.0, gamma=0.0, batch_size=len(checked))
     size, dtype = target.num_parameters, target.origin.dtype
     if vectors < 2 or not 0 <= eigenvalues < size:
         raise InvalidInput(

@@ -3,9 +3,10 @@
 import math
 import numbers
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
+import torch
 import xarray as xr
 from torch import nn
 
@@ -16,7 +17,7 @@ from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig
 from llc.parallel import Progress, quiet
-from llc.sampling import LEAST_DRAWS, Data, Loss, Observable, check_observables
+from llc.sampling import LEAST_DRAWS, Data, Loss, Observable, check_data, check_observables
 
 
 def estimate_llc(
@@ -38,6 +39,8 @@ def estimate_llc(
     control_variates: bool | None = None,
     headline: Literal["auto", "w*", "basin"] = "auto",
     parameters: Sequence[str] | None = None,
+    collate_fn: Callable[[list], Any] | None = None,
+    sample_weights: Any = None,
     full_loss_every: int | None = None,
     max_rhat: float | None = None,
     compile: bool = False,
@@ -67,7 +70,8 @@ def estimate_llc(
             neither the weights, mode nor device of yours are touched. Parameters that require no gradient stay put.
         loss: `loss(model, batch) -> (B,)`, one loss a sample, or (B, K), one a position, of which the mean is sampled
             and λ̂ is told apart by position; `batch` has the structure of `data`.
-        data: a tuple of tensors with one first dimension n, or a map-style dataset of n samples.
+        data: n samples: a tensor or array, a tuple or dict of them, a list of samples, a map-style dataset or anything
+            else with `len(data)` and `data[i]`, or a DataLoader, of which the dataset and `collate_fn` are taken.
         nbeta: nβ, multiplies the mean loss; by default chosen.
         gamma: γ; by default chosen. What is given is kept, and with γ or a radius given there is no ladder.
         radius: the same thing as the prior's radius √(P/γ) relative to ‖w*‖.
@@ -88,6 +92,9 @@ def estimate_llc(
             draw at least.
         control_variates: see `llc.sampling.Target`; by default where they lower the noise.
         parameters: patterns of the names of the parameters that move, such as `["blocks.0.*"]`; by default all.
+        collate_fn: makes a batch of a list of samples where they are no tensors of one shape, by padding for one.
+        sample_weights: of the losses, (n,), one a sample, or (n, K), one a position, 0 for padding: what is sampled is
+            Σwℓ/Σw. By default all alike.
         full_loss_every: also look at the whole dataset's loss at every k-th draw (`full_llc` in `sample_stats`);
             by default at a few.
         compile: have PyTorch compile the gradient for this machine: half a minute once a process, and then a third less
@@ -109,7 +116,8 @@ def estimate_llc(
         of its own. Chains that diverged are in no group; the reason names them.
 
     Raises:
-        InvalidInput: an argument out of range, a loss of the wrong shape, weights that are not finite.
+        InvalidInput: an argument out of range, a loss of the wrong shape or that is no function of weights and sample,
+            weights that are not finite, a model that cannot be copied.
         EstimateFailed: every chain diverged.
     """
     config = SamplingConfig(
@@ -135,10 +143,12 @@ def estimate_llc(
     )
     where = None if device is None else devices.choose_device(device)
     check_observables(observables, draws or LEAST_DRAWS)  # before any chain runs
-    point = Point("the model", model, loss, data, _numbers(reference_losses))
-    estimate = estimate_at(
-        point, config, key=(config.seed, "llc"), device=where, observables=observables, progress=progress
-    )
+    known = _numbers(reference_losses)
+    with torch.inference_mode(False):  # whatever the caller is in: gradients are taken
+        point = Point("the model", model, loss, check_data(data, collate_fn), known, sample_weights)
+        estimate = estimate_at(
+            point, config, key=(config.seed, "llc"), device=where, observables=observables, progress=progress
+        )
     if step_size is not None and estimate.step_over_limit >= 1:
         warnings.warn(
             f"step_size = {step_size:.3g} is {estimate.step_over_limit:.2f} times what is stable; leave it out for one "

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,10 +24,10 @@ from llc.sampling import (
     Observable,
     Sampler,
     Target,
-    check_data,
-    data_length,
+    fitted,
     graph_where_it_pays,
     largest_curvatures,
+    sampled_copy,
     sampler_named,
 )
 from llc.version import library_version
@@ -34,13 +35,18 @@ from llc.version import library_version
 
 @dataclass(frozen=True)
 class Point:
-    """One w* to estimate at: a model, what to sample there, and the mean losses of predictors that know nothing."""
+    """One w* to estimate at: a model, what to sample there, and the mean losses of predictors that know nothing.
+
+    Attributes:
+        sample_weights: of each sample's loss, see `llc.sampling.fitted`; None for all alike.
+    """
 
     name: str
     model: nn.Module
     loss: Loss
     data: Data
     reference_losses: Mapping[str, float] = field(default_factory=dict)
+    sample_weights: Any = None
 
 
 def estimate_at(
@@ -155,16 +161,18 @@ def _without_ends(climbed: Climb) -> Climb:
 
 def _target(point: Point, config: SamplingConfig, device: torch.device | None) -> tuple[Target, Sampler, str]:
     """What is sampled first, by which sampler, and why in such batches."""
-    n = data_length(check_data(point.data))
+    model = sampled_copy(point.model, device)
+    loss, data = fitted(model, point.loss, point.data, point.sample_weights)
+    n = len(data)
     full_batch = config.sampler is not None and sampler_named(config.sampler).full_batch
-    size, why = choose_batch(point.model, point.loss, point.data, config.batch_size, full_batch=full_batch)
+    size, why = choose_batch(model, loss, data, config.batch_size, full_batch=full_batch)
     kernel = sampler_named(config.sampler or ("gle" if size == n else "kinetic"))
     target = Target(
-        point.model,
-        point.loss,
-        point.data,
+        model,
+        loss,
+        data,
         nbeta=n / math.log(n) if config.nbeta is None else config.nbeta,
-        gamma=choose_gamma([point.model], config),
+        gamma=choose_gamma([model], config),
         batch_size=size,
         control_variates=bool(config.control_variates),
         parameters=config.parameters,

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from llc.devices import one_attention
 from llc.errors import InvalidInput
 from llc.objective import evaluating
-from llc.sampling import Data, Loss, Samples, check_data, data_length
+from llc.sampling import Data, Loss, Samples, check_data
 from llc.sampling.weights import check_model
 
 # Floating-point operations of a gradient that take about as long as what a step costs besides.
@@ -122,15 +123,16 @@ def choose_batch(
         InvalidInput: more samples asked for than there are, or no module with parameters.
     """
     check_model(model)
-    n = data_length(check_data(data))
+    found = check_data(data)
+    n = len(found)
     if given is not None and given > n:
         raise InvalidInput(f"batch_size = {given} given, expected at most n = {n}")
     if given is not None or full_batch:
         return given or n, "as given" if given else "the sampler needs the whole dataset"
-    samples = Samples(data, next(model.parameters()).device)
+    samples = Samples(found, next(model.parameters()).device)
     few = samples.everything[: min(8, len(samples))]
     # In eval mode: else batch norms would learn from this.
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), evaluating(model):
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), one_attention(), evaluating(model):
         loss(model, samples.batch(few))
     # A gradient takes a forward pass and two like it; layers without products are counted by their parameters.
     once = max(counter.get_total_flops() / len(few), 2.0 * sum(p.numel() for p in model.parameters()))

@@ -24,6 +24,8 @@ PRIOR_LIMIT = 0.9
 ELASTICITY_LIMIT = 0.9
 # A loss without a floor: chains come to so many times its size at w* below it, and γE‖w − w*‖² to so many times P.
 _RUNAWAY = 1e3
+# A loss that changes by no more than this share of itself does not change.
+_NO_CHANGE = 1e-7
 # Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds; on a
 # ladder two scales have been compared already.
 EXPLORED_LIMIT = 0.25
@@ -209,6 +211,8 @@ def _prior_dominated(evidence: Evidence) -> str:
         return ""
     # At a degenerate minimum the curvature at w* is no guide: there the variance has to say so too.
     follows_prior = not evidence.variance_ratio > 0.5
+    if abs(evidence.loss_sampled - evidence.loss_init) <= _NO_CHANGE * abs(evidence.loss_init):
+        return "the loss does not change where chains went: llc is 0 there"
     if evidence.prior_over_curvature >= 1 and follows_prior and evidence.summary.llc_se > 0:
         return (
             f"gamma is {evidence.prior_over_curvature:.3g} times the steepest curvature of nbeta L: no direction is "

@@ -2,9 +2,12 @@
 
 from llc.sampling.chains import HOT, LEAST_DRAWS, run_chains, run_many
 from llc.sampling.control_variates import CONTROL_VARIATE_BYTES
+from llc.sampling.copies import sampled_copy
 from llc.sampling.curvature import largest_curvature, largest_curvatures
-from llc.sampling.data import Data, Minibatch, Samples, check_data, data_length
+from llc.sampling.data import Data, Minibatch, Samples
+from llc.sampling.data_forms import check_data
 from llc.sampling.ensemble import Ensemble
+from llc.sampling.fitting import fitted
 from llc.sampling.gradient import Loss
 from llc.sampling.graph import Graph, graph_where_it_pays, one_graph
 from llc.sampling.hmc import HMC
@@ -45,13 +48,14 @@ __all__ = [
     "Target",
     "check_data",
     "check_observables",
-    "data_length",
+    "fitted",
     "graph_where_it_pays",
     "largest_curvature",
     "largest_curvatures",
     "one_graph",
     "run_chains",
     "run_many",
+    "sampled_copy",
     "sampler_named",
     "trainable_parameters",
 ]

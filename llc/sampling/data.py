@@ -1,16 +1,16 @@
-"""The dataset that is sampled on: the forms it may have, and minibatches of it."""
+"""The dataset that is sampled on: minibatches of whatever somebody has, in the structure that it has."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from llc.errors import InvalidInput
+from llc.sampling.structure import mapped
 
-Data = Sequence[Tensor] | Dataset
-"""Tensors with one first dimension n, or a map-style dataset of n samples."""
+Data = Any
+"""n samples in one of the forms that `llc.sampling.check_data` knows."""
 
 
 class Minibatch(NamedTuple):
@@ -27,31 +27,94 @@ class Minibatch(NamedTuple):
     correction: Tensor | None = None
 
 
+class Columns:
+    """Tensors of one first dimension n, in a structure of tuples, lists and dicts.
+
+    Args:
+        leaves: the tensors. template: the structure, with the place of its tensor for each leaf.
+        of_numpy: places whose floats have the type that the model has, whatever they came in.
+    """
+
+    def __init__(self, leaves: Sequence[Tensor], template: Any, of_numpy: Iterable[int] = ()) -> None:
+        self.leaves, self.template, self.of_numpy = tuple(leaves), template, frozenset(of_numpy)
+
+    def __len__(self) -> int:
+        return len(self.leaves[0])
+
+    def structured(self, leaves: Sequence[Tensor]) -> Any:
+        """Other tensors in the same structure."""
+        return mapped(lambda place: leaves[place], self.template)
+
+    def batch(self, indices: Tensor | None) -> Any:
+        """Some of the samples, or all."""
+        if indices is None:
+            return self.structured(self.leaves)
+        return self.structured([leaf[indices.to(leaf.device)] for leaf in self.leaves])
+
+
+class Items:
+    """Anything with a length that is asked for its samples one by one.
+
+    Args:
+        items: `items[i]` is sample i. collate: makes a batch of a list of them. of: what it is, for errors.
+    """
+
+    def __init__(self, items: Any, collate: Callable[[list], Any], of: str) -> None:
+        self.items, self.collate, self.of = items, collate, of
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def batch(self, indices: Tensor | None) -> Any:
+        """Some of the samples, or all.
+
+        Raises:
+            InvalidInput: a sample cannot be had, or they cannot be made one batch.
+        """
+        numbers = range(len(self)) if indices is None else indices.tolist()
+        return self.collate([self._item(number) for number in numbers])
+
+    def _item(self, number: int) -> Any:
+        try:
+            return self.items[number]
+        except Exception as error:  # whatever a user's code may raise
+            raise InvalidInput(
+                f"sample {number} of data, {self.of}, cannot be had: data[{number}] failed "
+                f"({type(error).__name__}: {error})"
+            ) from error
+
+
 class Samples:
     """n samples, of which a model is given some at a time.
 
     Args:
-        data: checked by `check_data`. device: where batches go.
+        data: as `llc.sampling.check_data` gives them. device: where batches go.
 
     Attributes:
         everything: 0 … n − 1; a batch of just these indices is the data as they are.
     """
 
-    def __init__(self, data: Data, device: torch.device) -> None:
-        self.data = check_data(data)
-        self.device = device
-        self.everything = torch.arange(data_length(self.data))
+    def __init__(self, data: Columns | Items, device: torch.device) -> None:
+        self.data, self.device = data, device
+        self.everything = torch.arange(len(data))
 
     def __len__(self) -> int:
         return len(self.everything)
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...] | None:
+        """The data's columns, each (n, …); None where samples are asked for one by one."""
+        return self.data.leaves if isinstance(self.data, Columns) else None
+
+    def structured(self, tensors: Sequence[Tensor]) -> Any:
+        """A batch of other columns than the data's own."""
+        assert isinstance(self.data, Columns)
+        return self.data.structured(tensors)
+
     def batch(self, indices: Tensor) -> Any:
         """What a loss is given, in the structure of the data."""
-        if isinstance(self.data, Dataset):
-            return _to(default_collate([self.data[i] for i in indices.tolist()]), self.device)
-        if indices is self.everything:
-            return tuple(tensor.to(self.device) for tensor in self.data)
-        return tuple(tensor[indices.to(tensor.device)].to(self.device) for tensor in self.data)
+        found = self.data.batch(None if indices is self.everything else indices)
+        return mapped(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, found)
 
     def rows(self, numbers: Tensor, indices: Tensor) -> Tensor:
         """The rows of what is known of every sample, (n, …), that belong to some of them."""
@@ -67,47 +130,3 @@ class Samples:
                 order = torch.randperm(n, generator=rng)
                 for indices in order[: n - n % size].split(size):
                     yield Minibatch(indices, 1 / size)
-
-
-def check_data(data: Data) -> tuple[Tensor, ...] | Dataset:
-    """Data in a form that `Target` takes, or InvalidInput."""
-    if isinstance(data, Dataset):
-        if not hasattr(data, "__len__") or isinstance(data, IterableDataset):
-            raise InvalidInput(f"data is a {type(data).__name__}, expected a map-style dataset with a length")
-    else:
-        given = data
-        data = (data,) if isinstance(data, Tensor) else tuple(data) if isinstance(data, Sequence) else ()
-        if not data or not all(isinstance(tensor, Tensor) and tensor.ndim for tensor in data):
-            raise InvalidInput(
-                f"data is {_described(given)}, expected tensors of n samples each, or a map-style dataset"
-            )
-        lengths = {len(tensor) for tensor in data}
-        if len(lengths) > 1:
-            raise InvalidInput(f"the tensors in data have {sorted(lengths)} samples, expected one number")
-    if data_length(data) < 2:
-        raise InvalidInput(f"data has {data_length(data)} samples, expected at least 2")
-    return data
-
-
-def data_length(data: tuple[Tensor, ...] | Dataset) -> int:
-    """n."""
-    return len(data) if isinstance(data, Dataset) else len(data[0])  # type: ignore[arg-type]
-
-
-def _described(given: object) -> str:
-    """What somebody gave as data, as far as its type says."""
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        kinds = ", ".join(dict.fromkeys(f"0-d {type(one).__name__}" if isinstance(one, Tensor) and not one.ndim
-                                        else type(one).__name__ for one in given))  # fmt: skip
-        return f"a {type(given).__name__} of {kinds}" if kinds else f"an empty {type(given).__name__}"
-    return f"of type {type(given).__name__}"
-
-
-def _to(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {key: _to(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_to(value, device) for value in batch))
-    return type(batch)(_to(value, device) for value in batch) if isinstance(batch, list | tuple) else batch

@@ -6,14 +6,15 @@ It has three forms, which agree up to rounding: step by step (`Gradient.plain`),
 (`Gradient.by_row`), and compiled (`llc.sampling.compiled`).
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from llc.devices import Precision, autocast, matmul_precision
+from llc.devices import Precision, autocast, matmul_precision, one_attention
 from llc.errors import InvalidInput
 from llc.objective import Objective
 from llc.sampling.weights import Frozen, Weights
@@ -40,7 +41,7 @@ class Gradient:
 
     def losses(self, position: Tensor, frozen: Frozen, batch: Any) -> Tensor:
         """ℓ(w) of a batch, (B,) or (B, K)."""
-        with matmul_precision(self.precision):
+        with _one_way(self.precision):
             if frozen is not self.weights.frozen:
                 return self._losses(position, frozen, batch)
             self.weights.put(position)
@@ -53,7 +54,7 @@ class Gradient:
             InvalidInput: the losses do not depend on the position, or are no tensor.
         """
         # Whatever the caller has switched off.
-        with torch.inference_mode(False), torch.enable_grad(), matmul_precision(self.precision):
+        with torch.inference_mode(False), torch.enable_grad(), _one_way(self.precision):
             leaves: list[Tensor]
             if frozen is self.weights.frozen:
                 leaves = [*self.weights.put(position)]
@@ -63,6 +64,7 @@ class Gradient:
                 losses = self._losses(leaves[0], frozen, batch)
             _check_dependence(losses)
             parts = torch.autograd.grad(losses.sum() * weight, leaves, allow_unused=True)
+        _check_dependence(losses, parts)
         return losses.detach(), _flat(parts, leaves)
 
     def hessian_product(self, position: Tensor, batch: Any, weight: float, vector: Tensor) -> Tensor:
@@ -71,7 +73,7 @@ class Gradient:
         Raises:
             InvalidInput: the losses are linear in w, or something in the model cannot be differentiated twice.
         """
-        with torch.inference_mode(False), torch.enable_grad(), matmul_precision(self.precision):
+        with torch.inference_mode(False), torch.enable_grad(), _one_way(self.precision):
             leaves = [*self.weights.put(position)]
             losses = self._losses_here(batch)
             _check_dependence(losses)
@@ -101,7 +103,7 @@ class Gradient:
     def losses_by_row(self, position: Tensor, frozen: Frozen, batch: Any, *, shared: bool = False) -> Tensor:
         """`losses` of every row, (R, B) or (R, B, K), in one graph; see `by_row`."""
         alike = None if shared else 0
-        with matmul_precision(self.precision):
+        with _one_way(self.precision):
             return vmap(self._losses, in_dims=(0, alike, alike))(position, frozen, batch)
 
     def by_row(
@@ -114,12 +116,11 @@ class Gradient:
         Args:
             shared: `frozen` and `batch` are those of all rows and have no rows themselves, which saves copies.
         """
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), _one_way(self.precision):
             leaf = position.detach().clone().requires_grad_()
             losses = self.losses_by_row(leaf, frozen, batch, shared=shared)
             total = (losses.flatten(1).sum(1) * weight.to(losses.dtype)).sum()
-            with matmul_precision(self.precision):
-                (gradient,) = torch.autograd.grad(total, leaf)
+            (gradient,) = torch.autograd.grad(total, leaf)
         return losses.detach(), gradient
 
 
@@ -161,14 +162,25 @@ def _flat(parts: Sequence[Tensor | None], leaves: Sequence[Tensor]) -> Tensor:
     """One vector, 0 where a leaf has no part."""
     return torch.cat(
         [
-            torch.zeros_like(leaf).flatten() if part is None else part.flatten()
+            torch.zeros_like(leaf).flatten() if part is None else _dense(part).flatten()
             for part, leaf in zip(parts, leaves, strict=True)
         ]
     )
 
 
-def _check_dependence(losses: Any) -> None:
-    if not isinstance(losses, Tensor) or not losses.requires_grad:
+def _dense(part: Tensor) -> Tensor:
+    return part.to_dense() if part.is_sparse else part
+
+
+@contextlib.contextmanager
+def _one_way(precision: Precision) -> Iterator[None]:
+    """As losses and gradients are computed here, wherever they are."""
+    with one_attention(), matmul_precision(precision):
+        yield
+
+
+def _check_dependence(losses: Any, parts: Sequence[Tensor | None] = ()) -> None:
+    if not isinstance(losses, Tensor) or not losses.requires_grad or (parts and all(part is None for part in parts)):
         raise InvalidInput(
             "loss(model, batch) does not depend on the weights of the model it is given; use that model, not another, "
             "and do not detach the losses"

@@ -1,6 +1,7 @@
 """Several targets in one graph: `vmap` over rows gives every row's losses and gradient from one batch of products."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,8 +38,9 @@ class Graph:
         self.rows_at_once, self.precision, self._batch_size = rows_at_once, first.precision, first.batch_size
         self._positions = first.positions or 1
         self._device = first.device
+        self._samples = first.samples
         self._forms: dict[Precision, Gradient] = {name: first.gradient(name) for name in (first.precision, "float32")}
-        parts = zip(*(target.samples.data for target in several if isinstance(target.samples.data, tuple)), strict=True)
+        parts = zip(*(target.samples.tensors or () for target in several), strict=True)
         self._data = [torch.stack(part).to(self._device) for part in parts]
         frozen = [target.weights.frozen for target in several]
         self._frozen = {name: torch.stack([of_one[name] for of_one in frozen]) for name in frozen[0]}
@@ -75,7 +77,7 @@ class Graph:
         if indices is None:
             if len(self._sources) == 1:
                 for at, its_scale in self._groups(position, scale):
-                    whole = tuple(tensor[0] for tensor in self._data)
+                    whole = self._samples.structured([tensor[0] for tensor in self._data])
                     found, gradient = form.by_row(at, self._one_frozen, whole, its_scale / self._positions, shared=True)
                     losses.append(double(found))
                     gradients.append(gradient)
@@ -94,7 +96,7 @@ class Graph:
         found = []
         if len(self._sources) == 1:
             for part in torch.arange(self._data[0].shape[1], device=self._device).split(self._batch_size):
-                batch = tuple(tensor[0][part[0] : part[-1] + 1] for tensor in self._data)
+                batch = self._samples.structured([tensor[0][part[0] : part[-1] + 1] for tensor in self._data])
                 rows = [
                     self._forms[precision].losses_by_row(at, self._one_frozen, batch, shared=True)
                     for (at,) in self._groups(position)
@@ -114,8 +116,8 @@ class Graph:
         """As many rows at a time as memory holds."""
         return zip(*(tensor.split(self.rows_at_once) for tensor in by_row), strict=True)
 
-    def _batch(self, places: Tensor, indices: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensor[places[:, None], indices] for tensor in self._data)
+    def _batch(self, places: Tensor, indices: Tensor) -> Any:
+        return self._samples.structured([tensor[places[:, None], indices] for tensor in self._data])
 
     @property
     def _one_frozen(self) -> dict[str, Tensor]:
@@ -149,7 +151,7 @@ def one_graph(targets: Sequence[Target], rows_at_once: int | None = None) -> Gra
         rows_at_once: see `Graph`; None for as many as the device's memory holds.
     """
     first = targets[0]
-    if not isinstance(first.samples.data, tuple) or (first.control_variates and first.num_samples % first.batch_size):
+    if first.samples.tensors is None or (first.control_variates and first.num_samples % first.batch_size):
         return None
     if any(_shape(target) != _shape(first) for target in targets):
         return None
@@ -198,6 +200,5 @@ def _agrees(graph: Graph, targets: Sequence[Target]) -> bool:
 
 
 def _shape(target: Target) -> tuple:
-    data = target.samples.data
-    shapes = [(tensor.shape, tensor.dtype) for tensor in data] if isinstance(data, tuple) else []
+    shapes = [(tensor.shape, tensor.dtype) for tensor in target.samples.tensors or ()]
     return target.weights.kind, shapes, target.batch_size, target.precision, target.positions

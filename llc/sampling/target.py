@@ -13,12 +13,15 @@ from llc.devices import Precision, double
 from llc.errors import InvalidInput
 from llc.heap import keep_freed_memory
 from llc.microbatches import microbatch_size
+from llc.sampling.baseline import check_baseline
 from llc.sampling.compiled import agreeing_function
 from llc.sampling.control_variates import corrected_partition, visits
+from llc.sampling.copies import sampled_copy
 from llc.sampling.data import Data, Minibatch, Samples
+from llc.sampling.data_forms import check_data
 from llc.sampling.gradient import Gradient, Loss, LossesAndGradient, check_losses, mean_over_positions
 from llc.sampling.sampler import Evaluation
-from llc.sampling.weights import Weights, check_model
+from llc.sampling.weights import Weights
 
 
 class Target:
@@ -30,7 +33,7 @@ class Target:
     Args:
         model: any `nn.Module`; its current weights are w*.
         loss: `loss(model, batch) -> (B,)`, one loss a sample, or (B, K), one a position.
-        data: a tuple of tensors with one first dimension n, or a map-style dataset.
+        data: n samples, see `check_data`.
         nbeta: nβ > 0, multiplies the mean loss; 0 samples the prior alone, as a control.
         gamma: γ ≥ 0.
         batch_size: samples looked at together, both for the baseline here and by the chains.
@@ -71,12 +74,11 @@ class Target:
         precision: Precision = "float32",
         device: torch.device | None = None,
     ) -> None:
-        check_model(model)
         keep_freed_memory()
-        self.model = copy.deepcopy(model).eval().to(device)
+        self.model = sampled_copy(model, device)
         self.weights = Weights(self.model, parameters)
         self.device = self.weights.flat.device
-        self.samples = Samples(data, self.device)
+        self.samples = Samples(check_data(data), self.device)
         self.num_samples = len(self.samples)
         self.nbeta, self.gamma = self._checked(nbeta, gamma)
         if not 1 <= batch_size <= self.num_samples:
@@ -92,9 +94,8 @@ class Target:
         self.positions: int | None = None
         self.gradients = 0
         few = self.samples.everything[: min(8, batch_size)]
-        self._microbatch = microbatch_size(
-            self.model, lambda: loss(self.model, self.samples.batch(few)), len(few), self.device
-        )
+        self._microbatch = len(few)
+        self._microbatch = microbatch_size(self.model, lambda: self._losses_here(few), len(few), self.device)
         by_position = self._losses_by_position(self.origin)
         self.baseline = self.exact_baseline = mean_over_positions(by_position)
         if by_position.ndim == 2:
@@ -107,6 +108,8 @@ class Target:
             with self.exactly():
                 self.exact_baseline = self.losses(self.origin)
         self.loss_init = float(self.exact_baseline.mean())
+        with self.exactly():
+            check_baseline(self.model, self.samples, self.nbeta, self._losses_here, self._losses_with_gradient)
         self.control_variates = False
         self._partition: list[Minibatch] = []
         if control_variates and batch_size < self.num_samples:
@@ -257,11 +260,31 @@ class Target:
     @torch.no_grad()
     def _losses_by_position(self, position: Tensor) -> Tensor:
         """(n,), or (n, K), float64."""
-        found = []
-        for indices in self._microbatches(self.samples.everything):
-            batch = self.samples.batch(indices)
+        return self._losses_of(position, self.samples.everything)
+
+    def _losses_here(self, indices: Tensor) -> Tensor:
+        """ℓ_i(w*) of some samples, as full looks compute it."""
+        with torch.no_grad():
+            return self._losses_of(self.origin, indices)
+
+    def _losses_with_gradient(self, indices: Tensor) -> Tensor:
+        """The same as gradients compute it."""
+        gradient, parts = self._forms[self.precision], self._microbatches(indices)
+        return torch.cat(
+            [double(gradient.plain(self.origin, self.weights.frozen, self.samples.batch(p), 1.0)[0]) for p in parts]
+        )
+
+    def _losses_of(self, position: Tensor, indices: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        for part in self._microbatches(indices):
+            batch = self.samples.batch(part)
             losses = self._forms[self.precision].losses(position, self.weights.frozen, batch)
-            check_losses(losses, len(indices))
+            check_losses(losses, len(part))
+            if found and losses.shape[1:] != found[0].shape[1:]:
+                raise InvalidInput(
+                    f"loss(model, batch) returned {losses.shape[1:].numel()} positions for some samples and "
+                    f"{found[0].shape[1:].numel()} for others; pad them to one length, or return one loss a sample"
+                )
             found.append(double(losses))
         return torch.cat(found)
 

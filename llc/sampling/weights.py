@@ -60,6 +60,8 @@ class Weights:
 def trainable_parameters(model: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Parameter]:
     """Parameters that require a gradient and, where patterns are given, whose name matches one, by name.
 
+    One that has several names, for it is used in several places, goes by the first, and a pattern may match any.
+
     Raises:
         InvalidInput: there are none, or a pattern matches none; the names there are are shown.
     """
@@ -70,14 +72,14 @@ def trainable_parameters(model: nn.Module, patterns: Sequence[str] | None = None
     if patterns is None:
         return trainable
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    names = {name: id(p) for name, p in model.named_parameters(remove_duplicate=False) if p.requires_grad}
+    chosen = set()
     for pattern in patterns or [""]:
-        if not fnmatch.filter(trainable, pattern):
-            raise InvalidInput(f"no parameter matches {pattern!r}; {did_you_mean(pattern, trainable)}")
-    return {
-        name: parameter
-        for name, parameter in trainable.items()
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    }
+        matching = {names[name] for name in names if fnmatch.fnmatchcase(name, pattern)}
+        if not matching:
+            raise InvalidInput(f"no parameter matches {pattern!r}; {did_you_mean(pattern, names)}")
+        chosen |= matching
+    return {name: parameter for name, parameter in trainable.items() if id(parameter) in chosen}
 
 
 def check_model(model: object) -> None:

@@ -1,0 +1,123 @@
+"""The copy of a model that is sampled: in eval mode, with one parameter where several share their memory."""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from llc.errors import InvalidInput
+from llc.sampling.weights import check_model
+
+
+def sampled_copy(model: nn.Module, device: torch.device | None = None) -> nn.Module:
+    """A copy in eval mode that shares nothing with the model and computes the same.
+
+    Parameters on one piece of memory (`b.weight.data = a.weight.data`) are one parameter in it, as they are one weight
+    in the model. Activations that a module has kept are copied without what they were computed from. Embeddings give
+    dense gradients.
+
+    Raises:
+        InvalidInput: no module with parameters, one that has no weights yet or holds what cannot be copied, or
+            parameters that share memory in part.
+    """
+    check_model(model)
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise InvalidInput(f"parameter {name} has no shape yet, for its module is lazy; call the model on a batch "
+                               "first")  # fmt: skip
+        if parameter.is_meta:
+            raise InvalidInput(f"parameter {name} is on the meta device, which holds no numbers; load the weights "
+                               "first, as by load_state_dict(state, assign=True)")  # fmt: skip
+    groups = _shared_storage(model)
+    same = _copied(model)
+    for names in groups:
+        first = same.get_parameter(names[0])
+        for name in names[1:]:
+            owner, _, leaf = name.rpartition(".")
+            setattr(same.get_submodule(owner), leaf, first)
+    for module in same.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False
+    return same.eval().to(device)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    kept = {id(tensor): tensor.detach().clone() for tensor in _computed_tensors(model)}
+    try:
+        return copy.deepcopy(model, kept)
+    except Exception as error:
+        for path, module in model.named_modules():
+            for name, value in vars(module).items():
+                if name in {"_modules", "_parameters", "_buffers"}:
+                    continue
+                try:
+                    copy.deepcopy(value, dict(kept))
+                except Exception:
+                    where = f"{path}.{name}" if path else name
+                    raise InvalidInput(
+                        f"the model's {where}, a {type(value).__name__}, cannot be copied ({error}); take it off the "
+                        f"{type(module).__name__}, or give that a __deepcopy__"
+                    ) from error
+        raise InvalidInput(f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error})") from error
+
+
+def _computed_tensors(model: nn.Module) -> Iterable[Tensor]:
+    """Results of a computation that modules have kept: such tensors cannot be copied as they are."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if name not in {"_modules", "_parameters"}:
+                yield from (leaf for leaf in _tensors_in(value) if not leaf.is_leaf)
+
+
+def _tensors_in(value: Any) -> Iterable[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _tensors_in(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _tensors_in(one)
+
+
+def _shared_storage(model: nn.Module) -> list[list[str]]:
+    """Names of different parameters that are one piece of memory.
+
+    Raises:
+        InvalidInput: two that share a part of it.
+    """
+    by_storage: dict[int, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.numel():
+            by_storage.setdefault(parameter.untyped_storage().data_ptr(), []).append((name, parameter))
+    groups = []
+    for members in by_storage.values():
+        layouts: dict[tuple, list[str]] = {}
+        for name, parameter in members:
+            layout = parameter.dtype, parameter.storage_offset(), parameter.shape, parameter.stride()
+            layouts.setdefault(layout, []).append(name)
+        _check_apart([names[0] for names in layouts.values()], dict(members))
+        groups += [names for names in layouts.values() if len(names) > 1]
+    return groups
+
+
+def _check_apart(names: list[str], parameters: dict[str, nn.Parameter]) -> None:
+    """Parameters of one storage that share no element, or InvalidInput."""
+    if len(names) < 2:
+        return
+    size = parameters[names[0]].element_size()
+    owner = torch.full((parameters[names[0]].untyped_storage().nbytes() // size,), -1, dtype=torch.int32)
+    for number, name in enumerate(names):
+        parameter = parameters[name]
+        if parameter.element_size() != size:
+            continue
+        its_own = owner.as_strided(parameter.shape, parameter.stride(), parameter.storage_offset())
+        if int(its_own.max()) >= 0:
+            raise InvalidInput(
+                f"parameters {names[int(its_own.max())]} and {name} share memory but not shape, so that they cannot be "
+                "moved apart; use one parameter, and transpose or slice it where it is used"
+            )
+        its_own.fill_(number)

@@ -1,0 +1,280 @@
+"""The forms in which people have data: tensors, arrays, lists, dicts, datasets, loaders."""
+
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
+
+from llc.errors import InvalidInput
+from llc.sampling.data import Columns, Data, Items
+from llc.sampling.structure import leaves_of, mapped, with_children
+
+# Datasets whose samples take no more than so many bytes are asked for each of them once and kept.
+_KEPT_BYTES = 2**29
+# Samples that are asked for twice, to see whether they are the same.
+_ASKED_TWICE = 16
+
+_EXPECTED = (
+    "expected tensors or arrays of n samples each (one, or a tuple or dict of them), a list of samples, a map-style "
+    "dataset or a DataLoader"
+)
+
+
+def check_data(data: Data, collate_fn: Callable[[list], Any] | None = None) -> Columns | Items:
+    """Data in the form that is sampled on; a batch of it has the data's own structure.
+
+    - A tensor or array (n, …), or a tuple or dict of those, nested if need be: samples lie along the first dimension.
+    - A list of samples, a dataset or anything else with `len(data)` and `data[i]`: batches are made as DataLoader does,
+      by `torch.utils.data.default_collate`, or by `collate_fn`.
+    - A DataLoader: its dataset, and its `collate_fn`.
+
+    Args:
+        collate_fn: makes a batch of a list of samples, such as one that pads them to one length.
+
+    Raises:
+        InvalidInput: something else, fewer than two samples, columns of several lengths, samples that cannot be made a
+            batch or that are others at every look.
+    """
+    if isinstance(data, Columns | Items):
+        return data
+    if collate_fn is not None and not callable(collate_fn):
+        raise InvalidInput(f"collate_fn = {collate_fn!r} given, expected a function of a list of samples")
+    if isinstance(data, DataLoader):
+        data, collate_fn = _of_loader(data, collate_fn)
+    found: Columns | Items | None = _columns(data)
+    if found is not None and collate_fn is not None:
+        data, found = (data if isinstance(data, Tensor) else TensorDataset(*leaves_of(found.batch(None)))), None
+    if found is None:
+        found = _items(data, collate_fn)
+    if len(found) < 2:
+        raise InvalidInput(f"data has {len(found)} samples, expected at least 2")
+    return _kept(found) if isinstance(found, Items) and collate_fn is None else found
+
+
+def _columns(data: Data) -> Columns | None:
+    """What is no list of samples and no dataset; None where it is one."""
+    if isinstance(data, TensorDataset):  # in the structure that DataLoader gives
+        return _column_leaves(list(data.tensors))
+    if isinstance(data, Tensor | np.ndarray | Mapping) or (isinstance(data, tuple) and data):
+        return _column_leaves(data)
+    if not isinstance(data, list) or not data:
+        return None
+    if all(isinstance(one, Number) for one in data):
+        return _column_leaves(data)
+    if all(isinstance(one, Tensor | np.ndarray) for one in data):
+        return _column_leaves(data) if _are_columns(data) else None
+    alike = {type(one) for one in data}
+    return None if len(alike) == 1 and alike <= {tuple, list, dict} else _column_leaves(data)
+
+
+def _are_columns(tensors: Sequence[Tensor | np.ndarray]) -> bool:
+    """Whether the tensors of a list are columns, not samples.
+
+    Raises:
+        InvalidInput: they may be either.
+    """
+    shapes = {tuple(one.shape) for one in tensors}
+    lengths = {shape[0] if shape else 0 for shape in shapes}
+    if len(lengths) > 1 or 0 in lengths:
+        return False
+    if len(shapes) == 1 and len(tensors) > max(lengths):
+        return False
+    if len(shapes) > 1:
+        return True
+    shape = next(iter(shapes))
+    raise InvalidInput(
+        f"data is a list of {len(tensors)} tensors of shape {shape}, which may be {len(tensors)} samples or "
+        f"{len(tensors)} columns of {shape[0]} samples; pass torch.stack(data) for samples, tuple(data) for columns"
+    )
+
+
+def _column_leaves(data: Any) -> Columns:
+    """Tensors in a structure, each of n samples.
+
+    Raises:
+        InvalidInput: a leaf that is no tensor of n samples.
+    """
+    leaves: list[Tensor] = []
+    of_numpy: list[int] = []
+
+    def place(leaf: Any) -> int:
+        if isinstance(leaf, np.ndarray | _Rectangle):
+            of_numpy.append(len(leaves))
+        leaves.append(_tensor(leaf, data))
+        return len(leaves) - 1
+
+    template = mapped(place, _with_rectangles(data))
+    if not leaves:
+        raise InvalidInput(f"data is {_described(data)}, {_EXPECTED}")
+    lengths = {len(leaf) for leaf in leaves}
+    if len(lengths) > 1:
+        raise InvalidInput(f"the tensors in data have {sorted(lengths)} samples, expected one number")
+    return Columns(leaves, template, of_numpy)
+
+
+class _Rectangle:
+    """A list of numbers, or of lists of as many each: a column that is written out."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+
+def _with_rectangles(tree: Any, *, top: bool = True) -> Any:
+    """The structure with lists of numbers as leaves."""
+    if isinstance(tree, list) and (not top or all(isinstance(one, Number) for one in tree)):
+        array = _rectangle(tree)
+        if array is not None:
+            return _Rectangle(array)
+    if isinstance(tree, Mapping | tuple | list):
+        return with_children(lambda child: _with_rectangles(child, top=False), tree)
+    return tree
+
+
+def _rectangle(numbers: list) -> np.ndarray | None:
+    try:
+        array = np.asarray(numbers)
+    except ValueError:  # ragged
+        return None
+    return array if array.dtype.kind in "biuf" else None
+
+
+def _tensor(leaf: Any, data: Any) -> Tensor:
+    """A column as a tensor that gradients can be taken through, whatever mode it was made in."""
+    if isinstance(leaf, _Rectangle):
+        leaf = leaf.array
+    if isinstance(leaf, np.ndarray) and leaf.ndim:
+        try:
+            leaf = torch.from_numpy(np.ascontiguousarray(leaf) if leaf.flags.writeable else leaf.copy())
+        except TypeError as error:  # strings, objects
+            raise InvalidInput(f"an array in data has dtype {leaf.dtype}, expected numbers") from error
+    if not isinstance(leaf, Tensor) or not leaf.ndim:
+        raise InvalidInput(f"data is {_described(data)}, {_EXPECTED}")
+    return leaf.detach().clone() if leaf.is_inference() else leaf.detach()
+
+
+def _of_loader(loader: DataLoader, collate_fn: Callable | None) -> tuple[Any, Callable | None]:
+    """A loader's dataset and how it makes batches.
+
+    Raises:
+        InvalidInput: it makes none, or it does not draw all samples alike.
+    """
+    if isinstance(loader.dataset, IterableDataset):
+        raise InvalidInput("data is a DataLoader of an IterableDataset, which has no samples to come back to; collect "
+                           "as many as are wanted into a list")  # fmt: skip
+    if loader.batch_size is None and loader.batch_sampler is None:
+        raise InvalidInput("data is a DataLoader with batch_size=None, whose samples cannot be told from its batches; "
+                           "give its dataset, or one tensor of all samples")  # fmt: skip
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    if not isinstance(sampler, SequentialSampler | RandomSampler):
+        raise InvalidInput(
+            f"data is a DataLoader with a {type(sampler).__name__}, which does not draw every sample alike, as an "
+            "estimate does; give torch.utils.data.Subset(dataset, indices), or the dataset and sample_weights="
+        )
+    given = None if loader.collate_fn is default_collate else loader.collate_fn
+    return loader.dataset, collate_fn or given
+
+
+def _items(data: Any, collate_fn: Callable | None) -> Items:
+    """What is asked for its samples one by one."""
+    if isinstance(data, IterableDataset):
+        raise InvalidInput(
+            f"data is a {type(data).__name__}, expected a map-style dataset with a length; collect as many of its "
+            "samples as are wanted into a list"
+        )
+    if hasattr(data, "iloc"):  # a data frame: its [0] is a column
+        raise InvalidInput(
+            f"data is a {type(data).__name__} of pandas, {_EXPECTED}; give its columns as arrays, such as "
+            "(frame[inputs].to_numpy(), frame[target].to_numpy())"
+        )
+    asked_by_number = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    if not asked_by_number or isinstance(data, str | bytes) or (isinstance(data, tuple | list) and not data):
+        raise InvalidInput(f"data is {_described(data)}, {_EXPECTED}")
+    kind = "a list" if isinstance(data, list) else f"a {type(data).__name__}"
+    return Items(data, _collate if collate_fn is None else _wrapped(collate_fn), kind)
+
+
+def _wrapped(collate_fn: Callable[[list], Any]) -> Callable[[list], Any]:
+    """A user's function, whose errors are said to be its own."""
+
+    def collate(samples: list) -> Any:
+        try:
+            return collate_fn(samples)
+        except Exception as error:
+            raise InvalidInput(
+                f"collate_fn failed on {len(samples)} samples ({type(error).__name__}: {error})"
+            ) from error
+
+    return collate
+
+
+def _collate(samples: list) -> Any:
+    """A batch as DataLoader makes it; but a list of numbers is one vector, not a batch of each."""
+    try:
+        return default_collate([mapped(_leaf, _with_rectangles(sample, top=False)) for sample in samples])
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        shapes = {tuple(leaf.shape) for sample in samples for leaf in leaves_of(sample) if isinstance(leaf, Tensor)}
+        ragged = f", of shapes such as {', '.join(map(str, sorted(shapes)[:3]))}" if len(shapes) > 1 else ""
+        raise InvalidInput(
+            f"the samples in data cannot be made one batch{ragged}: give collate_fn=, a function that makes a batch of "
+            f"a list of samples, such as one that pads them to one length ({str(error).splitlines()[0][:120]})"
+        ) from error
+
+
+def _leaf(leaf: Any) -> Any:
+    return torch.from_numpy(leaf.array) if isinstance(leaf, _Rectangle) else leaf
+
+
+def _kept(items: Items) -> Columns | Items:
+    """A small dataset as columns, after its samples were seen to be the same at another look.
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    few = torch.unique(torch.linspace(0, len(items) - 1, _ASKED_TWICE).long())
+    one, other = items.batch(few), items.batch(few)
+    check_same_samples(one, other, f"data, {items.of},")
+    leaves = leaves_of(one)
+    if not all(isinstance(leaf, Tensor) and len(leaf) == len(few) for leaf in leaves):
+        return items
+    bytes_a_sample = sum(leaf.numel() * leaf.element_size() for leaf in leaves) / len(few)
+    return _column_leaves(items.batch(None)) if bytes_a_sample * len(items) <= _KEPT_BYTES else items
+
+
+def check_same_samples(one: Any, other: Any, of: str) -> None:
+    """Two looks at the same samples, or InvalidInput where they differ."""
+    pairs = zip(leaves_of(one), leaves_of(other), strict=True)
+    if all(_equal(ours, theirs) for ours, theirs in pairs):
+        return
+    raise InvalidInput(
+        f"{of} gives another sample at every look, as random augmentation does, and the loss at w* is not a function "
+        "of the weights; keep one look at each, as data = [data[i] for i in range(len(data))], or several"
+    )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and bool(torch.equal(one.nan_to_num(), other.nan_to_num()))
+    return bool(np.all(one == other))
+
+
+def _described(given: object) -> str:
+    """What somebody gave as data, as far as its type says."""
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        kinds = ", ".join(dict.fromkeys(f"0-d {type(one).__name__}" if isinstance(one, Tensor) and not one.ndim
+                                        else type(one).__name__ for one in given))  # fmt: skip
+        return f"a {type(given).__name__} of {kinds}" if kinds else f"an empty {type(given).__name__}"
+    if isinstance(given, Mapping):
+        kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in given.values()))
+        return f"a {type(given).__name__} of {kinds}" if kinds else f"an empty {type(given).__name__}"
+    return f"of type {type(given).__name__}"

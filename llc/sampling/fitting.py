@@ -1,0 +1,148 @@
+"""A loss and data that fit each other: one tensor alone or in a tuple, floats of the model's type, weights."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llc.devices import one_attention
+from llc.errors import InvalidInput
+from llc.sampling.data import Columns, Data, Items, Samples
+from llc.sampling.data_forms import check_data
+from llc.sampling.gradient import Loss, check_losses
+
+
+def fitted(model: nn.Module, loss: Loss, data: Data, weights: Any = None) -> tuple[Loss, Columns | Items]:
+    """A loss, and data in a form that it takes.
+
+    One tensor of samples may be given alone or in a tuple: where the loss cannot take it as it was given, the other way
+    is tried. Arrays of floats come in the type that the model's weights have. With weights the loss is
+
+        ℓ'_ik = w_ik ℓ_ik / (Σ_ik w_ik / nK),   of which the mean is Σ w ℓ / Σ w
+
+    Args:
+        model: a copy in eval mode. data: as for `check_data`. weights: (n,), one a sample, or (n, K), one a position, 0
+            for padding.
+
+    Raises:
+        InvalidInput: data or weights of another form.
+    """
+    found = check_data(data)
+    if isinstance(found, Columns) and found.of_numpy:
+        kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+        leaves = [
+            leaf.to(kind) if place in found.of_numpy and leaf.is_floating_point() else leaf
+            for place, leaf in enumerate(found.leaves)
+        ]
+        found = Columns(leaves, found.template)
+    loss = _taking(model, loss, found)
+    return (loss, found) if weights is None else _weighted(loss, found, weights)
+
+
+def _taking(model: nn.Module, loss: Loss, data: Columns | Items) -> Loss:
+    """The loss, or where it cannot take a single tensor as it was given, the loss of that the other way."""
+    samples = Samples(data, next(model.parameters()).device)
+    few = samples.everything[: min(7, len(samples))]
+    batch = samples.batch(few)
+    if _repacked(batch) is None:
+        return loss
+
+    def losses(form: Loss) -> None:
+        with torch.no_grad(), one_attention():
+            check_losses(form(model, batch), len(few))
+
+    try:
+        losses(loss)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        other = Repacked(loss)
+        try:
+            losses(other)
+        except Exception:
+            raise error from None
+        return other
+    return loss
+
+
+def _repacked(batch: Any) -> Any:
+    """A tensor out of its tuple or list of one, or into one; None where there is more than one."""
+    if isinstance(batch, Tensor):
+        return (batch,)
+    if isinstance(batch, tuple | list) and len(batch) == 1 and isinstance(batch[0], Tensor):
+        return batch[0]
+    return None
+
+
+@dataclass(frozen=True)
+class Repacked:
+    """A loss that is given its one tensor in a tuple where that comes alone, or the other way round."""
+
+    loss: Loss
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        """ℓ of a batch."""
+        return self.loss(model, _repacked(batch))
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A loss whose batches come with a weight for every loss."""
+
+    loss: Loss
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        """w·ℓ of a batch, 0 where w is."""
+        inner, weights = batch
+        losses = self.loss(model, inner)
+        check_losses(losses, len(weights))
+        if weights.ndim == 1 and losses.ndim == 2:
+            weights = weights[:, None]
+        elif weights.shape != losses.shape:
+            raise InvalidInput(
+                f"sample_weights of shape (n, {', '.join(map(str, weights.shape[1:]))}) given for a loss of shape "
+                f"{tuple(losses.shape)}, expected one weight for each loss, or one a sample"
+            )
+        return torch.where(weights > 0, losses, 0) * weights
+
+
+class _WithWeights:
+    """Items, each with its weights."""
+
+    def __init__(self, items: Items, weights: Tensor) -> None:
+        self._items, self._weights = items, weights
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, number: int) -> tuple[int, Tensor]:
+        return number, self._weights[number]
+
+    def collate(self, samples: list) -> tuple:
+        """(the items' own batch, their weights)."""
+        return self._items.batch(torch.tensor([number for number, _ in samples])), torch.stack([w for _, w in samples])
+
+
+def _weighted(loss: Loss, data: Columns | Items, given: Any) -> tuple[Loss, Columns | Items]:
+    try:
+        weights = torch.as_tensor(given).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(
+            f"sample_weights of type {type(given).__name__} given, expected numbers of shape (n,) or (n, K)"
+        ) from error
+    kind = torch.get_default_dtype() if not weights.is_floating_point() else weights.dtype
+    if weights.ndim not in {1, 2} or len(weights) != len(data):
+        raise InvalidInput(
+            f"sample_weights of shape {tuple(weights.shape)} given, expected ({len(data)},), one a sample, or "
+            f"({len(data)}, K), one a position"
+        )
+    weights = weights.to(kind)
+    if not bool(weights.isfinite().all()) or bool((weights < 0).any()) or not bool(weights.sum() > 0):
+        raise InvalidInput("sample_weights given that are negative, not finite or all 0, expected numbers >= 0")
+    weights = weights / weights.double().mean().to(kind)
+    if isinstance(data, Columns):
+        leaves = (*data.leaves, weights)
+        return Weighted(loss), Columns(leaves, (data.template, len(data.leaves)), data.of_numpy)
+    items = _WithWeights(data, weights)
+    return Weighted(loss), Items(items, items.collate, data.of)
