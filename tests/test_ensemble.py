@@ -11,7 +11,7 @@ from wells import GAMMA, NBETA, Well, correlated_hessian, data, regression, squa
 
 import llc
 from llc.estimate import measure
-from llc.sampling import SAMPLERS, Chains, Ensemble, Target, largest_curvatures, one_graph, run_many
+from llc.sampling import SAMPLERS, Chains, Ensemble, Target, check_data, largest_curvatures, one_graph, run_many
 from llc.study import over_training
 
 

@@ -36,6 +36,19 @@ def wrong():
     return "no model"
 """
 
+_TIED = """
+from torch import nn
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False), nn.Linear(2, 1)
+        self.b.weight = self.a.weight
+
+    def forward(self, xs, ys):
+        return self.out(self.b(self.a(xs)))[..., 0]
+"""
+
 
 @pytest.fixture
 def theirs(tmp_path):
@@ -54,6 +67,10 @@ def theirs(tmp_path):
 
 def one_run(**settings):
     return small_config(**{"sweep.axes": {"task.num_tasks": [4]}, **settings})
+
+
+def factory_flags():
+    return [flag for flag in flags(one_run()) if not str(flag).startswith("--set=model")]
 
 
 def run(*arguments, code=0) -> str:
@@ -81,8 +98,7 @@ def test_there_and_back_again(finished, tmp_path):
 def test_a_model_of_ones_own_from_the_command_line(theirs, tmp_path):
     code, folder = theirs
     out = tmp_path / "theirs"
-    arguments = ["import", folder, "--out", out, "--factory", f"{code}:build", *flags(one_run())]
-    arguments = [a for a in arguments if not str(a).startswith("--set=model")]
+    arguments = ["import", folder, "--out", out, "--factory", f"{code}:build", *factory_flags()]
     run(*arguments)
     said = run("show", out)
     assert f"weights imported from {folder}" in said
@@ -95,6 +111,46 @@ def test_a_model_of_ones_own_from_the_command_line(theirs, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     run(*arguments)  # again: nothing is done
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+
+
+def test_what_was_added_since_is_imported_too(theirs, tmp_path):
+    code, folder = theirs
+    config, out = with_factory(one_run(), f"{code}:build"), tmp_path / "in"
+    found = llc.import_weights(folder, out, config).run(num_tasks=4)
+    before, first = found.metrics, (out / found.name / "checkpoints" / "000050.safetensors").stat().st_mtime_ns
+    torch.save({"map.weight": torch.ones(1, 2), "map.bias": torch.zeros(1)}, folder / "run1_step_70.pt")
+    torch.save({"map.weight": torch.zeros(1, 2), "map.bias": torch.zeros(1)}, folder / "run1_step_170.pt")
+    torch.save({}, folder / "best.pt")
+    said = run("import", folder, "--out", out, "--factory", f"{code}:build", *factory_flags())
+    assert "passed over, for their names hold no step: best.pt" in said
+    experiment = llc.open(out)
+    found = experiment.run(num_tasks=4)
+    assert found.steps == [0, 50, 70, 100, 170]
+    assert found.finished
+    assert found.metrics.step_last.item() == 170
+    assert found.metrics.loss.sel(step=before.step).identical(before.loss)
+    assert list(experiment.metrics.step.values) == found.steps
+    assert (out / found.name / "checkpoints" / "000050.safetensors").stat().st_mtime_ns == first
+    torch.save({"map.weight": torch.ones(1, 2), "map.bias": torch.zeros(1)}, folder / "run1_step_50.pt")
+    with pytest.raises(StoreError, match=r"run1_step_50.pt holds other weights than when it was imported into"):
+        llc.import_weights(folder, out, config)
+    assert experiment.run(num_tasks=4).finished
+
+
+def test_a_model_with_tied_weights_comes_in_and_goes_out(tmp_path):
+    (tmp_path / "tied.py").write_text(_TIED)
+    config = with_factory(one_run(), f"{tmp_path / 'tied.py'}:Tied")
+    (run_config,) = config.runs()
+    model = llc.models.build(run_config.model, run_config.task)
+    (tmp_path / "theirs").mkdir()
+    torch.save(model.state_dict(), tmp_path / "theirs" / "step_10.pt")
+    found = llc.import_weights(tmp_path / "theirs", tmp_path / "out", config).run(num_tasks=4)
+    same = found.model(10)
+    assert same.a.weight is same.b.weight
+    assert torch.equal(same.a.weight, model.a.weight)
+    llc.export_weights(found, 10, tmp_path / "step_10.safetensors")
+    assert load_file(tmp_path / "step_10.safetensors").keys() == model.state_dict().keys()
+    assert llc.train(config, tmp_path / "trained", jobs=1).run(num_tasks=4).finished
 
 
 def test_an_imported_folder_is_not_trained_on(theirs, tmp_path):

@@ -9,6 +9,7 @@ from llc.models.model_config import AnyModel, ModelConfig
 from llc.models.series_transformer import SeriesTransformer, SeriesTransformerConfig
 from llc.models.softmax_heads import SoftmaxHeads, SoftmaxHeadsConfig
 from llc.models.softmax_query import SoftmaxQuery, SoftmaxQueryConfig
+from llc.models.state import load_state
 from llc.models.stream_attention import StreamAttention, StreamAttentionConfig
 from llc.models.transformer import Transformer, TransformerConfig
 from llc.tasks import Task
@@ -40,4 +41,5 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "build",
+    "load_state",
 ]

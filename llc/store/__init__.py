@@ -2,7 +2,14 @@
 
 from llc.store import labels, places
 from llc.store.atomic import atomic_path, check_regular, own_folder, scratch_file, write_text
-from llc.store.checkpoints import PREDICTIONS, checkpoint_path, read_checkpoint, remove_checkpoint, write_checkpoint
+from llc.store.checkpoints import (
+    PREDICTIONS,
+    apart,
+    checkpoint_path,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
 from llc.store.experiment import (
     EXPERIMENT_FILE,
     Experiment,
@@ -11,6 +18,7 @@ from llc.store.experiment import (
     keep_code,
     open_folder,
 )
+from llc.store.foreign_checkpoints import checkpoints_in, read_foreign
 from llc.store.inspection import describe, passed_over, verify
 from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.merging import merge
@@ -44,9 +52,11 @@ __all__ = [
     "Experiment",
     "Result",
     "Run",
+    "apart",
     "atomic_path",
     "check_regular",
     "checkpoint_path",
+    "checkpoints_in",
     "claim",
     "describe",
     "differences",
@@ -69,6 +79,7 @@ __all__ = [
     "provenance",
     "read_checkpoint",
     "read_dataset",
+    "read_foreign",
     "read_numbered",
     "read_state",
     "read_table",

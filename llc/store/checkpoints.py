@@ -40,10 +40,22 @@ def write_checkpoint(path: Path, weights: Weights, *, step: int, config_hash: st
     there = _config_hash(path)
     if there not in (None, config_hash):
         raise StoreError(f"{path} belongs to another config ({there}, expected {config_hash}); move it away")
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    weights = apart(weights)
     header = {"step": str(step), "config_hash": config_hash, "crc32": _checksum(weights)}
     with atomic_path(path) as scratch:
         save_file(weights, scratch, metadata=header)
+
+
+def apart(weights: Weights) -> Weights:
+    """The weights on the CPU, each on memory of its own, as the format has it: tied ones are there by every name."""
+    found: Weights = {}
+    seen: set[int] = set()
+    for name, tensor in weights.items():
+        value = tensor.detach().cpu().contiguous()
+        place = value.untyped_storage().data_ptr()
+        found[name] = value.clone() if place in seen else value
+        seen.add(place)
+    return found
 
 
 def remove_checkpoint(path: Path, *, config_hash: str) -> None:

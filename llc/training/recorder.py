@@ -116,15 +116,21 @@ class Recorder:
         state = State(**store.read_state(self.run.state, config_hash=self.run.config_hash))
         if not all(self._path(before).exists() for before in self.steps if before < state.step):
             return None
-        data = self.run.metrics.squeeze(list(self.config.place))
-        for step in data.step.values[data.step.values <= state.step]:
-            row = data.sel(step=step)
-            self._rows[int(step)] = _plain({str(name): row[name].values for name in data if "step" in data[name].dims})
+        self.read_rows(state.step)
         critical = self._critical()
         if critical is not None and critical not in self.run.steps:
             self._rows.clear()
             return None
         return state
+
+    def read_rows(self, last: float = math.inf) -> list[int]:
+        """Take up the behaviour that was recorded before, up to a step; the steps it is of."""
+        data = self.run.metrics.squeeze(list(self.config.place))
+        steps = [int(step) for step in data.step.values if step <= last]
+        for step in steps:
+            row = data.sel(step=step)
+            self._rows[step] = _plain({str(name): row[name].values for name in data if "step" in data[name].dims})
+        return steps
 
     def finish(self, model: nn.Module) -> None:
         """Write all rows, the step that the run ended with, and t_crit with how much was lost since."""

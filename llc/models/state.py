@@ -1,0 +1,79 @@
+"""Weights that somebody saved, put into a model: names that wrappers have changed, and tied weights."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from llc.errors import InvalidInput
+
+# What wrappers put before every name, and what they put anywhere.
+_BEFORE = ("module.", "model.")
+_ANYWHERE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+
+
+def load_state(model: nn.Module, weights: Mapping[str, Tensor], of: str) -> None:
+    """Give a model weights that were saved from it, or from it inside a wrapper.
+
+    Before every name there may be `module.` (DataParallel), `_orig_mod.` (`torch.compile`), `model.` (Lightning) or a
+    chain of them, or they may lack in front of the names. Of weights that are tied in the model one name is enough.
+
+    Args:
+        of: where the weights come from, for errors.
+    Raises:
+        InvalidInput: they do not fit, or differ where the model has one weight.
+    """
+    wanted = model.state_dict()
+    given = _renamed(weights, wanted)
+    for names in _tied(wanted):
+        there = [name for name in names if name in given]
+        for name in there[1:]:
+            if given[name].shape == given[there[0]].shape and not torch.equal(given[name], given[there[0]]):
+                raise InvalidInput(f"{of} has different weights for {there[0]} and {name}, which the model ties")
+        given |= {name: given[there[0]] for name in names if there}
+    shapes = {name: tuple(value.shape) for name, value in wanted.items()}
+    found = {name: tuple(value.shape) for name, value in given.items()}
+    if found != shapes:
+        missing, extra = sorted(shapes.keys() - found.keys()), sorted(found.keys() - shapes.keys())
+        other = [f"{name} {found[name]}, expected {shapes[name]}"
+                 for name in sorted(shapes.keys() & found.keys()) if found[name] != shapes[name]]  # fmt: skip
+        parts = {"missing": missing, "not known to it": extra, "of another shape": other}
+        said = "; ".join(f"{what}: {', '.join(names[:4])}" for what, names in parts.items() if names)
+        raise InvalidInput(f"{of} does not fit the model ({said})")
+    model.load_state_dict(given)
+
+
+def _renamed(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights by the names that are wanted, as far as wrappers are what makes them others."""
+    theirs, ours = ({_without_wrappers(str(name)): name for name in names} for names in (weights, wanted))
+    if len(theirs) < len(weights):
+        return dict(weights)
+    best = max(
+        ((before, instead) for before in _prefixes(theirs) for instead in _prefixes(ours)),
+        key=lambda pair: sum(pair[1] + name.removeprefix(pair[0]) in ours for name in theirs),
+    )
+    named = {best[1] + bare.removeprefix(best[0]): weights[name] for bare, name in theirs.items()}
+    return {str(ours.get(name, name)): value for name, value in named.items()}
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """What all names begin with, of the chains that wrappers make: "" first."""
+    found = [""]
+    while more := next((p for p in _BEFORE if all(name.startswith(found[-1] + p) for name in names)), None):
+        found.append(found[-1] + more)
+    return found
+
+
+def _without_wrappers(name: str) -> str:
+    for part in _ANYWHERE:
+        name = name.replace(part, "")
+    return name
+
+
+def _tied(wanted: Mapping[str, Tensor]) -> list[list[str]]:
+    """Names of one weight."""
+    by_place: dict[tuple, list[str]] = {}
+    for name, value in wanted.items():
+        if value.numel():
+            by_place.setdefault((value.data_ptr(), value.shape, value.stride()), []).append(name)
+    return [names for names in by_place.values() if len(names) > 1]

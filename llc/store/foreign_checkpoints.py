@@ -1,0 +1,181 @@
+"""Checkpoints that other programs wrote: which step each is of, and the weights in it."""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from llc.errors import InvalidInput, StoreError
+
+SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pth", ".pt", ".pth.tar", ".pt.tar", ".tar")
+# The weights in a folder that is one checkpoint, and lists of the files that they are spread over.
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.safetensors", "model.pt", "model.pth", "model.bin")
+_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# Where training scripts put the weights in a checkpoint that holds more.
+_NESTED = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params")
+# What stands before a number that is a step; where several do, the first of these is meant.
+_WORDS = ("steps?", "iter(?:ation)?s?", "it", "checkpoint|ckpt|chkpt", "epochs?|ep")
+_NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+# What makes a number another one's part: 0.43, 3e-4.
+_ALONE = rf"(?<![\d.])(?:{_NUMBER})(?![\d])"
+
+
+def checkpoints_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
+    """The checkpoints of a folder by step, ascending, and the weights whose name has no step.
+
+    A step is the number after `step`, `iter`, `checkpoint` or `epoch`, in this order, or the only whole number in a
+    name (`1e+03` is one, `0.43` is none), or the only one of several that differs from name to name. A folder in it
+    that holds weights, alone or in shards, is a checkpoint too.
+
+    Raises:
+        InvalidInput: no folder, none in it, two of one step, or a name of which the step cannot be told.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder; expected one with a checkpoint for each step")
+    places = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and _holds_weights(path)]
+    steps = _steps([_stem(path) for path in places], folder)
+    found: dict[int, Path] = {}
+    for path, step in zip(places, steps, strict=True):
+        if step is None:
+            continue
+        if step in found:
+            raise InvalidInput(f"{found[step]} and {path} are both of step {step}")
+        found[step] = path
+    if not found:
+        raise InvalidInput(f"{folder} has no checkpoints: files such as step_1000.pt, of {', '.join(SUFFIXES)}, or "
+                           "folders such as checkpoint-1000")  # fmt: skip
+    without = [path for path, step in zip(places, steps, strict=True) if step is None]
+    return dict(sorted(found.items())), without
+
+
+def _steps(stems: list[str], folder: Path) -> list[int | None]:
+    """The step that each name says."""
+    found: list[int | None] = []
+    unclear: dict[int, list[int]] = {}
+    for stem in stems:
+        named = _after_a_word(stem, folder)
+        whole = [number for text in re.findall(_ALONE, stem) if (number := _whole(text)) is not None]
+        if named is None and len(whole) > 1:
+            unclear[len(found)] = whole
+        found.append(named if named is not None else whole[0] if len(whole) == 1 else None)
+    counts = {len(whole) for whole in unclear.values()}
+    differing = [place for place in range(min(counts, default=0))
+                 if len({whole[place] for whole in unclear.values()}) > 1]  # fmt: skip
+    for number, whole in unclear.items():
+        if len(counts) > 1 or len(differing) != 1:
+            raise InvalidInput(
+                f"{folder / stems[number]}… may be of step {' or '.join(map(str, whole))}; write step= before the "
+                "step, as in step=1000-loss=0.4.pt"
+            )
+        found[number] = whole[differing[0]]
+    return found
+
+
+def _after_a_word(stem: str, folder: Path) -> int | None:
+    for word in _WORDS:
+        texts = re.findall(rf"(?<![a-z])(?:global[_-]?)?(?:{word})[=_\-. ]*({_NUMBER})", stem, re.IGNORECASE)
+        numbers = {number for text in texts if (number := _whole(text)) is not None}
+        if len(numbers) > 1:
+            raise InvalidInput(f"{folder / stem}… may be of step {' or '.join(map(str, sorted(numbers)))}; rename it")
+        if numbers:
+            return numbers.pop()
+    return None
+
+
+def _whole(text: str) -> int | None:
+    """1000 of `1000` and `1e+03`; None for what is written with a point and no exponent, or is no whole number."""
+    if text.isdecimal():
+        return int(text)
+    value = float(text)
+    return int(value) if "e" in text.lower() and value.is_integer() else None
+
+
+def _stem(path: Path) -> str:
+    if path.is_dir():
+        return path.name
+    return path.name[: -len(next(suffix for suffix in sorted(SUFFIXES, key=len)[::-1] if path.name.endswith(suffix)))]
+
+
+def _holds_weights(path: Path) -> bool:
+    return _inside(path) is not None if path.is_dir() else path.name.endswith(SUFFIXES)
+
+
+def _inside(folder: Path) -> Path | None:
+    """The file of a checkpoint that is a folder: its list of shards, its weights, or the only one of a known suffix."""
+    for name in (*_INDICES, *_WEIGHTS):
+        if (folder / name).is_file():
+            return folder / name
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name.endswith(SUFFIXES)]
+    return files[0] if len(files) == 1 else None
+
+
+def read_foreign(path: Path) -> dict[str, Tensor]:
+    """The `state_dict` in a checkpoint, alone or under one of the names that training scripts give it.
+
+    Raises:
+        StoreError: a file that cannot be read, or that holds what could run code.
+        InvalidInput: what is in it is no `state_dict`, or there are several.
+    """
+    file = _inside(path) if path.is_dir() else path
+    if file is None:
+        raise StoreError(f"{path} holds no weights, or several files of them, such as {', '.join(_WEIGHTS[:2])}")
+    if file.name.endswith(".json"):
+        return _from_shards(file)
+    found = _loaded(file)
+    for _ in range(4):
+        if not isinstance(found, dict) or _is_state(found):
+            break
+        inside = [name for name in _NESTED if isinstance(found.get(name), dict) and found[name]]
+        if len(inside) > 1 and not all(found[name] is found[inside[0]] for name in inside):
+            raise InvalidInput(f"{path} holds weights under {' and '.join(inside)}; save the one that is meant alone")
+        if not inside:
+            break
+        found = found[inside[0]]
+    if not _is_state(found):
+        keys = f" with {', '.join(map(str, list(found)[:4]))}" if isinstance(found, dict) else ""
+        raise InvalidInput(f"{path} holds a {type(found).__name__}{keys}, expected a state_dict")
+    return found
+
+
+def _is_state(found: Any) -> bool:
+    return isinstance(found, dict) and bool(found) and all(isinstance(value, Tensor) for value in found.values())
+
+
+def _from_shards(index: Path) -> dict[str, Tensor]:
+    try:
+        names: Iterable[str] = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise StoreError(f"{index} is no list of shards ({type(error).__name__}: {error})") from None
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise StoreError(f"{index} names the shard {name}, which is not beside it")
+        weights |= read_foreign(index.parent / name)
+    return weights
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, EOFError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read ({_first_line(error)})") from None
+    except Exception as error:  # pickle's own, for files that hold more than tensors
+        named = re.search(r"(?:GLOBAL|class)\s+'?([\w.]+)", str(error))
+        if named is None:
+            raise StoreError(f"{path} cannot be read ({_first_line(error)})") from None
+        raise StoreError(
+            f"{path} holds a {named[1]} beside tensors, which is not read, for that could run code; where you trust "
+            "it, load it with torch.load(path, weights_only=False) and save its state_dict alone"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

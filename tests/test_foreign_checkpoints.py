@@ -1,0 +1,148 @@
+"""Checkpoints of other programs: what step they are of, what is in them, and names that wrappers changed."""
+
+import argparse
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from llc.errors import InvalidInput, StoreError
+from llc.models import load_state
+from llc.store import checkpoints_in, read_foreign
+
+
+def touched(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        place = folder / name
+        place.parent.mkdir(exist_ok=True, parents=True)
+        place.write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "steps"),
+    [
+        (["step_1000.pt", "step_20.pt"], [20, 1000]),
+        (["001000.safetensors", "20.safetensors"], [20, 1000]),
+        (["step=1000-val_loss=0.43.ckpt"], [1000]),
+        (["epoch=3-step=1000.ckpt", "epoch=4-step=2000.ckpt"], [1000, 2000]),
+        (["model-1e+03.pt", "model-5e2.pt"], [500, 1000]),
+        (["checkpoint-1000/model.safetensors", "checkpoint-500/pytorch_model.bin"], [500, 1000]),
+        (["step1000/model.pt", "step20/weights.pt"], [20, 1000]),
+        (["global_step40/model.safetensors.index.json"], [40]),
+        (["checkpoint-7/model.safetensors", "checkpoint-7/optimizer.pt"], [7]),
+        (["ckpt_epoch_12.pth.tar"], [12]),
+        (["run1_000300.pt", "run1_000400.pt"], [300, 400]),
+        (["mlp2_lr3e-4_at_300.pt", "mlp2_lr3e-4_at_400.pt"], [300, 400]),
+        (["iter_0000200.pth"], [200]),
+        (["it200_seed3.pt", "it300_seed4.pt"], [200, 300]),
+        (["net-0.43-200.pt"], [200]),
+    ],
+)
+def test_the_step_is_told_from_the_name(tmp_path, names, steps):
+    found, without = checkpoints_in(touched(tmp_path / "theirs", *names))
+    assert list(found) == steps
+    assert not without
+
+
+def test_what_has_no_step_is_named_and_not_counted(tmp_path):
+    folder = touched(tmp_path / "theirs", "step_1.pt", "best.pt", ".step_2.pt", "notes.txt", "log/out.txt")
+    found, without = checkpoints_in(folder)
+    assert list(found) == [1]
+    assert [path.name for path in without] == ["best.pt"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["model2_100_0.pt"], "may be of step 2 or 100 or 0; write step="),
+        (["a1_100.pt", "a2_200.pt"], "may be of step 1 or 100"),
+        (["step_1_step_2.pt"], "may be of step 1 or 2; rename it"),
+        (["step_1.pt", "step_1.safetensors"], "are both of step 1"),
+        (["1e3.pt", "1000.pt"], "are both of step 1000"),
+        (["best.pt"], "has no checkpoints"),
+    ],
+)
+def test_a_name_that_may_mean_several_steps_is_asked_about(tmp_path, names, said):
+    with pytest.raises(InvalidInput, match=said):
+        checkpoints_in(touched(tmp_path / "theirs", *names))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Embedding(3, 2)
+        self.head = nn.Linear(2, 3, bias=False)
+        self.head.weight = self.model.weight
+
+
+def weights():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).state_dict()
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1}},
+        lambda state: {"model_state_dict": state},
+        lambda state: {"model": {"state_dict": state}, "step": 3},
+        lambda state: state,
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module._orig_mod.", "model.module."])
+def test_weights_are_found_and_named_as_the_model_has_them(tmp_path, wrapped, prefix):
+    state = weights()
+    torch.save(wrapped({prefix + name: value for name, value in state.items()}), tmp_path / "a.pth.tar")
+    for model in (nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)), nn.Module()):
+        if not [*model.parameters()]:  # one that has the prefix itself
+            model.model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        load_state(model, read_foreign(tmp_path / "a.pth.tar"), "a.pth.tar")
+        for ours, theirs in zip(model.state_dict().values(), state.values(), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_a_compiled_part_in_the_middle():
+    state = weights()
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    load_state(model, {name.replace("1.", "1._orig_mod."): value for name, value in state.items()}, "x")
+    assert torch.equal(model[1].weight, state["1.weight"])
+
+
+def test_of_tied_weights_one_name_is_enough():
+    value = torch.randn(3, 2)
+    for names in (["model.weight"], ["head.weight"], ["model.weight", "head.weight"], ["module.model.weight"]):
+        model = Tied()
+        load_state(model, dict.fromkeys(names, value), "x")
+        assert torch.equal(model.head.weight, value)
+    with pytest.raises(InvalidInput, match=r"different weights for model\.weight and head\.weight, which the model"):
+        load_state(Tied(), {"model.weight": value, "head.weight": value + 1}, "x")
+
+
+def test_shards_are_one_checkpoint(tmp_path):
+    state, folder = weights(), tmp_path / "step_3"
+    folder.mkdir()
+    places = {name: f"model-0000{1 + (name > '1')}-of-00002.safetensors" for name in state}
+    for shard in set(places.values()):
+        save_file({name: value for name, value in state.items() if places[name] == shard}, folder / shard)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    found = read_foreign(folder)
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(StoreError, match=r"names the shard model-00002-of-00002\.safetensors, which is not beside it"):
+        read_foreign(folder)
+
+
+def test_what_is_no_state_is_named(tmp_path):
+    for content, error, said in (
+        ({"state_dict": weights(), "args": argparse.Namespace(lr=1)}, StoreError, "holds a argparse.Namespace beside"),
+        (nn.Linear(2, 1), StoreError, r"holds a torch\.nn\.modules\.linear\.Linear beside tensors.*weights_only=False"),
+        ({"model": weights(), "state_dict": weights()}, InvalidInput, "holds weights under state_dict and model"),
+        ({"lr": 0.1, "epoch": 3}, InvalidInput, "holds a dict with lr, epoch, expected a state_dict"),
+    ):
+        torch.save(content, tmp_path / "x.pt")
+        with pytest.raises(error, match=said):
+            read_foreign(tmp_path / "x.pt")
