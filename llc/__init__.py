@@ -37,6 +37,7 @@ _PUBLIC = {
     "export_weights": "llc.training:export_weights",
     "learning_coefficient": "llc.validation.learning_coefficient",
     "estimate_llc": "llc.estimate:estimate_llc",
+    "estimate_llc_over_checkpoints": "llc.study:estimate_llc_over_checkpoints",
     "estimate_llc_over_training": "llc.study:estimate_llc_over_training",
     "compare": "llc.development:compare",
     "joint_pca": "llc.development:joint_pca",
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from llc.report import write_report
     from llc.store import Experiment, Run, summary_table
     from llc.store import open_folder as open
-    from llc.study import estimate_llc_over_training
+    from llc.study import estimate_llc_over_checkpoints, estimate_llc_over_training
     from llc.training import export_weights, import_weights, presets, train
     from llc.validation import learning_coefficient
 

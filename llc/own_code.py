@@ -15,6 +15,8 @@ from llc.errors import InvalidInput, LLCError, did_you_mean
 
 # An experiment's folder keeps copies of the files that its config names in a folder of this name.
 CODE = "code"
+# What the modules that such files become are called.
+_PREFIX = "llc_own_"
 # Folders of copies, of the experiments that this process has opened.
 _copies: list[Path] = []
 
@@ -89,7 +91,7 @@ def load_file(path: str | Path) -> ModuleType:
     there = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == str(path)]
     if there:  # the same file under another name would define its classes twice
         return there[0]
-    name = f"llc_own_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    name = f"{_PREFIX}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.exists():
         raise ImportError(f"there is no such file as {path}")
@@ -104,6 +106,11 @@ def load_file(path: str | Path) -> ModuleType:
     finally:
         sys.path.remove(str(path.parent))
     return module
+
+
+def loaded_files() -> list[str]:
+    """The files that `load_file` has made modules of; another process has to load them before it knows what is theirs."""
+    return [str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
 
 
 def is_ours(kind: type) -> bool:

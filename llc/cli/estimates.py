@@ -10,7 +10,7 @@ import click
 
 from llc.cli import fields
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import but, open_experiment, patterns, say_next, show_progress, show_summary
+from llc.cli.shared import but, given, open_experiment, patterns, say_next, show_progress, show_summary
 
 # What a calibration may be told of the estimates that it is for.
 _CALIBRATED = (
@@ -30,7 +30,13 @@ _CALIBRATED = (
 @main.command("estimate-llc")
 @click.argument("folder", type=FOLDER)
 @click.option("--steps", default="log:12", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
-@fields.settings(leave_out=("plateau",))
+@fields.settings(leave_out=("plateau", "loss"))
+@click.option("--loss", default="task", show_default=True,
+              help="task, the task's own, averaged over positions; nll, the negative log-likelihood of a sequence; or "
+              "FILE.py:FUNCTION, with --model and --data.")  # fmt: skip
+@click.option("--model", default=None, metavar="FILE.py:FUNCTION", help="Makes the model that checkpoints are of.")
+@click.option("--data", default=None, metavar="FILE.py:FUNCTION", help="Gives the data that llc is sampled on.")
+@click.option("--out", type=FOLDER, default=None, help="Where results of --model go.  [default: FOLDER/llc]")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or mps; auto: the fastest there is.")
 @click.option("--settings", "file", type=click.Path(path_type=Path), default=None, help="File of llc calibrate.")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Workers.  [default: one a core or GPU]")
@@ -46,9 +52,16 @@ def estimate_llc(
     overwrite: bool,
     steps: str,
     file: Path | None,
+    model: str | None,
+    data: str | None,
+    out: Path | None,
     **settings: Any,
 ) -> None:
     """Estimate the local learning coefficient over training.
+
+    FOLDER is an experiment of llc train or llc import; or, with --model, --data and --loss, a folder of anyone's
+    checkpoints, whose names hold the step, such as step_1000.pt or checkpoint-1000/. The functions are called without
+    arguments, but for the loss: loss(model, batch) gives one number a sample.
 
     The same checkpoints of every run, all with one nbeta and gamma; the step size follows the curvature at each
     checkpoint unless it is given. Finished checkpoints are kept, so more steps can be added later. Options given here
@@ -60,8 +73,16 @@ def estimate_llc(
       llc estimate-llc runs/tiny --steps 500,1000,5000 --target-error 0.05 --gamma 100
       llc estimate-llc runs/tiny --steps last --sampler sgld --draws 2000
       llc estimate-llc runs/tiny --steps log:20 --settings runs/tiny/calibration.toml
+      llc estimate-llc checkpoints/ --model net.py:Net --data net.py:test_set --loss net.py:cross_entropy
     """
     from llc import study
+
+    if {"model", "data", "out"} & given(ctx) or ":" in settings["loss"]:
+        told = {"model": model, "data": data, "loss": settings.pop("loss")}
+        _over_checkpoints(
+            ctx, folder, told, settings, steps=steps, out=out, jobs=jobs, overwrite=overwrite, device=device
+        )
+        return
 
     experiment = open_experiment(folder)
     settings["parameters"] = patterns(settings["parameters"])
@@ -81,6 +102,51 @@ def estimate_llc(
     click.echo(study.format_estimates(estimates) + "\n")
     show_summary(experiment)
     say_next(f"llc plot {experiment.path}")
+
+
+def _over_checkpoints(
+    ctx: click.Context,
+    folder: Path,
+    told: dict[str, str | None],
+    settings: dict[str, Any],
+    *,
+    out: Path | None,
+    **how: Any,
+) -> None:
+    """Estimates at anyone's checkpoints, with the functions that the options name."""
+    from llc import figures, own_code, store, study
+    from llc.errors import InvalidInput
+
+    for name, place in told.items():
+        if place is None or ":" not in place:
+            raise InvalidInput(
+                f"--{name} {place or 'not'} given, expected FILE.py:FUNCTION; a folder of checkpoints takes --model, "
+                "--data and --loss"
+            )
+    for name in ("num_samples", "positions", "file", "scheduler"):
+        if name in given(ctx):
+            flag = "settings" if name == "file" else name.replace("_", "-")
+            raise InvalidInput(f"--{flag} given, which is for experiments; leave it out with --model")
+    model, loss = (own_code.named(str(told[name]), asked_by=f"--{name}") for name in ("model", "loss"))
+    settings = {name: value for name, value in settings.items() if name not in ("num_samples", "positions")}
+    settings["parameters"] = patterns(settings["parameters"])
+    settings = {name: value for name, value in settings.items() if name in given(ctx)}
+    out = out or folder / "llc"
+    with show_progress("checkpoints") as progress:
+        found = study.estimate_llc_over_checkpoints(
+            folder,
+            model,
+            loss,
+            own_code.called(str(told["data"]), {}, asked_by="--data"),
+            out=out,
+            progress=progress,
+            **how,
+            **settings,
+        )
+    click.echo(study.format_estimates(found))
+    path = store.own_folder(out / "figures") / "llc.png"
+    click.echo(f"Drew {figures.save_figure(figures.draw(figures.llc_over_training(found)), path)}")
+    click.echo(f"Wrote {out / 'llc.nc'}")
 
 
 @main.command()

@@ -18,7 +18,11 @@ from llc.cli.group import Auto
 
 _ROOM = Path(__file__).resolve().parent.parent
 # The configs of an estimate, as file and class; what a later one says goes before what an earlier one does.
-_CONFIGS = (("estimate/settings.py", "SamplingConfig"), ("study/points.py", "LLCConfig"))
+_CONFIGS = (
+    ("estimate/settings.py", "SamplingConfig"),
+    ("study/points.py", "CurveConfig"),
+    ("study/points.py", "LLCConfig"),
+)
 _NUMBERS = {"int": click.INT, "float": click.FLOAT}
 # Numbers for which people write `auto`.
 _AUTO = ("nbeta", "gamma", "step_size")

@@ -70,7 +70,14 @@ class Calibration:
     scales: dict[str, Scale]
 
 
-def scale_at(point: Point, config: SamplingConfig, *, key: tuple, device: torch.device | None = None) -> Scale:
+def scale_at(
+    point: Point,
+    config: SamplingConfig,
+    *,
+    key: tuple,
+    budget: int = PILOT_GRADIENTS,
+    device: torch.device | None = None,
+) -> Scale:
     """What `estimate_llc` chooses by itself at one w*, in a few thousand gradients.
 
     Where λ̂ has no plateau within their reach, n/log n and a prior a third as wide as ‖w*‖, where chains of a
@@ -79,11 +86,11 @@ def scale_at(point: Point, config: SamplingConfig, *, key: tuple, device: torch.
     Args:
         point: the model, at w*, its loss and data.
         config: what is not chosen here. An nβ or γ given there is kept; draws, warm-up and budget are the pilot's own.
-        key: seeds the pilot. device: where to sample; None for where the model is.
+        key: seeds the pilot. budget: gradients that it may take. device: where to sample; None for where the model is.
     Raises:
         InvalidInput: data or a loss that no estimate can be made of.
     """
-    pilot = config.model_copy(update={"draws": None, "warmup": None, "max_gradients": PILOT_GRADIENTS})
+    pilot = config.model_copy(update={"draws": None, "warmup": None, "max_gradients": budget})
     pilot = pilot.model_copy(update={"full_loss_every": None, "max_rhat": None})
     for _ in range(_MOST_TIGHTER + 1):
         found = estimate_at(point, pilot, key=key, device=device)

@@ -1,7 +1,5 @@
 """The local learning coefficient of one model: λ̂ with its error, its traces and a verdict."""
 
-import math
-import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -15,7 +13,7 @@ from llc.devices import Precision
 from llc.errors import EstimateFailed, InvalidInput
 from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
-from llc.estimate.settings import SamplingConfig
+from llc.estimate.settings import SamplingConfig, checked_reference_losses
 from llc.parallel import Progress, quiet
 from llc.sampling import LEAST_DRAWS, Data, Loss, Observable, check_data, check_observables
 
@@ -143,7 +141,7 @@ def estimate_llc(
     )
     where = None if device is None else devices.choose_device(device)
     check_observables(observables, draws or LEAST_DRAWS)  # before any chain runs
-    known = _numbers(reference_losses)
+    known = checked_reference_losses(reference_losses)
     with torch.inference_mode(False):  # whatever the caller is in: gradients are taken
         point = Point("the model", model, loss, check_data(data, collate_fn), known, sample_weights)
         estimate = estimate_at(
@@ -165,16 +163,3 @@ def _patterns(given: Sequence[str]) -> list[str]:
     if not patterns:
         raise InvalidInput(f"parameters = {given!r} given, expected patterns of names; leave it out to move all")
     return patterns
-
-
-def _numbers(given: Mapping[str, float] | None) -> dict[str, float]:
-    """Losses by name, each a finite number."""
-    losses = {} if given is None else given
-    if not isinstance(losses, Mapping) or not all(
-        isinstance(name, str) and isinstance(loss, numbers.Real) and math.isfinite(loss)
-        for name, loss in losses.items()
-    ):
-        raise InvalidInput(
-            f"reference_losses = {given!r} given, expected finite numbers by name, such as {{'zero': 4.1}}"
-        )
-    return {name: float(loss) for name, loss in losses.items()}

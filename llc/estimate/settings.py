@@ -1,7 +1,8 @@
 """How one estimate is made: the settings that one model and a whole study have in common."""
 
 import math
-from collections.abc import Iterable
+import numbers
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -9,7 +10,7 @@ from torch import nn
 
 from llc.config import Config
 from llc.devices import Precision
-from llc.errors import did_you_mean
+from llc.errors import InvalidInput, did_you_mean
 from llc.sampling import LEAST_DRAWS, SAMPLERS, trainable_parameters
 
 # Where the prior alone would leave chains, in units of ‖w*‖, unless the user says otherwise.
@@ -99,3 +100,16 @@ def choose_gamma(models: Iterable[nn.Module], config: SamplingConfig) -> float:
         if 0 < square < math.inf:
             logs.append(math.log(sum(w.numel() for w in weights) / (radius**2 * square)))
     return float(f"{math.exp(sum(logs) / len(logs)):.3g}") if logs else 1.0
+
+
+def checked_reference_losses(given: Mapping[str, float] | None) -> dict[str, float]:
+    """Losses by name, each a finite number, or InvalidInput."""
+    losses = {} if given is None else given
+    if not isinstance(losses, Mapping) or not all(
+        isinstance(name, str) and isinstance(loss, numbers.Real) and math.isfinite(loss)
+        for name, loss in losses.items()
+    ):
+        raise InvalidInput(
+            f"reference_losses = {given!r} given, expected finite numbers by name, such as {{'zero': 4.1}}"
+        )
+    return {name: float(loss) for name, loss in losses.items()}

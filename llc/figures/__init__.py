@@ -116,6 +116,7 @@ def save_figures(experiment: store.Experiment, names: list[str] | None = None) -
 
 def save_figure(figure: Figure | Any, path: Path) -> Path:
     """Write a figure as PNG, atomically; returns where."""
+    path = Path(path)
     with store.atomic_path(path) as scratch:
         figure.savefig(scratch, dpi=150, format="png")
     return path

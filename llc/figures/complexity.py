@@ -31,7 +31,7 @@ def llc_over_training(llc: xr.Dataset) -> Spec:
             return []
         name = runs.name(place)
         seen.update(map(str, here.verdict.values))
-        said.append(f"{name} ends at {float(here.llc[-1]):.3g}, {here.verdict.values[-1]}")
+        said.append(f"{name} ends at {float(here.llc[-1]):.3g}, {here.verdict.values[-1]}".lstrip())
         return [estimates(here, here.step.values, runs.colour(place), runs.label(place), name)]
 
     panels = runs.faceted(curve, _STEP, Axis(_LLC, limits=_limits(llc)))

@@ -63,7 +63,7 @@ class Runs:
 
     def at(self, place: Place) -> float:
         """Where a run stands along it."""
-        return float(self.positions[0][self.values.index(place[self.axis])])
+        return float(self.positions[0][self.values.index(self._value(place))])
 
     def __iter__(self) -> Iterator[tuple[Place, xr.Dataset]]:
         return each_run(self.data)
@@ -88,7 +88,7 @@ class Runs:
 
     def colour(self, place: Place) -> str:
         """Of a run."""
-        return self.colours[place[self.axis]]
+        return self.colours[self._value(place)]
 
     def shape(self, place: Place) -> str:
         """Of a run's points, by its place on the other axes; with more of these than shapes they begin anew."""
@@ -119,8 +119,14 @@ class Runs:
             found += [Level(value, self.colour(place), symbol, line) for value, place in once.items()]
         return found
 
+    def _value(self, place: Place) -> Any:
+        """Where a run stands on the axis that colours tell."""
+        return place.get(self.axis, self.values[0])
+
     def label(self, place: Place) -> str:
         """What a colour stands for."""
+        if not place:  # no sweep: one run, which needs no name
+            return ""
         value = place[self.axis]
         return f"seed {value}" if self.axis == "seed" else f"{symbol_of(self.data, self.axis)} = {value_label(value)}"
 

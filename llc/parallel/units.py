@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,9 +36,33 @@ class Outcome:
     error: Exception | None = None
 
 
+def counted(progress: Progress, total: int) -> Progress:
+    """The reports of single units turned into one count of them: `estimates 3 of 12`."""
+    done = 0
+
+    def count(unit: str, step: int, total_of_unit: int, note: str) -> None:
+        nonlocal done
+        if not total_of_unit:  # not about a unit
+            progress(unit, step, total_of_unit, note)
+            return
+        done += 1
+        progress("estimates", done, total, f"{unit} step {step}: {note}".lstrip())
+
+    return count
+
+
 def default_jobs(units: int) -> int:
-    """One worker a core, and no more than there is work."""
-    return max(1, min(units, available_cores()))
+    """One worker a core, and no more than there is work; 1 in a script that every worker would run again."""
+    return max(1, min(units, available_cores())) if _workers_can_start() else 1
+
+
+def _workers_can_start() -> bool:
+    """Whether the script that runs, which every worker imports, keeps its work behind `if __name__ == "__main__":`."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    try:
+        return path is None or "__main__" in Path(path).read_text("utf-8", errors="replace")
+    except OSError:  # no file, as in a notebook
+        return True
 
 
 def default_workers(units: int, device: torch.device) -> int:

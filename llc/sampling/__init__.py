@@ -4,7 +4,7 @@ from llc.sampling.chains import HOT, LEAST_DRAWS, run_chains, run_many
 from llc.sampling.control_variates import CONTROL_VARIATE_BYTES
 from llc.sampling.copies import sampled_copy
 from llc.sampling.curvature import largest_curvature, largest_curvatures
-from llc.sampling.data import Data, Minibatch, Samples
+from llc.sampling.data import Columns, Data, Items, Minibatch, Samples
 from llc.sampling.data_forms import check_data
 from llc.sampling.ensemble import Ensemble
 from llc.sampling.fitting import fitted
@@ -18,6 +18,7 @@ from llc.sampling.rmsprop_sgld import RMSpropSGLD
 from llc.sampling.sampler import Evaluate, Evaluation, Sampler
 from llc.sampling.samplers import SAMPLERS, sampler_named
 from llc.sampling.sgld import SGLD
+from llc.sampling.structure import leaves_of
 from llc.sampling.target import Target
 from llc.sampling.traces import Chains, Observed
 from llc.sampling.weights import trainable_parameters
@@ -31,12 +32,14 @@ __all__ = [
     "SAMPLERS",
     "SGLD",
     "Chains",
+    "Columns",
     "Data",
     "Draw",
     "Ensemble",
     "Evaluate",
     "Evaluation",
     "Graph",
+    "Items",
     "Kinetic",
     "Loss",
     "Minibatch",
@@ -52,6 +55,7 @@ __all__ = [
     "graph_where_it_pays",
     "largest_curvature",
     "largest_curvatures",
+    "leaves_of",
     "one_graph",
     "run_chains",
     "run_many",

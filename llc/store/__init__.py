@@ -22,10 +22,10 @@ from llc.store.foreign_checkpoints import checkpoints_in, read_foreign
 from llc.store.inspection import describe, passed_over, verify
 from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.merging import merge
-from llc.store.numbered import numbered_path, numbered_steps
+from llc.store.numbered import numbered_path, numbered_steps, settings_folders
 from llc.store.places import run_name
 from llc.store.registry import MADE, RESULTS, Result
-from llc.store.removal import own_folders, remove_folder, remove_scratch
+from llc.store.removal import own_folders, remove_file, remove_folder, remove_scratch
 from llc.store.results import (
     labelled,
     large,
@@ -84,10 +84,12 @@ __all__ = [
     "read_state",
     "read_table",
     "remove_checkpoint",
+    "remove_file",
     "remove_folder",
     "remove_scratch",
     "run_name",
     "scratch_file",
+    "settings_folders",
     "settings_of",
     "summary_table",
     "table_hash",

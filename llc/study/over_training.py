@@ -5,27 +5,16 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import xarray as xr
 
 from llc import devices, store
-from llc.behaviour import step_coord
 from llc.errors import EstimateFailed, Interrupted, InvalidInput, LLCError, StoreError
-from llc.estimate.conclusion import Estimate
-from llc.estimate.labels import (
-    SCALARS,
-    TRACES,
-    along,
-    described,
-    scalar_values,
-    trace_values,
-)
 from llc.estimate.measure import estimate_all
-from llc.parallel import Progress, default_workers, quiet, raise_failures, run_units
-from llc.sampling import sampler_named
+from llc.parallel import Progress, counted, default_workers, quiet, raise_failures, run_units
 from llc.sampling.weights import trainable_parameters
-from llc.store import places
+from llc.store.places import coords_of
+from llc.study.labels import joined, label
 from llc.study.points import LLCConfig, choose_steps, settle, study_points, trained_runs
 
 
@@ -96,7 +85,7 @@ def estimate_llc_over_training(
                 units,
                 jobs=workers,
                 scheduler=scheduler,
-                progress=_counted(progress, len(wanted)),
+                progress=counted(progress, len(wanted)),
             ):
                 failures += [outcome.error] if outcome.error else []
         finally:  # what is finished is merged, also after Ctrl-C
@@ -199,38 +188,10 @@ def _estimate_together(
     estimates = estimate_all(points, config, keys=keys, device=device)
     for (run, step), estimate in zip(every, estimates, strict=True):
         about = {**run.config, "llc": config.to_table()}
-        store.write_dataset(result_path(run, step, config), _label(estimate, run, step), about)
+        coords = coords_of(run.config["place"], run.task)
+        store.write_dataset(result_path(run, step, config), label(estimate, tuple(run.place), coords, step), about)
         found = estimate.summary
         progress(run.name, step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
-
-
-def _label(estimate: Estimate, run: store.Run, step: int) -> xr.Dataset:
-    """One estimate with the dims of a sweep, each of length one, and its traces with the warm-up first."""
-    place = (*run.place, "step")
-    ones = (1,) * len(place)
-    chains, draws = estimate.chains.difference.shape
-    coords = (
-        places.coords_of(run.config["place"], run.task)
-        | step_coord([step])
-        | {
-            "chain": ("chain", np.arange(chains), {"long_name": "chain", "units": "1"}),
-            "draw": ("draw", np.arange(draws), {"long_name": "draw; those below `warmup` are warm-up", "units": "1"}),
-        }
-    )
-    data: dict = {
-        name: (place, np.reshape(value, ones), described(SCALARS, name))
-        for name, value in scalar_values(estimate).items()
-    }
-    for name in sorted({*sampler_named(str(estimate.settings["sampler"])).hyperparameters, "curvature"}):
-        about = {"long_name": f"{name.replace('_', ' ')} at this checkpoint, the median of its chains", "units": "1"}
-        data[name] = (place, np.full(ones, float(estimate.settings[name])), about)
-    own, own_coords = along(estimate)
-    for name, (dim, values, about) in own.items():
-        data[name] = ((*place, dim), values.reshape(*ones, *values.shape), about)
-    coords |= own_coords
-    for name, trace in trace_values(estimate).items():
-        data[f"{name}_trace"] = ((*place, "chain", "draw"), trace.reshape(*ones, *trace.shape), described(TRACES, name))
-    return xr.Dataset(data, coords)
 
 
 def _results(run: store.Run, config: LLCConfig) -> list[Path]:
@@ -243,30 +204,11 @@ def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfi
     files = [path for run in runs for path in _results(run, config)]
     if not files:
         return None
-    parts = []
-    for run in runs:
-        paths = _results(run, config)
-        joined = [_joined(paths[start : start + _FILES_AT_ONCE]) for start in range(0, len(paths), _FILES_AT_ONCE)]
-        if joined:
-            parts.append(xr.concat(joined, "step", join="outer", combine_attrs="override"))
-    whole = store.merge(parts)
+    parts = [joined(_results(run, config)) for run in runs]
+    whole = store.merge(part for part in parts if part is not None)
     store.write_merged(experiment.path / "llc.nc", files, whole, _provenance(experiment, runs, config))
     store.write_table(experiment.path / "llc.toml", config.to_table())
     return experiment.llc
-
-
-# A labelled dataset of one estimate takes far more memory than its numbers do.
-_FILES_AT_ONCE = 50
-
-
-def _joined(paths: list[Path]) -> xr.Dataset:
-    return xr.concat([_without_traces(path) for path in paths], "step", join="outer", combine_attrs="override")
-
-
-def _without_traces(path: Path) -> xr.Dataset:
-    """One estimate without what only a look at its chains needs: thousands of them fit in memory."""
-    found = store.read_numbered(path)
-    return found.drop_vars(store.large(found))
 
 
 def _up_to_date(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> bool:
@@ -312,18 +254,3 @@ def _forget_others(experiment: store.Experiment, runs: list[store.Run], config: 
     for folder in experiment.folders:
         if folder.parent in {run.estimates for run in runs} and folder not in kept:
             store.remove_folder(folder, r"(\d{6}|[1-9]\d{6,})\.nc")
-
-
-def _counted(progress: Progress, total: int) -> Progress:
-    """Turn the reports of single checkpoints into one count of them."""
-    done = 0
-
-    def counted(unit: str, step: int, total_of_unit: int, note: str) -> None:
-        nonlocal done
-        if not total_of_unit:  # not about a checkpoint
-            progress(unit, step, total_of_unit, note)
-            return
-        done += 1
-        progress("estimates", done, total, f"{unit} step {step}: {note}")
-
-    return counted

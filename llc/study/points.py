@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,30 +12,38 @@ from torch import Tensor, nn
 from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, baselines
 from llc.errors import InvalidInput, StoreError
-from llc.estimate.calibration import Scale, common, scale_at
+from llc.estimate.calibration import PILOT_GRADIENTS, Scale, common, scale_at
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Progress, quiet
 from llc.tasks import Batch
 
 
-class LLCConfig(SamplingConfig):
-    """How λ̂ is estimated over training: `SamplingConfig`, and what is the same at every checkpoint besides.
+class CurveConfig(SamplingConfig):
+    """How λ̂ is estimated over training: `SamplingConfig` with the defaults of many checkpoints that are compared.
 
     Args:
-        num_samples: sequences of the task in the sampling dataset of each run, n.
-        loss: which one: task, its own, averaged over positions; or nll, the negative log-likelihood of a sequence.
-        positions: also tell llc apart by position in the sequence, from the same draws.
         max_gradients: minibatch gradients at each checkpoint, of all chains, after which no new round is begun.
         headline: which llc is reported: basin, w* (at the weights) or auto, which may take the one at one checkpoint
             and the other at the next, and no curve should mix them.
     """
 
+    max_gradients: int = Field(6000, ge=1)
+    headline: Literal["auto", "w*", "basin"] = "basin"
+
+
+class LLCConfig(CurveConfig):
+    """How λ̂ is estimated in a study: `CurveConfig`, and what is sampled of its tasks.
+
+    Args:
+        num_samples: sequences of the task in the sampling dataset of each run, n.
+        loss: which one: task, its own, averaged over positions; or nll, the negative log-likelihood of a sequence.
+        positions: also tell llc apart by position in the sequence, from the same draws.
+    """
+
     num_samples: int = Field(4096, ge=2)
     loss: Literal["task", "nll"] = "task"
     positions: bool = False
-    max_gradients: int = Field(6000, ge=1)
-    headline: Literal["auto", "w*", "basin"] = "basin"
 
     @model_validator(mode="after")
     def _fits(self):
@@ -73,7 +81,17 @@ def choose_steps(steps: str | Sequence[int], run: store.Run) -> list[int]:
     Raises:
         InvalidInput: a choice that cannot be read. StoreError: a step without a checkpoint; the nearest are named.
     """
-    available = run.steps
+    return chosen_steps(steps, run.steps, run.check_step)
+
+
+def chosen_steps(steps: str | Sequence[int], available: list[int], check: Callable[[int], None]) -> list[int]:
+    """The steps that a choice names, of those that are available.
+
+    Args:
+        check: raises an error for a step that is not.
+    Raises:
+        InvalidInput: a choice that cannot be read.
+    """
     if isinstance(steps, str):
         kind, _, number = steps.partition(":")
         if steps == "all":
@@ -89,7 +107,7 @@ def choose_steps(steps: str | Sequence[int], run: store.Run) -> list[int]:
             )
         steps = [int(part) for part in parts]
     for step in steps:
-        run.check_step(step)
+        check(step)
     return sorted(set(steps))
 
 
@@ -102,6 +120,8 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
     wanted = np.linspace(places[0], places[-1], number)
     return sorted({available[int(np.abs(places - want).argmin())] for want in wanted})
 
+
+_C = TypeVar("_C", bound=SamplingConfig)
 
 # Checkpoints that a study's nβ and γ are chosen at.
 _PILOTS = 2
@@ -122,13 +142,37 @@ def settle(
     if config.radius is not None:
         gamma = choose_gamma((run.model(run.steps[-1]) for run in runs), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
-    if config.nbeta is not None and config.gamma is not None:
+    pilots = [] if _given(config) else [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
+    return settle_at(pilots, config, device, progress)
+
+
+def _given(config: SamplingConfig) -> bool:
+    return config.nbeta is not None and config.gamma is not None
+
+
+def settle_at(
+    pilots: Sequence[Point],
+    config: _C,
+    device: torch.device | None,
+    progress: Progress,
+    *,
+    budget: int = PILOT_GRADIENTS,
+) -> _C:
+    """The config with nβ and γ that suit these points; what is given there is kept.
+
+    Args:
+        budget: gradients that a pilot may take.
+    """
+    if config.radius is not None:
+        gamma = choose_gamma((point.model for point in pilots), config)
+        config = config.model_copy(update={"gamma": gamma, "radius": None})
+    if _given(config):
         return config.model_copy(update={"control_variates": bool(config.control_variates)})
-    pilots = [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
     found: list[Scale] = []
     for point in pilots:
         progress("pilots", len(found), len(pilots), f"choosing nbeta and gamma at {point.name}")
-        found.append(scale_at(point, config, key=(config.seed, "pilot", point.name), device=device))
+        key = (config.seed, "pilot", point.name)
+        found.append(scale_at(point, config, key=key, budget=budget, device=device))
     chosen = common(found)
     progress("pilots", len(found), len(pilots), f"nbeta {chosen['nbeta']:.4g} and gamma {chosen['gamma']:.3g} for all")
     return config.model_copy(update=chosen)

@@ -1,0 +1,167 @@
+"""Checkpoints of anyone's training: weights by step, and what is estimated at each of them."""
+
+import pickle
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import cloudpickle
+import torch
+from torch import Tensor, nn
+
+from llc import store
+from llc.errors import InvalidInput
+from llc.estimate.measure import Point
+from llc.models import load_state
+from llc.sampling import Columns, Items, Loss, Samples, leaves_of, sampled_copy
+from llc.study.points import chosen_steps
+
+State = nn.Module | Mapping[str, Tensor] | str | Path
+"""A model, a `state_dict`, or a file or folder that holds one."""
+
+Checkpoints = Mapping[int, State] | str | Path | Callable[[int], State]
+"""By step: in a mapping, as a folder of files whose names hold the step, or as a function."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights of each step come from.
+
+    Attributes:
+        of: a state by step, or a function of the step. steps: those there are, ascending.
+    """
+
+    of: Mapping[int, Any] | Callable[[int], Any]
+    steps: list[int]
+
+    def __call__(self, step: int) -> Any:
+        """The state of a step."""
+        found = self.of[step] if isinstance(self.of, Mapping) else self.of(step)
+        return pickle.loads(found.path.read_bytes()) if isinstance(found, _Sent) else found
+
+    def chosen(self, steps: str | Sequence[int]) -> list[int]:
+        """The steps that a choice names.
+
+        Raises:
+            InvalidInput: one that there is not.
+        """
+
+        def check(step: int) -> None:
+            if step not in self.steps:
+                near = " and ".join(map(str, sorted(self.steps, key=lambda one: abs(one - step))[:2]))
+                raise InvalidInput(f"there is no checkpoint at step {step}; nearest are {near}")
+
+        return chosen_steps(steps, self.steps, check)
+
+    def sent(self, steps: Sequence[int], scratch: Path) -> Self:
+        """One that another process on this machine can use: states that are held in memory lie in files, one a step."""
+        if not isinstance(self.of, Mapping):
+            return self
+        there: dict[int, Any] = {}
+        for step in steps:
+            there[step] = self.of[step]
+            if not isinstance(self.of[step], str | Path):
+                path = scratch / f"{step}.pkl"
+                path.write_bytes(cloudpickle.dumps(self.of[step]))
+                there[step] = _Sent(path)
+        return replace(self, of=there)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A state in a file of ours."""
+
+    path: Path
+
+
+def source_of(checkpoints: Checkpoints, steps: str | Sequence[int]) -> Source:
+    """The weights by step, in whichever form they were given.
+
+    Raises:
+        InvalidInput: none, keys that are no steps, or a function without a list of steps.
+    """
+    if isinstance(checkpoints, str | Path):
+        files, _ = store.checkpoints_in(Path(checkpoints))
+        return Source(files, list(files))
+    if isinstance(checkpoints, Mapping):
+        numbers = [step for step in checkpoints if hasattr(step, "__index__")]
+        if not numbers or len(numbers) < len(checkpoints) or min(numbers) < 0:
+            raise InvalidInput(
+                f"checkpoints by {', '.join(map(repr, list(checkpoints)[:4])) or 'nothing'} given, expected them by "
+                "step, a whole number from 0"
+            )
+        by_step = {int(step): state for step, state in checkpoints.items()}
+        return Source(by_step, sorted(by_step))
+    if not callable(checkpoints):
+        raise InvalidInput(
+            f"checkpoints of type {type(checkpoints).__name__} given, expected weights by step, a folder, or a "
+            "function of the step"
+        )
+    if isinstance(steps, str):
+        raise InvalidInput(f"steps = {steps!r} given with a function, expected a list of the steps that it knows")
+    return Source(checkpoints, sorted({int(step) for step in steps}))
+
+
+@dataclass(frozen=True)
+class CheckpointStudy:
+    """What is the same at every step.
+
+    Attributes:
+        source: of the weights. template: takes them, where they are no models. loss, data, sample_weights,
+        reference_losses: as for `estimate_llc`.
+    """
+
+    source: Source
+    template: nn.Module | None
+    loss: Loss
+    data: Columns | Items
+    sample_weights: Any
+    reference_losses: Mapping[str, float]
+
+    def point(self, step: int) -> Point:
+        """What is estimated at a step."""
+        known = self.reference_losses
+        return Point(f"step {step}", self.model(step), self.loss, self.data, known, self.sample_weights)
+
+    def model(self, step: int) -> nn.Module:
+        """The model at a step.
+
+        Raises:
+            InvalidInput: weights that do not fit it. StoreError: a file that cannot be read.
+        """
+        state, where = self.source(step), f"the checkpoint of step {step}"
+        if isinstance(state, nn.Module):
+            return state
+        if isinstance(state, str | Path):
+            state, where = store.read_foreign(Path(state)), str(state)
+        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise InvalidInput(f"{where} is a {type(state).__name__}, expected a model or a state_dict")
+        if self.template is None:
+            raise InvalidInput(f"{where} is a state_dict, and model is None; give the model that it is of")
+        model = sampled_copy(self.template)
+        load_state(model, state, where)
+        return model
+
+    def with_source(self, source: Source) -> Self:
+        """The same with weights from somewhere else."""
+        return replace(self, source=source)
+
+    def fingerprint(self) -> str:
+        """Of the data, all of them, or of a dataset that is too large to keep a few."""
+        samples = Samples(self.data, torch.device("cpu"))
+        few = samples.everything[:: max(1, len(samples) // 16)] if isinstance(self.data, Items) else samples.everything
+        weights = [] if self.sample_weights is None else [torch.as_tensor(self.sample_weights)]
+        return f"{len(samples)} samples, {crc([*leaves_of(samples.batch(few)), *weights])}"
+
+
+def crc(leaves: Sequence[Any]) -> str:
+    """A checksum of tensors and whatever else there is, eight hex digits."""
+    found = 0
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            found = zlib.crc32(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
+        else:
+            found = zlib.crc32(repr(leaf).encode(), found)
+    return f"{found:08x}"

@@ -1,0 +1,236 @@
+"""λ̂ at the checkpoints of anyone's training: any model, loss and data, with one setting, resumable."""
+
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import torch
+import xarray as xr
+from torch import nn
+
+from llc import devices, own_code, store
+from llc.errors import EstimateFailed, InvalidInput, StoreError
+from llc.estimate.measure import estimate_at
+from llc.estimate.settings import checked_reference_losses
+from llc.parallel import Outcome, Progress, counted, default_workers, quiet, raise_failures, run_units
+from llc.sampling import Data, Loss, check_data
+from llc.study.checkpoints import Checkpoints, CheckpointStudy, crc, source_of
+from llc.study.labels import joined, label
+from llc.study.points import CurveConfig, settle_at
+
+# A pilot may take as many gradients as so many checkpoints: λ̂ is to be a plateau for them all.
+_PILOT_SHARE = 2
+# Names of the files of single estimates.
+_NAMES = r"(\d{6}|[1-9]\d{6,})\.nc"
+
+
+def estimate_llc_over_checkpoints(
+    checkpoints: Checkpoints,
+    model: nn.Module | Callable[[], nn.Module] | None,
+    loss: Loss,
+    data: Data,
+    *,
+    steps: str | Sequence[int] = "all",
+    out: str | Path | None = None,
+    collate_fn: Callable[[list], Any] | None = None,
+    sample_weights: Any = None,
+    reference_losses: Mapping[str, float] | None = None,
+    jobs: int | None = None,
+    overwrite: bool = False,
+    device: str | None = None,
+    progress: Progress = quiet,
+    **settings: Any,
+) -> xr.Dataset:
+    """λ̂ at checkpoints of a training of one's own, all at one nβ and γ, so that they may be compared.
+
+    nβ and γ are what `estimate_llc` chooses at the last checkpoint, unless they are given.
+
+    Args:
+        checkpoints: models or `state_dict`s by step; a folder of files or folders whose names hold the step, such as
+            `step_1000.pt` or `checkpoint-1000`; or a function of the step that gives one, with `steps` listed.
+        model: takes the weights of a `state_dict`: a module, which stays as it is, or a function that makes one. None
+            where every checkpoint is a model.
+        loss: `loss(model, batch) -> (B,)` or `(B, K)`, as for `estimate_llc`.
+        data: as for `estimate_llc`, the same at every step.
+        steps: `all`, `last`, `log:12`, `linear:12`, or a list.
+        out: a folder to keep each estimate in as it is made, and `llc.nc` of all; the same call goes on there, and adds
+            the steps that are new. Without one nothing is kept but what is returned.
+        collate_fn: as for `estimate_llc`. sample_weights, reference_losses, device: likewise.
+        jobs: worker processes; by default one a core, or one a GPU.
+        overwrite: replace estimates in `out` that were made with other settings, data or weights.
+        progress: told (unit, done, total, note).
+        settings: the fields of `llc.study.CurveConfig`, such as `nbeta`, `gamma` or `draws`.
+    Returns:
+        λ̂, error, verdict and diagnostics by `step`, and the traces by (step, chain, draw), as for a study.
+    Raises:
+        InvalidInput: no checkpoints, steps that are none, weights that do not fit, or a setting that does not.
+        StoreError: a file that cannot be read, or a folder with estimates of something else.
+        EstimateFailed: some checkpoints could not be estimated (each is named); the others are saved.
+        Interrupted: Ctrl-C; with `out` the same call resumes.
+    """
+    config = CurveConfig(**settings)
+    where = None if device is None else devices.choose_device(device)
+    source = source_of(checkpoints, steps)
+    wanted = source.chosen(steps)
+    known = checked_reference_losses(reference_losses)
+    with torch.inference_mode(False), ExitStack() as stack:
+        study = CheckpointStudy(source, _template(model), loss, check_data(data, collate_fn), sample_weights, known)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(store.folder_lock(folder))
+        about = {"data": study.fingerprint(), "loss": getattr(loss, "__qualname__", type(loss).__name__)}
+        _check_same(folder, {"llc": config.model_dump(exclude_none=True), **about}, overwrite, given=settings)
+        if (folder / "llc.toml").exists() and not overwrite:
+            config = CurveConfig.from_table(store.read_table(folder / "llc.toml")["llc"])
+        else:
+            budget = _PILOT_SHARE * config.max_gradients
+            config = settle_at([study.point(wanted[-1])], config, where, progress, budget=budget)
+        table = {"llc": config.to_table(), **about}
+        results = folder / store.table_hash(table)
+        store.own_folder(results)
+        missing = [step for step in wanted if not _is_made(_path(results, step), study, overwrite)]
+        failures: list[Exception] = []
+        if not missing:
+            progress("estimates", 0, 0, "all of these were estimated before; nothing to do")
+        try:
+            work = _Work(study, results, table, where)
+            for outcome in _run(work, missing, jobs=jobs, stack=stack, progress=progress):
+                failures += [outcome.error] if outcome.error else []
+        finally:  # what is finished is merged, also after Ctrl-C
+            _merge(folder, results, table)
+        left = sum(not _path(results, step).exists() for step in missing)
+        raise_failures(failures, f"{left} of {len(wanted)} checkpoints could not be estimated", EstimateFailed)
+        if overwrite:
+            for other in store.settings_folders(folder):
+                if other != results:
+                    store.remove_folder(other, _NAMES)
+        found = store.read_dataset(folder / "llc.nc", lazy=out is not None)
+    return found.sel(step=wanted) if out is None else found
+
+
+def _template(model: nn.Module | Callable[[], nn.Module] | None) -> nn.Module | None:
+    made = model() if callable(model) and not isinstance(model, nn.Module) else model
+    if made is not None and not isinstance(made, nn.Module):
+        raise InvalidInput(f"model is a {type(made).__name__}, expected a torch.nn.Module or a function that makes one")
+    return made
+
+
+def _check_same(folder: Path, table: dict, overwrite: bool, given: dict[str, Any]) -> None:
+    """Refuse to mix estimates of other data, loss or settings with these, unless asked to replace them."""
+    path = folder / "llc.toml"
+    if overwrite or not path.exists():
+        return
+    stored = store.read_table(path, ["llc", "data", "loss"])
+    asked = {**table, "llc": {name: value for name, value in table["llc"].items() if name in given}}
+    there = {**stored, "llc": {name: stored["llc"].get(name) for name in asked["llc"]}}
+    if changed := store.differences(there, asked):
+        raise StoreError(
+            f"{folder} has estimates of something else ({'; '.join(changed)}); give another folder, or overwrite to "
+            "replace them"
+        )
+
+
+def _path(results: Path, step: int) -> Path:
+    return store.numbered_path(results, step, ".nc")
+
+
+def _is_made(path: Path, study: CheckpointStudy, overwrite: bool) -> bool:
+    """Whether there is an estimate of a step, of the weights that it has now.
+
+    Raises:
+        StoreError: it is of other weights.
+    """
+    if not path.exists():
+        return False
+    step = int(path.stem)
+    if store.settings_of(store.read_numbered(path), "weights") == _weights_of(study.model(step)):
+        return True
+    if not overwrite:
+        raise StoreError(
+            f"the checkpoint of step {step} has other weights than when {path} was made; overwrite to estimate it again"
+        )
+    store.remove_file(path)
+    return False
+
+
+def _weights_of(model: nn.Module) -> dict[str, str]:
+    return {"crc32": crc([*model.state_dict().values()])}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every unit needs: the study, where results go, what they are made with, and the device."""
+
+    study: CheckpointStudy
+    results: Path
+    table: dict
+    device: torch.device | None
+
+
+# Of this process, by the file in which it is for others.
+_here: dict[str, _Work] = {}
+
+
+def _run(work: _Work, steps: list[int], *, jobs: int | None, stack: ExitStack, progress: Progress) -> Iterator[Outcome]:
+    """The outcome of every step; in this process where model, loss or data cannot be sent to others."""
+    if not steps:
+        return iter(())
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    shared = str(scratch / "work.pkl")
+    workers = jobs or default_workers(len(steps), work.device or torch.device("cpu"))
+    if workers > 1:
+        try:
+            study = work.study.with_source(work.study.source.sent(steps, scratch))
+            files = pickle.dumps(own_code.loaded_files())  # to be loaded before what is theirs
+            Path(shared).write_bytes(files + cloudpickle.dumps(replace(work, study=study)))
+        except Exception as error:  # whatever pickling raises
+            if jobs is not None:
+                raise InvalidInput(
+                    f"jobs = {jobs} given, but model, loss or data cannot be sent to other processes "
+                    f"({type(error).__name__}: {error}); leave it out"
+                ) from error
+            workers = 1
+    if workers == 1:
+        _here[shared] = work
+        stack.callback(_here.pop, shared)
+    units = [(shared, step) for step in steps]
+    return run_units(_estimate_unit, units, jobs=workers, progress=counted(progress, len(steps)))
+
+
+@lru_cache(maxsize=1)
+def _sent(path: str) -> _Work:
+    with open(path, "rb") as file:
+        for code in pickle.load(file):
+            own_code.load_file(code)
+        return pickle.load(file)
+
+
+def _estimate_unit(shared: str, step: int, progress: Progress) -> None:
+    """Estimate one checkpoint and save the result."""
+    work = _here.get(shared) or _sent(shared)
+    path = _path(work.results, step)
+    if path.exists():  # by a worker that was lost afterwards
+        return
+    config = CurveConfig.from_table(work.table["llc"])
+    point = work.study.point(step)
+    with torch.inference_mode(False):
+        estimate = estimate_at(point, config, key=(config.seed, "llc", step), device=work.device)
+    about = {**work.table, "weights": _weights_of(point.model)}
+    store.write_dataset(path, label(estimate, (), {}, step), about)
+    found = estimate.summary
+    progress("", step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
+
+
+def _merge(folder: Path, results: Path, table: dict) -> None:
+    """Write `llc.nc` and `llc.toml` from every estimate there is with these settings, if there are any."""
+    files = [_path(results, step) for step in store.numbered_steps(results, ".nc")]
+    whole = joined(files)
+    if whole is not None:
+        store.write_merged(folder / "llc.nc", files, whole, table)
+        store.write_table(folder / "llc.toml", table)

@@ -1,0 +1,206 @@
+"""λ̂ over the checkpoints of anyone's training: forms of checkpoints, resuming, workers, what is refused."""
+
+import functools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+import llc
+from llc import figures
+from llc.cli import main
+from llc.errors import EstimateFailed, InvalidInput, StoreError
+
+D = 3
+XS = torch.randn(60, D, generator=torch.Generator().manual_seed(0))
+YS = XS.sum(1)
+SHORT = {"nbeta": 15.0, "gamma": 1.0, "draws": 20, "seed": 2}
+
+
+def squared(model, batch):
+    return 0.5 * (model(batch[0])[:, 0] - batch[1]) ** 2
+
+
+def net(scale=1.0):
+    model = nn.Linear(D, 1, bias=False)
+    nn.init.constant_(model.weight, scale)
+    return model
+
+
+@functools.cache
+def states():
+    return {step: net(1 + 1 / (1 + step)).state_dict() for step in (0, 10, 20)}
+
+
+def over(checkpoints, model=None, **settings):
+    return llc.estimate_llc_over_checkpoints(
+        checkpoints, net() if model is None else model, squared, (XS, YS), **{"jobs": 1, **SHORT, **settings}
+    )
+
+
+@pytest.fixture(scope="module")
+def curve():
+    return over(states())
+
+
+def test_each_estimate_is_that_of_its_checkpoint(curve):
+    """The exact λ̂ at w* of a Gaussian well is that of any step, up to what its distance from the floor adds."""
+    assert curve.step.values.tolist() == [0, 10, 20]
+    hessian = torch.linalg.eigvalsh(XS.T @ XS / len(XS)).double() * SHORT["nbeta"]
+    for row in range(3):
+        away = 1 / (1 + [0, 10, 20][row])
+        slope = SHORT["nbeta"] * (XS.T @ XS / len(XS)).double() @ torch.full((D,), away, dtype=torch.float64)
+        share = (0.5 * hessian / (hessian + SHORT["gamma"])).sum()
+        lower = 0.5 * slope @ torch.linalg.inv(SHORT["nbeta"] * (XS.T @ XS / len(XS)).double() + torch.eye(D)) @ slope
+        found = curve.isel(step=row)
+        assert abs(float(found.llc_basin) - float(share)) < 4 * float(found.llc_basin_se) + 0.05
+        assert float(found.floor_nats) > float(lower) > 0 or row
+    for name in ("verdict", "reason", "llc_low", "rhat", "llc_trace", "step_size"):
+        assert curve[name].dims[0] == "step"
+
+
+def test_checkpoints_may_come_in_any_form(curve, tmp_path):
+    models = {step: net() for step in states()}
+    for step, model in models.items():
+        model.load_state_dict(states()[step])
+        torch.save({"model": model.state_dict()}, tmp_path / f"step={step}-loss=0.5.ckpt")
+    forms = {
+        "models": (models, None),
+        "a folder": (tmp_path, net),
+        "a function": (states().__getitem__, net()),
+        "numpy steps": ({np.int64(step): state for step, state in states().items()}, net()),
+    }
+    for form, (given, model) in forms.items():
+        steps = {"steps": [0, 10, 20]} if form == "a function" else {}
+        found = llc.estimate_llc_over_checkpoints(given, model, squared, (XS, YS), jobs=1, **steps, **SHORT)
+        np.testing.assert_array_equal(found.llc, curve.llc, err_msg=form)
+    assert over(states(), steps="last").step.values.tolist() == [20]
+    assert over(states(), steps=[10]).llc.item() == curve.llc.sel(step=10).item()
+
+
+def test_work_goes_on_in_its_folder(curve, tmp_path):
+    out, said = tmp_path / "out", []
+    over(states(), steps=[0, 20], out=out)
+    made = {path.name: path.stat().st_mtime_ns for path in out.rglob("0*.nc")}
+    found = over(states(), out=out, progress=lambda *report: said.append(report))
+    np.testing.assert_array_equal(found.llc, curve.llc)
+    assert [report[:3] for report in said] == [("estimates", 1, 1)]
+    assert made.items() <= {path.name: path.stat().st_mtime_ns for path in out.rglob("0*.nc")}.items()
+    over(states(), out=out, progress=lambda *report: said.append(report))
+    assert said[-1][3] == "all of these were estimated before; nothing to do"
+    left_out = llc.estimate_llc_over_checkpoints(states(), net(), squared, (XS, YS), out=out, jobs=1)  # settings too
+    np.testing.assert_array_equal(left_out.llc, curve.llc)
+
+
+def test_what_is_something_else_is_not_mixed_in(tmp_path):
+    out = tmp_path / "out"
+    over(states(), steps=[20], out=out)
+    with pytest.raises(StoreError, match=r"estimates of something else \(llc.gamma: 1.0 there, 2.0 now\)"):
+        over(states(), out=out, gamma=2.0)
+    with pytest.raises(StoreError, match=r"something else \(data: '60 samples"):
+        llc.estimate_llc_over_checkpoints(states(), net(), squared, (XS, YS + 1), out=out, jobs=1, **SHORT)
+    other = {**states(), 20: net(3.0).state_dict()}
+    with pytest.raises(StoreError, match="step 20 has other weights than when"):
+        over(other, out=out)
+    assert over(other, out=out, overwrite=True).llc_at_w.sel(step=20) < -10
+    assert over(other, out=out, gamma=2.0, steps=[10], overwrite=True).step.values.tolist() == [10]
+    assert len([*out.rglob("0*.nc")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "settings", "said"),
+    [
+        ({}, {}, "checkpoints by nothing given, expected them by step"),
+        ({"a": 1}, {}, "checkpoints by 'a' given, expected them by step"),
+        (3, {}, "checkpoints of type int given"),
+        (len, {}, "steps = 'all' given with a function"),
+        (None, {"steps": [5]}, "no checkpoint at step 5; nearest are 0 and 10"),
+        (None, {"steps": "some"}, "steps = 'some' given, expected log:N"),
+        (None, {"gama": 2.0}, "gama"),
+        (None, {"reference_losses": {"zero": "a"}}, "expected finite numbers by name"),
+        ({7: {"w": torch.ones(1)}}, {}, "step 7 does not fit the model .missing: weight"),
+        ({7: 3.0}, {}, "the checkpoint of step 7 is a float, expected a model or a state_dict"),
+    ],
+)
+def test_bad_input_is_named(checkpoints, settings, said):
+    with pytest.raises(InvalidInput, match=said):
+        over(states() if checkpoints is None else checkpoints, **settings)
+
+
+def test_one_step_that_fails_does_not_take_others_along(tmp_path):
+    broken = {**states(), 30: {"weight": torch.full((1, D), torch.nan)}}
+    with pytest.raises(EstimateFailed, match=r"1 of 4 checkpoints could not be estimated: .*not finite"):
+        over(broken, out=tmp_path / "out")
+    assert over(states(), out=tmp_path / "out").step.values.tolist() == [0, 10, 20]
+
+
+def test_workers_give_the_same_and_need_no_named_loss(curve):
+    def loss(model, batch):
+        return squared(model, batch)
+
+    found = llc.estimate_llc_over_checkpoints(states(), net(), loss, (XS, YS), jobs=2, **SHORT)
+    np.testing.assert_array_equal(found.llc, curve.llc)
+
+
+def test_a_script_without_a_guard_works(tmp_path):
+    """Workers would run it again."""
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import torch, llc
+xs = torch.randn(60, 3); net = torch.nn.Linear(3, 1)
+loss = lambda model, batch: (model(batch[0])[:, 0] - batch[1]) ** 2
+found = llc.estimate_llc_over_checkpoints({{1: net, 2: net}}, None, loss, (xs, xs.sum(1)), **{SHORT})
+print(found.llc.size)
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2"
+
+
+def test_figures_need_no_sweep(curve):
+    spec = figures.llc_over_training(curve)
+    (marks,) = spec.panels[0].marks
+    np.testing.assert_array_equal(marks.y, curve.llc)
+    assert "∞" not in str(spec)
+    figures.draw(spec)
+
+
+_CODE = """
+import torch
+xs = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+
+def net():
+    return torch.nn.Linear(3, 1, bias=False)
+
+def data():
+    return xs, xs.sum(1)
+
+def loss(model, batch):
+    return 0.5 * (model(batch[0])[:, 0] - batch[1]) ** 2
+"""
+
+
+def test_the_command_line_takes_anyones_checkpoints(curve, tmp_path):
+    (tmp_path / "net.py").write_text(_CODE)
+    for step, state in states().items():
+        (tmp_path / "theirs" / f"checkpoint-{step}").mkdir(parents=True)
+        torch.save(state, tmp_path / "theirs" / f"checkpoint-{step}" / "pytorch_model.bin")
+    code = {name: f"{tmp_path / 'net.py'}:{name}" for name in ("net", "data", "loss")}
+
+    def run(*arguments, exit_code=0):
+        done = CliRunner().invoke(main, ["estimate-llc", str(tmp_path / "theirs"), *arguments])
+        assert done.exit_code == exit_code, done.output
+        return done.output
+
+    how = ["--model", code["net"], "--data", code["data"], "--loss", code["loss"]]
+    short = [f"--{name}={value}" for name, value in SHORT.items()]
+    assert "Drew" in run(*how, *short, "--steps", "all", "--jobs", "2")
+    found = llc.store.read_dataset(tmp_path / "theirs" / "llc" / "llc.nc")
+    np.testing.assert_array_equal(found.llc, curve.llc)
+    assert (tmp_path / "theirs" / "llc" / "figures" / "llc.png").exists()
+    assert "expected FILE.py:FUNCTION" in run("--model", code["net"], exit_code=2)
+    assert "there is no such function" in run(*how[:4], "--loss", f"{tmp_path / 'net.py'}:lost", exit_code=2)
+    assert "--num-samples given, which is for experiments" in run(*how, "--num-samples", "7", exit_code=2)
