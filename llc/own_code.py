@@ -109,7 +109,7 @@ def load_file(path: str | Path) -> ModuleType:
 
 
 def loaded_files() -> list[str]:
-    """The files that `load_file` has made modules of; another process has to load them before it knows what is theirs."""
+    """The files that `load_file` has made modules of; another process loads them before it can know what is theirs."""
     return [str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
 
 

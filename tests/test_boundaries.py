@@ -166,3 +166,25 @@ def test_true_turns_are_where_the_derivative_vanishes():
         low, high = np.expm1(np.log1p(true) - 0.5), np.expm1(np.log1p(true) + 0.5)
         best = minimize_scalar(lambda step, sign=sign: sign * rise_and_fall(step), bounds=(low, high), method="bounded")
         assert best.x == pytest.approx(true, rel=1e-3)
+
+
+def test_between_two_steps_nothing_turns():
+    """Evenly spaced steps from 0 leave a gap of half the axis of log(1 + step) without a datum."""
+    steps, errors = np.arange(0, 3000, 100.0), np.full(30, 0.3)
+    found = [
+        turns(steps, 20 * (1 - np.exp(-steps / 800)) + errors * np.random.default_rng(seed).normal(size=30), errors,
+              resamples=50)
+        for seed in range(20)
+    ]  # fmt: skip
+    assert sum(bool(boundaries) for boundaries in found) <= 1
+    assert turns(np.arange(6) * 100.0, np.linspace(0, 5, 6), np.full(6, 0.3)) == []
+    rises = 20 * steps * np.exp(-steps / 300)  # and a turn that the data do show is found there
+    (boundary,) = turns(steps, rises / 100, errors)
+    assert boundary.low - 50 <= 300 <= boundary.high + 50
+
+
+@pytest.mark.parametrize("steps", [np.arange(0, 900, 100.0), np.arange(100, 1100, 100.0)])
+def test_a_loss_that_does_not_reach_a_stage_is_refused(steps):
+    llc = Curve(np.arange(0, 1100, 100.0), np.linspace(0, 5, 11), np.full(11, 0.3))
+    with pytest.raises(InvalidInput, match="given for stages from 0 to 1000; give it at their ends too"):
+        stage_table(llc, Curve(steps, np.ones(len(steps)), np.full(len(steps), 0.1)), [])

@@ -11,8 +11,10 @@ from scipy.signal import find_peaks
 
 from llc.errors import InvalidInput
 
-# Places where a smoothed curve is looked at, between its first and last step.
+# Places where errors are looked at, between the first and last step, …
 _GRID = 801
+# … and where a turn is looked for, half-way to the steps on both sides of the one that shows it.
+_NEAR = 101
 # A turn that is found in fewer of the resampled curves is noise.
 _LEAST_SUPPORT = 0.5
 _LEVEL = 0.9
@@ -44,10 +46,11 @@ def turns(
     """Critical points of a smoothing spline through a curve over log(1 + step).
 
     The spline is the smoothest cubic one whose weighted residuals Σ (y_i − s(u_i))²/σ_i² come to T minus the number of
-    its coefficients: the errors say how much to smooth. A maximum or minimum counts if the curve falls or rises by more
-    than twice the errors nearby on both sides of it. It is then looked for in curves resampled with the errors,
-    y_i + σ_i z_i around the spline, of which the 5 % and 95 % quantiles make the interval. A smoothed peak is a little
-    flat, and moves more than a true one: intervals of 90 % held the truth in 91 to 98 % of simulated curves.
+    its coefficients: the errors say how much to smooth. A maximum or minimum counts if the spline has one at the steps
+    that there are, and falls or rises by more than twice the errors on both sides of it: of what it does between two
+    steps nobody knows. It is then looked for in curves resampled with the errors, y_i + σ_i z_i around the spline, of
+    which the 5 % and 95 % quantiles make the interval. A smoothed peak is a little flat, and moves more than a true
+    one: intervals of 90 % held the truth in 91 to 98 % of simulated curves.
 
     Args:
         steps: increasing, (T,). values: (T,). errors: standard errors, (T,), > 0.
@@ -57,15 +60,16 @@ def turns(
     """
     places, values, errors = _checked(steps, values, errors)
     grid = np.linspace(places[0], places[-1], _GRID)
+    prominence = float(np.median(2 * np.interp(grid, places, errors)))
+    halfway = (places[:-1] + places[1:]) / 2
 
     def find(curve: np.ndarray) -> list[tuple[float, str]]:
-        smooth = _smooth(places, curve, errors)(grid)
-        prominence = 2 * np.interp(grid, places, errors)
-        return sorted(
-            (float(grid[peak]), kind)
-            for sign, kind in ((1, "maximum"), (-1, "minimum"))
-            for peak in find_peaks(sign * smooth, prominence=float(np.median(prominence)))[0]
-        )
+        spline, found = _smooth(places, curve, errors), []
+        for sign, kind in ((1, "maximum"), (-1, "minimum")):
+            for peak in find_peaks(sign * spline(places), prominence=prominence)[0]:
+                near = np.linspace(halfway[peak - 1], halfway[peak], _NEAR)
+                found.append((float(near[(sign * spline(near)).argmax()]), kind))
+        return sorted(found)
 
     smooth = _smooth(places, values, errors)(places)
     return _resampled(places, smooth, errors, find(values), find, resamples=resamples, seed=seed)

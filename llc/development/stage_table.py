@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from llc.development.boundaries import Boundary, smooth_curve
+from llc.errors import InvalidInput
 from llc.store.labels import value_label
 
 # 5 % and 95 %: a 90 % interval.
@@ -34,11 +35,18 @@ def stage_table(
     falls (Hoogland et al. 2024, arXiv 2402.02364); where the loss rises, the type is `loss rises`; where the interval
     of Δλ holds 0, it is `flat`, and where only that of Δℓ does, `loss flat`.
 
+    Raises:
+        InvalidInput: a loss that does not reach from the first stage's start to the last one's end.
     Returns:
         Columns `stage`, `start`, `end`, with the interval of `end` in `end_low` and `end_high` (NaN for the last
         step), `type`, `delta_loss` and `delta_llc`, each with `_low` and `_high`.
     """
     ends = [float(llc.steps[0]), *(boundary.step for boundary in boundaries), float(llc.steps[-1])]
+    if not loss.steps[0] <= ends[0] <= ends[-1] <= loss.steps[-1]:
+        raise InvalidInput(
+            f"a loss from step {loss.steps[0]:g} to {loss.steps[-1]:g} given for stages from {ends[0]:g} to "
+            f"{ends[-1]:g}; give it at their ends too"
+        )
     change_llc, change_loss = (
         _changes(curve, ends, resamples, seed + number) for number, curve in enumerate((llc, loss))
     )
