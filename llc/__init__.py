@@ -39,6 +39,7 @@ _PUBLIC = {
     "estimate_llc": "llc.estimate:estimate_llc",
     "estimate_llc_over_checkpoints": "llc.study:estimate_llc_over_checkpoints",
     "estimate_llc_over_training": "llc.study:estimate_llc_over_training",
+    "heads": "llc.models:heads",
     "compare": "llc.development:compare",
     "joint_pca": "llc.development:joint_pca",
     "summary_table": "llc.store:summary_table",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from llc.development import compare, joint_pca
     from llc.errors import LLCError
     from llc.estimate import estimate_llc
+    from llc.models import heads
     from llc.report import write_report
     from llc.store import Experiment, Run, summary_table
     from llc.store import open_folder as open

@@ -9,7 +9,7 @@ from torch import nn
 
 import llc
 from llc.errors import InvalidInput
-from llc.sampling import Target, sampled_copy, trainable_parameters
+from llc.sampling import Target, chosen_weights, sampled_copy
 
 XS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 YS = XS.sum(1)
@@ -68,7 +68,7 @@ def test_one_piece_of_memory_is_one_weight(tie):
 def test_a_pattern_may_name_either(pattern):
     for tie in (tie_data, tie_parameters):
         assert [*target(Two(tie), parameters=[pattern]).weights.trainable] == ["a.weight"]
-    assert [*trainable_parameters(Two(tie_parameters), [pattern])] == ["a.weight"]
+    assert [*chosen_weights(Two(tie_parameters), [pattern])] == ["a.weight"]
 
 
 def test_memory_that_is_shared_in_part_is_named():

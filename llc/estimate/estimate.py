@@ -15,7 +15,7 @@ from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig, checked_reference_losses
 from llc.parallel import Progress, quiet
-from llc.sampling import LEAST_DRAWS, Data, Loss, Observable, check_data, check_observables
+from llc.sampling import LEAST_DRAWS, Data, Loss, Observable, Restriction, check_data, check_observables
 
 
 def estimate_llc(
@@ -36,7 +36,7 @@ def estimate_llc(
     batch_size: int | None = None,
     control_variates: bool | None = None,
     headline: Literal["auto", "w*", "basin"] = "auto",
-    parameters: Sequence[str] | None = None,
+    parameters: Restriction | None = None,
     collate_fn: Callable[[list], Any] | None = None,
     sample_weights: Any = None,
     full_loss_every: int | None = None,
@@ -89,7 +89,9 @@ def estimate_llc(
         observables: what else to look at on the way, see `llc.sampling.Observable`; without `draws` at every eighth
             draw at least.
         control_variates: see `llc.sampling.Target`; by default where they lower the noise.
-        parameters: patterns of the names of the parameters that move, such as `["blocks.0.*"]`; by default all.
+        parameters: which weights move, for the refined LLC: patterns of names, `["blocks.0.*"]`, with a slice if need
+            be, `["blocks.0.attention.qkv.weight[0:16]"]`, or masks by name, `{"out.weight": mask}`, such as `llc.heads`
+            gives; by default all. The others stay at w*.
         collate_fn: makes a batch of a list of samples where they are no tensors of one shape, by padding for one.
         sample_weights: of the losses, (n,), one a sample, or (n, K), one a position, 0 for padding: what is sampled is
             Σwℓ/Σw. By default all alike.
@@ -118,6 +120,7 @@ def estimate_llc(
             weights that are not finite, a model that cannot be copied.
         EstimateFailed: every chain diverged.
     """
+    masks = parameters if isinstance(parameters, Mapping) else None
     config = SamplingConfig(
         sampler=sampler,
         target_error=target_error,
@@ -128,7 +131,7 @@ def estimate_llc(
         warmup=warmup,
         batch_size=batch_size,
         control_variates=control_variates,
-        parameters=None if parameters is None else _patterns(parameters),
+        parameters=None if masks is not None or parameters is None else _patterns(parameters),
         nbeta=nbeta,
         gamma=gamma,
         radius=radius,
@@ -143,7 +146,7 @@ def estimate_llc(
     check_observables(observables, draws or LEAST_DRAWS)  # before any chain runs
     known = checked_reference_losses(reference_losses)
     with torch.inference_mode(False):  # whatever the caller is in: gradients are taken
-        point = Point("the model", model, loss, check_data(data, collate_fn), known, sample_weights)
+        point = Point("the model", model, loss, check_data(data, collate_fn), known, sample_weights, masks)
         estimate = estimate_at(
             point, config, key=(config.seed, "llc"), device=where, observables=observables, progress=progress
         )
@@ -158,8 +161,10 @@ def estimate_llc(
     return estimate_tree(estimate)
 
 
-def _patterns(given: Sequence[str]) -> list[str]:
+def _patterns(given: Any) -> list[str]:
     patterns = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else []
     if not patterns:
-        raise InvalidInput(f"parameters = {given!r} given, expected patterns of names; leave it out to move all")
+        raise InvalidInput(
+            f"parameters = {given!r} given, expected patterns of names or masks by name; leave it out to move all"
+        )
     return patterns

@@ -39,6 +39,7 @@ class Point:
 
     Attributes:
         sample_weights: of each sample's loss, see `llc.sampling.fitted`; None for all alike.
+        masks: which weights move, in place of the settings' patterns; see `llc.sampling.chosen_weights`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Point:
     data: Data
     reference_losses: Mapping[str, float] = field(default_factory=dict)
     sample_weights: Any = None
+    masks: Mapping[str, Any] | None = None
 
 
 def estimate_at(
@@ -106,7 +108,7 @@ def estimate_all(
                 observables=observables,
                 progress=progress,
             )
-        settings = _said(kernel, climbed, why, config)
+        settings = _said(kernel, climbed, why, config, point.masks)
         yield conclude(
             _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
         )
@@ -146,7 +148,7 @@ def _together(
         reading = read(pair, kernel, find_warmup=config.warmup is None, settled=nats)
         spent = target.gradients + pair.hot.gradients + minimised
         climbed = Climb([rung_of(pair, reading)], pair, reading, curvature, spent, "", "", "as given", "as given")
-        settings = _said(kernel, climbed, why, config)
+        settings = _said(kernel, climbed, why, config, point.masks)
         yield conclude(
             _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
         )
@@ -172,10 +174,10 @@ def _target(point: Point, config: SamplingConfig, device: torch.device | None) -
         loss,
         data,
         nbeta=n / math.log(n) if config.nbeta is None else config.nbeta,
-        gamma=choose_gamma([model], config),
+        gamma=choose_gamma([model], config, point.masks),
         batch_size=size,
         control_variates=bool(config.control_variates),
-        parameters=config.parameters,
+        parameters=config.parameters if point.masks is None else point.masks,
         compile=bool(config.compile),
         precision=config.precision,
         device=device,
@@ -183,7 +185,9 @@ def _target(point: Point, config: SamplingConfig, device: torch.device | None) -
     return target, kernel, why
 
 
-def _said(kernel: Sampler, climbed: Climb, batches: str, config: SamplingConfig) -> dict[str, float | int | str]:
+def _said(
+    kernel: Sampler, climbed: Climb, batches: str, config: SamplingConfig, masks: Mapping[str, Any] | None
+) -> dict[str, float | int | str]:
     """How an estimate was made."""
     target = climbed.pair.target
     return {
@@ -201,7 +205,7 @@ def _said(kernel: Sampler, climbed: Climb, batches: str, config: SamplingConfig)
         "num_samples": target.num_samples,
         "num_parameters": target.num_parameters,
         "curvature": climbed.curvature,
-        "parameters": "all" if config.parameters is None else ", ".join(config.parameters),
+        "parameters": _moving(target, config, masks),
         "target_error": config.target_error,
         "max_gradients": config.max_gradients,
         "seed": config.seed,
@@ -210,6 +214,13 @@ def _said(kernel: Sampler, climbed: Climb, batches: str, config: SamplingConfig)
         **_constants(kernel),
         **_ended_with(climbed.pair.cold.settings),
     }
+
+
+def _moving(target: Target, config: SamplingConfig, masks: Mapping[str, Any] | None) -> str:
+    """Which weights moved, in words."""
+    if masks is not None:
+        return f"{target.num_parameters} elements of {', '.join(target.weights.trainable)}"
+    return "all" if config.parameters is None else ", ".join(config.parameters)
 
 
 def _given(config: SamplingConfig) -> str:

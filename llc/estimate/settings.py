@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import nn
 
 from llc.config import Config
-from llc.devices import Precision
+from llc.devices import Precision, double
 from llc.errors import InvalidInput, did_you_mean
-from llc.sampling import LEAST_DRAWS, SAMPLERS, trainable_parameters
+from llc.sampling import LEAST_DRAWS, SAMPLERS, Restriction, chosen_weights
 
 # Where the prior alone would leave chains, in units of ‖w*‖, unless the user says otherwise.
 DEFAULT_RADIUS = 1.0
@@ -40,7 +40,8 @@ class SamplingConfig(Config):
             given and the weights are on the floor, else basin.
         plateau: whether llc is known to be, or not to be, a plateau at the nbeta and gamma given; None where nobody
             looked.
-        parameters: patterns such as 'blocks.0.*'; only parameters whose names match move. By default all.
+        parameters: patterns such as 'blocks.0.*' or 'blocks.0.attention.qkv.weight[0:16]'; only weights that they name
+            move. By default all.
         nbeta: inverse temperature, of the mean loss; chosen where it is not given.
         gamma: localisation, gamma/2 |w - w*|^2; chosen where it is not given.
         radius: gamma, said as the prior's radius √(P/gamma) over |w*|.
@@ -85,17 +86,18 @@ class SamplingConfig(Config):
         return self
 
 
-def choose_gamma(models: Iterable[nn.Module], config: SamplingConfig) -> float:
+def choose_gamma(models: Iterable[nn.Module], config: SamplingConfig, restriction: Restriction | None = None) -> float:
     """γ as it was given, or from the radius: P/(radius·‖w*‖)², geometric mean over models.
 
-    Only parameters that move count. One value has to serve every checkpoint that is compared, for λ̂ depends on γ.
+    Only weights that move count. One value has to serve every checkpoint that is compared, for λ̂ depends on γ.
     """
     if config.gamma is not None:
         return config.gamma
     radius = config.radius or DEFAULT_RADIUS
     logs = []
     for model in models:
-        weights = [p.detach().double() for p in trainable_parameters(model, config.parameters).values()]
+        moving = chosen_weights(model, config.parameters if restriction is None else restriction)
+        weights = [double(chosen.elements) for chosen in moving.values()]
         square = sum(float(w.square().sum()) for w in weights)
         if 0 < square < math.inf:
             logs.append(math.log(sum(w.numel() for w in weights) / (radius**2 * square)))

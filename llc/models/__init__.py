@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from llc.models.attention_heads import heads
+
 # A line a model: importing it makes its kind known.
 from llc.models.factory import FactoryConfig
 from llc.models.linear_attention import LinearAttention, LinearAttentionConfig
@@ -41,5 +43,6 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "build",
+    "heads",
     "load_state",
 ]

@@ -21,7 +21,7 @@ from llc.sampling.sgld import SGLD
 from llc.sampling.structure import leaves_of
 from llc.sampling.target import Target
 from llc.sampling.traces import Chains, Observed
-from llc.sampling.weights import trainable_parameters
+from llc.sampling.weights import Restriction, chosen_weights
 
 __all__ = [
     "CONTROL_VARIATE_BYTES",
@@ -46,11 +46,13 @@ __all__ = [
     "Observable",
     "Observed",
     "RMSpropSGLD",
+    "Restriction",
     "Sampler",
     "Samples",
     "Target",
     "check_data",
     "check_observables",
+    "chosen_weights",
     "fitted",
     "graph_where_it_pays",
     "largest_curvature",
@@ -61,5 +63,4 @@ __all__ = [
     "run_many",
     "sampled_copy",
     "sampler_named",
-    "trainable_parameters",
 ]

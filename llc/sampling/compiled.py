@@ -64,7 +64,7 @@ def agreeing_function(
 
 def _compile(gradient: Gradient) -> Callable:
     objective = Objective(copy.deepcopy(gradient.weights.model), gradient.loss)  # kept longer than the target
-    losses_at = functional_losses(objective, gradient.weights.shapes, gradient.precision, gradient.device)
+    losses_at = functional_losses(objective, gradient.weights, gradient.precision, gradient.device)
 
     def value(position: Tensor, frozen: Frozen, batch: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
         losses = losses_at(position, frozen, batch)

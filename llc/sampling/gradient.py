@@ -37,7 +37,7 @@ class Gradient:
         self.weights, self.loss, self.precision = weights, loss, precision
         self.device = weights.flat.device
         objective = Objective(weights.model, loss)
-        self._losses = functional_losses(objective, weights.shapes, precision, self.device)
+        self._losses = functional_losses(objective, weights, precision, self.device)
 
     def losses(self, position: Tensor, frozen: Frozen, batch: Any) -> Tensor:
         """ℓ(w) of a batch, (B,) or (B, K)."""
@@ -65,7 +65,10 @@ class Gradient:
             _check_dependence(losses)
             parts = torch.autograd.grad(losses.sum() * weight, leaves, allow_unused=True)
         _check_dependence(losses, parts)
-        return losses.detach(), _flat(parts, leaves)
+        if frozen is self.weights.frozen:
+            return losses.detach(), self.weights.moving(parts)
+        assert parts[0] is not None  # the only leaf, on which the losses depend
+        return losses.detach(), parts[0]
 
     def hessian_product(self, position: Tensor, batch: Any, weight: float, vector: Tensor) -> Tensor:
         """∇²(Σ weight·ℓ(w)) v, (P,), exactly, by differentiating twice.
@@ -79,13 +82,12 @@ class Gradient:
             _check_dependence(losses)
             try:
                 slopes = torch.autograd.grad(losses.sum() * weight, leaves, create_graph=True, allow_unused=True)
-                parts = vector.split([leaf.numel() for leaf in leaves])
                 along = [
-                    (slope * part.view_as(leaf)).sum()
-                    for slope, part, leaf in zip(slopes, parts, leaves, strict=True)
+                    (slope * part).sum()
+                    for slope, part in zip(slopes, self.weights.parts(vector), strict=True)
                     if slope is not None and slope.requires_grad
                 ]
-                found = torch.autograd.grad(sum(along), leaves, allow_unused=True) if along else None
+                found = torch.autograd.grad(torch.stack(along).sum(), leaves, allow_unused=True) if along else None
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:
@@ -94,7 +96,7 @@ class Gradient:
             raise InvalidInput(
                 "the loss is linear in the weights, or cannot be differentiated twice: it has no Hessian"
             )
-        return _flat(found, leaves)
+        return self.weights.moving(found)
 
     def _losses_here(self, batch: Any) -> Tensor:
         with autocast(self.precision, self.device):
@@ -125,20 +127,13 @@ class Gradient:
 
 
 def functional_losses(
-    objective: Objective, shapes: dict[str, torch.Size], precision: Precision, device: torch.device
+    objective: Objective, weights: Weights, precision: Precision, device: torch.device
 ) -> Callable[[Tensor, Frozen, Any], Tensor]:
-    """(position, frozen, batch) -> ℓ(w), without touching the objective's own weights.
-
-    Args:
-        shapes: of the parameters that a position holds, by name, in its order.
-    """
-    sizes = [shape.numel() for shape in shapes.values()]
+    """(position, frozen, batch) -> ℓ(w), without touching the objective's own weights."""
 
     def losses(position: Tensor, frozen: Frozen, batch: Any) -> Tensor:
-        parts = zip(shapes.items(), position.split(sizes), strict=True)
-        trainable = {name: part.view(shape) for (name, shape), part in parts}
         with autocast(precision, device):
-            return functional_call(objective, {**frozen, **trainable}, (batch,))
+            return functional_call(objective, weights.named(position, frozen), (batch,))
 
     return losses
 
@@ -156,20 +151,6 @@ def check_losses(losses: Any, samples: int) -> None:
 def mean_over_positions(losses: Tensor, dims: int = 1) -> Tensor:
     """(n,) from (n,) or (n, K); with more `dims` of samples, likewise from those."""
     return losses if losses.ndim == dims else losses.mean(-1)
-
-
-def _flat(parts: Sequence[Tensor | None], leaves: Sequence[Tensor]) -> Tensor:
-    """One vector, 0 where a leaf has no part."""
-    return torch.cat(
-        [
-            torch.zeros_like(leaf).flatten() if part is None else _dense(part).flatten()
-            for part, leaf in zip(parts, leaves, strict=True)
-        ]
-    )
-
-
-def _dense(part: Tensor) -> Tensor:
-    return part.to_dense() if part.is_sparse else part
 
 
 @contextlib.contextmanager

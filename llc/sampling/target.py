@@ -21,7 +21,7 @@ from llc.sampling.data import Data, Minibatch, Samples
 from llc.sampling.data_forms import check_data
 from llc.sampling.gradient import Gradient, Loss, LossesAndGradient, check_losses, mean_over_positions
 from llc.sampling.sampler import Evaluation
-from llc.sampling.weights import Weights
+from llc.sampling.weights import Restriction, Weights
 
 
 class Target:
@@ -40,8 +40,8 @@ class Target:
         control_variates: take minibatches from a fixed partition and correct each one's gradient and loss by what it
             got wrong at w* (see `llc.sampling.control_variates`). That takes most of the minibatch noise away where
             chains stay near w*, and adds some where they go far. Keeps n/B gradients at w*.
-        parameters: shell-style patterns of the names of the parameters that move (`blocks.0.*`); the others stay at
-            w*, for the refined LLC (Wang et al. 2024, arXiv 2410.02984). None for all that require a gradient.
+        parameters: which weights move, see `chosen_weights`; the others stay at w*, for the refined LLC (Wang et al.
+            2024, arXiv 2410.02984). None for all that require a gradient.
         compile: compile the gradient for this machine: half a minute once, then faster (see `llc.sampling.compiled`).
         precision: of matrix products in the model, see `llc.devices`; positions, noise and sums are not touched by it.
             What it adds to loss differences is seen by `rounding`.
@@ -69,7 +69,7 @@ class Target:
         gamma: float,
         batch_size: int,
         control_variates: bool = False,
-        parameters: Sequence[str] | None = None,
+        parameters: Restriction | None = None,
         compile: bool = False,
         precision: Precision = "float32",
         device: torch.device | None = None,

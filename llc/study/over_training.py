@@ -12,7 +12,7 @@ from llc import devices, store
 from llc.errors import EstimateFailed, Interrupted, InvalidInput, LLCError, StoreError
 from llc.estimate.measure import estimate_all
 from llc.parallel import Progress, counted, default_workers, quiet, raise_failures, run_units
-from llc.sampling.weights import trainable_parameters
+from llc.sampling import chosen_weights
 from llc.store.places import coords_of
 from llc.study.labels import joined, label
 from llc.study.points import LLCConfig, choose_steps, settle, study_points, trained_runs
@@ -104,7 +104,7 @@ def _check_patterns(runs: list[store.Run], patterns: list[str]) -> None:
     errors = []
     for run in runs:
         try:
-            trainable_parameters(run.untrained(), patterns)
+            chosen_weights(run.untrained(), patterns)
         except InvalidInput as error:
             errors.append(error)
     if len(errors) == len(runs):
