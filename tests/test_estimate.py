@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from arviz_stats import summary
 from arviz_stats.base import array_stats
 from torch import nn
@@ -133,6 +134,18 @@ def test_warm_up_is_not_averaged():
     tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=50, warmup=30)
     assert float(tree.llc_raw) == pytest.approx(float(tree.posterior.llc.mean()))
     assert float(tree.warmup_posterior.llc[0, 0]) == 0
+
+
+def test_the_first_line_says_it_all():
+    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=20)
+    first, *_ = repr(tree).splitlines()
+    for part in (f"llc {float(tree.llc):.4g}", tree.verdict.item(), "nbeta 50", "gamma 2", "n 8"):
+        assert part in first
+    both = xr.concat([tree.to_dataset()] * 2, "model")  # which drops attrs that differ
+    assert both.nbeta.values.tolist() == [NBETA] * 2
+    assert both.gamma.values.tolist() == [GAMMA] * 2
+    assert both.num_samples.values.tolist() == [8, 8]
+    assert (both.step_size > 0).all()
 
 
 def test_defaults_are_recorded_and_pure():

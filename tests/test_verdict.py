@@ -1,8 +1,11 @@
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from llc.estimate import thresholds
 from llc.estimate.diagnostics import Summary
 from llc.estimate.floor import Basin
 from llc.estimate.scale import Rung
@@ -66,7 +69,7 @@ def evidence(**changes) -> Evidence:
         ),
         ({"loss_init": 1.0, "loss_sampled": -1e9, "prior_share": 1e20}, "off-minimum", "the loss falls without end"),
         ({"loss_init": 621.0, "loss_sampled": 490.0, "prior_share": 1e5, "variance_ratio": 0.8}, "converged", ""),
-        ({"loss_init": 1.0}, "drifting", "the loss is the same wherever the weights that move are"),
+        ({"loss_init": 1.0}, "prior-dominated", "the loss does not change where chains went: llc is 0 there"),
         ({"loss_init": 1.0, "prior_share": 0.0, "llc_se": 0.0}, "drifting", "never moved"),
         ({"basin": ON_FLOOR}, "converged", "plateau"),
         ({"basin": ON_FLOOR, "of_basin": True}, "converged", "on whose floor w* lies as far as can be told"),
@@ -178,3 +181,18 @@ def test_the_gravest_wins():
         assert judge(evidence(**everything))[0] == name
         del everything[cause]
     assert judge(evidence(**everything))[0] == "converged"
+
+
+def test_the_page_of_thresholds_is_true_and_whole():
+    page = (Path(__file__).parents[1] / "docs" / "verdicts.md").read_text("utf-8")
+    said = {name: float(value) for name, value in re.findall(r"`([A-Z_]+)` = ([\d.e-]+)", page)}
+    assert said == {name: value for name, value in vars(thresholds).items() if name.isupper()}
+    assert all(f"`{verdict}`" in page for verdict in VERDICTS)
+
+
+def test_shares_of_what_is_next_to_nothing_are_not_told():
+    """A percentage of an estimate near zero says nothing."""
+    _, reason = judge(evidence(llc=0.1, llc_low=-2.0, llc_high=2.2, llc_se=1.3, wanted_error=0.1))
+    assert "the interval is ± 2.1 wide" in reason
+    _, reason = judge(evidence(step_excess=22.1))
+    assert "raise llc by more than it comes to" in reason

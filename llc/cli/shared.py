@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,8 @@ def numbers(option: str, text: str, also: tuple[str, ...] = ()) -> list[int | st
 
 
 def patterns(text: str | None) -> list[str] | None:
-    """The patterns that an option names, with commas between."""
-    return None if text is None else [part.strip() for part in text.split(",")]
+    """The patterns that an option names, with commas between; those inside of brackets belong to a slice."""
+    return None if text is None else [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
 
 
 def but(ctx: click.Context, settings: dict[str, Any]) -> dict[str, Any]:

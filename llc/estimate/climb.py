@@ -18,7 +18,7 @@ from llc.estimate.scale import Rung
 from llc.estimate.settings import SamplingConfig
 from llc.estimate.settle import Floors
 from llc.estimate.spectrum import Held
-from llc.estimate.verdict import DRIFT_LIMIT, ROUGH_RHAT_LIMIT
+from llc.estimate.thresholds import DRIFT_LIMIT, ROUGH_RHAT_LIMIT
 from llc.parallel import Progress, quiet
 from llc.sampling import Graph, Observable, Sampler, Target, largest_curvature
 

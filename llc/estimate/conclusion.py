@@ -15,7 +15,8 @@ from llc.estimate.pair import Reading
 from llc.estimate.reach import explored, of_kind
 from llc.estimate.scale import Rung, left, short
 from llc.estimate.settings import SamplingConfig
-from llc.estimate.verdict import RHAT_LIMIT, ROUGH_RHAT_LIMIT, Evidence, judge
+from llc.estimate.thresholds import RHAT_LIMIT, ROUGH_RHAT_LIMIT
+from llc.estimate.verdict import Evidence, judge
 from llc.sampling import Chains, Sampler
 
 # Shares of the way gone that differ by less say nothing about the rest of it.

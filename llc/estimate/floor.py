@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from llc.estimate.thresholds import FLOOR_ERRORS, FLOOR_SHARE, NOTHING
+
 # The second temperature is so many times the first, at the same ρ = γ/nβ.
 RATIO = 4.0
 # Standard deviation of the bend, as a share of λ̂: how much λ̂ at nβ is off for a well that is no quadratic there.
@@ -15,10 +17,6 @@ _DEPTH_ERROR, _NOISE_ERROR = 0.01, 0.1
 # … Where the well has no degenerate directions it is off by a tenth of that share and by no tilt (`tilt_nats`), in full
 # by either from this degeneracy on.
 _REGULAR, _DEGENERATE = 0.1, 0.2
-# w* is above the floor by more than can be neglected: standard errors, and share of λ̂.
-_ERRORS, _SHARE = 2.0, 0.1
-# … and by no less than this many nats, which is no height.
-NOTHING = 0.02
 # Chains have left for worse solutions where the bend is below minus this share of λ̂, and as many standard errors. On
 # 48 problems of known λ the lowest that was certain was −5 %; where chains have left it is −10 to −25 %.
 _ESCAPED, _CERTAIN = 0.075, 3.0
@@ -61,7 +59,7 @@ class Basin:
     @property
     def at_floor(self) -> bool:
         """Whether w* is on the floor, as far as can be told and as matters."""
-        return not abs(self.nats) > max(_ERRORS * self.nats_se, _SHARE * abs(self.llc), NOTHING)
+        return not abs(self.nats) > max(FLOOR_ERRORS * self.nats_se, FLOOR_SHARE * abs(self.llc), NOTHING)
 
     @property
     def escaped(self) -> bool:

@@ -47,6 +47,10 @@ SCALARS = {
     "sample_gradients": ("gradients of single samples computed", "1"),
     "chains_at_once": ("chains that ran in one graph; 1 where each ran by itself", "1"),
     "warmup": ("draws of each chain that were set aside", "1"),
+    "nbeta": ("inverse temperature, nbeta, of the mean loss", "1"),
+    "gamma": ("localisation, gamma/2 |w - w*|^2", "1"),
+    "step_size": ("step size that the chains ended with, the median of them", "1"),
+    "num_samples": ("samples of the dataset, n", "1"),
     "verdict": ("what the estimate is worth", "1"),
     "reason": ("why", "1"),
 }
@@ -66,7 +70,7 @@ BY_POSITION = {
 
 def scalar_values(estimate: Estimate) -> dict[str, float | str]:
     """The numbers of an estimate, by the names of `SCALARS`."""
-    every = {**vars(estimate), **vars(estimate.summary)}
+    every = {**estimate.settings, **vars(estimate), **vars(estimate.summary)}
     return {name: every[name] for name in SCALARS}
 
 
@@ -137,7 +141,14 @@ def estimate_tree(estimate: Estimate) -> xr.DataTree:
     tree["ladder"] = rung_values(estimate)
     if chains.observed:
         tree["observables"] = _observables(estimate)
-    return xr.DataTree.from_dict(tree)
+    return xr.DataTree.from_dict(tree, name=_in_one_line(estimate))
+
+
+def _in_one_line(estimate: Estimate) -> str:
+    """What `print(tree)` begins with."""
+    found, at = estimate.summary, estimate.settings
+    where = f"nbeta {at['nbeta']:.4g}, gamma {at['gamma']:.3g}, n {at['num_samples']}"
+    return f"llc {found.llc:.4g} [{found.llc_low:.4g}, {found.llc_high:.4g}], {estimate.verdict}: {where}"
 
 
 def _traces(estimate: Estimate, chains: Chains, draws: slice) -> xr.Dataset:

@@ -9,7 +9,7 @@ from llc.estimate.floor import Basin
 from llc.estimate.ladder import simpler_farther_out
 from llc.estimate.pair import Pair, Reading, rung_of
 from llc.estimate.spectrum import Held
-from llc.estimate.verdict import ROUGH_RHAT_LIMIT
+from llc.estimate.thresholds import ROUGH_RHAT_LIMIT
 from llc.sampling import Chains
 
 # Chains that have gone less than this share of the way that the prior lets them go may not have found λ̂ yet, …

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llc.estimate.floor import NOTHING, Depth
+from llc.estimate.floor import Depth
+from llc.estimate.thresholds import NOTHING
 from llc.sampling import Minibatch, Target
 from llc.sampling.looks import samples_looked_at
 

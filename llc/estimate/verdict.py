@@ -7,36 +7,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from llc.estimate.diagnostics import Summary
-from llc.estimate.floor import NOTHING, Basin
+from llc.estimate.floor import Basin
 from llc.estimate.scale import Rung, left
-
-# Above this R̂ chains disagree. Vehtari et al. (2021) recommend 1.01 for publication; single estimates of λ̂ are short
-# runs, for which 1.05 already tells chains that agree from chains that do not.
-RHAT_LIMIT = 1.05
-# Where rounds go on until the interval is narrow, it holds the spread between chains already (`summarise`): then R̂,
-# which is relative to a single draw's spread, only has to exclude chains in different places.
-ROUGH_RHAT_LIMIT = 1.2
-# A trend across the draws larger than this many of its standard errors is no plateau.
-DRIFT_LIMIT = 3.0
-# The prior holds the chains: γE‖w − w*‖² at least this share of P, and …
-PRIOR_LIMIT = 0.9
-# … λ̂ within this of proportional to 1/γ (d log λ̂/d log γ below −0.9).
-ELASTICITY_LIMIT = 0.9
-# A loss without a floor: chains come to so many times its size at w* below it, and γE‖w − w*‖² to so many times P.
-_RUNAWAY = 1e3
-# A loss that changes by no more than this share of itself does not change.
-_NO_CHANGE = 1e-7
-# Chains have to have gone at least this share of the way that the prior lets them go, in the directions it holds; on a
-# ladder two scales have been compared already.
-EXPLORED_LIMIT = 0.25
-# A basin's λ̂ that is known no better than this share of it is not told, …
-_BASIN_LIMIT = 0.5
-# … and a variance-type estimate is spoken of where it is off by more than this share, beyond its error.
-_VARIANCE_LIMIT = 0.3
-# λ̂ depends on the scale where half or twice γ moves it by more than this share, beyond its interval.
-SCALE_LIMIT = 0.1
-# The excess of λ̂ from step size and minibatch noise, as a share of it, that is still called converged.
-EXCESS_LIMIT = 0.25
+from llc.estimate.thresholds import (
+    BASIN_LIMIT,
+    DRIFT_LIMIT,
+    ELASTICITY_LIMIT,
+    EXCESS_LIMIT,
+    EXPLORED_LIMIT,
+    NO_CHANGE,
+    NOTHING,
+    PRIOR_LIMIT,
+    RHAT_LIMIT,
+    RUNAWAY,
+    SCALE_LIMIT,
+    STEP_LIMIT,
+    VARIANCE_LIMIT,
+    VARIANCE_OF_PRIOR,
+)
 
 # With these, estimates made at one nβ and γ may be compared with one another.
 COMPARABLE = ("converged", "scale-dependent")
@@ -163,7 +151,7 @@ def _plateau(evidence: Evidence) -> str:
             else "; of the basin, on whose floor w* lies as far as can be told"
         )
     variance, error = evidence.variance
-    if abs(variance - evidence.summary.llc) > max(3 * error, _VARIANCE_LIMIT * abs(evidence.summary.llc)):
+    if abs(variance - evidence.summary.llc) > max(3 * error, VARIANCE_LIMIT * abs(evidence.summary.llc)):
         said += (
             f"; the variance-type estimate says {variance:.3g} ± {error:.2g}: the well is not quadratic at this scale"
         )
@@ -210,8 +198,9 @@ def _prior_dominated(evidence: Evidence) -> str:
     if evidence.summary.llc < 0:  # of the prior alone it is 0 or more
         return ""
     # At a degenerate minimum the curvature at w* is no guide: there the variance has to say so too.
-    follows_prior = not evidence.variance_ratio > 0.5
-    if abs(evidence.loss_sampled - evidence.loss_init) <= _NO_CHANGE * abs(evidence.loss_init):
+    follows_prior = not evidence.variance_ratio > VARIANCE_OF_PRIOR
+    change = abs(evidence.loss_sampled - evidence.loss_init)
+    if evidence.prior_share > 0 and change <= NO_CHANGE * abs(evidence.loss_init):
         return "the loss does not change where chains went: llc is 0 there"
     if evidence.prior_over_curvature >= 1 and follows_prior and evidence.summary.llc_se > 0:
         return (
@@ -222,7 +211,7 @@ def _prior_dominated(evidence: Evidence) -> str:
     if evidence.prior_share > PRIOR_LIMIT and elasticity > ELASTICITY_LIMIT:
         return (
             f"the prior holds {100 * evidence.prior_share:.0f} % of the spread and llc goes as "
-            f"gamma^-{elasticity:.2f}; use a smaller gamma or a larger nbeta"
+            f"gamma^-{min(elasticity, 1.0):.2f}; use a smaller gamma or a larger nbeta"
         )
     return ""
 
@@ -230,7 +219,7 @@ def _prior_dominated(evidence: Evidence) -> str:
 def _off_minimum(evidence: Evidence) -> str:
     found, basin = evidence.summary, evidence.basin
     fall = evidence.loss_init - evidence.loss_sampled
-    if evidence.prior_share > _RUNAWAY and fall > _RUNAWAY * abs(evidence.loss_init):
+    if evidence.prior_share > RUNAWAY and fall > RUNAWAY * abs(evidence.loss_init):
         return (
             f"the loss falls without end: chains come to a mean of {evidence.loss_sampled:.2g} from "
             f"{evidence.loss_init:.3g} at w*, {math.sqrt(evidence.prior_share):.2g} times as far from it as the prior "
@@ -248,7 +237,7 @@ def _off_minimum(evidence: Evidence) -> str:
     if not evidence.of_basin:
         return f"{above}; llc is that at w*, the basin's is {basin.llc:.3g} ± {basin.llc_se:.2g}"
     half = (found.llc_high - found.llc_low) / 2
-    if not half <= min(evidence.wanted_error, _BASIN_LIMIT) * abs(found.llc) and basin.nats > abs(found.llc):
+    if not half <= min(evidence.wanted_error, BASIN_LIMIT) * abs(found.llc) and basin.nats > abs(found.llc):
         return f"{above}, too far to tell llc of the basin better than ± {half:.2g}; train on, or {_longer(evidence)}"
     return ""
 
@@ -311,8 +300,6 @@ def _moves(evidence: Evidence) -> str:
 
 def _drifting(evidence: Evidence) -> str:
     found = evidence.summary
-    if evidence.loss_sampled == evidence.loss_init and evidence.prior_share > 0:
-        return "the loss is the same wherever the weights that move are: no draw's differs from that at w*"
     if found.llc_se == 0:
         return "the chains never moved: the step size is too small, or the prior too tight, to change a weight"
     if not np.isfinite([found.llc_se, found.rhat, found.drift]).all():
@@ -331,7 +318,7 @@ def _drifting(evidence: Evidence) -> str:
         f"chains have gone {100 * evidence.explored:.0f} % of the way that the prior lets them go": (
             len(evidence.rungs) < 2 and evidence.explored < EXPLORED_LIMIT
         ),
-        f"the interval is ± {100 * half / abs(found.llc) if found.llc else math.inf:.0f} % wide": (
+        f"the interval is {_width(found)} wide": (
             sampling > evidence.wanted_error * abs(found.llc)
             and not (evidence.highest and not evidence.ended)  # wide for what only another scale would tell
         ),
@@ -339,12 +326,16 @@ def _drifting(evidence: Evidence) -> str:
     return next((f"{said}; {_longer(evidence)}" for said, is_so in trouble.items() if is_so), "")
 
 
+def _width(found: Summary) -> str:
+    """Of an interval, as a share where that says something."""
+    half = (found.llc_high - found.llc_low) / 2
+    return f"± {100 * half / abs(found.llc):.0f} %" if half < abs(found.llc) else f"± {half:.2g}"
+
+
 def _step_size_biased(evidence: Evidence) -> str:
-    if evidence.step_over_limit >= 1:
+    if evidence.step_over_limit >= STEP_LIMIT:
         return f"the step size is {evidence.step_over_limit:.2f} times the stability limit; use a smaller one"
     if np.isfinite(evidence.step_excess) and evidence.step_excess > EXCESS_LIMIT:
-        return (
-            f"step size and minibatch noise raise llc by about {100 * evidence.step_excess:.0f} %; use a smaller step "
-            "or larger minibatches"
-        )
+        by = f"about {100 * evidence.step_excess:.0f} %" if evidence.step_excess < 1 else "more than it comes to"
+        return f"step size and minibatch noise raise llc by {by}; use a smaller step or larger minibatches"
     return ""

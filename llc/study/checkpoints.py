@@ -110,7 +110,7 @@ class CheckpointStudy:
 
     Attributes:
         source: of the weights. template: takes them, where they are no models. loss, data, sample_weights,
-        reference_losses: as for `estimate_llc`.
+        reference_losses: as for `estimate_llc`. masks: of the weights that move, where there are any.
     """
 
     source: Source
@@ -119,11 +119,13 @@ class CheckpointStudy:
     data: Columns | Items
     sample_weights: Any
     reference_losses: Mapping[str, float]
+    masks: Mapping[str, Any] | None = None
 
     def point(self, step: int) -> Point:
         """What is estimated at a step."""
         known = self.reference_losses
-        return Point(f"step {step}", self.model(step), self.loss, self.data, known, self.sample_weights)
+        how = self.loss, self.data, known, self.sample_weights, self.masks
+        return Point(f"step {step}", self.model(step), *how)
 
     def model(self, step: int) -> nn.Module:
         """The model at a step.
@@ -153,7 +155,8 @@ class CheckpointStudy:
         samples = Samples(self.data, torch.device("cpu"))
         few = samples.everything[:: max(1, len(samples) // 16)] if isinstance(self.data, Items) else samples.everything
         weights = [] if self.sample_weights is None else [torch.as_tensor(self.sample_weights)]
-        return f"{len(samples)} samples, {crc([*leaves_of(samples.batch(few)), *weights])}"
+        masks = [torch.as_tensor(mask) for mask in (self.masks or {}).values()]
+        return f"{len(samples)} samples, {crc([*leaves_of(samples.batch(few)), *weights, *masks])}"
 
 
 def crc(leaves: Sequence[Any]) -> str:

@@ -19,7 +19,7 @@ from llc.errors import EstimateFailed, InvalidInput, StoreError
 from llc.estimate.measure import estimate_at
 from llc.estimate.settings import checked_reference_losses
 from llc.parallel import Outcome, Progress, counted, default_workers, quiet, raise_failures, run_units
-from llc.sampling import Data, Loss, check_data
+from llc.sampling import Data, Loss, Restriction, check_data
 from llc.study.checkpoints import Checkpoints, CheckpointStudy, crc, source_of
 from llc.study.labels import joined, label
 from llc.study.points import CurveConfig, settle_at
@@ -41,6 +41,7 @@ def estimate_llc_over_checkpoints(
     collate_fn: Callable[[list], Any] | None = None,
     sample_weights: Any = None,
     reference_losses: Mapping[str, float] | None = None,
+    parameters: Restriction | None = None,
     jobs: int | None = None,
     overwrite: bool = False,
     device: str | None = None,
@@ -61,7 +62,7 @@ def estimate_llc_over_checkpoints(
         steps: `all`, `last`, `log:12`, `linear:12`, or a list.
         out: a folder to keep each estimate in as it is made, and `llc.nc` of all; the same call goes on there, and adds
             the steps that are new. Without one nothing is kept but what is returned.
-        collate_fn: as for `estimate_llc`. sample_weights, reference_losses, device: likewise.
+        collate_fn: as for `estimate_llc`. sample_weights, reference_losses, parameters, device: likewise.
         jobs: worker processes; by default one a core, or one a GPU.
         overwrite: replace estimates in `out` that were made with other settings, data or weights.
         progress: told (unit, done, total, note).
@@ -74,13 +75,17 @@ def estimate_llc_over_checkpoints(
         EstimateFailed: some checkpoints could not be estimated (each is named); the others are saved.
         Interrupted: Ctrl-C; with `out` the same call resumes.
     """
+    masks = parameters if isinstance(parameters, Mapping) else None
+    if masks is None and parameters is not None:
+        settings["parameters"] = [parameters] if isinstance(parameters, str) else list(parameters)
     config = CurveConfig(**settings)
     where = None if device is None else devices.choose_device(device)
     source = source_of(checkpoints, steps)
     wanted = source.chosen(steps)
     known = checked_reference_losses(reference_losses)
     with torch.inference_mode(False), ExitStack() as stack:
-        study = CheckpointStudy(source, _template(model), loss, check_data(data, collate_fn), sample_weights, known)
+        made = check_data(data, collate_fn)
+        study = CheckpointStudy(source, _template(model), loss, made, sample_weights, known, masks)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(store.folder_lock(folder))
