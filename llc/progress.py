@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from llc.parallel import Progress
 
@@ -20,6 +20,21 @@ def show_progress(unit: str) -> Iterator[Progress]:
             yield progress
     else:
         yield _lines(unit)
+
+
+@contextmanager
+def patient_progress(unit: str, seconds: float = 10.0) -> Iterator[Progress]:
+    """The same for work that may be short: nothing is shown of what has ended after so many seconds."""
+    with ExitStack() as stack:
+        began, shown = time.monotonic(), list[Progress]()
+
+        def progress(name: str, done: int, total: int, note: str) -> None:
+            if not shown and time.monotonic() - began >= seconds:
+                shown.append(stack.enter_context(show_progress(unit)))
+            if shown:
+                shown[0](name, done, total, note)
+
+        yield progress
 
 
 def _lines(unit: str) -> Progress:

@@ -153,6 +153,17 @@ def test_a_model_with_tied_weights_comes_in_and_goes_out(tmp_path):
     assert llc.train(config, tmp_path / "trained", jobs=1).run(num_tasks=4).finished
 
 
+def test_a_model_with_another_signature_is_told_the_contract(theirs, tmp_path):
+    code, folder = theirs
+    code.write_text(code.read_text().replace("def forward(self, xs, ys)", "def forward(self, xs)"))
+    said = (
+        r"Mean.forward\(xs\) cannot take inputs of shapes .* of the task linear-regression, and has to give outputs of"
+    )
+    with pytest.raises(InvalidInput, match=said):
+        llc.import_weights(folder, tmp_path / "in", with_factory(one_run(), f"{code}:build"))
+    assert not (tmp_path / "in").exists()
+
+
 def test_an_imported_folder_is_not_trained_on(theirs, tmp_path):
     code, folder = theirs
     config = with_factory(one_run(), f"{code}:build")

@@ -140,7 +140,8 @@ CASES = {
         "square",
     ),
     "inputs": Case(
-        r"Sequential cannot take inputs of shapes \(2, 16\) of the task fit-mine: RuntimeError", model="wide"
+        r"Sequential.forward\(input\) cannot take inputs of shapes \(2, 16\) of the task fit-mine, .*: RuntimeError",
+        model="wide",
     ),
     "outputs": Case(r"the outputs of Linear are \(2, 1\), expected \(2,\)", model="column"),
     "no weights": Case("Flatten has no parameters to train", model="empty"),

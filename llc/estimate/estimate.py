@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,8 @@ from llc.errors import EstimateFailed, InvalidInput
 from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.settings import SamplingConfig, checked_reference_losses
-from llc.parallel import Progress, quiet
+from llc.parallel import Progress
+from llc.progress import patient_progress
 from llc.sampling import LEAST_DRAWS, Data, Loss, Observable, Restriction, check_data, check_observables
 
 
@@ -47,7 +49,7 @@ def estimate_llc(
     reference_losses: Mapping[str, float] | None = None,
     observables: Sequence[Observable] = (),
     seed: int = 0,
-    progress: Progress = quiet,
+    progress: Progress | None = None,
 ) -> xr.DataTree:
     """Estimate the local learning coefficient of a model at its current weights w*.
 
@@ -105,7 +107,8 @@ def estimate_llc(
         max_rhat: R̂ and nested R̂ above which chains are said to disagree, by default 1.2, or 1.05 where
             draws are given.
         seed: of the chains' noise and minibatches.
-        progress: told (unit, done, total, note).
+        progress: told ("llc", gradients so far, `max_gradients`, note); by default shown where it takes long. Most
+            estimates end well before the last gradient.
 
     Returns:
         A tree whose root holds `llc`, `llc_se`, `llc_low`, `llc_high` (90 %), `verdict`, `reason` and diagnostics,
@@ -145,10 +148,16 @@ def estimate_llc(
     where = None if device is None else devices.choose_device(device)
     check_observables(observables, draws or LEAST_DRAWS)  # before any chain runs
     known = checked_reference_losses(reference_losses)
-    with torch.inference_mode(False):  # whatever the caller is in: gradients are taken
+    with torch.inference_mode(False), ExitStack() as stack:  # whatever the caller is in: gradients are taken
+        told = stack.enter_context(patient_progress("gradients")) if progress is None else progress
         point = Point("the model", model, loss, check_data(data, collate_fn), known, sample_weights, masks)
         estimate = estimate_at(
-            point, config, key=(config.seed, "llc"), device=where, observables=observables, progress=progress
+            point,
+            config,
+            key=(config.seed, "llc"),
+            device=where,
+            observables=observables,
+            progress=_in_gradients(told, max_gradients),
         )
     if step_size is not None and estimate.step_over_limit >= 1:
         warnings.warn(
@@ -159,6 +168,18 @@ def estimate_llc(
     if len(estimate.chains.diverged) == chains:
         raise EstimateFailed(f"no estimate: {estimate.reason}")
     return estimate_tree(estimate)
+
+
+def _in_gradients(progress: Progress, most: int) -> Progress:
+    """Reports of one run of chains after another as gradients in all."""
+    spent = last = 0
+
+    def told(_unit: str, done: int, _total: int, note: str) -> None:
+        nonlocal spent, last
+        spent, last = spent + (done - last if done >= last else done), done
+        progress("llc", min(spent, most), most, note)
+
+    return told
 
 
 def _patterns(given: Any) -> list[str]:

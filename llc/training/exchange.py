@@ -11,6 +11,7 @@ from llc.errors import StoreError
 from llc.models import FactoryConfig, load_state
 from llc.parallel import Progress, quiet
 from llc.training.config import ExperimentConfig, RunConfig
+from llc.training.fit import check_fit
 from llc.training.recorder import Recorder
 from llc.training.sweep import check_not_inside_run, claim_experiment, run_folder
 
@@ -40,8 +41,8 @@ def import_weights(
             training is not used.
         system: the function that gave `config`, as for `train`. progress: told about progress.
     Raises:
-        InvalidInput: no checkpoints, two of one step, a name that may mean several steps, or weights that do not fit
-            the model.
+        InvalidInput: no checkpoints, two of one step, a name that may mean several steps, weights that do not fit the
+            model, or a model that cannot take the task's inputs.
         StoreError: a file that cannot be read or has changed since it was imported, or a folder that belongs to another
             experiment.
     """
@@ -53,6 +54,7 @@ def import_weights(
     for run, of_run in zip(runs, files, strict=True):  # what cannot work leaves no folder behind
         path = next(iter(of_run.values()))
         load_state(models.build(run.model, run.task), store.read_foreign(path), str(path))
+        check_fit(run)
     with store.folder_lock(out):
         came_from = {"imported_from": str(source.absolute()), "system": system}
         claim_experiment(config, out, torch.device("cpu"), together=1, **came_from)

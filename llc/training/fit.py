@@ -1,5 +1,6 @@
 """A look at a run before anything is written: whether its task and its model are what a run needs, and fit."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -37,7 +38,12 @@ def check_fit(run: RunConfig, *, references: bool = False) -> None:
         raise InvalidInput(f"{name} has no parameters to train")
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in batch.inputs)
     with evaluating(model), torch.no_grad():
-        _tried(lambda: model(*batch.inputs), f"{name} cannot take inputs of shapes {shapes} of the task {task.kind}")
+        asked = f"forward{inspect.signature(model.forward)}"
+        _tried(
+            lambda: model(*batch.inputs),
+            f"{name}.{asked} cannot take inputs of shapes {shapes} of the task {task.kind}, and has to give outputs of "
+            f"the shape {tuple(batch.targets.shape)}",
+        )
         behaviour.TaskLoss(task)(model, batch)
         _check_losses(task, model)
 
