@@ -127,7 +127,11 @@ def test_what_lies_far_off_does_not_set_the_axis(finished):
         made["verdict"][..., 0] = verdict
         for name in ("llc_low", "llc", "llc_high"):
             made[name][..., 0] = far
-        low, high = figures.llc_over_training(made).panels[0].y.limits
+        spec = figures.llc_over_training(made)
+        low, high = spec.panels[0].y.limits
+        stars = [mark for mark in marks_of(spec) if mark.label == "beyond the axis"]
+        assert len(stars) == (len(finished.runs) if verdict == "prior-dominated" else 0)
+        assert all(low < mark.y.item() < 0 and "-2000" in mark.hover[0] for mark in stars)
         assert low == pytest.approx(lowest - 0.06 * (50 - lowest))
         assert high == pytest.approx(50 + 0.06 * (50 - lowest))
 

@@ -24,6 +24,7 @@ def _runs(llc: xr.Dataset) -> Runs:
 def llc_over_training(llc: xr.Dataset) -> Spec:
     """λ̂ at each estimated checkpoint with its 90 % interval and verdict."""
     runs, seen, said = _runs(llc), set[str](), []
+    limits = _limits(llc)
 
     def curve(place, run) -> list:
         here = known(run, "llc")
@@ -32,16 +33,18 @@ def llc_over_training(llc: xr.Dataset) -> Spec:
         name = runs.name(place)
         seen.update(map(str, here.verdict.values))
         said.append(f"{name} ends at {float(here.llc[-1]):.3g}, {here.verdict.values[-1]}".lstrip())
-        return [estimates(here, here.step.values, runs.colour(place), runs.label(place), name)]
+        shown = estimates(here, here.step.values, runs.colour(place), runs.label(place), name)
+        return [shown, *_beyond(shown, limits)]
 
-    panels = runs.faceted(curve, _STEP, Axis(_LLC, limits=_limits(llc)))
+    panels = runs.faceted(curve, _STEP, Axis(_LLC, limits=limits))
     return Spec(
         "llc",
         "Complexity over training",
         panels,
         "The local learning coefficient with 90 % intervals: how many directions, in effect, the loss holds tight "
         "around a checkpoint. Filled symbols may be compared with one another; open ones may not, and pointing at one "
-        "says why. Open symbols have no part in any fit; those far off what may be compared are beyond the axis.",
+        "says why. Open symbols have no part in any fit; those far off what may be compared are beyond the axis, where "
+        "stars stand at its end.",
         f"λ̂ over training: {'; '.join(said)}.",
         size=(7.5, 4.8),
         key=verdict_key(seen),
@@ -65,6 +68,20 @@ def _limits(llc: xr.Dataset) -> tuple[float, float] | None:
     low, high = min(low, float(llc.llc_low.where(near).min())), max(high, float(llc.llc_high.where(near).max()))
     margin = 0.06 * (high - low)
     return low - margin, high + margin
+
+
+def _beyond(shown: Marks, limits: tuple[float, float] | None) -> list[Marks]:
+    """Stars at the end of the axis for the estimates that lie beyond it."""
+    if limits is None:
+        return []
+    low, high = limits
+    inside = 0.02 * (high - low)
+    outside = (shown.y < low) | (shown.y > high)
+    if not outside.any():
+        return []
+    y = np.where(shown.y > high, high - inside, low + inside)[outside]
+    hover = [text for text, is_out in zip(shown.hover, outside, strict=True) if is_out]
+    return [Marks(shown.x[outside], y, shown.colour, "beyond the axis", line="", shape="star", size=8, hover=hover)]
 
 
 def llc_by_axis(llc: xr.Dataset, tradeoff: xr.Dataset | None = None) -> Spec | None:
