@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from click.testing import CliRunner
 from torch import nn
 
@@ -158,6 +159,13 @@ print(found.llc.size)
 """)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "2"
+
+
+def test_what_may_not_be_compared_is_warned_of(curve):
+    other = over(states(), steps=[10], gamma=2.0)
+    mixed = xr.concat([curve.sel(step=[0]), other], "step")
+    with pytest.warns(UserWarning, match="estimates with γ from 1 to 2 side by side"):
+        figures.llc_over_training(mixed)
 
 
 def test_figures_need_no_sweep(curve):

@@ -1,5 +1,7 @@
 """Figures of λ̂: over training, along the sweep, against the loss, by stages, and what it buys."""
 
+import warnings
+
 import numpy as np
 import xarray as xr
 
@@ -16,7 +18,16 @@ _STAGES = {"A": RED, "B": BLUE, "flat": GREY, "loss flat": GREEN, "loss rises": 
 
 
 def _runs(llc: xr.Dataset) -> Runs:
-    """Without the traces, which stay on disk."""
+    """Without the traces, which stay on disk. Estimates that may not be compared with one another are warned of."""
+    for name, symbol in (("nbeta", "nβ"), ("gamma", "γ"), ("num_samples", "n")):
+        values = np.unique(llc[name].dropna("step", how="all").values) if name in llc else np.empty(0)
+        values = values[np.isfinite(values)]
+        if len(values) > 1:
+            warnings.warn(
+                f"estimates with {symbol} from {values[0]:.4g} to {values[-1]:.4g} side by side: λ̂ depends on it, and "
+                "only those with the same nβ, γ and n may be compared",
+                stacklevel=3,
+            )
     names = ("llc", "llc_low", "llc_high", "loss_init", "verdict", "reason")
     return Runs(llc[[name for name in names if name in llc]])
 
