@@ -7,7 +7,7 @@ up to rounding. GPUs want batches whole.
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,10 @@ def _widest_output(model: nn.Module) -> Iterator[list[int]]:
         if isinstance(output, Tensor):
             widest[0] = max(widest[0], output.numel() * output.element_size())
 
-    hooks = [layer.register_forward_hook(look) for layer in model.modules()]
+    hooks = []
+    for layer in model.modules():
+        with suppress(RuntimeError):  # scripted modules take none
+            hooks.append(layer.register_forward_hook(look))
     try:
         yield widest
     finally:

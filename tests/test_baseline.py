@@ -54,6 +54,15 @@ def contrastive(model, batch):
     return -F.log_softmax(outputs[:, None] * outputs[None], 1).diagonal()
 
 
+def of_all_pairs(model, batch):
+    return (model.head(batch[0]) - batch[1]) ** 2
+
+
+def a_third_at_most(model, batch):
+    losses = squared(model, batch)
+    return losses / (1 + losses.detach()[len(losses) // 3])
+
+
 def of_the_batch(model, batch):
     losses = squared(model, batch)
     return losses / losses.detach().mean()
@@ -86,8 +95,20 @@ UNSTABLE = {
                    "depends on which others are in its batch.*before is a BatchNorm1d without running averages"),
     "contrastive": (Head(), contrastive, "depends on which others are in its batch"),
     "a loss over its mean": (Head(), of_the_batch, "depends on which others are in its batch"),
+    "a loss of another sample": (Head(), a_third_at_most, "depends on which others are in its batch"),
+    "all pairs": (Head(), of_all_pairs, r"returned .* one loss for every pair of them"),
+    "a root at 0": (Head(), lambda model, batch: squared(model, batch).sqrt() + (model.head.weight * 0).sum().sqrt(),
+                    "its gradient is not"),
     "gradients": (Head(), only_with_gradients, "is another when gradients are taken"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [4, 16, 32, N])
+@pytest.mark.parametrize("name", ["contrastive", "batch norm", "all pairs", "a loss of another sample"])
+def test_company_is_seen_whatever_the_size_of_a_batch(name, batch_size):
+    model, loss, said = UNSTABLE[name]
+    with pytest.raises(InvalidInput, match=said):
+        target(model, loss, batch_size=batch_size)
 
 
 @pytest.mark.parametrize("name", UNSTABLE)
@@ -160,3 +181,15 @@ def test_inference_mode_around_it_changes_nothing():
         data = (XS * 1, YS * 1)
         assert data[0].is_inference()
         assert float(llc.estimate_llc(other, squared, data, **settings).llc) == expected
+
+
+def test_an_autocast_around_it_does_not_hold_weights():
+    """PyTorch's outermost autocast keeps the weights that it has cast, while chains move them in place."""
+
+    def cast(model, batch):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return squared(model, batch)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = target(Head(), cast, nbeta=0.1)  # at which rounding to bfloat16 is none of a nat
+        assert float((found.losses(found.origin + 1) - found.baseline).abs().max()) > 0.1

@@ -169,3 +169,36 @@ def test_a_loss_that_cannot_change_has_its_reason():
     assert float(tree.llc) == 0
     assert float(tree.distance) > 0
     assert tree.reason.item() == "the loss does not change where chains went: llc is 0 there"
+
+
+def test_a_part_of_the_model_that_was_given_is_named():
+    class Closure(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 1)
+
+            def then(xs):
+                return self.last(xs)
+
+            self.then = then
+
+        def forward(self, xs):
+            return self.then(self.first(xs))
+
+    with pytest.raises(InvalidInput, match="a function that the model holds, calls last of the model that was given"):
+        llc.estimate_llc(Closure(), squared, (XS, YS))
+    mine = nn.Linear(4, 1)
+    with pytest.raises(InvalidInput, match=r"the loss, .*, calls Linear of the model that was given"):
+        llc.estimate_llc(mine, lambda model, batch: squared(mine, batch), (XS, YS))
+
+
+def test_scripted_models_and_odd_train_methods_work():
+    class Odd(nn.Linear):
+        def train(self, mode=True):
+            super().train(mode)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(nn.Linear(4, 1), XS)
+    for model in (traced, Odd(4, 1)):
+        assert target(model).num_parameters == 5

@@ -10,6 +10,7 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     Subset,
+    SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
     default_collate,
@@ -77,12 +78,22 @@ FORMS = {
                         {"ids": XS[SOME], "y": YS[SOME]}),
     "a list of numbers": (YS.tolist(), YS[SOME]),
     "token lists": ([{"ids": x.long().tolist()} for x in XS], {"ids": XS[SOME].long()}),
+    "a list of named tuples": ([*map(Pair, XS, YS)], Pair(XS[SOME], YS[SOME])),
+    "what is not there": ({"ids": XS, "mask": None}, {"ids": XS[SOME], "mask": None}),
+    "arrays of another byte order": (XS.numpy().astype(">f4"), XS[SOME]),
+    "arrays in samples": (Duck([(x.double().numpy(), int(y)) for x, y in zip(XS, YS, strict=True)]),
+                          [XS[SOME], YS[SOME]]),
+    "lists in samples": (Duck([{"x": x.tolist()} for x in XS]), {"x": XS[SOME]}),
     "a tensor dataset": (TensorDataset(XS, YS), [XS[SOME], YS[SOME]]),
     "a part of one": (Subset(TensorDataset(XS, YS), [*range(N)]), [XS[SOME], YS[SOME]]),
     "a duck": (Duck(XS), XS[SOME]),
     "a duck of lists": (Duck([{"ids": x.long().tolist()} for x in XS]), {"ids": XS[SOME].long()}),
     "a duck with words": (Duck([{"ids": x, "text": "ab"} for x in XS]), {"ids": XS[SOME], "text": ["ab"] * 3}),
     "a loader": (DataLoader(TensorDataset(XS, YS), batch_size=5, shuffle=True), [XS[SOME], YS[SOME]]),
+    "a loader of a list": (DataLoader([*XS[:, :, None].expand(-1, -1, 20)], batch_size=5),
+                           XS[SOME][:, :, None].expand(-1, -1, 20)),
+    "a loader of a tuple": (DataLoader(tuple(XS), batch_size=5), XS[SOME]),
+    "a loader of a part": (DataLoader(Duck([*XS, *XS]), sampler=SubsetRandomSampler(range(N))), XS[SOME]),
     "a loader of a tensor": (DataLoader(XS, batch_size=5), XS[SOME]),
 }  # fmt: skip
 
@@ -114,6 +125,18 @@ def test_samples_of_several_lengths_take_a_function():
     with pytest.raises(InvalidInput, match="collate_fn failed on 3 samples"):
         batch_of(ragged, lambda samples: samples[0] + "")
     assert same(batch_of((XS, YS), default_collate), [XS[SOME], YS[SOME]])  # columns are samples where one is given
+    assert same(batch_of({"x": XS}, lambda some: {"z": torch.stack([one["x"] for one in some])}), {"z": XS[SOME]})
+    asked = []
+
+    class Counted(Duck):
+        def __getitem__(self, number):
+            asked.append(number)
+            return super().__getitem__(number)
+
+    samples = Samples(check_data(Counted([*XS]), torch.stack), torch.device("cpu"))
+    before = len(asked)
+    assert same(samples.batch(SOME), XS[SOME])
+    assert len(asked) == before <= 4 * N  # small data is kept
 
 
 class Stream(IterableDataset):
@@ -133,6 +156,8 @@ def test_what_cannot_be_is_said():
         "a DataLoader with batch_size=None": DataLoader(TensorDataset(XS), batch_size=None),
         "a WeightedRandomSampler, which does not": DataLoader(XS, sampler=WeightedRandomSampler([1.0] * N, N)),
         "a Frame of pandas": Frame(XS),
+        "is masked": np.ma.masked_array(XS.numpy(), XS.numpy() > 3),
+        "sparse or nested": XS.to_sparse(),
         "a dict of str": {"ids": "abc"},
         "an empty dict": {},
         r"have \[3, 12\] samples": {"ids": XS, "mask": YS[:3]},
@@ -206,7 +231,7 @@ def by_position(model, batch):
 def test_positions_that_are_padding_do_not_count():
     model, mask = torch.nn.Linear(3, 1), (XS % 4 > 0).float()
     known = by_position(model, XS).detach()
-    hidden = torch.where(mask > 0, XS, torch.nan)  # whatever stands at a position that does not count
+    hidden = torch.where(mask > 0, XS, 1e6)  # whatever stands at a position that does not count
     loss, found = fitted(model, by_position, hidden, mask)
     target = Target(model, loss, found, nbeta=3.0, gamma=1.0, batch_size=5)
     assert target.loss_init == pytest.approx(float((known * mask).sum() / mask.sum()), rel=1e-5)

@@ -3,6 +3,7 @@
 import argparse
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -40,6 +41,9 @@ def touched(folder, *names):
         (["iter_0000200.pth"], [200]),
         (["it200_seed3.pt", "it300_seed4.pt"], [200, 300]),
         (["net-0.43-200.pt"], [200]),
+        (["model_1000.pt", "optimizer_1000.pt", "scheduler_1000.pt"], [1000]),
+        (["checkpoint-9/adapter.safetensors", "checkpoint-9/optimizer.pt", "checkpoint-9/rng_state.pth"], [9]),
+        (["global_step10/mp_rank_00_model_states.pt", "global_step10/zero_pp_rank_0_mp_rank_00_optim_states.pt"], [10]),
     ],
 )
 def test_the_step_is_told_from_the_name(tmp_path, names, steps):
@@ -49,10 +53,14 @@ def test_the_step_is_told_from_the_name(tmp_path, names, steps):
 
 
 def test_what_has_no_step_is_named_and_not_counted(tmp_path):
-    folder = touched(tmp_path / "theirs", "step_1.pt", "best.pt", ".step_2.pt", "notes.txt", "log/out.txt")
-    found, without = checkpoints_in(folder)
-    assert list(found) == [1]
-    assert [path.name for path in without] == ["best.pt"]
+    for names, steps, without in (
+        (["step_1.pt", "best.pt", ".step_2.pt", "notes.txt", "log/out.txt"], [1], ["best.pt"]),
+        (["exp2_10.pt", "exp2_100.pt", "exp2_final.pt"], [10, 100], ["exp2_final.pt"]),
+        (["step_5.pt", "step_10k.pt", "step_-1.pt"], [5], ["step_-1.pt", "step_10k.pt"]),
+    ):
+        found, others = checkpoints_in(touched(tmp_path / names[0], *names))
+        assert list(found) == steps
+        assert [path.name for path in others] == without
 
 
 @pytest.mark.parametrize(
@@ -91,6 +99,7 @@ def weights():
         lambda state: {"model_state_dict": state},
         lambda state: {"model": {"state_dict": state}, "step": 3},
         lambda state: state,
+        lambda state: {"model": state, "params": {"lr": 0.1}, "loss": np.float64(2.0), "net": {"width": 3}},
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module._orig_mod.", "model.module."])
@@ -110,6 +119,27 @@ def test_a_compiled_part_in_the_middle():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     load_state(model, {name.replace("1.", "1._orig_mod."): value for name, value in state.items()}, "x")
     assert torch.equal(model[1].weight, state["1.weight"])
+
+
+def test_what_lies_beside_a_model_is_left(tmp_path):
+    """A loss's weights under another prefix, buffers of older versions; but nothing that may be a weight."""
+    state, model = weights(), nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    beside = {f"net.{name}": value for name, value in state.items()} | {"criterion.weight": torch.ones(2)}
+    buffers = {
+        "h.0.attn.bias": torch.ones(2),
+        "h.0.attention.masked_bias": torch.ones(()),
+        "n_averaged": torch.ones(()),
+    }
+    for given in (beside, state | buffers):
+        load_state(model, given, "x")
+        assert torch.equal(model[1].weight, state["1.weight"])
+    with pytest.raises(InvalidInput, match=r"not known to it: 2\.weight"):
+        load_state(model, state | {"2.weight": torch.ones(2)}, "x")
+    with pytest.raises(InvalidInput, match=r"has 0.bias as torch.int8, expected torch.float32; undo its quantisation"):
+        load_state(model, state | {"0.bias": torch.ones(3, dtype=torch.int8)}, "x")
+    norm = nn.Sequential(nn.BatchNorm1d(2))
+    old = {name: value for name, value in norm.state_dict().items() if "num_batches" not in name}
+    load_state(norm, old, "x")
 
 
 def test_of_tied_weights_one_name_is_enough():

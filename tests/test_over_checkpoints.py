@@ -32,6 +32,16 @@ def net(scale=1.0):
     return model
 
 
+class Tripled(nn.Linear):
+    """Weights of the same names and shapes, another function."""
+
+    def __init__(self):
+        super().__init__(D, 1, bias=False)
+
+    def forward(self, xs):
+        return 3 * super().forward(xs)
+
+
 @functools.cache
 def states():
     return {step: net(1 + 1 / (1 + step)).state_dict() for step in (0, 10, 20)}
@@ -107,6 +117,10 @@ def test_what_is_something_else_is_not_mixed_in(tmp_path):
     other = {**states(), 20: net(3.0).state_dict()}
     with pytest.raises(StoreError, match="step 20 has other weights than when"):
         over(other, out=out)
+    with pytest.raises(StoreError, match=r"the loss at step 20 is .*, and was .*: the loss, the model"):
+        over(states(), out=out, model=Tripled())
+    with pytest.raises(StoreError, match="reference_losses"):
+        over(states(), out=out, reference_losses={"zero": 1.0})
     assert over(other, out=out, overwrite=True).llc_at_w.sel(step=20) < -10
     assert over(other, out=out, gamma=2.0, steps=[10], overwrite=True).step.values.tolist() == [10]
     assert len([*out.rglob("0*.nc")]) == 1
@@ -120,6 +134,8 @@ def test_what_is_something_else_is_not_mixed_in(tmp_path):
         (3, {}, "checkpoints of type int given"),
         (len, {}, "steps = 'all' given with a function"),
         (None, {"steps": [5]}, "no checkpoint at step 5; nearest are 0 and 10"),
+        (None, {"steps": 100}, "steps = 100 given, expected log:N"),
+        (None, {"steps": []}, "steps = .* given, expected log:N"),
         (None, {"steps": "some"}, "steps = 'some' given, expected log:N"),
         (None, {"gama": 2.0}, "gama"),
         (None, {"reference_losses": {"zero": "a"}}, "expected finite numbers by name"),
@@ -134,7 +150,7 @@ def test_bad_input_is_named(checkpoints, settings, said):
 
 def test_one_step_that_fails_does_not_take_others_along(tmp_path):
     broken = {**states(), 30: {"weight": torch.full((1, D), torch.nan)}}
-    with pytest.raises(EstimateFailed, match=r"1 of 4 checkpoints could not be estimated: .*not finite"):
+    with pytest.raises(EstimateFailed, match=r"1 of 4 checkpoints could not be estimated: step 30: .*not finite"):
         over(broken, out=tmp_path / "out")
     assert over(states(), out=tmp_path / "out").step.values.tolist() == [0, 10, 20]
 

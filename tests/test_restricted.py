@@ -32,6 +32,7 @@ RESTRICTIONS = {
     "numpy": ({"0.weight": MASK.int().numpy()}, {"0.weight": MASK}),
     "a slice": (["0.weight[:, 1:3]", "2.*"],
                 {"0.weight": torch.tensor([0, 1, 1, 0]).bool().expand(3, 4), "2.weight": True, "2.bias": True}),
+    "the last column": (["0.weight[..., 3]"], {"0.weight": torch.tensor([0, 0, 0, 1]).bool().expand(3, 4)}),
     "rows": (["0.weight[1]", "0.weight[-1]"], {"0.weight": torch.tensor([0, 1, 1]).bool()[:, None].expand(3, 4)}),
     "a pattern and a slice": (["*.weight[:, ::2]"], {"0.weight": torch.tensor([1, 0, 1, 0]).bool().expand(3, 4),
                                                      "2.weight": torch.tensor([[1, 0, 1]]).bool()}),
@@ -113,6 +114,8 @@ def test_the_refined_llc_of_a_mask_is_exact():
         ({}, "no parameter matches ''"),
         (["0.weight[5]"], r"0.weight\[5\] given, but 0.weight has the shape \(3, 4\)"),
         (["0.weight[0, 0, 0]"], r"0.weight\[0, 0, 0\] given, but 0.weight has the shape"),
+        ([torch.ones(3)], "parameters.0 = .* given, expected a string"),
+        ({"0.weight": slice(0, 2)}, "a slice given for 0.weight, expected a mask of its shape"),
         (["0.weight[2:2]"], "nothing of 0.weight moves"),
         (["0.wieght[2:]"], "no parameter matches '0.wieght'"),
         (3, "parameters = 3 given, expected patterns of names or masks by name"),
@@ -208,6 +211,26 @@ def _inputs_of_output_maps(model, inputs, name):
     for hook in hooks:
         hook.remove()
     return seen
+
+
+def test_heads_that_lie_otherwise_are_not_guessed():
+    """GPT-2's map with one key for all heads, its crossed attention, and `c_attn` as an `nn.Linear`."""
+    transformers = pytest.importorskip("transformers")
+    for name, settings in (("GPTBigCode", {"multi_query": True}), ("GPT2", {"add_cross_attention": True})):
+        config = getattr(transformers, f"{name}Config")(
+            vocab_size=11, n_embd=8, n_layer=1, n_head=2, n_positions=16, **settings
+        )
+        with pytest.raises(InvalidInput, match="lie in its weights in a way that is not known here"):
+            llc.heads(getattr(transformers, f"{name}Model")(config))
+
+    class Nano(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.n_head, self.c_attn, self.c_proj = 2, nn.Linear(8, 24), nn.Linear(8, 8)
+
+    masks = llc.heads(Nano())["0.1"]
+    assert masks["c_attn.weight"].all(1).nonzero()[:, 0].tolist() == [*range(4, 8), *range(12, 16), *range(20, 24)]
+    assert masks["c_proj.weight"].all(0).nonzero()[:, 0].tolist() == [4, 5, 6, 7]
 
 
 def test_a_model_without_known_attention_is_named():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from llc.devices import one_attention
 from llc.estimate.climb import Climb, climb
 from llc.estimate.conclusion import Estimate, conclude
 from llc.estimate.floor import RATIO
@@ -23,7 +24,9 @@ from llc.sampling import (
     Loss,
     Observable,
     Sampler,
+    Samples,
     Target,
+    check_no_other,
     fitted,
     graph_where_it_pays,
     largest_curvatures,
@@ -67,6 +70,12 @@ def estimate_at(
     """
     (found,) = estimate_all([point], config, keys=[key], device=device, observables=observables, progress=progress)
     return found
+
+
+def loss_at(point: Point, config: SamplingConfig, device: torch.device | None = None) -> float:
+    """L_n(w*), as an estimate there begins with it."""
+    with torch.random.fork_rng():
+        return _target(point, config, device)[0].loss_init
 
 
 def estimate_all(
@@ -165,6 +174,10 @@ def _target(point: Point, config: SamplingConfig, device: torch.device | None) -
     """What is sampled first, by which sampler, and why in such batches."""
     model = sampled_copy(point.model, device)
     loss, data = fitted(model, point.loss, point.data, point.sample_weights)
+    samples = Samples(data, next(model.parameters()).device)
+    few = samples.batch(samples.everything[: min(8, len(samples))])
+    with one_attention():
+        check_no_other(point.model, lambda: loss(model, few))
     n = len(data)
     full_batch = config.sampler is not None and sampler_named(config.sampler).full_batch
     size, why = choose_batch(model, loss, data, config.batch_size, full_batch=full_batch)

@@ -25,7 +25,7 @@ def heads(model: nn.Module) -> dict[str, Masks]:
         By `layer.head`, both counted from 0 in the order of the modules.
 
     Raises:
-        InvalidInput: a model without attention of such a kind.
+        InvalidInput: a model without attention of such a kind, or with attention of another.
     """
     found: dict[str, Masks] = {}
     layer = 0
@@ -48,27 +48,40 @@ def _has(*names: str) -> Callable[[nn.Module], bool]:
     return lambda module: all(isinstance(getattr(module, name, None), nn.Module) for name in names)
 
 
-def _ours(module: Any) -> Iterator[Masks]:
-    """`qkv` of all heads' q, then k, then v; `projection`."""
-    return _three_blocks(module, module.heads, "qkv", "projection", rows=0)
+def _number(module: Any, *names: str) -> int:
+    """How many heads there are, under the first of these names that is a number."""
+    found = [getattr(module, name, None) for name in names]
+    found += [getattr(getattr(module, "config", None), name, None) for name in ("num_attention_heads", "n_head")]
+    return next((number for number in found if isinstance(number, int) and not isinstance(number, bool)), 0)
 
 
-def _gpt2(module: Any) -> Iterator[Masks]:
-    """The same with maps whose weights are (inputs, outputs)."""
-    return _three_blocks(module, module.num_heads, "c_attn", "c_proj", rows=1)
+def _three_blocks(asking: str, out: str) -> Callable[[Any], Iterator[Masks]]:
+    """A map to all heads' q, then k, then v; its weight is (outputs, inputs), or the other way in GPT-2's `Conv1D`."""
+
+    def split(module: Any) -> Iterator[Masks]:
+        number, weight = _number(module, "heads", "num_heads", "n_head"), getattr(module, asking).weight
+        rows = 1 if type(getattr(module, asking)).__name__ == "Conv1D" else 0
+        width = weight.shape[rows] // 3
+        if not number or weight.shape[rows] != 3 * width or width % number or width != weight.shape[1 - rows]:
+            raise _unknown(module)
+        for head in range(number):
+            at = slice(head * width // number, (head + 1) * width // number)
+            masks: Masks = {}
+            for part in range(3):
+                of_part = slice(part * width + at.start, part * width + at.stop)
+                _set(masks, module, f"{asking}.weight", rows, of_part)
+                _set(masks, module, f"{asking}.bias", 0, of_part)
+            _set(masks, module, f"{out}.weight", 1 - rows, at)
+            yield masks
+
+    return split
 
 
-def _three_blocks(module: Any, number: int, asking: str, out: str, *, rows: int) -> Iterator[Masks]:
-    width = getattr(module, asking).weight.shape[rows] // 3
-    for head in range(number):
-        at = slice(head * width // number, (head + 1) * width // number)
-        masks: Masks = {}
-        for part in range(3):
-            of_part = slice(part * width + at.start, part * width + at.stop)
-            _set(masks, module, f"{asking}.weight", rows, of_part)
-            _set(masks, module, f"{asking}.bias", 0, of_part)
-        _set(masks, module, f"{out}.weight", 1 - rows, at)
-        yield masks
+def _unknown(module: nn.Module) -> InvalidInput:
+    return InvalidInput(
+        f"the heads of {type(module).__name__} lie in its weights in a way that is not known here; give masks by name, "
+        "such as {'attention.weight': mask}"
+    )
 
 
 def _torch(module: Any) -> Iterator[Masks]:
@@ -87,8 +100,11 @@ def _torch(module: Any) -> Iterator[Masks]:
 
 def _neox(module: Any) -> Iterator[Masks]:
     """`query_key_value` of each head's q, k and v one after another."""
-    size = module.head_size
-    for head in range(module.query_key_value.weight.shape[0] // (3 * size)):
+    size = getattr(module, "head_size", 0)
+    number, rows = _number(module), module.query_key_value.weight.shape[0]
+    if not size or rows != 3 * size * (number or rows // (3 * size)):
+        raise _unknown(module)
+    for head in range(rows // (3 * size)):
         masks: Masks = {}
         for name in ("query_key_value.weight", "query_key_value.bias"):
             _set(masks, module, name, 0, slice(3 * head * size, 3 * (head + 1) * size))
@@ -97,7 +113,9 @@ def _neox(module: Any) -> Iterator[Masks]:
 
 
 def _llama(module: Any) -> Iterator[Masks]:
-    size = module.head_dim
+    size = getattr(module, "head_dim", 0)
+    if not size:
+        raise _unknown(module)
     number, shared = (getattr(module, name).weight.shape[0] // size for name in ("q_proj", "k_proj"))
     for head in range(number):
         at, masks = slice(head * size, (head + 1) * size), dict[str, Tensor]()
@@ -119,8 +137,8 @@ def _set(masks: Masks, module: nn.Module, name: str, dim: int, at: slice) -> Non
 
 
 _KINDS: tuple[tuple[Callable[[nn.Module], bool], Callable[[Any], Iterator[Masks]]], ...] = (
-    (_has("qkv", "projection"), _ours),
-    (_has("c_attn", "c_proj"), _gpt2),
+    (_has("qkv", "projection"), _three_blocks("qkv", "projection")),
+    (_has("c_attn", "c_proj"), _three_blocks("c_attn", "c_proj")),
     (_has("query_key_value", "dense"), _neox),
     (_has("q_proj", "k_proj", "v_proj", "o_proj"), _llama),
     (lambda module: isinstance(module, nn.MultiheadAttention), _torch),

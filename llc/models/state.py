@@ -1,5 +1,6 @@
 """Weights that somebody saved, put into a model: names that wrappers have changed, and tied weights."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -9,7 +10,11 @@ from llc.errors import InvalidInput
 
 # What wrappers put before every name, and what they put anywhere.
 _BEFORE = ("module.", "model.")
-_ANYWHERE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+# Buffers of older versions of libraries, which hold nothing that was learned.
+_NO_WEIGHTS = re.compile(
+    r"(?:attn|attention)\.(?:bias|masked_bias)$|inv_freq$|position_ids$|(?:^|\.)n_averaged$|_extra_state$"
+)
+_ANYWHERE = ("_forward_module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
 def load_state(model: nn.Module, weights: Mapping[str, Tensor], of: str) -> None:
@@ -25,6 +30,10 @@ def load_state(model: nn.Module, weights: Mapping[str, Tensor], of: str) -> None
     """
     wanted = model.state_dict()
     given = _renamed(weights, wanted)
+    given = {name: value for name, value in given.items() if name in wanted or not _NO_WEIGHTS.search(name)}
+    for name, value in wanted.items():
+        if name.endswith("num_batches_tracked"):  # of which older files have none
+            given.setdefault(name, value)
     for names in _tied(wanted):
         there = [name for name in names if name in given]
         for name in there[1:]:
@@ -40,11 +49,15 @@ def load_state(model: nn.Module, weights: Mapping[str, Tensor], of: str) -> None
         parts = {"missing": missing, "not known to it": extra, "of another shape": other}
         said = "; ".join(f"{what}: {', '.join(names[:4])}" for what, names in parts.items() if names)
         raise InvalidInput(f"{of} does not fit the model ({said})")
+    for name, value in wanted.items():
+        if value.is_floating_point() != given[name].is_floating_point():
+            raise InvalidInput(f"{of} has {name} as {given[name].dtype}, expected {value.dtype}; undo its quantisation")
     model.load_state_dict(given)
 
 
 def _renamed(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights by the names that are wanted, as far as wrappers are what makes them others."""
+    weights = _of_this_model(weights, wanted)
     theirs, ours = ({_without_wrappers(str(name)): name for name in names} for names in (weights, wanted))
     if len(theirs) < len(weights):
         return dict(weights)
@@ -54,6 +67,16 @@ def _renamed(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dic
     )
     named = {best[1] + bare.removeprefix(best[0]): weights[name] for bare, name in theirs.items()}
     return {str(ours.get(name, name)): value for name, value in named.items()}
+
+
+def _of_this_model(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Those under the only prefix that has every name: beside them a file may have a loss's weights, or metrics."""
+    longest = max(wanted, key=len)
+    prefixes = {name.removesuffix(longest) for name in weights if name.endswith(f".{longest}")}
+    whole = [prefix for prefix in prefixes if all(prefix + name in weights for name in wanted)]
+    if len(whole) != 1 or any(name in weights for name in wanted):
+        return weights
+    return {name: weights[whole[0] + name] for name in wanted}
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from llc.sampling.chains import HOT, LEAST_DRAWS, run_chains, run_many
 from llc.sampling.control_variates import CONTROL_VARIATE_BYTES
-from llc.sampling.copies import sampled_copy
+from llc.sampling.copies import check_no_other, sampled_copy
 from llc.sampling.curvature import largest_curvature, largest_curvatures
 from llc.sampling.data import Columns, Data, Items, Minibatch, Samples
 from llc.sampling.data_forms import check_data
@@ -51,6 +51,7 @@ __all__ = [
     "Samples",
     "Target",
     "check_data",
+    "check_no_other",
     "check_observables",
     "chosen_weights",
     "fitted",

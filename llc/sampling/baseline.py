@@ -5,7 +5,7 @@ noise in the one baseline moves every draw alike, so that no number of them show
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -15,9 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from llc.errors import InvalidInput
 from llc.sampling.data import Samples
 from llc.sampling.data_forms import check_same_samples
+from llc.sampling.gradient import check_positions
 
 # Samples that are looked at more than once.
 _CHECKED = 128
+# Of them so many are looked at in other company, so many at a time: few, and no divisor of a usual batch.
+_IN_COMPANY, _GROUP = 30, 3
 # Two values of one loss may differ by so much relative to the largest, for sums are taken in another order, …
 _ROUNDING = 1e-3
 # … and by so much of a nat, which moves no estimate.
@@ -40,11 +43,9 @@ def check_baseline(model: nn.Module, samples: Samples, nbeta: float, without: Lo
     few = torch.unique(torch.linspace(0, len(samples) - 1, min(len(samples), _CHECKED)).long())
     first = without(few)
 
-    def moved(again: Tensor) -> float:
+    def moved(again: Tensor, which: Tensor | slice = slice(None)) -> float:
         """How far losses are from those of the first look; 0 for what is rounding."""
-        if again.shape != first.shape:
-            return 0.0  # padded to another length: `check_losses` has spoken of it
-        off = float((again - first).abs().nan_to_num().max())
+        off = float((again - first[which]).abs().nan_to_num().max())
         size = float(first.abs().nan_to_num().max())
         return off if off > _ROUNDING * size and off * max(nbeta, 1.0) > _NATS else 0.0
 
@@ -60,14 +61,16 @@ def check_baseline(model: nn.Module, samples: Samples, nbeta: float, without: Lo
             f"the loss at w* is another when gradients are taken, by up to {off:.3g} for one sample; the model or loss "
             "must compute the same with and without (see torch.is_grad_enabled)"
         )
-    half = max(1, len(few) // 2)
-    back = torch.arange(len(few) - 1, -1, -1)
-    other = torch.cat([without(few[back[:half]]), without(few[back[half:]])]) if len(few) > 1 else first
-    if off := moved(other[back]):
-        raise InvalidInput(
-            f"a sample's loss at w* depends on which others are in its batch, by up to {off:.3g}{_company(model)}; "
-            "λ̂ is of a mean over samples, each with a loss of its own"
-        )
+    order = torch.randperm(len(few), generator=torch.Generator().manual_seed(0))[:_IN_COMPANY]
+    groups = order[: len(order) - len(order) % _GROUP].split(_GROUP) if len(order) >= _GROUP else ()
+    for group in groups:
+        again = without(few[group])
+        check_positions(again, first.shape[1:])
+        if off := moved(again, group):
+            raise InvalidInput(
+                f"a sample's loss at w* depends on which others are in its batch, by up to {off:.3g}{_company(model)}; "
+                "λ̂ is of a mean over samples, each with a loss of its own"
+            )
 
 
 def _company(model: nn.Module) -> str:
@@ -109,8 +112,9 @@ def _inside(model: nn.Module) -> Iterator[list[str]]:
     hooks = []
     for name, module in model.named_modules():
         said = f"{name} ({type(module).__name__})" if name else type(module).__name__
-        hooks.append(module.register_forward_pre_hook(lambda *_, said=said: parts.append(said)))
-        hooks.append(module.register_forward_hook(lambda *_: parts.pop() and None))
+        with suppress(RuntimeError):  # scripted modules take none
+            hooks.append(module.register_forward_pre_hook(lambda *_, said=said: parts.append(said)))
+            hooks.append(module.register_forward_hook(lambda *_: parts.pop() and None))
     try:
         yield parts
     finally:

@@ -1,7 +1,8 @@
 """The copy of a model that is sampled: in eval mode, with one parameter where several share their memory."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -41,7 +42,34 @@ def sampled_copy(model: nn.Module, device: torch.device | None = None) -> nn.Mod
     for module in same.modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
             module.sparse = False
-    return same.eval().to(device)
+    same.eval()
+    same.to(device)
+    return same
+
+
+def check_no_other(model: nn.Module, call: Callable[[], object]) -> None:
+    """Raise InvalidInput where what runs the copy also runs modules of the model it was copied from.
+
+    Args:
+        model: the original. call: computes losses of the copy.
+    """
+    called: list[str] = []
+    hooks = []
+    for name, module in model.named_modules():
+        said = name or type(module).__name__
+        with suppress(RuntimeError):  # scripted modules take none
+            hooks.append(module.register_forward_pre_hook(lambda *_, said=said: called.append(said)))
+    try:
+        with torch.no_grad():
+            call()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if called:
+        raise InvalidInput(
+            f"the loss, or a function that the model holds, calls {called[0]} of the model that was given, which stays "
+            "as it is while a copy is sampled; use what it is given, loss(model, batch), and self in place of closures"
+        )
 
 
 def _copied(model: nn.Module) -> nn.Module:

@@ -43,7 +43,7 @@ class Columns:
 
     def structured(self, leaves: Sequence[Tensor]) -> Any:
         """Other tensors in the same structure."""
-        return mapped(lambda place: leaves[place], self.template)
+        return mapped(lambda place: None if place is None else leaves[place], self.template)
 
     def batch(self, indices: Tensor | None) -> Any:
         """Some of the samples, or all."""
@@ -72,9 +72,14 @@ class Items:
             InvalidInput: a sample cannot be had, or they cannot be made one batch.
         """
         numbers = range(len(self)) if indices is None else indices.tolist()
-        return self.collate([self._item(number) for number in numbers])
+        return self.collate([self.item(number) for number in numbers])
 
-    def _item(self, number: int) -> Any:
+    def item(self, number: int) -> Any:
+        """One sample.
+
+        Raises:
+            InvalidInput: it cannot be had.
+        """
         try:
             return self.items[number]
         except Exception as error:  # whatever a user's code may raise

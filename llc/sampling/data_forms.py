@@ -12,9 +12,12 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
     TensorDataset,
     default_collate,
 )
+from torch.utils.data.distributed import DistributedSampler
 
 from llc.errors import InvalidInput
 from llc.sampling.data import Columns, Data, Items
@@ -52,14 +55,29 @@ def check_data(data: Data, collate_fn: Callable[[list], Any] | None = None) -> C
         raise InvalidInput(f"collate_fn = {collate_fn!r} given, expected a function of a list of samples")
     if isinstance(data, DataLoader):
         data, collate_fn = _of_loader(data, collate_fn)
-    found: Columns | Items | None = _columns(data)
-    if found is not None and collate_fn is not None:
-        data, found = (data if isinstance(data, Tensor) else TensorDataset(*leaves_of(found.batch(None)))), None
+        found: Columns | Items | None = None if isinstance(data, list | tuple) else _columns(data)
+    else:
+        found = None if isinstance(data, list) and collate_fn is not None else _columns(data)
+    if isinstance(found, Columns) and collate_fn is not None:
+        data, found = _Rows(found), None
     if found is None:
         found = _items(data, collate_fn)
     if len(found) < 2:
         raise InvalidInput(f"data has {len(found)} samples, expected at least 2")
-    return _kept(found) if isinstance(found, Items) and collate_fn is None else found
+    return _kept(found, keep_samples=collate_fn is not None) if isinstance(found, Items) else found
+
+
+class _Rows:
+    """The samples of columns, one by one."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __getitem__(self, number: int) -> Any:
+        return self._columns.structured([leaf[number] for leaf in self._columns.leaves])
 
 
 def _columns(data: Data) -> Columns | None:
@@ -74,8 +92,8 @@ def _columns(data: Data) -> Columns | None:
         return _column_leaves(data)
     if all(isinstance(one, Tensor | np.ndarray) for one in data):
         return _column_leaves(data) if _are_columns(data) else None
-    alike = {type(one) for one in data}
-    return None if len(alike) == 1 and alike <= {tuple, list, dict} else _column_leaves(data)
+    alike = len({type(one) for one in data}) == 1 and isinstance(data[0], tuple | list | Mapping)
+    return None if alike else _column_leaves(data)
 
 
 def _are_columns(tensors: Sequence[Tensor | np.ndarray]) -> bool:
@@ -108,7 +126,9 @@ def _column_leaves(data: Any) -> Columns:
     leaves: list[Tensor] = []
     of_numpy: list[int] = []
 
-    def place(leaf: Any) -> int:
+    def place(leaf: Any) -> int | None:
+        if leaf is None:  # a field that is not there
+            return None
         if isinstance(leaf, np.ndarray | _Rectangle):
             of_numpy.append(len(leaves))
         leaves.append(_tensor(leaf, data))
@@ -153,11 +173,16 @@ def _tensor(leaf: Any, data: Any) -> Tensor:
     """A column as a tensor that gradients can be taken through, whatever mode it was made in."""
     if isinstance(leaf, _Rectangle):
         leaf = leaf.array
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise InvalidInput("an array in data is masked; give its data, and sample_weights for what counts")
     if isinstance(leaf, np.ndarray) and leaf.ndim:
         try:
-            leaf = torch.from_numpy(np.ascontiguousarray(leaf) if leaf.flags.writeable else leaf.copy())
-        except TypeError as error:  # strings, objects
+            native = leaf.astype(leaf.dtype.newbyteorder("="), copy=False)
+            leaf = torch.from_numpy(np.ascontiguousarray(native) if native.flags.writeable else native.copy())
+        except (TypeError, ValueError) as error:  # strings, objects
             raise InvalidInput(f"an array in data has dtype {leaf.dtype}, expected numbers") from error
+    if isinstance(leaf, Tensor) and (leaf.layout != torch.strided or leaf.is_nested):
+        raise InvalidInput("a tensor in data is sparse or nested; give it dense, or a list of samples and collate_fn=")
     if not isinstance(leaf, Tensor) or not leaf.ndim:
         raise InvalidInput(f"data is {_described(data)}, {_EXPECTED}")
     return leaf.detach().clone() if leaf.is_inference() else leaf.detach()
@@ -176,12 +201,14 @@ def _of_loader(loader: DataLoader, collate_fn: Callable | None) -> tuple[Any, Ca
         raise InvalidInput("data is a DataLoader with batch_size=None, whose samples cannot be told from its batches; "
                            "give its dataset, or one tensor of all samples")  # fmt: skip
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
-    if not isinstance(sampler, SequentialSampler | RandomSampler):
+    given = None if loader.collate_fn is default_collate else loader.collate_fn
+    if isinstance(sampler, SubsetRandomSampler):
+        return Subset(loader.dataset, list(sampler.indices)), collate_fn or given
+    if not isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler):
         raise InvalidInput(
             f"data is a DataLoader with a {type(sampler).__name__}, which does not draw every sample alike, as an "
             "estimate does; give torch.utils.data.Subset(dataset, indices), or the dataset and sample_weights="
         )
-    given = None if loader.collate_fn is default_collate else loader.collate_fn
     return loader.dataset, collate_fn or given
 
 
@@ -232,16 +259,28 @@ def _collate(samples: list) -> Any:
 
 
 def _leaf(leaf: Any) -> Any:
-    return torch.from_numpy(leaf.array) if isinstance(leaf, _Rectangle) else leaf
+    """A field of a sample; of arrays and lists, floats in the type that PyTorch makes them in."""
+    leaf = leaf.array if isinstance(leaf, _Rectangle) else leaf
+    if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf":
+        leaf = torch.from_numpy(np.array(leaf, leaf.dtype.newbyteorder("=")))
+        return leaf.to(torch.get_default_dtype()) if leaf.is_floating_point() else leaf
+    return leaf
 
 
-def _kept(items: Items) -> Columns | Items:
-    """A small dataset as columns, after its samples were seen to be the same at another look.
+def _kept(items: Items, *, keep_samples: bool) -> Columns | Items:
+    """A small dataset as columns, or as a list of samples, after these were seen to be the same at another look.
 
     Raises:
         InvalidInput: they are not.
     """
     few = torch.unique(torch.linspace(0, len(items) - 1, _ASKED_TWICE).long())
+    if keep_samples:
+        some, again = ([items.item(number) for number in few.tolist()] for _ in range(2))
+        check_same_samples(some, again, f"data, {items.of},")
+        held = sum(_bytes_of(leaf) for leaf in leaves_of(some)) / len(few)
+        if held * len(items) > _KEPT_BYTES or isinstance(items.items, list):
+            return items
+        return Items([items.item(number) for number in range(len(items))], items.collate, items.of)
     one, other = items.batch(few), items.batch(few)
     check_same_samples(one, other, f"data, {items.of},")
     leaves = leaves_of(one)
@@ -249,6 +288,15 @@ def _kept(items: Items) -> Columns | Items:
         return items
     bytes_a_sample = sum(leaf.numel() * leaf.element_size() for leaf in leaves) / len(few)
     return _column_leaves(items.batch(None)) if bytes_a_sample * len(items) <= _KEPT_BYTES else items
+
+
+def _bytes_of(leaf: Any) -> int:
+    """Of a sample's field, as far as can be told; of what is no tensor, array or number, more than are kept."""
+    if isinstance(leaf, Tensor | np.ndarray):
+        return int(leaf.nbytes)
+    if isinstance(leaf, str | bytes):
+        return len(leaf)
+    return 32 if leaf is None or isinstance(leaf, Number) else _KEPT_BYTES
 
 
 def check_same_samples(one: Any, other: Any, of: str) -> None:

@@ -93,7 +93,7 @@ class Weighted:
     loss: Loss
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
-        """w·ℓ of a batch, 0 where w is."""
+        """w·ℓ of a batch, 0 where w is, if ℓ and its gradient are finite there."""
         inner, weights = batch
         losses = self.loss(model, inner)
         check_losses(losses, len(weights))

@@ -138,14 +138,31 @@ def functional_losses(
     return losses
 
 
-def check_losses(losses: Any, samples: int) -> None:
-    """One loss a sample, or one a sample and position, or InvalidInput."""
+def check_losses(losses: Any, samples: int, positions: int | None = None) -> None:
+    """One loss a sample, or one a sample and position (of a known number of them), or InvalidInput."""
+    if positions is not None and isinstance(losses, Tensor):
+        check_positions(losses, torch.Size([positions]))
     if not isinstance(losses, Tensor) or losses.ndim not in {1, 2} or len(losses) != samples:
         given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
         raise InvalidInput(
             f"loss(model, batch) returned {given}, expected one loss for each of the {samples} samples, "
             f"shape ({samples},), or one a position, shape ({samples}, K); leave out the mean over the batch"
         )
+
+
+def check_positions(losses: Tensor, others: torch.Size) -> None:
+    """Raise InvalidInput where losses of a batch have other positions, (K,) or (), than those of another batch."""
+    if losses.shape[1:] == others:
+        return
+    if losses.ndim == 2 and losses.shape[1] == len(losses):
+        raise InvalidInput(
+            f"loss(model, batch) returned {tuple(losses.shape)} for {len(losses)} samples, one loss for every pair of "
+            "them: outputs of shape (B, 1) minus targets of shape (B,) for one; give both the same shape"
+        )
+    raise InvalidInput(
+        f"loss(model, batch) returned {losses.shape[1:].numel()} positions for some samples and {others.numel()} for "
+        "others; pad them to one length, or return one loss a sample"
+    )
 
 
 def mean_over_positions(losses: Tensor, dims: int = 1) -> Tensor:

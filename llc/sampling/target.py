@@ -19,7 +19,7 @@ from llc.sampling.control_variates import corrected_partition, visits
 from llc.sampling.copies import sampled_copy
 from llc.sampling.data import Data, Minibatch, Samples
 from llc.sampling.data_forms import check_data
-from llc.sampling.gradient import Gradient, Loss, LossesAndGradient, check_losses, mean_over_positions
+from llc.sampling.gradient import Gradient, Loss, LossesAndGradient, check_losses, check_positions, mean_over_positions
 from llc.sampling.sampler import Evaluation
 from llc.sampling.weights import Restriction, Weights
 
@@ -223,7 +223,7 @@ class Target:
         for indices in self._microbatches(minibatch.indices):
             batch = self.samples.batch(indices)
             losses, of_microbatch = self._form(batch, weight)(position, self.weights.frozen, batch, weight)
-            check_losses(losses, len(indices))
+            check_losses(losses, len(indices), self.positions)
             every.append(double(losses))
             gradient = of_microbatch if gradient is None else gradient.add_(of_microbatch)
         assert gradient is not None  # no minibatch is empty
@@ -269,10 +269,16 @@ class Target:
 
     def _losses_with_gradient(self, indices: Tensor) -> Tensor:
         """The same as gradients compute it."""
-        gradient, parts = self._forms[self.precision], self._microbatches(indices)
-        return torch.cat(
-            [double(gradient.plain(self.origin, self.weights.frozen, self.samples.batch(p), 1.0)[0]) for p in parts]
-        )
+        found = []
+        for part in self._microbatches(indices):
+            batch = self.samples.batch(part)
+            losses, slope = self._forms[self.precision].plain(self.origin, self.weights.frozen, batch, 1.0)
+            if not bool(slope.isfinite().all()):
+                raise InvalidInput(
+                    "the loss at w* is finite, but its gradient is not, as at the root of 0; mend the loss"
+                )
+            found.append(double(losses))
+        return torch.cat(found)
 
     def _losses_of(self, position: Tensor, indices: Tensor) -> Tensor:
         found: list[Tensor] = []
@@ -280,11 +286,8 @@ class Target:
             batch = self.samples.batch(part)
             losses = self._forms[self.precision].losses(position, self.weights.frozen, batch)
             check_losses(losses, len(part))
-            if found and losses.shape[1:] != found[0].shape[1:]:
-                raise InvalidInput(
-                    f"loss(model, batch) returned {losses.shape[1:].numel()} positions for some samples and "
-                    f"{found[0].shape[1:].numel()} for others; pad them to one length, or return one loss a sample"
-                )
+            if found:
+                check_positions(losses, found[0].shape[1:])
             found.append(double(losses))
         return torch.cat(found)
 

@@ -19,7 +19,7 @@ Restriction = Sequence[str] | Mapping[str, Any]
 # Among `Frozen`: all elements of the parameters of which only some move.
 _WHOLE = "whole"
 # `weight[0:16, :]`: a name and which of its elements.
-_SLICE = re.compile(r"(.+)\[([-\d:,\s]+)\]")
+_SLICE = re.compile(r"(.+)\[([-\d:,.\s]+)\]")
 
 
 class Chosen(NamedTuple):
@@ -82,6 +82,7 @@ class Weights:
 
     def put(self, position: Tensor) -> list[nn.Parameter]:
         """Move the model to a position, (P,); gives the parameters that have moved, in its order."""
+        torch.clear_autocast_cache()  # in which an outer autocast keeps weights as they were before
         if self.places is None:
             self._whole.copy_(position.detach())
         else:
@@ -157,6 +158,9 @@ def chosen_weights(model: nn.Module, restriction: Restriction | None = None) -> 
     masks: dict[str, Tensor] = {}
     for pattern, mask in _entries(restriction, aliases):
         names = {first[aliases[name]] for name in aliases if fnmatch.fnmatchcase(name, pattern)}
+        held = [name for name, _ in model.named_parameters() if fnmatch.fnmatchcase(name, pattern)]
+        if held and not names:
+            raise InvalidInput(f"{', '.join(held[:3])} requires no gradient, and does not move; call requires_grad_()")
         if not names:
             raise InvalidInput(f"no parameter matches {pattern!r}; {did_you_mean(pattern, aliases)}")
         for name in names:
@@ -177,6 +181,9 @@ def _entries(restriction: Restriction, names: Mapping[str, Any]) -> list[tuple[s
     """Patterns with their masks, None for all elements."""
     if isinstance(restriction, Mapping):
         return list(restriction.items()) or [("", None)]
+    if not isinstance(restriction, Sequence) or not all(isinstance(entry, str) for entry in restriction):
+        raise InvalidInput(f"parameters of type {type(restriction).__name__} given, expected patterns of names or "
+                           "masks by name")  # fmt: skip
     found: list[tuple[str, Any]] = []
     for entry in [restriction] if isinstance(restriction, str) else list(restriction):
         sliced = _SLICE.fullmatch(entry)
@@ -200,7 +207,12 @@ def _mask(given: Any, parameter: nn.Parameter, name: str) -> Tensor:
                 f"{name}[{given}] given, but {name} has the shape {tuple(parameter.shape)} ({error})"
             ) from None
         return mask
-    mask = torch.as_tensor(given)
+    try:
+        mask = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidInput(
+            f"a {type(given).__name__} given for {name}, expected a mask of its shape, {tuple(parameter.shape)}"
+        ) from None
     if mask.shape != parameter.shape or not bool(((mask == 0) | (mask == 1)).all()):
         raise InvalidInput(
             f"a mask of shape {tuple(mask.shape)} and type {mask.dtype} given for {name}, expected one of true and "
@@ -209,8 +221,10 @@ def _mask(given: Any, parameter: nn.Parameter, name: str) -> Tensor:
     return mask.to(parameter.device, torch.bool)
 
 
-def _index(part: str) -> int | slice:
-    """`3`, `:`, `2:8` or `::2`."""
+def _index(part: str) -> Any:
+    """`3`, `:`, `2:8`, `::2` or `...`."""
+    if part.strip() == "...":
+        return ...
     if ":" not in part:
         return int(part)
     return slice(*(int(bound) if bound.strip() else None for bound in part.split(":")))

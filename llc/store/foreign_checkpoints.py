@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -19,11 +20,16 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.safetensors
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # Where training scripts put the weights in a checkpoint that holds more.
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params")
+# Of NumPy, beside the weights: losses and steps that somebody kept.
+_NUMBERS: list[Any] = [np.dtype, np.ndarray, np._core.multiarray.scalar, np._core.multiarray._reconstruct,
+                       *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "b1"))]  # fmt: skip
+# What lies beside weights and is none.
+_BESIDE = re.compile(r"(?:^|[._-])(?:optim|sched|rng_state|training_args|scaler|zero_pp_rank)", re.IGNORECASE)
 # What stands before a number that is a step; where several do, the first of these is meant.
 _WORDS = ("steps?", "iter(?:ation)?s?", "it", "checkpoint|ckpt|chkpt", "epochs?|ep")
 _NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
-# What makes a number another one's part: 0.43, 3e-4.
-_ALONE = rf"(?<![\d.])(?:{_NUMBER})(?![\d])"
+# No part of another number, 0.43 or 3e-4, and no 10k.
+_ALONE = rf"(?<![\d.])(?<![=_]-)(?:{_NUMBER})(?![\dA-Za-z])"
 
 
 def checkpoints_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
@@ -39,6 +45,9 @@ def checkpoints_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder; expected one with a checkpoint for each step")
     places = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and _holds_weights(path)]
+    if not places and (seen := [path.name for path in sorted(folder.iterdir()) if path.is_dir()]):
+        raise InvalidInput(f"{folder} has no checkpoints: of its folders, such as {seen[0]}, none holds one file of "
+                           f"weights such as {', '.join(_WEIGHTS[:2])}")  # fmt: skip
     steps = _steps([_stem(path) for path in places], folder)
     found: dict[int, Path] = {}
     for path, step in zip(places, steps, strict=True):
@@ -67,6 +76,10 @@ def _steps(stems: list[str], folder: Path) -> list[int | None]:
     counts = {len(whole) for whole in unclear.values()}
     differing = [place for place in range(min(counts, default=0))
                  if len({whole[place] for whole in unclear.values()}) > 1]  # fmt: skip
+    if differing and differing[0] > 0:  # the only number of a shorter name is one that is the same in all
+        alone = [number for number, stem in enumerate(stems) if number not in unclear and not _named(stem, folder)]
+        for number in alone:
+            found[number] = None
     for number, whole in unclear.items():
         if len(counts) > 1 or len(differing) != 1:
             raise InvalidInput(
@@ -77,9 +90,15 @@ def _steps(stems: list[str], folder: Path) -> list[int | None]:
     return found
 
 
+def _named(stem: str, folder: Path) -> bool:
+    return _after_a_word(stem, folder) is not None
+
+
 def _after_a_word(stem: str, folder: Path) -> int | None:
     for word in _WORDS:
-        texts = re.findall(rf"(?<![a-z])(?:global[_-]?)?(?:{word})[=_\-. ]*({_NUMBER})", stem, re.IGNORECASE)
+        texts = re.findall(
+            rf"(?<![a-z])(?:global[_-]?)?(?:{word})[=_\-. ]?({_NUMBER})(?![\dA-Za-z])", stem, re.IGNORECASE
+        )
         numbers = {number for text in texts if (number := _whole(text)) is not None}
         if len(numbers) > 1:
             raise InvalidInput(f"{folder / stem}… may be of step {' or '.join(map(str, sorted(numbers)))}; rename it")
@@ -103,6 +122,8 @@ def _stem(path: Path) -> str:
 
 
 def _holds_weights(path: Path) -> bool:
+    if _BESIDE.search(path.name):
+        return False
     return _inside(path) is not None if path.is_dir() else path.name.endswith(SUFFIXES)
 
 
@@ -112,6 +133,7 @@ def _inside(folder: Path) -> Path | None:
         if (folder / name).is_file():
             return folder / name
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name.endswith(SUFFIXES)]
+    files = [path for path in files if not _BESIDE.search(path.name)]
     return files[0] if len(files) == 1 else None
 
 
@@ -131,7 +153,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     for _ in range(4):
         if not isinstance(found, dict) or _is_state(found):
             break
-        inside = [name for name in _NESTED if isinstance(found.get(name), dict) and found[name]]
+        inside = [name for name in _NESTED if _leads_to_state(found.get(name))]
         if len(inside) > 1 and not all(found[name] is found[inside[0]] for name in inside):
             raise InvalidInput(f"{path} holds weights under {' and '.join(inside)}; save the one that is meant alone")
         if not inside:
@@ -145,6 +167,11 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
 
 def _is_state(found: Any) -> bool:
     return isinstance(found, dict) and bool(found) and all(isinstance(value, Tensor) for value in found.values())
+
+
+def _leads_to_state(found: Any) -> bool:
+    """Whether a dict is a state, or holds one under one of the usual names."""
+    return _is_state(found) or (isinstance(found, dict) and any(_leads_to_state(found.get(name)) for name in _NESTED))
 
 
 def _from_shards(index: Path) -> dict[str, Tensor]:
@@ -164,7 +191,8 @@ def _loaded(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, EOFError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({_first_line(error)})") from None
     except Exception as error:  # pickle's own, for files that hold more than tensors

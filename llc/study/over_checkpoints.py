@@ -15,8 +15,8 @@ import xarray as xr
 from torch import nn
 
 from llc import devices, own_code, store
-from llc.errors import EstimateFailed, InvalidInput, StoreError
-from llc.estimate.measure import estimate_at
+from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError
+from llc.estimate.measure import estimate_at, loss_at
 from llc.estimate.settings import checked_reference_losses
 from llc.parallel import Outcome, Progress, counted, default_workers, quiet, raise_failures, run_units
 from llc.sampling import Data, Loss, Restriction, check_data
@@ -26,6 +26,8 @@ from llc.study.points import CurveConfig, settle_at
 
 # A pilot may take as many gradients as so many checkpoints: λ̂ is to be a plateau for them all.
 _PILOT_SHARE = 2
+# Two computations of one loss differ by no more than this share.
+_SAME_LOSS = 1e-4
 # Names of the files of single estimates.
 _NAMES = r"(\d{6}|[1-9]\d{6,})\.nc"
 
@@ -89,7 +91,11 @@ def estimate_llc_over_checkpoints(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(store.folder_lock(folder))
-        about = {"data": study.fingerprint(), "loss": getattr(loss, "__qualname__", type(loss).__name__)}
+        about = {
+            "data": study.fingerprint(),
+            "reference_losses": dict(known),
+            "loss": getattr(loss, "__qualname__", type(loss).__name__),
+        }
         _check_same(folder, {"llc": config.model_dump(exclude_none=True), **about}, overwrite, given=settings)
         if (folder / "llc.toml").exists() and not overwrite:
             config = CurveConfig.from_table(store.read_table(folder / "llc.toml")["llc"])
@@ -100,6 +106,7 @@ def estimate_llc_over_checkpoints(
         results = folder / store.table_hash(table)
         store.own_folder(results)
         missing = [step for step in wanted if not _is_made(_path(results, step), study, overwrite)]
+        _check_losses(study, config, results, [step for step in wanted if step not in missing], where)
         failures: list[Exception] = []
         if not missing:
             progress("estimates", 0, 0, "all of these were estimated before; nothing to do")
@@ -131,7 +138,7 @@ def _check_same(folder: Path, table: dict, overwrite: bool, given: dict[str, Any
     path = folder / "llc.toml"
     if overwrite or not path.exists():
         return
-    stored = store.read_table(path, ["llc", "data", "loss"])
+    stored = store.read_table(path, ["llc", "data", "loss", "reference_losses"])
     asked = {**table, "llc": {name: value for name, value in table["llc"].items() if name in given}}
     there = {**stored, "llc": {name: stored["llc"].get(name) for name in asked["llc"]}}
     if changed := store.differences(there, asked):
@@ -162,6 +169,24 @@ def _is_made(path: Path, study: CheckpointStudy, overwrite: bool) -> bool:
         )
     store.remove_file(path)
     return False
+
+
+def _check_losses(
+    study: CheckpointStudy, config: CurveConfig, results: Path, made: list[int], device: torch.device | None
+) -> None:
+    """Refuse to go on where a checkpoint's loss is another than when its estimate was made.
+
+    That tells a loss, model or `collate_fn` that has changed under the same name.
+    """
+    if not made:
+        return
+    before = float(store.read_numbered(_path(results, made[-1])).loss_init.item())
+    now = loss_at(study.point(made[-1]), config, device)
+    if abs(now - before) > _SAME_LOSS * max(abs(before), abs(now)):
+        raise StoreError(
+            f"the loss at step {made[-1]} is {now:.6g}, and was {before:.6g} when {_path(results, made[-1])} was made: "
+            "the loss, the model or collate_fn has changed; give another folder, or overwrite to replace what is there"
+        )
 
 
 def _weights_of(model: nn.Module) -> dict[str, str]:
@@ -223,9 +248,12 @@ def _estimate_unit(shared: str, step: int, progress: Progress) -> None:
     if path.exists():  # by a worker that was lost afterwards
         return
     config = CurveConfig.from_table(work.table["llc"])
-    point = work.study.point(step)
-    with torch.inference_mode(False):
-        estimate = estimate_at(point, config, key=(config.seed, "llc", step), device=work.device)
+    try:
+        point = work.study.point(step)
+        with torch.inference_mode(False):
+            estimate = estimate_at(point, config, key=(config.seed, "llc", step), device=work.device)
+    except LLCError as error:
+        raise type(error)(f"step {step}: {error}") from error
     about = {**work.table, "weights": _weights_of(point.model)}
     store.write_dataset(path, label(estimate, (), {}, step), about)
     found = estimate.summary

@@ -92,6 +92,8 @@ def chosen_steps(steps: str | Sequence[int], available: list[int], check: Callab
     Raises:
         InvalidInput: a choice that cannot be read.
     """
+    if isinstance(steps, int) or not len(steps):
+        raise InvalidInput(f"steps = {steps!r} given, expected log:N, linear:N, all, last, or a list of steps")
     if isinstance(steps, str):
         kind, _, number = steps.partition(":")
         if steps == "all":
