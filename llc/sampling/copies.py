@@ -43,7 +43,8 @@ def sampled_copy(model: nn.Module, device: torch.device | None = None) -> nn.Mod
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
             module.sparse = False
     same.eval()
-    same.to(device)
+    if device is not None:
+        same.to(device)
     return same
 
 
