@@ -110,7 +110,8 @@ def load_file(path: str | Path) -> ModuleType:
 
 def loaded_files() -> list[str]:
     """The files that `load_file` has made modules of; another process loads them before it can know what is theirs."""
-    return [str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
+    files = [str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
+    return [file for file in files if Path(file).exists()]
 
 
 def is_ours(kind: type) -> bool:

@@ -177,7 +177,7 @@ class Deciding(nn.Module):
 
     def forward(self, xs):
         found = self.layer(xs)
-        return found if float(found.detach().sum()) > 0 else -found
+        return found if float(self.layer.weight.detach().sum()) > 0 else -found
 
 
 class OfTheWhole(nn.Module):

@@ -261,7 +261,7 @@ def test_bad_arguments_are_named(settings, said):
 
 
 def test_an_estimate_says_how_it_was_made():
-    batch = torch.randn(8, 2), torch.randn(8, 1)
+    batch = torch.randn(8, 2), torch.randn(8)
     plain = {"nbeta": 40.0, "draws": 20, "parameters": ["w*"], "seed": 3}
     attrs = llc.estimate_llc(nn.Linear(2, 1), squared_errors, batch, **plain).attrs
     assert attrs["given"] == "draws = 20, parameters = ['w*'], nbeta = 40.0, seed = 3"

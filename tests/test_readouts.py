@@ -64,8 +64,8 @@ def test_bad_hessians_are_named():
     model, batch = small_network()
     with pytest.raises(InvalidInput, match="vectors = 1 and eigenvalues = 3 given, expected at least 2, and 0 to 20"):
         curvature(model, squared_errors, batch, vectors=1)
-    with pytest.raises(InvalidInput, match="no tuple of tensors"):
-        curvature(model, squared_errors, torch.utils.data.TensorDataset(*batch))
+    as_dataset = curvature(model, squared_errors, torch.utils.data.TensorDataset(*batch))
+    assert as_dataset.trace == curvature(model, squared_errors, batch).trace
     linear = nn.Linear(3, 1).double()
     with pytest.raises(InvalidInput, match="has no Hessian"):
         curvature(linear, lambda model, data: model(data[0]).squeeze(-1), batch)
