@@ -83,6 +83,7 @@ def test_checkpoints_may_come_in_any_form(curve, tmp_path):
         "models": (models, None),
         "a folder": (tmp_path, net),
         "a function": (states().__getitem__, net()),
+        "nested": ({step: {"model": state, "step": step} for step, state in states().items()}, net()),
         "numpy steps": ({np.int64(step): state for step, state in states().items()}, net()),
     }
     for form, (given, model) in forms.items():

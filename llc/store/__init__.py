@@ -18,7 +18,7 @@ from llc.store.experiment import (
     keep_code,
     open_folder,
 )
-from llc.store.foreign_checkpoints import checkpoints_in, read_foreign
+from llc.store.foreign_checkpoints import checkpoints_in, read_foreign, state_in
 from llc.store.inspection import describe, passed_over, verify
 from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.merging import merge
@@ -91,6 +91,7 @@ __all__ = [
     "scratch_file",
     "settings_folders",
     "settings_of",
+    "state_in",
     "summary_table",
     "table_hash",
     "verify",

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,29 +149,41 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         raise StoreError(f"{path} holds no weights, or several files of them, such as {', '.join(_WEIGHTS[:2])}")
     if file.name.endswith(".json"):
         return _from_shards(file)
-    found = _loaded(file)
+    return state_in(_loaded(file), str(path))
+
+
+def state_in(found: Any, of: str) -> dict[str, Tensor]:
+    """The `state_dict` in what a checkpoint holds, alone or under one of the usual names.
+
+    Args:
+        of: where it comes from, for errors.
+    Raises:
+        InvalidInput: there is none, or there are several.
+    """
     for _ in range(4):
-        if not isinstance(found, dict) or _is_state(found):
+        if not isinstance(found, Mapping) or _is_state(found):
             break
         inside = [name for name in _NESTED if _leads_to_state(found.get(name))]
         if len(inside) > 1 and not all(found[name] is found[inside[0]] for name in inside):
-            raise InvalidInput(f"{path} holds weights under {' and '.join(inside)}; save the one that is meant alone")
+            raise InvalidInput(f"{of} holds weights under {' and '.join(inside)}; save the one that is meant alone")
         if not inside:
             break
         found = found[inside[0]]
     if not _is_state(found):
-        keys = f" with {', '.join(map(str, list(found)[:4]))}" if isinstance(found, dict) else ""
-        raise InvalidInput(f"{path} holds a {type(found).__name__}{keys}, expected a state_dict")
-    return found
+        keys = f" with {', '.join(map(str, list(found)[:4]))}" if isinstance(found, Mapping) else ""
+        raise InvalidInput(f"{of} holds a {type(found).__name__}{keys}, expected a state_dict")
+    return dict(found)
 
 
 def _is_state(found: Any) -> bool:
-    return isinstance(found, dict) and bool(found) and all(isinstance(value, Tensor) for value in found.values())
+    return isinstance(found, Mapping) and bool(found) and all(isinstance(value, Tensor) for value in found.values())
 
 
 def _leads_to_state(found: Any) -> bool:
     """Whether a dict is a state, or holds one under one of the usual names."""
-    return _is_state(found) or (isinstance(found, dict) and any(_leads_to_state(found.get(name)) for name in _NESTED))
+    if _is_state(found):
+        return True
+    return isinstance(found, Mapping) and any(_leads_to_state(found.get(name)) for name in _NESTED)
 
 
 def _from_shards(index: Path) -> dict[str, Tensor]:

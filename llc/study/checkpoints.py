@@ -138,8 +138,9 @@ class CheckpointStudy:
             return state
         if isinstance(state, str | Path):
             state, where = store.read_foreign(Path(state)), str(state)
-        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        if not isinstance(state, Mapping):
             raise InvalidInput(f"{where} is a {type(state).__name__}, expected a model or a state_dict")
+        state = store.state_in(state, where)
         if self.template is None:
             raise InvalidInput(f"{where} is a state_dict, and model is None; give the model that it is of")
         model = sampled_copy(self.template)
