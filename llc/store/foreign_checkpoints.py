@@ -67,8 +67,8 @@ def _steps(stems: list[str], folder: Path) -> list[int | None]:
     """The step that each name says."""
     found: list[int | None] = []
     unclear: dict[int, list[int]] = {}
-    for stem in stems:
-        named = _after_a_word(stem, folder)
+    said = [_after_a_word(stem, folder) for stem in stems]
+    for stem, named in zip(stems, said, strict=True):
         whole = [number for text in re.findall(_ALONE, stem) if (number := _whole(text)) is not None]
         if named is None and len(whole) > 1:
             unclear[len(found)] = whole
@@ -77,8 +77,7 @@ def _steps(stems: list[str], folder: Path) -> list[int | None]:
     differing = [place for place in range(min(counts, default=0))
                  if len({whole[place] for whole in unclear.values()}) > 1]  # fmt: skip
     if differing and differing[0] > 0:  # the only number of a shorter name is one that is the same in all
-        alone = [number for number, stem in enumerate(stems) if number not in unclear and not _named(stem, folder)]
-        for number in alone:
+        for number in {number for number, named in enumerate(said) if named is None} - unclear.keys():
             found[number] = None
     for number, whole in unclear.items():
         if len(counts) > 1 or len(differing) != 1:
@@ -88,10 +87,6 @@ def _steps(stems: list[str], folder: Path) -> list[int | None]:
             )
         found[number] = whole[differing[0]]
     return found
-
-
-def _named(stem: str, folder: Path) -> bool:
-    return _after_a_word(stem, folder) is not None
 
 
 def _after_a_word(stem: str, folder: Path) -> int | None:
