@@ -37,6 +37,14 @@ _PUBLIC = {
     "export_weights": "llc.training:export_weights",
     "learning_coefficient": "llc.validation.learning_coefficient",
     "estimate_llc": "llc.estimate:estimate_llc",
+    "from_devinterp": "llc.estimate:from_devinterp",
+    "Losses": "llc.sampling:Losses",
+    "influence": "llc.estimate:influence",
+    "loss_kernel": "llc.estimate:loss_kernel",
+    "per_sample_llc": "llc.estimate:per_sample_llc",
+    "susceptibilities": "llc.estimate:susceptibilities",
+    "susceptibility": "llc.estimate:susceptibility",
+    "waic": "llc.estimate:waic",
     "estimate_llc_over_checkpoints": "llc.study:estimate_llc_over_checkpoints",
     "estimate_llc_over_training": "llc.study:estimate_llc_over_training",
     "heads": "llc.models:heads",
@@ -66,9 +74,18 @@ if TYPE_CHECKING:
     )
     from llc.development import compare, joint_pca
     from llc.errors import LLCError
-    from llc.estimate import estimate_llc
+    from llc.estimate import (
+        estimate_llc,
+        influence,
+        loss_kernel,
+        per_sample_llc,
+        susceptibilities,
+        susceptibility,
+        waic,
+    )
     from llc.models import heads
     from llc.report import write_report
+    from llc.sampling import Losses
     from llc.store import Experiment, Run, summary_table
     from llc.store import open_folder as open
     from llc.study import estimate_llc_over_checkpoints, estimate_llc_over_training

@@ -183,7 +183,7 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
 
 
 @main.command()
-@click.option("--suite", default="quick", show_default=True, help="quick, full, tuned-quick or tuned.")
+@click.option("--suite", default="quick", show_default=True, help="quick, full, tuned-quick, tuned or draws.")
 @click.option("--sampler", default="default", show_default=True, help="What estimate_llc chooses, or one by name.")
 @click.option("--against", default=None, help="Others; '' for none.  [default: sgld, and peers that are installed]")
 @click.option("--out", type=FOLDER, default=Path("benchmarks/results"), show_default=True, help="Where results go.")
@@ -195,6 +195,7 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
     show_default=True,
     help="Draw of the problems: another number gives other networks, data and wells.",
 )
+@click.option("--repeats", type=click.IntRange(min=1), default=None, help="Of suite draws.  [default: 200]")
 @click.option("--only", multiple=True, help="Cases whose names hold this; again for others.  [default: all]")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]")
 def validate(
@@ -204,6 +205,7 @@ def validate(
     out: Path,
     seed: int,
     problems: int,
+    repeats: int | None,
     only: tuple[str, ...],
     jobs: int | None,
 ) -> None:
@@ -217,16 +219,33 @@ def validate(
 
     tuned-quick and tuned give settings that suit each case, and have Gaussian wells and larger networks.
 
+    draws holds what losses say along the draws (kernel, influence, susceptibility, functional variance, per-sample llc)
+    against closed forms, on fresh problems again and again.
+
     \b
     Examples:
       llc validate --suite quick
       llc validate --suite full --against ""
       llc validate --problems 1
+      llc validate --suite draws --repeats 20
       llc validate --suite full --problems 26 --only "7-10-4, rank 4" --against ""
     """
     from llc import figures, store, validation
     from llc.validation.peers import PEERS
 
+    if suite == "draws":
+        if only or against or sampler != "default":
+            raise click.UsageError("suite draws takes --repeats, --seed, --problems, --jobs and --out, and no others")
+        name = "validate_draws" + (f"_problems{problems}" if problems else "")
+        with show_progress("repetitions") as progress:
+            made = {"seed": seed, "problems": problems, "jobs": jobs, "progress": progress}
+            found = validation.validate_draws(repeats or 200, **made)
+        store.write_dataset(out / f"{name}.nc", found, {"suite": suite, "seed": seed, "problems": problems})
+        click.echo(validation.format_draws(found))
+        click.echo(f"Wrote {out / name}.nc")
+        return
+    if repeats is not None:
+        raise click.UsageError(f"--repeats {repeats} given with suite {suite}; it is of suite draws")
     if against is None:
         against = ",".join(["sgld", *(name for name, peer in PEERS.items() if peer.installed)])
     others = [method.strip() for method in against.split(",") if method.strip() not in {"", sampler}]

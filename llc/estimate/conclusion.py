@@ -68,6 +68,8 @@ class Estimate:
     chains: Chains
     hot_chains: Chains
     settings: dict[str, float | int | str] = field(default_factory=dict)
+    # ℓ_i(w*) of the datasets whose losses were looked at along the draws.
+    baselines: dict[str, np.ndarray] = field(default_factory=dict)
     reference_losses: dict[str, float] = field(default_factory=dict)
 
 
@@ -137,6 +139,8 @@ def conclude(
     if traces.cuts:
         chains = ", ".join(sorted({str(chain) for chain, _, _ in traces.cuts}))
         reason += f"; step size cut in chains {chains}, which ran into higher curvature"
+    if kept and math.isnan(kernel.bias(traces.settings[kept[0]], square=0.0, noise=0.0)):
+        reason += f"; by how much the step size of {kernel.name} raises llc is not known"
     return Estimate(
         summary=found,
         verdict=verdict,

@@ -14,10 +14,11 @@ from llc.devices import Precision
 from llc.errors import EstimateFailed, InvalidInput
 from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
+from llc.estimate.observing import check_what_to_observe
 from llc.estimate.settings import SamplingConfig, checked_reference_losses
 from llc.parallel import Progress
 from llc.progress import patient_progress
-from llc.sampling import LEAST_DRAWS, Data, Loss, Observable, Restriction, check_data, check_observables
+from llc.sampling import LEAST_DRAWS, Data, Loss, Losses, Observable, Restriction, check_data
 
 
 def estimate_llc(
@@ -47,7 +48,7 @@ def estimate_llc(
     precision: Precision = "float32",
     device: str | None = None,
     reference_losses: Mapping[str, float] | None = None,
-    observables: Sequence[Observable] = (),
+    observables: Sequence[Observable | Losses] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> xr.DataTree:
@@ -88,8 +89,8 @@ def estimate_llc(
         batch_size: samples a draw; by default all n where that is cheap or the sampler needs it, else 256 or more.
         reference_losses: losses of predictors that know nothing, by name, such as `{"the zero predictor": 4.1}`; draws
             that do no better are called `delocalised`.
-        observables: what else to look at on the way, see `llc.sampling.Observable`; without `draws` at every eighth
-            draw at least.
+        observables: what else to look at on the way: losses of datasets, `llc.Losses("test", test_data)`, or what you
+            like, see `llc.sampling.Observable`; without `draws` at every eighth draw at least.
         control_variates: see `llc.sampling.Target`; by default where they lower the noise.
         parameters: which weights move, for the refined LLC: patterns of names, `["blocks.0.*"]`, with a slice if need
             be, `["blocks.0.attention.qkv.weight[0:16]"]`, or masks by name, `{"out.weight": mask}`, such as `llc.heads`
@@ -116,7 +117,7 @@ def estimate_llc(
         whose groups `posterior`, `sample_stats`, `warmup_posterior`, `warmup_sample_stats` hold the traces by
         (chain, draw) as ArviZ expects them, and those with `hot_` before it the chains at nβ/4; `ladder` holds λ̂ of
         every rung that was kept; with observables, a group `observables` holds theirs, each by a `draw_…`
-        of its own. Chains that diverged are in no group; the reason names them.
+        of its own, and `losses/<name>` those of a dataset. Chains that diverged are in no group; the reason names them.
 
     Raises:
         InvalidInput: an argument out of range, a loss of the wrong shape or that is no function of weights and sample,
@@ -146,7 +147,7 @@ def estimate_llc(
         precision=precision,
     )
     where = None if device is None else devices.choose_device(device)
-    check_observables(observables, draws or LEAST_DRAWS)  # before any chain runs
+    check_what_to_observe(observables, draws or LEAST_DRAWS)  # before any chain runs
     known = checked_reference_losses(reference_losses)
     with torch.inference_mode(False), ExitStack() as stack:  # whatever the caller is in: gradients are taken
         told = stack.enter_context(patient_progress("gradients")) if progress is None else progress
@@ -174,8 +175,11 @@ def _in_gradients(progress: Progress, most: int) -> Progress:
     """Reports of one run of chains after another as gradients in all."""
     spent = last = 0
 
-    def told(_unit: str, done: int, _total: int, note: str) -> None:
+    def told(unit: str, done: int, total: int, note: str) -> None:
         nonlocal spent, last
+        if unit:  # something else than gradients
+            progress(unit, done, total, note)
+            return
         spent, last = spent + (done - last if done >= last else done), done
         progress("llc", min(spent, most), most, note)
 

@@ -5,7 +5,8 @@ import xarray as xr
 
 from llc.estimate.conclusion import Estimate
 from llc.estimate.floor import RATIO
-from llc.sampling import Chains
+from llc.estimate.observing import losses_of
+from llc.sampling import Chains, is_large
 
 SCALARS = {
     "llc": ("estimated local learning coefficient", "1"),
@@ -139,8 +140,10 @@ def estimate_tree(estimate: Estimate) -> xr.DataTree:
             tree[f"{kind}{part}posterior"] = everything[["llc"]]
             tree[f"{kind}{part}sample_stats"] = everything.drop_vars("llc")
     tree["ladder"] = rung_values(estimate)
-    if chains.observed:
+    if set(chains.observed) > set(estimate.baselines):
         tree["observables"] = _observables(estimate)
+    for name in estimate.baselines:
+        tree[f"losses/{name}"] = _losses(estimate, name)
     return xr.DataTree.from_dict(tree, name=_in_one_line(estimate))
 
 
@@ -170,7 +173,32 @@ def _observables(estimate: Estimate) -> xr.Dataset:
     data: dict = {}
     places: dict = {"chain": ("chain", chains.survivors, {"long_name": "chain", "units": "1"})}
     for name, seen in chains.observed.items():
+        if name in estimate.baselines:
+            continue
         draw = f"draw_{name}"
         data[name] = (("chain", draw, *seen.dims), seen.values[chains.survivors], {"long_name": name, "units": "1"})
         places[draw] = (draw, seen.at - estimate.warmup, {"long_name": f"draw at which {name} was taken", "units": "1"})
     return xr.Dataset(data, places)
+
+
+def _losses(estimate: Estimate, name: str) -> xr.Dataset:
+    """Losses of a dataset, paired with those at w*, by (chain, draw, sample[, position])."""
+    difference, draws = losses_of(estimate.chains, name, estimate.warmup)
+    baseline = estimate.baselines[name]
+    dims = ("sample", "position")[: baseline.ndim]
+    said = "in a temporary file" if is_large(difference.shape, difference.dtype) else "in memory"
+    return xr.Dataset(
+        {
+            "difference": (
+                ("chain", "draw", *dims),
+                difference,
+                {"long_name": f"loss of a sample of {name} at a draw minus that at w*", "units": "loss", "kept": said},
+            ),
+            "baseline": (dims, baseline, {"long_name": f"loss of a sample of {name} at w*", "units": "loss"}),
+        },
+        {
+            "chain": ("chain", estimate.chains.survivors, {"long_name": "chain", "units": "1"}),
+            "draw": ("draw", draws, {"long_name": "draw, as in posterior", "units": "1"}),
+        },
+        attrs={"dataset": name},
+    )

@@ -14,6 +14,7 @@ from llc.estimate.climb import Climb, climb
 from llc.estimate.conclusion import Estimate, conclude
 from llc.estimate.floor import RATIO
 from llc.estimate.noise import choose_batch
+from llc.estimate.observing import Observing
 from llc.estimate.pair import read, run_pairs, rung_of
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.estimate.settle import depth
@@ -22,6 +23,7 @@ from llc.sampling import (
     Data,
     Graph,
     Loss,
+    Losses,
     Observable,
     Sampler,
     Samples,
@@ -60,7 +62,7 @@ def estimate_at(
     *,
     key: tuple,
     device: torch.device | None = None,
-    observables: Sequence[Observable] = (),
+    observables: Sequence[Observable | Losses] = (),
     progress: Progress = quiet,
 ) -> Estimate:
     """`estimate_llc` without labels. A total failure is a verdict here, with NaN for numbers, not an error.
@@ -84,7 +86,7 @@ def estimate_all(
     *,
     keys: Sequence[tuple],
     device: torch.device | None = None,
-    observables: Sequence[Observable] = (),
+    observables: Sequence[Observable | Losses] = (),
     progress: Progress = quiet,
 ) -> Iterator[Estimate]:
     """Estimates at several points with one setting, in order.
@@ -106,6 +108,7 @@ def estimate_all(
         with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
             target, kernel, why = _target(point, config, device)
             graph = graph_where_it_pays([target], 2 * config.chains)
+            observing = Observing(observables, [target], point.loss, config)
             known = min(point.reference_losses.values(), default=math.inf)
             climbed = climb(
                 target,
@@ -114,13 +117,20 @@ def estimate_all(
                 key=key,
                 reference_loss=known,
                 graph=graph,
-                observables=observables,
+                observables=observing.on_the_way,
                 progress=progress,
             )
-        settings = _said(kernel, climbed, why, config, point.masks)
-        yield conclude(
-            _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
-        )
+            climbed = observing.after(climbed, progress)
+        yield _concluded(climbed, kernel, point, config, why=why, observing=observing)
+
+
+def _concluded(
+    climbed: Climb, kernel: Sampler, point: Point, config: SamplingConfig, *, why: str, observing: Observing
+) -> Estimate:
+    settings = _said(kernel, climbed, why, config, point.masks)
+    known = point.reference_losses
+    found = conclude(_without_ends(climbed), kernel, settings=settings, config=config, reference_losses=known)
+    return replace(found, baselines=observing.baselines(climbed.pair.target))
 
 
 def _together(
@@ -130,12 +140,13 @@ def _together(
     keys: Sequence[tuple],
     graph: Graph,
     *,
-    observables: Sequence[Observable],
+    observables: Sequence[Observable | Losses],
     progress: Progress,
 ) -> Iterator[Estimate]:
     """Estimates whose chains share a graph: one pair each, at the nβ and γ given."""
     targets, kernel = [target for target, _, _ in made], made[0][1]
     curvatures = largest_curvatures(targets, graph)
+    observing = Observing(observables, targets, points[0].loss, config)
     assert config.draws is not None
     pairs = run_pairs(
         targets,
@@ -149,7 +160,7 @@ def _together(
         hot_starts=True,
         full_look_every=config.full_loss_every,
         graph=graph,
-        observables=observables,
+        observables=observing.on_the_way,
         progress=progress,
     )
     for point, (target, _, why), pair, curvature in zip(points, made, pairs, curvatures, strict=True):
@@ -157,10 +168,7 @@ def _together(
         reading = read(pair, kernel, find_warmup=config.warmup is None, settled=nats)
         spent = target.gradients + pair.hot.gradients + minimised
         climbed = Climb([rung_of(pair, reading)], pair, reading, curvature, spent, "", "", "as given", "as given")
-        settings = _said(kernel, climbed, why, config, point.masks)
-        yield conclude(
-            _without_ends(climbed), kernel, settings=settings, config=config, reference_losses=point.reference_losses
-        )
+        yield _concluded(climbed, kernel, point, config, why=why, observing=observing)
 
 
 def _without_ends(climbed: Climb) -> Climb:

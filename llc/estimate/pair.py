@@ -113,6 +113,7 @@ def run_pairs(
         starts=None if starts is None else _ends(starts),
         graph=graph,
         observables=observables,
+        observed=len(targets),
         progress=progress,
     )
     return [
@@ -151,6 +152,7 @@ def run_on(
         starts=[pair.cold.ended, pair.hot.ended],
         graph=graph,
         observables=observables,
+        observed=1,
         progress=progress,
     )
     return replace(pair, cold=pair.cold.then(more[0]), hot=pair.hot.then(more[1]))

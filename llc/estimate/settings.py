@@ -11,15 +11,15 @@ from torch import nn
 from llc.config import Config
 from llc.devices import Precision, double
 from llc.errors import InvalidInput, did_you_mean
-from llc.sampling import LEAST_DRAWS, SAMPLERS, Restriction, chosen_weights
+from llc.sampling import LEAST_DRAWS, Restriction, chosen_weights, known_samplers
 
 # Where the prior alone would leave chains, in units of ‖w*‖, unless the user says otherwise.
 DEFAULT_RADIUS = 1.0
 
 
 def _known_sampler(value: object) -> object:
-    if isinstance(value, str) and value not in SAMPLERS:
-        raise ValueError(did_you_mean(value, SAMPLERS))
+    if isinstance(value, str) and value not in (known := known_samplers()):
+        raise ValueError(did_you_mean(value, known))
     return value
 
 
@@ -27,7 +27,8 @@ class SamplingConfig(Config):
     """How λ̂ is estimated at one w*; None stands for a choice made from the model and data, and recorded.
 
     Args:
-        sampler: one of kinetic, gle, sgld, rmsprop-sgld, mala and hmc; by default gle on full batches, else kinetic.
+        sampler: one of kinetic, gle, sgld, rmsprop-sgld, mala and hmc, or devinterp-sgld or devinterp-rmsprop-sgld; by
+            default gle on full batches, else kinetic.
         chains: how many at each of two temperatures, nbeta and a quarter of it.
         draws: how many a chain keeps; by default rounds of draws until `target_error` is reached.
         warmup: how many draws before those, kept apart and never averaged; by default until burn-in is found to end.

@@ -18,8 +18,8 @@ def heads(model: nn.Module) -> dict[str, Masks]:
     A head is its queries', keys' and values' rows of the maps and biases, and its columns of the output map, whose bias
     belongs to none. Where several heads share keys and values, those belong to none either.
 
-    Knows the transformers of this library, `nn.MultiheadAttention`, and of Hugging Face those built as GPT-2, GPT-NeoX
-    or Llama.
+    Knows the transformers of this library, `nn.MultiheadAttention`, of Hugging Face those built as GPT-2, GPT-NeoX or
+    Llama, and TransformerLens's `HookedTransformer`, whose weights have a dim of heads.
 
     Returns:
         By `layer.head`, both counted from 0 in the order of the modules.
@@ -126,6 +126,22 @@ def _llama(module: Any) -> Iterator[Masks]:
         yield masks
 
 
+def _lens(module: Any) -> Iterator[Masks]:
+    """TransformerLens: `W_Q`, `W_K`, `W_V` (head, width, size), `W_O` (head, size, width), and `b_Q`, `b_K`, `b_V`.
+
+    Where keys and values are shared, they have fewer heads, and other names (`_W_K`), than what the queries have.
+    """
+    number = module.W_Q.shape[0]
+    if any(getattr(module, name).ndim != 3 for name in ("W_Q", "W_O")) or module.W_O.shape[0] != number:
+        raise _unknown(module)
+    for head in range(number):
+        masks: Masks = {}
+        for name in ("W_Q", "b_Q", "W_K", "b_K", "W_V", "b_V", "sinks", "W_O"):
+            if getattr(getattr(module, name, None), "shape", (0,))[0] == number:
+                _set(masks, module, name, 0, slice(head, head + 1))
+        yield masks
+
+
 def _set(masks: Masks, module: nn.Module, name: str, dim: int, at: slice) -> None:
     """Mark a stretch of a parameter along a dim, if the module has it."""
     parameter: Any = module
@@ -142,4 +158,5 @@ _KINDS: tuple[tuple[Callable[[nn.Module], bool], Callable[[Any], Iterator[Masks]
     (_has("query_key_value", "dense"), _neox),
     (_has("q_proj", "k_proj", "v_proj", "o_proj"), _llama),
     (lambda module: isinstance(module, nn.MultiheadAttention), _torch),
+    (lambda module: all(isinstance(getattr(module, name, None), nn.Parameter) for name in ("W_Q", "W_O")), _lens),
 )

@@ -15,7 +15,7 @@ from llc.sampling.ensemble import Ensemble
 from llc.sampling.graph import Graph
 from llc.sampling.lockstep import Lockstep
 from llc.sampling.looks import ByPosition, FullDifference, GradientNoise
-from llc.sampling.observable import Observable, Observer, OneByOne, check_observables
+from llc.sampling.observable import LOOKS, Observable, OneByOne, Watch, check_observables
 from llc.sampling.rows import joined, row_of
 from llc.sampling.sampler import Sampler
 from llc.sampling.steering import Course
@@ -71,6 +71,7 @@ def run_many(
     starts: Sequence[Any] | None = None,
     graph: Graph | None = None,
     observables: Sequence[Observable] = (),
+    observed: int | None = None,
     progress: Progress = quiet,
 ) -> list[Chains]:
     """Run chains on several targets: in one graph all at once, otherwise one chain after another.
@@ -88,6 +89,7 @@ def run_many(
             `ended` with.
         graph: the targets', from `one_graph`; see there when it pays.
         observables: looked at after warm-up, at every k-th draw each; see `llc.sampling.Observable`.
+        observed: at the chains of so many targets, the first ones; None for all.
         progress: told (unit, done, total, note).
     Raises:
         InvalidInput: a count out of range, settings that the sampler does not take, a sampler that needs full batches
@@ -107,7 +109,8 @@ def run_many(
         look = False  # what such a sampler accepts is right at any step size
     check_observables(observables, draws)
     course = Course(warmup + draws, warmup, adapt, look)
-    observers = _observers(first, course, _full_at(warmup, draws, full_looks, full_look_every), observables)
+    full_at = _full_at(warmup, draws, full_looks, full_look_every)
+    watches = _watches(first, course, full_at, observables, range(len(targets) if observed is None else observed))
     before = [target.gradients for target in targets]
     hot_starts: list[Tensor | None] = [None] * len(targets)
     if hot_settings and chains > 1 and warmup and starts is None:
@@ -133,7 +136,8 @@ def run_many(
             course,
             start=start,
             keys=[(*keys[place], chain) for place, chain in piece],
-            observers=observers,
+            places=[place for place, _ in piece],
+            watches=watches,
         )
         of_piece = lockstep.go(partial(_tell, progress, number * len(piece) * course.steps, len(rows) * course.steps))
         for row, ((place, _), trail) in enumerate(zip(piece, of_piece, strict=True)):
@@ -144,7 +148,7 @@ def run_many(
             trails[place],
             course.warmup,
             superchain[place],
-            observers,
+            [watch for watch in watches if watch.places is None or place in watch.places],
             ended=joined(ended[place]),
             gradients=target.gradients - before[place],
             at_once=1 if graph is None else min(len(rows), graph.rows_at_once),
@@ -164,18 +168,18 @@ def _check_settings(sampler: Sampler, settings: Sequence[dict[str, float]]) -> N
             )
 
 
-def _observers(
-    target: Target, course: Course, full_at: Sequence[int], observables: Sequence[Observable]
-) -> list[tuple[Observer, Sequence[int]]]:
-    """Everything that looks at the chains, with the steps at which it does; the users' observables come last."""
-    full = FullDifference(target.num_samples)
-    found: list[tuple[Observer, Sequence[int]]] = [(full, full_at), (GradientNoise(), full_at)]
+def _watches(
+    target: Target, course: Course, full_at: Sequence[int], observables: Sequence[Observable], observed: range
+) -> list[Watch]:
+    """Everything that looks at the chains; the users' observables come last."""
+    found = [Watch(FullDifference(target.num_samples), full_at), Watch(GradientNoise(), full_at)]
     if target.positions is not None:  # in warm-up too, of which a part may turn out to be none
-        found.append((ByPosition(target.positions), range(course.steps)))
+        found.append(Watch(ByPosition(target.positions), range(course.steps)))
     sizes: dict[str, tuple[int, str]] = {}
     for observable in observables:
-        at = range(course.warmup + observable.every - 1, course.steps, observable.every)
-        found.append((OneByOne(observable, sizes), at))
+        every = observable.every or max(1, (course.steps - course.warmup) // LOOKS)
+        at = range(course.warmup + every - 1, course.steps, every)
+        found.append(Watch(OneByOne(observable, sizes), at, observed))
     return found
 
 

@@ -14,7 +14,7 @@ from llc.parallel import check_interrupt
 from llc.randomness import generator
 from llc.sampling.data import Minibatch
 from llc.sampling.ensemble import Ensemble
-from llc.sampling.observable import Draws, Observer, Record
+from llc.sampling.observable import Draws, Record, Watch
 from llc.sampling.rows import choose, joined, row_of, take
 from llc.sampling.sampler import Evaluation, Sampler
 from llc.sampling.steering import LEAST_BETWEEN_LOOKS, Course, Steering
@@ -34,8 +34,7 @@ class Lockstep:
     Args:
         settings: of each chain, the hyperparameters of the sampler's `step`; copied.
         start: positions, (R, P), or states of the sampler. keys: of each chain (*study, chain).
-        observers: with the steps at which each looks, in this order.
-
+        places: the number of each chain's target. watches: what looks at them, in this order.
     """
 
     def __init__(
@@ -47,7 +46,8 @@ class Lockstep:
         *,
         start: Any,
         keys: Sequence[tuple],
-        observers: Sequence[tuple[Observer, Sequence[int]]] = (),
+        places: Sequence[int] | None = None,
+        watches: Sequence[Watch] = (),
     ) -> None:
         rows = len(ensemble)
         self.sampler, self.course = sampler, course
@@ -62,7 +62,8 @@ class Lockstep:
         self._steering = Steering(ensemble, sampler, settings, course, keys)
         self._chain = np.array([key[-1] for key in keys])
         self._traces = np.full((len(TRACES), rows, course.steps), np.nan)
-        self._records = [Record(observer, at, rows, course.steps) for observer, at in observers]
+        of_targets = np.zeros(rows, int) if places is None else np.array(places)
+        self._records = [Record(watch, of_targets, course.steps) for watch in watches]
         self._diverged: dict[int, int] = {}
         # Of all chains: their own counts of steps. Of those that still go: rows, targets, states (above), …
         self._step = np.zeros(rows, int)
@@ -141,7 +142,7 @@ class Lockstep:
             good &= ~self._ran_away(before.position, seen)
         self._traces[:, live[good], step[good]] = numbers[:, good]
         for record in self._records:
-            due = good & record.due(step)
+            due = good & record.due(live, step)
             if due.any():
                 record.see(live[due], step[due], self._draws(due, minibatches, before.position, seen, after))
         self._state = after

@@ -20,7 +20,7 @@ class FullDifference:
         num_samples: n.
     """
 
-    name, dims = "full difference", ("part",)
+    name, dims, dtype = "full difference", ("part",), np.float64
 
     def __init__(self, num_samples: int) -> None:
         self._kept = samples_looked_at(num_samples)
@@ -37,7 +37,7 @@ class FullDifference:
 class GradientNoise:
     """tr Cov(∇Û) of a minibatch, from another minibatch at the same point, and ‖∇Û‖² − γP; in the sampler's metric."""
 
-    name, dims, shape = "gradient noise", ("part",), (2,)
+    name, dims, shape, dtype = "gradient noise", ("part",), (2,), np.float64
 
     def of_rows(self, draws: Draws) -> np.ndarray:
         """(R, 2)."""
@@ -53,7 +53,7 @@ class GradientNoise:
 class ByPosition:
     """L_B(w) − L_B(w*) of every position."""
 
-    name, dims = "by position", ("position",)
+    name, dims, dtype = "by position", ("position",), np.float64
 
     def __init__(self, positions: int) -> None:
         self.shape = (positions,)

@@ -1,8 +1,8 @@
 """What may be looked at on the way: a user's observables, and how the chain engine records them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,12 @@ from llc.errors import Interrupted, InvalidInput
 from llc.sampling.data import Minibatch
 from llc.sampling.ensemble import Ensemble
 from llc.sampling.sampler import Evaluation
+from llc.sampling.storage import Storage
 from llc.sampling.target import Target
+
+# Draws of a chain at which an observable looks that does not say how often: errors of second moments come down with the
+# square root of them, and what a look costs goes with them.
+LOOKS = 128
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Draw:
 class Observable(Protocol):
     """A number, or an array of them, that a user wants of draws: any object with these.
 
-    It is called without gradients at every k-th draw after warm-up, and what it returns becomes float64.
+    It is called without gradients at every k-th draw after warm-up, and what it returns becomes float64, or what its
+    attribute `dtype` says if it has one. Arrays that are large in all lie in a temporary file, not in memory.
     """
 
     @property
@@ -55,8 +61,8 @@ class Observable(Protocol):
         ...
 
     @property
-    def every(self) -> int:
-        """k ≥ 1."""
+    def every(self) -> int | None:
+        """k ≥ 1; None for such a k that it looks at about 128 draws of each chain in a run of draws."""
         ...
 
     def __call__(self, draw: Draw) -> Any:
@@ -113,9 +119,22 @@ class Observer(Protocol):
         """Of one row; None if that is not known yet."""
         ...
 
+    @property
+    def dtype(self) -> type:
+        """Of what is kept."""
+        ...
+
     def of_rows(self, draws: Draws) -> np.ndarray:
         """(R, …)."""
         ...
+
+
+class Watch(NamedTuple):
+    """An observer, the steps at which it looks, and the targets, by number, at whose chains; None for all."""
+
+    observer: Observer
+    at: Sequence[int]
+    places: Container[int] | None = None
 
 
 class OneByOne:
@@ -128,6 +147,7 @@ class OneByOne:
     def __init__(self, observable: Observable, sizes: dict[str, tuple[int, str]]) -> None:
         self._observable, self._sizes = observable, sizes
         self.name, self.dims, self.shape = observable.name, tuple(observable.dims), None
+        self.dtype: type = getattr(observable, "dtype", np.float64)
 
     def of_rows(self, draws: Draws) -> np.ndarray:
         """(R, *dims).
@@ -143,6 +163,8 @@ class OneByOne:
             with torch.no_grad():
                 found = self._observable(draw)
             value = np.asarray(double(found.detach()).cpu() if isinstance(found, Tensor) else found, dtype=np.float64)
+            with np.errstate(over="ignore"):  # of a chain that is about to be lost
+                value = value.astype(self.dtype, copy=False)
         except (Interrupted, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a user's code may raise
@@ -166,38 +188,45 @@ class Record:
     """What one observer saw of the rows of a run.
 
     Args:
-        at: the steps at which to look. rows: how many. steps: of each row in all.
-
-    Attributes:
-        values: (row, look, *dims), NaN where nothing was seen; None before anything was.
+        places: the number of each row's target, (R,). steps: of each row in all.
     """
 
-    def __init__(self, observer: Observer, at: Sequence[int], rows: int, steps: int) -> None:
-        self.observer = observer
-        self._size = rows, len(at)
+    def __init__(self, watch: Watch, places: np.ndarray, steps: int) -> None:
+        self.observer, at, watched = watch
+        self._watched = np.array([watched is None or place in watched for place in places.tolist()], bool)
+        self._place = np.cumsum(self._watched) - 1
+        self._size = int(self._watched.sum()), len(at)
         self._slot = np.full(steps, -1)
         self._slot[list(at)] = np.arange(len(at))
-        self.values = None if observer.shape is None else np.full((*self._size, *observer.shape), np.nan)
+        self._kept: Storage | None = None
+        if self.observer.shape is not None:
+            self._kept = Storage((*self._size, *self.observer.shape), self.observer.dtype)
+        self._array: np.ndarray | None = None
 
-    def due(self, step: np.ndarray) -> np.ndarray:
-        """Which rows are to be looked at, given the step of each."""
-        return self._slot[step] >= 0
+    def due(self, rows: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Which of these rows are to be looked at, given the step of each."""
+        return self._watched[rows] & (self._slot[step] >= 0)
 
     def see(self, rows: np.ndarray, step: np.ndarray, draws: Draws) -> None:
         """Look at these rows. A chain that was taken back is looked at again."""
         found = self.observer.of_rows(draws)
-        if self.values is None:
-            self.values = np.full((*self._size, *found.shape[1:]), np.nan)
-        self.values[rows, self._slot[step]] = found
+        if self._kept is None:
+            self._kept = Storage((*self._size, *found.shape[1:]), self.observer.dtype)
+        for row, slot, values in zip(self._place[rows], self._slot[step], found, strict=True):
+            self._kept.put(row, slot, values)
 
     def forget(self, row: int, step: int) -> None:
         """What a chain showed from this step on, which it never took."""
-        if self.values is not None:
-            self.values[row, self._slot[step:][self._slot[step:] >= 0]] = np.nan
+        if self._kept is not None and self._watched[row]:
+            self._kept.forget(self._place[row], self._slot[step:][self._slot[step:] >= 0])
 
     def of_row(self, row: int) -> np.ndarray | None:
-        """(look, *dims)."""
-        return None if self.values is None else self.values[row]
+        """(look, *dims); None where there was no look, or the row is not watched."""
+        if self._kept is None or not self._watched[row]:
+            return None
+        if self._array is None:
+            self._array = self._kept.array()
+        return self._array[self._place[row]]
 
 
 def check_observables(observables: Sequence[Observable], draws: int) -> None:
@@ -224,5 +253,5 @@ def check_observables(observables: Sequence[Observable], draws: int) -> None:
                 f"observable {name} has dims {observable.dims!r}, expected a tuple of names other than its own, chain "
                 "and draw"
             )
-        if not isinstance(every, int) or not 1 <= every <= draws:
+        if every is not None and (not isinstance(every, int) or not 1 <= every <= draws):
             raise InvalidInput(f"observable {name} asks for every {every} draws, expected every 1 to {draws}")

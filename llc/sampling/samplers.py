@@ -1,6 +1,7 @@
 """The samplers there are, by name."""
 
 from llc.errors import InvalidInput, did_you_mean
+from llc.sampling.devinterp_sampler import DevInterp
 from llc.sampling.gle import GLE
 from llc.sampling.hmc import HMC
 from llc.sampling.kinetic import Kinetic
@@ -11,12 +12,20 @@ from llc.sampling.sgld import SGLD
 
 # The line to add for a new sampler.
 _EVERY: tuple[Sampler, ...] = (Kinetic(), GLE(), SGLD(), RMSpropSGLD(), MALA(), HMC())
+# Those of another package, which has to be there only where one of them is run.
+_FOREIGN: tuple[Sampler, ...] = (DevInterp("sgld"), DevInterp("rmsprop_sgld"))
 
 SAMPLERS: dict[str, Sampler] = {sampler.name: sampler for sampler in _EVERY}
 
 
+def known_samplers() -> dict[str, Sampler]:
+    """Every sampler by name: `SAMPLERS`, with what users have put there, and devinterp's."""
+    return {sampler.name: sampler for sampler in _FOREIGN} | SAMPLERS
+
+
 def sampler_named(name: str) -> Sampler:
     """A sampler by name, or InvalidInput with the nearest one."""
-    if name not in SAMPLERS:
-        raise InvalidInput(f"unknown sampler {name}; {did_you_mean(name, SAMPLERS)}")
-    return SAMPLERS[name]
+    known = known_samplers()
+    if name not in known:
+        raise InvalidInput(f"unknown sampler {name}; {did_you_mean(name, known)}")
+    return known[name]

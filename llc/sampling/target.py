@@ -96,7 +96,7 @@ class Target:
         few = self.samples.everything[: min(8, batch_size)]
         self._microbatch = len(few)
         self._microbatch = microbatch_size(self.model, lambda: self._losses_here(few), len(few), self.device)
-        by_position = self._losses_by_position(self.origin)
+        by_position = self.losses_by_position(self.origin)
         self.baseline = self.exact_baseline = mean_over_positions(by_position)
         if by_position.ndim == 2:
             self.positions = by_position.shape[1]
@@ -168,7 +168,7 @@ class Target:
 
     def losses(self, position: Tensor) -> Tensor:
         """ℓ_i(w) for all n samples, averaged over positions if there are any, float64, (n,)."""
-        return mean_over_positions(self._losses_by_position(position))
+        return mean_over_positions(self.losses_by_position(position))
 
     def rounding(self, position: Tensor) -> float:
         """What the precision adds to L_n(w) − L_n(w*): the difference as it is computed minus that in float32."""
@@ -258,7 +258,7 @@ class Target:
         return self._compiled
 
     @torch.no_grad()
-    def _losses_by_position(self, position: Tensor) -> Tensor:
+    def losses_by_position(self, position: Tensor) -> Tensor:
         """(n,), or (n, K), float64."""
         return self._losses_of(position, self.samples.everything)
 

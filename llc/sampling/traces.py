@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from llc.sampling.looks import ByPosition, FullDifference, GradientNoise
-from llc.sampling.observable import Observer
+from llc.sampling.observable import Watch
+from llc.sampling.storage import chosen, stacked
 
 # What a step leaves in the traces.
 TRACES = ("difference", "loss", "distance", "virial", "acceptance")
@@ -38,7 +39,8 @@ class Observed:
     """What one observable saw.
 
     Attributes:
-        values: (chain, look, *dims), float64; NaN where a chain had diverged. at: draw of each look, warm-up included.
+        values: (chain, look, *dims), in a file where they are large (`llc.sampling.storage`); NaN where a chain had
+            diverged. at: draw of each look, warm-up included.
     """
 
     values: np.ndarray
@@ -116,7 +118,7 @@ class Chains:
             traces["by_position"] = np.concatenate([self.by_position, more.by_position], 1)
         observed = {
             name: Observed(
-                np.concatenate([one.values, more.observed[name].values], 1),
+                chosen([one.values, more.observed[name].values], range(len(one.values))),
                 np.concatenate([one.at, self.steps + more.observed[name].at]),
                 one.dims,
             )
@@ -144,7 +146,7 @@ def gather(
     trails: list[Trail],
     warmup: int,
     superchain: np.ndarray,
-    observers: Sequence[tuple[Observer, Sequence[int]]],
+    watches: Sequence[Watch],
     *,
     ended: Any,
     gradients: int,
@@ -153,8 +155,8 @@ def gather(
     """The chains of one target, labelled."""
     difference, loss, distance, virial, acceptance = np.stack([trail.traces for trail in trails], axis=1)
     seen = {
-        observer.name: _observed([trail.observed[observer.name] for trail in trails], observer, at)
-        for observer, at in observers
+        watch.observer.name: _observed([trail.observed[watch.observer.name] for trail in trails], watch)
+        for watch in watches
     }
     full, noise, by_position = (seen.pop(one.name, None) for one in (FullDifference, GradientNoise, ByPosition))
     assert full is not None  # every run has them
@@ -185,8 +187,8 @@ def gather(
     )
 
 
-def _observed(values: Sequence[np.ndarray | None], observer: Observer, at: Sequence[int]) -> Observed:
+def _observed(values: Sequence[np.ndarray | None], watch: Watch) -> Observed:
     """Chains side by side; one that never came to a look has NaN."""
-    shape = next((one.shape for one in values if one is not None), (len(at), *[0] * len(observer.dims)))
-    whole = [np.full(shape, np.nan) if one is None else one for one in values]
-    return Observed(np.stack(whole), np.array(at, int), observer.dims)
+    nothing = len(watch.at), *[0] * len(watch.observer.dims)
+    shape = next((one.shape for one in values if one is not None), nothing)
+    return Observed(stacked(values, shape, watch.observer.dtype), np.array(watch.at, int), watch.observer.dims)

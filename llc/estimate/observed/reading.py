@@ -1,0 +1,138 @@
+"""What an estimate's tree holds of losses along its draws, and whether its draws can be believed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from llc.errors import InvalidInput, did_you_mean
+from llc.estimate.observed.pieces import Cut, Found, cut
+
+# Independent draws of which second moments are known to no better than a fifth.
+_LEAST_EFFECTIVE = 50
+# Verdicts that say something of the size of λ̂ and nothing of the draws.
+_OF_THE_SIZE = ("off-minimum",)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Losses of a dataset at the draws of one estimate.
+
+    Attributes:
+        difference: ℓ_i(w) − ℓ_i(w*), (chain, draw, …); perhaps in a file. baseline: ℓ_i(w*), (…).
+        dims: of the dataset, sample and perhaps position. cut: pieces of the chains, for errors.
+        draws: their numbers. nbeta, gamma: of the posterior. num_samples: n, of the data that are sampled.
+        heat: share of second moments that step size and minibatches have added.
+        verdict, reason: of what is made of the draws.
+    """
+
+    name: str
+    difference: np.ndarray
+    baseline: np.ndarray
+    dims: tuple[str, ...]
+    cut: Cut
+    draws: np.ndarray
+    nbeta: float
+    gamma: float
+    num_samples: float
+    heat: float
+    verdict: str
+    reason: str
+
+    @property
+    def by_sample(self) -> np.ndarray:
+        """(chain, draw, n), averaged over positions."""
+        return self.difference.mean(-1) if self.difference.ndim == 4 else self.difference
+
+    @property
+    def flat(self) -> np.ndarray:
+        """(chain, draw, n) or (chain, draw, n·K)."""
+        return self.difference.reshape(*self.difference.shape[:2], -1)
+
+    def attrs(self, convention: str) -> dict[str, Any]:
+        """What a result says of how it was made."""
+        made = {"dataset": self.name, "nbeta": self.nbeta, "gamma": self.gamma, "convention": convention}
+        pieces = {"pieces": self.cut.number, "effective_draws": self.cut.effective, "heat": self.heat}
+        return made | pieces | {"verdict": self.verdict, "reason": self.reason}
+
+
+def read(tree: xr.DataTree, name: str) -> Reading:
+    """Losses of a dataset, `llc.Losses(name)`, in an estimate's tree.
+
+    Raises:
+        InvalidInput: the tree has no losses of that name, or fewer than eight looks at them.
+    """
+    there = list(tree["losses"].children) if "losses" in tree.children else []
+    if name not in there:
+        hint = (
+            did_you_mean(name, there) if there else "observables=[llc.Losses('test', data)] in estimate_llc keeps them"
+        )
+        raise InvalidInput(f"the estimate has no losses of {name!r}; {hint}")
+    group = tree["losses"][name].to_dataset()
+    difference = group["difference"].values
+    chains, draws = difference.shape[:2]
+    if draws < 8:
+        raise InvalidInput(f"losses of {name} were looked at in {draws} draws a chain, expected 8 or more")
+    trace = difference.reshape(chains, draws, -1).mean(2, dtype=np.float64)
+    how = cut(trace)
+    verdict, reason = _judged(tree, how)
+    excess, basin = float(tree["step_excess"]), float(tree["llc_basin"])
+    return Reading(
+        name=name,
+        difference=difference,
+        baseline=group["baseline"].values,
+        dims=tuple(map(str, group["baseline"].dims)),
+        cut=how,
+        draws=group["draw"].values,
+        nbeta=float(tree["nbeta"]),
+        gamma=float(tree["gamma"]),
+        num_samples=float(tree["num_samples"]),
+        heat=float(np.clip(excess / basin, 0, 1)) if basin > 0 and excess > 0 else 0.0,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def together(tree: xr.DataTree, *names: str) -> list[Reading]:
+    """Losses of several datasets at the same draws.
+
+    Raises:
+        InvalidInput: they were looked at in different draws.
+    """
+    found = [read(tree, name) for name in names]
+    for other in found[1:]:
+        if not np.array_equal(other.draws, found[0].draws):
+            raise InvalidInput(
+                f"losses of {names[0]} and {other.name} were looked at in different draws; give both the same `every`"
+            )
+    return found
+
+
+def _judged(root: xr.DataTree, how: Cut) -> tuple[str, str]:
+    """The estimate's verdict on its draws; `drifting` where they are too few for second moments."""
+    verdict, reason = str(root["verdict"].item()), str(root["reason"].item())
+    if verdict in _OF_THE_SIZE:
+        verdict, reason = "converged", f"a covariance has no part in w* lying above its floor (of llc: {reason})"
+    if verdict in {"converged", "scale-dependent"} and how.effective < _LEAST_EFFECTIVE:
+        return "drifting", (
+            f"the draws that were looked at are worth {how.effective:.0f} independent ones, expected "
+            f"{_LEAST_EFFECTIVE} or more: more draws"
+        )
+    return verdict, reason
+
+
+def labelled(found: Found, how: Cut, name: str, dims: tuple[str, ...], said: tuple[str, str]) -> dict[str, Any]:
+    """A quantity with its error and 90 % interval, as variables of a dataset.
+
+    Args:
+        said: what it is, and its units.
+    """
+    long_name, units = said
+    numbers = {
+        name: (found.value, long_name),
+        f"{name}_se": (found.se, f"standard error of {name}"),
+        f"{name}_low": (found.value - how.reach * found.se, f"lower end of the 90 % interval of {name}"),
+        f"{name}_high": (found.value + how.reach * found.se, f"upper end of the 90 % interval of {name}"),
+    }
+    return {key: (dims, values, {"long_name": text, "units": units}) for key, (values, text) in numbers.items()}

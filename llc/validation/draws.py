@@ -1,0 +1,296 @@
+"""What losses say along the draws, held against closed forms and quadrature: kernel, influence, χ, V, per-sample λ̂."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from scipy import integrate
+from torch import Tensor, nn
+
+from llc.errors import InvalidInput
+from llc.estimate.estimate import estimate_llc
+from llc.estimate.observed import influence, loss_kernel, per_sample_llc, susceptibility, waic
+from llc.parallel import Progress, default_jobs, quiet, raise_failures, run_units
+from llc.randomness import generator
+from llc.sampling import Losses
+
+# Draws of each of two chains, all but a few of which are worth an independent one.
+_DRAWS, _GAMMA = 1000, 1.0
+
+
+def validate_draws(
+    repeats: int = 200, *, seed: int = 0, problems: int = 0, jobs: int | None = None, progress: Progress = quiet
+) -> xr.Dataset:
+    """Estimates of second-order quantities whose values are known, each repeated on fresh problems and chains.
+
+    Linear regression, on the whole dataset and from minibatches, has Cov(ℓ_i, ℓ_j) = g_iᵀΣg_j + ½ tr(H_iΣH_jΣ) with
+    Σ = (nβH + γI)⁻¹ and g at the posterior's mean; the anharmonic well λx²/2 + αx³/6 + ζx⁴/24 and K = x²y⁴, which is no
+    quadratic anywhere near 0, are integrated numerically.
+
+    Args:
+        repeats: of each kind of problem. seed: of the chains. problems: another number draws other problems.
+        jobs: worker processes; by default one a core. progress: told ("repetitions", done, total, note).
+    Returns:
+        By (quantity, repeat): `held`, the share of a quantity's numbers whose 90 % interval holds the exact one;
+        `within_3`, the share within three standard errors; `worst`, the largest error in standard errors; `slope`, of
+        the found numbers on the exact ones, through 0.
+    Raises:
+        InvalidInput: no repeats; a problem that could not be estimated.
+    """
+    if repeats < 1:
+        raise InvalidInput(f"repeats = {repeats} given, expected 1 or more")
+    units = [(name, number, seed, problems) for name in _PROBLEMS for number in range(repeats)]
+    found: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
+    failures = []
+    for outcome in run_units(_repetition, units, jobs=jobs or default_jobs(len(units)), progress=quiet):
+        name, number, *_ = units[outcome.index]
+        if outcome.error:
+            failures.append(outcome.error)
+        else:
+            found[name, number] = outcome.result
+            progress("repetitions", len(found), len(units), f"{name} {number}")
+    raise_failures(failures, f"{len(failures)} of {len(units)} repetitions failed", InvalidInput)
+    quantities = list(dict.fromkeys(f"{name}: {q}" for (name, _), of in sorted(found.items()) for q in of))
+    data: dict = {}
+    for score, said in _SCORES.items():
+        values = np.full((len(quantities), repeats), np.nan)
+        for (name, number), of in found.items():
+            for quantity, scores in of.items():
+                values[quantities.index(f"{name}: {quantity}"), number] = scores[score]
+        data[score] = (("quantity", "repeat"), values, {"long_name": said, "units": "1"})
+    return xr.Dataset(data, {"quantity": quantities}, attrs={"seed": seed, "problems": problems})
+
+
+_SCORES = {
+    "held": "share of 90 % intervals that hold the exact number",
+    "within_3": "share of numbers within three standard errors of the exact one",
+    "worst": "largest error, in standard errors",
+    "slope": "found numbers on exact ones, through 0",
+}
+
+
+def format_draws(result: xr.Dataset) -> str:
+    """A table, a row a quantity."""
+    lines = [f"{'quantity':46} repeats  held  within 3 se  found on exact"]
+    for quantity in result.quantity.values:
+        of = result.sel(quantity=quantity)
+        slopes = of.slope.values
+        error = slopes.std(ddof=1) / np.sqrt(len(slopes)) if len(slopes) > 1 else np.nan
+        numbers = (
+            f"{float(of.held.mean()):6.1%}  {float(of.within_3.mean()):10.1%}   {slopes.mean():6.3f} ± {error:.3f}"
+        )
+        lines.append(f"{quantity:46} {len(slopes):7d} {numbers}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Numbers found, with errors and intervals, and what they should be."""
+
+    found: np.ndarray
+    se: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    exact: np.ndarray
+
+    @property
+    def scores(self) -> dict[str, float]:
+        off = np.abs(self.found - self.exact) / self.se
+        return {
+            "held": float(np.mean((self.low <= self.exact) & (self.exact <= self.high))),
+            "within_3": float(np.mean(off < 3)),
+            "worst": float(off.max()),
+            "slope": float((self.found * self.exact).sum() / np.square(self.exact).sum()),
+        }
+
+
+def _compared(found: xr.Dataset, name: str, exact: np.ndarray | float) -> _Compared:
+    value, se, low, high = (found[key].values for key in (name, f"{name}_se", f"{name}_low", f"{name}_high"))
+    return _Compared(value, se, low, high, np.asarray(exact))
+
+
+def _repetition(name: str, number: int, seed: int, problems: int, _progress: Progress = quiet) -> dict:
+    rng = generator("draws", name, problems, number)
+    chains = seed * 1_000_003 + number
+    return {quantity: compared.scores for quantity, compared in _PROBLEMS[name](rng, chains)}
+
+
+Quantities = Iterator[tuple[str, _Compared]]
+
+
+class _Line(nn.Module):
+    """x·w."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+
+    def forward(self, xs: Tensor) -> Tensor:
+        return xs @ self.weight
+
+
+def _half_squares(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    return 0.5 * (model(batch[0]) - batch[1]).square()
+
+
+def _regression(rng: torch.Generator, seed: int, *, batch: int | None = None) -> Quantities:
+    """Two to five weights a little off their minimum, noisy labels."""
+    size = int(torch.randint(2, 6, (), generator=rng))
+    n = 8 * size if batch is None else 10 * batch
+    xs = torch.randn(n, size, generator=rng, dtype=torch.float64)
+    weight = torch.randn(size, generator=rng, dtype=torch.float64)
+    ys = xs @ weight + 0.5 * torch.randn(n, generator=rng, dtype=torch.float64)
+    model, nbeta = _Line(weight), n / float(np.log(n))
+    tree = estimate_llc(
+        model,
+        _half_squares,
+        (xs, ys),
+        nbeta=nbeta,
+        gamma=_GAMMA,
+        draws=_DRAWS,
+        batch_size=batch,
+        seed=seed,
+        observables=[Losses("own")],
+    )
+    exact = GaussianLosses(xs.numpy(), ys.numpy(), weight.numpy(), nbeta, _GAMMA)
+    few = slice(0, 40)
+    kernel = _compared(loss_kernel(tree, "own"), "kernel", exact.kernel)
+    yield "kernel", _Compared(*(part[few, few] for part in vars(kernel).values()))
+    yield "influence", _compared(influence(tree, "own"), "influence", -exact.kernel)
+    chi = susceptibility(tree, "own", whole="own")
+    yield "susceptibility", _compared(chi, "susceptibility", -nbeta * (exact.kernel.mean(0) - exact.kernel.mean()))
+    yield "per-sample llc", _compared(per_sample_llc(tree, "own"), "llc", exact.per_sample)
+    yield "functional variance", _compared(waic(tree, "own"), "functional_variance", np.trace(exact.kernel))
+
+
+class GaussianLosses:
+    """Moments of ℓ_i = ½(x_i·w − y_i)² under exp(−nβL − γ/2 ‖w − w*‖²), a Gaussian about μ with Σ = (nβH + γI)⁻¹.
+
+    Attributes:
+        kernel: Cov(ℓ_i, ℓ_j) = g_iᵀΣg_j + ½ tr(H_iΣH_jΣ), g at μ, (n, n). per_sample: nβ(E ℓ_i − ℓ_i(w*)), (n,).
+    """
+
+    def __init__(self, xs: np.ndarray, ys: np.ndarray, center: np.ndarray, nbeta: float, gamma: float) -> None:
+        covariance = np.linalg.inv(nbeta * xs.T @ xs / len(xs) + gamma * np.eye(len(center)))
+        slope = xs.T @ (xs @ center - ys) / len(xs)
+        residual = xs @ (center - nbeta * covariance @ slope) - ys
+        gradients = residual[:, None] * xs
+        spread = xs @ covariance @ xs.T
+        self.kernel = gradients @ covariance @ gradients.T + 0.5 * np.square(spread)
+        baseline = 0.5 * np.square(xs @ center - ys)
+        self.per_sample = nbeta * (0.5 * np.square(residual) + 0.5 * np.diag(spread) - baseline)
+
+
+class _Point(nn.Module):
+    """A point in one or two dimensions, at 0."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.x = nn.Parameter(torch.zeros(dim, dtype=torch.float64))
+
+
+def _of(function: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, tuple[Tensor]], Tensor]:
+    """A loss that is the same function of the point for every sample."""
+
+    def loss(model: nn.Module, batch: tuple[Tensor]) -> Tensor:
+        assert isinstance(model.x, Tensor)
+        return function(model.x).expand(len(batch[0]))
+
+    return loss
+
+
+def _anharmonic(rng: torch.Generator, seed: int) -> Quantities:
+    """λx²/2 + αx³/6 + ζx⁴/24: t² Cov[x², x], which goes to −2α/λ³."""
+    stiff, skew, tail = 1.0, float(0.2 + 0.4 * torch.rand((), generator=rng)), 1.0
+    nbeta = float(torch.randint(50, 800, (), generator=rng))
+
+    def potential(x):
+        return stiff * x**2 / 2 + skew * x**3 / 6 + tail * x**4 / 24
+
+    tree = estimate_llc(
+        _Point(1),
+        _of(lambda x: potential(x[0])),
+        (torch.zeros(2),),
+        nbeta=nbeta,
+        gamma=_GAMMA,
+        draws=_DRAWS,
+        seed=seed,
+        observables=[Losses("square", loss=_of(lambda x: x[0] ** 2)), Losses("place", loss=_of(lambda x: x[0]))],
+    )
+
+    def mean(function):
+        return _mean_on_a_line(function, lambda x: nbeta * potential(x) + _GAMMA / 2 * x**2, 12 / np.sqrt(nbeta))
+
+    exact = mean(lambda x: x**3) - mean(lambda x: x**2) * mean(lambda x: x)
+    found = loss_kernel(tree, "square", "place").isel(sample=[0], other_sample=[0])
+    yield "Cov(x^2, x)", _compared(found, "kernel", np.full((1, 1), exact))
+
+
+def _mean_on_a_line(function: Callable, potential: Callable, reach: float) -> float:
+    """E function(x) under exp(−potential), by quadrature on [−reach, reach]."""
+
+    def integral(of: Callable) -> float:
+        return integrate.quad(lambda x: of(x) * np.exp(-potential(x)), -reach, reach, epsabs=0, points=[0.0])[0]
+
+    return integral(function) / integral(lambda _x: 1.0)
+
+
+def _degenerate(rng: torch.Generator, seed: int) -> Quantities:
+    """K = x²y⁴: nβ E K, E x² and Cov(x², y²), singular wherever x or y is 0."""
+    nbeta = float(10 ** (2 + 2 * torch.rand((), generator=rng)))
+    tree = estimate_llc(
+        _Point(2),
+        _of(lambda p: p[0] ** 2 * p[1] ** 4),
+        (torch.zeros(2),),
+        nbeta=nbeta,
+        gamma=2.0,
+        draws=_DRAWS,
+        seed=seed,
+        observables=[
+            Losses("x", loss=_of(lambda p: p[0] ** 2)),
+            Losses("y", loss=_of(lambda p: p[1] ** 2)),
+            Losses("k"),
+        ],
+    )
+    exact = degenerate_means(nbeta, 2.0)
+    for name in ("k", "x"):
+        found = per_sample_llc(tree, name).isel(sample=[0])
+        yield {"k": "nbeta E K", "x": "nbeta E x^2"}[name], _compared(found, "llc", np.array([nbeta * exact[name]]))
+    found = loss_kernel(tree, "x", "y").isel(sample=[0], other_sample=[0])
+    yield "Cov(x^2, y^2)", _compared(found, "kernel", np.array([[exact["xy"] - exact["x"] * exact["y"]]]))
+
+
+def degenerate_means(nbeta: float, gamma: float) -> dict[str, float]:
+    """E K, E x², E y², E x²y² for K = x²y⁴ under exp(−nβK − γ/2 (x² + y²)): x is Gaussian given y."""
+
+    def integral(of: Callable) -> float:
+        def density(y: float) -> float:
+            precision = 2 * nbeta * y**4 + gamma
+            return of(y, 1 / precision) * np.exp(-gamma / 2 * y**2) / np.sqrt(precision)
+
+        edges = np.concatenate([[0], np.geomspace(1e-4, 12 / np.sqrt(gamma), 40)])
+        return sum(integrate.quad(density, a, b)[0] for a, b in itertools.pairwise(edges))
+
+    whole = integral(lambda _y, _v: 1.0)
+    means = {
+        "k": lambda y, v: v * y**4,
+        "x": lambda _y, v: v,
+        "y": lambda y, _v: y**2,
+        "xy": lambda y, v: v * y**2,
+    }
+    return {name: integral(of) / whole for name, of in means.items()}
+
+
+def _from_minibatches(rng: torch.Generator, seed: int) -> Quantities:
+    return _regression(rng, seed, batch=32)
+
+
+_PROBLEMS: dict[str, Callable[[torch.Generator, int], Quantities]] = {
+    "regression": _regression,
+    "minibatches": _from_minibatches,
+    "anharmonic well": _anharmonic,
+    "x^2 y^4": _degenerate,
+}
