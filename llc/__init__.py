@@ -47,6 +47,8 @@ _PUBLIC = {
     "waic": "llc.estimate:waic",
     "estimate_llc_over_checkpoints": "llc.study:estimate_llc_over_checkpoints",
     "estimate_llc_over_training": "llc.study:estimate_llc_over_training",
+    "susceptibilities_over_checkpoints": "llc.study:susceptibilities_over_checkpoints",
+    "response_components": "llc.development:response_components",
     "heads": "llc.models:heads",
     "compare": "llc.development:compare",
     "joint_pca": "llc.development:joint_pca",
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
         training,
         validation,
     )
-    from llc.development import compare, joint_pca
+    from llc.development import compare, joint_pca, response_components
     from llc.errors import LLCError
     from llc.estimate import (
         estimate_llc,
@@ -88,7 +90,11 @@ if TYPE_CHECKING:
     from llc.sampling import Losses
     from llc.store import Experiment, Run, summary_table
     from llc.store import open_folder as open
-    from llc.study import estimate_llc_over_checkpoints, estimate_llc_over_training
+    from llc.study import (
+        estimate_llc_over_checkpoints,
+        estimate_llc_over_training,
+        susceptibilities_over_checkpoints,
+    )
     from llc.training import export_weights, import_weights, presets, train
     from llc.validation import learning_coefficient
 

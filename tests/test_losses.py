@@ -195,19 +195,23 @@ def test_a_tree_can_be_saved_and_read_from_again(tmp_path):
         xr.testing.assert_allclose(llc.loss_kernel(tree, "own"), llc.loss_kernel(again, "own"))
 
 
-def test_components_answer_at_one_temperature():
+def test_parts_answer_at_one_temperature():
     """Every component at the nβ and γ of all; of two layers, each has its own λ̂, and the parts are no more than all."""
     model, batch = regression()
     parts = {"first": ["0.*"], "second": ["2.*"]}
     found = llc.susceptibilities(
         model, squared_errors, batch, parts, {"own": None, "test": others()}, nbeta=7.0, gamma=0.3, draws=40
     )
-    assert found.component.values.tolist() == ["first", "second"]
-    assert found["test"].susceptibility.dims == ("component", "sample")
-    assert found["test"].sizes["sample"] == 9
+    assert found.part.values.tolist() == ["first", "second"]
+    assert found.susceptibility.dims == ("part", "sample")
+    assert found.dataset_of_sample.values.tolist() == ["own"] * 23 + ["test"] * 9
+    assert found.susceptibility_mean.dims == ("part", "dataset")
     assert set(found.nbeta.values.tolist()) == {7.0}
+    assert found.verdict.dims == ("part",)
+    own = found.susceptibility.where(found.dataset_of_sample == "own", drop=True)
     # Σ_i χ(i) over the data that are sampled is 0: more of every sample changes nothing but the temperature.
-    total = found["own"].susceptibility.sum("sample")
-    np.testing.assert_allclose(total, 0, atol=1e-3 * float(abs(found["own"].susceptibility).sum()))
-    with pytest.raises(InvalidInput, match="component none: no parameter matches"):
+    np.testing.assert_allclose(own.sum("sample"), 0, atol=1e-3 * float(abs(own).sum()))
+    test = found.susceptibility.where(found.dataset_of_sample == "test", drop=True).mean("sample")
+    np.testing.assert_allclose(found.susceptibility_mean.sel(dataset="test"), test, rtol=1e-3)
+    with pytest.raises(InvalidInput, match="part none: no parameter matches"):
         llc.susceptibilities(model, squared_errors, batch, {"none": ["nothing"]}, nbeta=7.0, gamma=0.3, draws=40)

@@ -6,6 +6,7 @@ from llc.development.essential import geometry
 from llc.development.forms import essential_dynamics, form_rows
 from llc.development.pca import format_pca, joint_pca, project
 from llc.development.readouts import readouts
+from llc.development.responses import response_components
 from llc.development.robustness import pca_robustness
 from llc.development.shifts import format_behaviour, shifted_behaviour
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
@@ -32,6 +33,7 @@ __all__ = [
     "pca_robustness",
     "project",
     "readouts",
+    "response_components",
     "shifted_behaviour",
     "stage_rows",
     "stage_table",

@@ -27,6 +27,7 @@ VERDICT_SHAPES = {
     "prior-dominated": "open square",
     "delocalised": "open diamond",
     "step-size-biased": "open hexagon",
+    "unchecked": "plus",
     "none": "plus",
 }
 

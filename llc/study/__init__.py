@@ -5,6 +5,7 @@ from llc.study.listing import format_estimates
 from llc.study.over_checkpoints import estimate_llc_over_checkpoints
 from llc.study.over_training import estimate_llc_over_training
 from llc.study.points import CurveConfig, LLCConfig, choose_steps, settings_from
+from llc.study.responses import susceptibilities_over_checkpoints
 
 __all__ = [
     "CurveConfig",
@@ -15,4 +16,5 @@ __all__ = [
     "estimate_llc_over_training",
     "format_estimates",
     "settings_from",
+    "susceptibilities_over_checkpoints",
 ]

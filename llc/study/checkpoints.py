@@ -152,12 +152,17 @@ class CheckpointStudy:
         return replace(self, source=source)
 
     def fingerprint(self) -> str:
-        """Of the data, all of them, or of a dataset that is too large to keep a few."""
-        samples = Samples(self.data, torch.device("cpu"))
-        few = samples.everything[:: max(1, len(samples) // 16)] if isinstance(self.data, Items) else samples.everything
+        """Of data, weights of samples, and masks."""
         weights = [] if self.sample_weights is None else [torch.as_tensor(self.sample_weights)]
         masks = [torch.as_tensor(mask) for mask in (self.masks or {}).values()]
-        return f"{len(samples)} samples, {crc([*leaves_of(samples.batch(few)), *weights, *masks])}"
+        return fingerprint_of(self.data, [*weights, *masks])
+
+
+def fingerprint_of(data: Columns | Items, others: Sequence[Any] = ()) -> str:
+    """Of all data, or of a dataset that is too large to keep a few samples; and of what else there is."""
+    samples = Samples(data, torch.device("cpu"))
+    few = samples.everything[:: max(1, len(samples) // 16)] if isinstance(data, Items) else samples.everything
+    return f"{len(samples)} samples, {crc([*leaves_of(samples.batch(few)), *others])}"
 
 
 def crc(leaves: Sequence[Any]) -> str:
@@ -169,3 +174,16 @@ def crc(leaves: Sequence[Any]) -> str:
         else:
             found = zlib.crc32(repr(leaf).encode(), found)
     return f"{found:08x}"
+
+
+def template_of(model: nn.Module | Callable[[], nn.Module] | None) -> nn.Module | None:
+    """The model that takes weights, or None; or InvalidInput."""
+    made = model() if callable(model) and not isinstance(model, nn.Module) else model
+    if made is not None and not isinstance(made, nn.Module):
+        raise InvalidInput(f"model is a {type(made).__name__}, expected a torch.nn.Module or a function that makes one")
+    return made
+
+
+def weights_of(model: nn.Module) -> dict[str, str]:
+    """What tells a model's weights from others."""
+    return {"crc32": crc([*model.state_dict().values()])}

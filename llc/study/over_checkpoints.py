@@ -1,28 +1,26 @@
 """λ̂ at the checkpoints of anyone's training: any model, loss and data, with one setting, resumable."""
 
-import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import cloudpickle
 import torch
 import xarray as xr
 from torch import nn
 
-from llc import devices, own_code, store
-from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError
+from llc import devices, store
+from llc.errors import EstimateFailed, LLCError, StoreError
 from llc.estimate.measure import estimate_at, loss_at
 from llc.estimate.settings import checked_reference_losses
-from llc.parallel import Outcome, Progress, counted, default_workers, quiet, raise_failures, run_units
+from llc.parallel import Progress, quiet, raise_failures
 from llc.sampling import Data, Loss, Restriction, check_data
-from llc.study.checkpoints import Checkpoints, CheckpointStudy, crc, source_of
+from llc.study.checkpoints import Checkpoints, CheckpointStudy, source_of, template_of, weights_of
 from llc.study.labels import joined, label
 from llc.study.points import CurveConfig, settle_at
+from llc.study.spread import at_every_step
 
 # A pilot may take as many gradients as so many checkpoints: λ̂ is to be a plateau for them all.
 _PILOT_SHARE = 2
@@ -87,7 +85,7 @@ def estimate_llc_over_checkpoints(
     known = checked_reference_losses(reference_losses)
     with torch.inference_mode(False), ExitStack() as stack:
         made = check_data(data, collate_fn)
-        study = CheckpointStudy(source, _template(model), loss, made, sample_weights, known, masks)
+        study = CheckpointStudy(source, template_of(model), loss, made, sample_weights, known, masks)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(store.folder_lock(folder))
@@ -111,8 +109,8 @@ def estimate_llc_over_checkpoints(
         if not missing:
             progress("estimates", 0, 0, "all of these were estimated before; nothing to do")
         try:
-            work = _Work(study, results, table, where)
-            for outcome in _run(work, missing, jobs=jobs, stack=stack, progress=progress):
+            work = _Estimates(study, results, table, where)
+            for outcome in at_every_step(work, missing, jobs=jobs, stack=stack, progress=progress):
                 failures += [outcome.error] if outcome.error else []
         finally:  # what is finished is merged, also after Ctrl-C
             _merge(folder, results, table)
@@ -124,13 +122,6 @@ def estimate_llc_over_checkpoints(
                     store.remove_folder(other, _NAMES)
         found = store.read_dataset(folder / "llc.nc", lazy=out is not None)
     return found.sel(step=wanted) if out is None else found
-
-
-def _template(model: nn.Module | Callable[[], nn.Module] | None) -> nn.Module | None:
-    made = model() if callable(model) and not isinstance(model, nn.Module) else model
-    if made is not None and not isinstance(made, nn.Module):
-        raise InvalidInput(f"model is a {type(made).__name__}, expected a torch.nn.Module or a function that makes one")
-    return made
 
 
 def _check_same(folder: Path, table: dict, overwrite: bool, given: dict[str, Any]) -> None:
@@ -161,7 +152,7 @@ def _is_made(path: Path, study: CheckpointStudy, overwrite: bool) -> bool:
     if not path.exists():
         return False
     step = int(path.stem)
-    if store.settings_of(store.read_numbered(path), "weights") == _weights_of(study.model(step)):
+    if store.settings_of(store.read_numbered(path), "weights") == weights_of(study.model(step)):
         return True
     if not overwrite:
         raise StoreError(
@@ -189,75 +180,34 @@ def _check_losses(
         )
 
 
-def _weights_of(model: nn.Module) -> dict[str, str]:
-    return {"crc32": crc([*model.state_dict().values()])}
-
-
 @dataclass(frozen=True)
-class _Work:
-    """What every unit needs: the study, where results go, what they are made with, and the device."""
+class _Estimates:
+    """λ̂ of every step: the study, where results go, what they are made with, and the device."""
 
     study: CheckpointStudy
     results: Path
     table: dict
     device: torch.device | None
 
+    def with_study(self, study: CheckpointStudy) -> Self:
+        return replace(self, study=study)
 
-# Of this process, by the file in which it is for others.
-_here: dict[str, _Work] = {}
-
-
-def _run(work: _Work, steps: list[int], *, jobs: int | None, stack: ExitStack, progress: Progress) -> Iterator[Outcome]:
-    """The outcome of every step; in this process where model, loss or data cannot be sent to others."""
-    if not steps:
-        return iter(())
-    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    shared = str(scratch / "work.pkl")
-    workers = jobs or default_workers(len(steps), work.device or torch.device("cpu"))
-    if workers > 1:
+    def make(self, step: int, progress: Progress) -> None:
+        """Estimate one checkpoint and save the result."""
+        path = _path(self.results, step)
+        if path.exists():  # by a worker that was lost afterwards
+            return
+        config = CurveConfig.from_table(self.table["llc"])
         try:
-            study = work.study.with_source(work.study.source.sent(steps, scratch))
-            files = pickle.dumps(own_code.loaded_files())  # to be loaded before what is theirs
-            Path(shared).write_bytes(files + cloudpickle.dumps(replace(work, study=study)))
-        except Exception as error:  # whatever pickling raises
-            if jobs is not None:
-                raise InvalidInput(
-                    f"jobs = {jobs} given, but model, loss or data cannot be sent to other processes "
-                    f"({type(error).__name__}: {error}); leave it out"
-                ) from error
-            workers = 1
-    if workers == 1:
-        _here[shared] = work
-        stack.callback(_here.pop, shared)
-    units = [(shared, step) for step in steps]
-    return run_units(_estimate_unit, units, jobs=workers, progress=counted(progress, len(steps)))
-
-
-@lru_cache(maxsize=1)
-def _sent(path: str) -> _Work:
-    with open(path, "rb") as file:
-        for code in pickle.load(file):
-            own_code.load_file(code)
-        return pickle.load(file)
-
-
-def _estimate_unit(shared: str, step: int, progress: Progress) -> None:
-    """Estimate one checkpoint and save the result."""
-    work = _here.get(shared) or _sent(shared)
-    path = _path(work.results, step)
-    if path.exists():  # by a worker that was lost afterwards
-        return
-    config = CurveConfig.from_table(work.table["llc"])
-    try:
-        point = work.study.point(step)
-        with torch.inference_mode(False):
-            estimate = estimate_at(point, config, key=(config.seed, "llc", step), device=work.device)
-    except LLCError as error:
-        raise type(error)(f"step {step}: {error}") from error
-    about = {**work.table, "weights": _weights_of(point.model)}
-    store.write_dataset(path, label(estimate, (), {}, step), about)
-    found = estimate.summary
-    progress("", step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
+            point = self.study.point(step)
+            with torch.inference_mode(False):
+                estimate = estimate_at(point, config, key=(config.seed, "llc", step), device=self.device)
+        except LLCError as error:
+            raise type(error)(f"step {step}: {error}") from error
+        about = {**self.table, "weights": weights_of(point.model)}
+        store.write_dataset(path, label(estimate, (), {}, step), about)
+        found = estimate.summary
+        progress("", step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
 
 
 def _merge(folder: Path, results: Path, table: dict) -> None:

@@ -1,0 +1,110 @@
+"""Susceptibilities over training, and the principal components of the response."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+import llc
+from llc import figures
+from llc.errors import InvalidInput, StoreError
+
+GIVEN = {"nbeta": 7.0, "gamma": 0.3, "draws": 24, "jobs": 1}
+PARTS = {"first": ["0.*"], "second": ["1.*"]}
+
+
+def make() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)).double()
+
+
+def squared_errors(model, batch):
+    return (model(batch[0])[:, 0] - batch[1]).square()
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = torch.Generator().manual_seed(0)
+    xs = torch.randn(20, 3, generator=rng, dtype=torch.float64)
+    states = {}
+    for step in (0, 10):
+        torch.manual_seed(step)
+        states[step] = make().state_dict()
+    return states, (xs, xs.sum(1))
+
+
+@pytest.fixture(scope="module")
+def found(problem, tmp_path_factory):
+    states, data = problem
+    few = {"some": tuple(column[:6] for column in data), "others": tuple(column[6:] for column in data)}
+    out = tmp_path_factory.mktemp("responses")
+    how = {**GIVEN, "out": out, "datasets": few}
+    first = llc.susceptibilities_over_checkpoints({0: states[0]}, make, squared_errors, data, PARTS, **how)
+    assert first.step.values.tolist() == [0]
+    whole = llc.susceptibilities_over_checkpoints(states, make, squared_errors, data, PARTS, **how)
+    xr.testing.assert_identical(whole.sel(step=[0]), first)  # which was not made again
+    return whole, out, few
+
+
+def test_a_step_is_what_susceptibilities_says_of_it(found, problem):
+    whole, _, few = found
+    states, data = problem
+    model = make()
+    model.load_state_dict(states[10])
+    one = llc.susceptibilities(model, squared_errors, data, PARTS, few, nbeta=7.0, gamma=0.3, draws=24)
+    assert whole.susceptibility.dims == ("step", "part", "sample")
+    for name in ("llc", "susceptibility", "susceptibility_mean", "llc_sample"):
+        np.testing.assert_array_equal(whole[name].sel(step=10), one[name])
+    assert whole.dataset_of_sample.values.tolist() == one.dataset_of_sample.values.tolist()
+
+
+def test_results_of_something_else_are_not_mixed_in(found, problem):
+    _, out, few = found
+    states, data = problem
+    how = {**GIVEN, "out": out, "datasets": few}
+    longer = {**how, "draws": 30}
+    with pytest.raises(StoreError, match=r"results of something else .*draws"):
+        llc.susceptibilities_over_checkpoints(states, make, squared_errors, data, PARTS, **longer)
+    with pytest.raises(StoreError, match="step 0 has other weights than when"):
+        llc.susceptibilities_over_checkpoints({0: states[10]}, make, squared_errors, data, PARTS, **how)
+
+
+def test_components_are_those_of_the_centred_response(found):
+    """Against numpy's SVD, signs apart; what errors alone give is told."""
+    whole, _, _ = found
+    components = llc.response_components(whole, 2)
+    rows = whole.susceptibility.values.reshape(4, -1)
+    _, singular, axes = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    np.testing.assert_allclose(components.explained_variance_ratio, (singular**2 / (singular**2).sum())[:2])
+    np.testing.assert_allclose(abs(components.loading), abs(axes[:2]), rtol=1e-6)
+    assert components.score.dims == ("step", "part", "component")
+    errors = (whole.susceptibility_se.values**2).sum()
+    np.testing.assert_allclose(components.noise_share, errors / (singular**2).sum())
+    with pytest.raises(InvalidInput, match="components = 9"):
+        llc.response_components(whole, 9)
+    with pytest.raises(InvalidInput, match="no susceptibility by part"):
+        llc.response_components(whole[["llc"]])
+
+
+def test_figures_of_responses(found, tmp_path):
+    whole, _, _ = found
+    specs = (
+        figures.susceptibilities(whole),
+        figures.susceptibilities(whole.sel(step=10)),
+        figures.responses(llc.response_components(whole, 2)),
+    )
+    for number, spec in enumerate(specs):
+        assert figures.save_figure(figures.draw(spec), tmp_path / f"{number}.png").stat().st_size > 10_000
+    assert len(specs[0].panels) == 2
+
+
+def test_parts_may_come_from_the_model(problem):
+    states, data = problem
+    model = make()
+    model.load_state_dict(states[0])
+    given = {10: model}
+    how = {"nbeta": 7.0, "gamma": 0.3, "draws": 8, "jobs": 1}
+    found = llc.susceptibilities_over_checkpoints(given, None, squared_errors, data, lambda _: PARTS, **how)
+    assert found.part.values.tolist() == ["first", "second"]
+    with pytest.raises(InvalidInput, match="expected which weights move by name"):
+        llc.susceptibilities_over_checkpoints(given, None, squared_errors, data, {}, **how)
