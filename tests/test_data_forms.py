@@ -260,3 +260,26 @@ def test_the_form_of_the_data_does_not_change_the_estimate():
         assert float(llc.estimate_llc(model, squared_errors, given, **alone).llc) == float(expected.llc)
     twice = llc.estimate_llc(model, squared_errors, (xs, ys), sample_weights=[2.0] * len(xs), **alone)
     assert float(twice.llc) == pytest.approx(float(expected.llc), rel=1e-6)
+
+
+def test_a_loss_that_fails_says_what_it_was_given():
+    """Labels of NumPy's become what PyTorch's losses ask for; a tensor stays as it is, and batches are no samples."""
+    model = torch.nn.Linear(3, 4)
+
+    def loss(model, batch):
+        return torch.nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    rng = np.random.default_rng(0)
+    xs, labels = rng.standard_normal((40, 3)), rng.integers(0, 4, 40).astype(np.int32)
+    settings = {"nbeta": 5.0, "gamma": 1.0, "draws": 8}
+    assert np.isfinite(llc.estimate_llc(model, loss, (xs, labels), **settings).llc)
+    tensors = torch.tensor(xs).float(), torch.tensor(labels)
+    with pytest.raises(
+        InvalidInput, match=r"torch.float32 \(8, 3\), torch.int32 \(8,\) .*labels are torch.int64 as a rule"
+    ):
+        llc.estimate_llc(model, loss, tensors, **settings)
+    loader = DataLoader(TensorDataset(tensors[0], tensors[1].long()), batch_size=10)
+    with pytest.raises(
+        InvalidInput, match=r"torch.float32 \(4, 10, 3\), torch.int64 \(4, 10\) .*first dimension is of samples"
+    ):
+        llc.estimate_llc(model, loss, list(loader), **settings)

@@ -111,7 +111,7 @@ def test_the_refined_llc_of_a_mask_is_exact():
         ({"0.weight": MASK.T}, r"mask of shape \(4, 3\) .* for 0.weight, expected one .* of its shape, \(3, 4\)"),
         ({"0.weight": torch.full((3, 4), 0.5)}, r"type torch.float32 given for 0.weight, expected one of true and"),
         ({"0.weight": torch.zeros(3, 4)}, "nothing of 0.weight moves"),
-        ({}, "no parameter matches ''"),
+        ({}, "parameters = {} given, expected patterns of names or masks by name"),
         (["0.weight[5]"], r"0.weight\[5\] given, but 0.weight has the shape \(3, 4\)"),
         (["0.weight[0, 0, 0]"], r"0.weight\[0, 0, 0\] given, but 0.weight has the shape"),
         ([torch.ones(3)], "parameters.0 = .* given, expected a string"),

@@ -34,6 +34,7 @@ from llc.sampling import (
     largest_curvatures,
     sampled_copy,
     sampler_named,
+    try_loss,
 )
 from llc.version import library_version
 
@@ -185,7 +186,7 @@ def _target(point: Point, config: SamplingConfig, device: torch.device | None) -
     samples = Samples(data, next(model.parameters()).device)
     few = samples.batch(samples.everything[: min(8, len(samples))])
     with one_attention():
-        check_no_other(point.model, lambda: loss(model, few))
+        check_no_other(point.model, lambda: try_loss(loss, model, few))
     n = len(data)
     full_batch = config.sampler is not None and sampler_named(config.sampler).full_batch
     size, why = choose_batch(model, loss, data, config.batch_size, full_batch=full_batch)

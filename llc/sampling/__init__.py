@@ -8,7 +8,7 @@ from llc.sampling.data import Columns, Data, Items, Minibatch, Samples
 from llc.sampling.data_forms import check_data
 from llc.sampling.devinterp_sampler import DevInterp
 from llc.sampling.ensemble import Ensemble
-from llc.sampling.fitting import fitted
+from llc.sampling.fitting import fitted, try_loss
 from llc.sampling.gradient import Loss
 from llc.sampling.graph import Graph, graph_where_it_pays, one_graph
 from llc.sampling.hmc import HMC
@@ -76,4 +76,5 @@ __all__ = [
     "run_many",
     "sampled_copy",
     "sampler_named",
+    "try_loss",
 ]

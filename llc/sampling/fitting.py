@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from llc.devices import one_attention
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, LLCError
 from llc.sampling.data import Columns, Data, Items, Samples
 from llc.sampling.data_forms import check_data
 from llc.sampling.gradient import Loss, check_losses
+from llc.sampling.structure import leaves_of
 
 
 def fitted(model: nn.Module, loss: Loss, data: Data, weights: Any = None) -> tuple[Loss, Columns | Items]:
@@ -32,12 +33,45 @@ def fitted(model: nn.Module, loss: Loss, data: Data, weights: Any = None) -> tup
     if isinstance(found, Columns) and found.of_numpy:
         kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         leaves = [
-            leaf.to(kind) if place in found.of_numpy and leaf.is_floating_point() else leaf
-            for place, leaf in enumerate(found.leaves)
+            _as_torch_has_it(leaf, kind) if place in found.of_numpy else leaf for place, leaf in enumerate(found.leaves)
         ]
         found = Columns(leaves, found.template)
     loss = _taking(model, loss, found)
     return (loss, found) if weights is None else _weighted(loss, found, weights)
+
+
+def _as_torch_has_it(leaf: Tensor, kind: torch.dtype) -> Tensor:
+    """Floats of NumPy in the type of the weights, whole numbers in that which PyTorch's losses ask of labels."""
+    if leaf.is_floating_point():
+        return leaf.to(kind)
+    whole = not leaf.is_complex() and leaf.dtype not in {torch.bool, torch.uint8}
+    return leaf.to(torch.int64) if whole else leaf
+
+
+def try_loss(loss: Loss, model: nn.Module, batch: Any) -> Tensor:
+    """The losses of a batch.
+
+    Raises:
+        InvalidInput: it fails on it; what it was given is told.
+    """
+    try:
+        return loss(model, batch)
+    except (LLCError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a user's code may raise
+        given = ", ".join(_said(leaf) for leaf in leaves_of(batch)) or "nothing"
+        hint = ""
+        if "dtype" in str(error) or "type" in str(error):
+            kind = next((str(p.dtype) for p in model.parameters() if p.is_floating_point()), "torch.float32")
+            hint = f"; the model's weights are {kind}, and labels are torch.int64 as a rule"
+        raise InvalidInput(
+            f"the loss failed on a batch of samples with {given} ({type(error).__name__}: {error}); it is called as "
+            f"loss(model, batch), with batch in the structure of data, whose first dimension is of samples{hint}"
+        ) from error
+
+
+def _said(leaf: Any) -> str:
+    return f"{leaf.dtype} {tuple(leaf.shape)}" if isinstance(leaf, Tensor) else type(leaf).__name__
 
 
 def _taking(model: nn.Module, loss: Loss, data: Columns | Items) -> Loss:

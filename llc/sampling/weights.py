@@ -148,6 +148,10 @@ def chosen_weights(model: nn.Module, restriction: Restriction | None = None) -> 
         InvalidInput: there is no such parameter (the names there are are shown) or element.
     """
     check_model(model)
+    if restriction is not None and not len(restriction):
+        raise InvalidInput(
+            f"parameters = {restriction!r} given, expected patterns of names or masks by name; leave it out to move all"
+        )
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise InvalidInput("the model has no parameters that require a gradient")
@@ -180,7 +184,7 @@ def chosen_weights(model: nn.Module, restriction: Restriction | None = None) -> 
 def _entries(restriction: Restriction, names: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Patterns with their masks, None for all elements."""
     if isinstance(restriction, Mapping):
-        return list(restriction.items()) or [("", None)]
+        return list(restriction.items())
     if not isinstance(restriction, Sequence) or not all(isinstance(entry, str) for entry in restriction):
         raise InvalidInput(f"parameters of type {type(restriction).__name__} given, expected patterns of names or "
                            "masks by name")  # fmt: skip
@@ -191,7 +195,7 @@ def _entries(restriction: Restriction, names: Mapping[str, Any]) -> list[tuple[s
             found.append((sliced[1], sliced[2]))
         else:
             found.append((entry, None))
-    return found or [("", None)]
+    return found
 
 
 def _mask(given: Any, parameter: nn.Parameter, name: str) -> Tensor:
