@@ -189,6 +189,20 @@ def test_nll_is_the_scaled_loss(finished):
     torch.testing.assert_close(scaled, plain * 3 / (2 * 0.125))
 
 
+def test_data_of_a_test_set_are_sampled_where_asked_for(finished):
+    """The data-refined λ̂: same weights, other data, and the loss of these."""
+    run = finished.run(num_tasks=4)
+    point = points.study_point(run, 60, LLCConfig(num_samples=64, test_set="ood"))
+    ood = run.task.test_tasks()["ood"].sample(64, stream="llc")
+    for one, other in zip(point.data, ood.flat, strict=True):
+        torch.testing.assert_close(one, other)
+    with torch.no_grad():
+        own = FlatLoss(TaskLoss(run.task.test_tasks()["ood"]))(point.model, ood.flat)
+        torch.testing.assert_close(point.loss(point.model, point.data), own)
+    with pytest.raises(InvalidInput, match="unknown test_set odd; did you mean ood"):
+        points.study_point(run, 60, LLCConfig(test_set="odd"))
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [

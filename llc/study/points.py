@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, baselines
-from llc.errors import InvalidInput, StoreError
+from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.estimate.calibration import PILOT_GRADIENTS, Scale, common, scale_at
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Progress, quiet
-from llc.tasks import Batch
+from llc.tasks import Batch, Task
 
 
 class CurveConfig(SamplingConfig):
@@ -39,11 +39,13 @@ class LLCConfig(CurveConfig):
         num_samples: sequences of the task in the sampling dataset of each run, n.
         loss: which one: task, its own, averaged over positions; or nll, the negative log-likelihood of a sequence.
         positions: also tell llc apart by position in the sequence, from the same draws.
+        test_set: sample on the data of this test set or shift in place of the task's own, for the data-refined llc.
     """
 
     num_samples: int = Field(4096, ge=2)
     loss: Literal["task", "nll"] = "task"
     positions: bool = False
+    test_set: str | None = None
 
     @model_validator(mode="after")
     def _fits(self):
@@ -194,7 +196,7 @@ def study_point(run: store.Run, step: int, config: LLCConfig) -> Point:
 def study_points(run: store.Run, steps: Sequence[int], config: LLCConfig) -> list[Point]:
     """Checkpoints of a run, which share all of that."""
     loss = run_loss(run, config)
-    batch = run.task.sample(config.num_samples, stream="llc")
+    batch = sampled_task(run, config).sample(config.num_samples, stream="llc")
     known = know_nothing_losses(run, loss, batch)
     flat = FlatLoss(loss)
     return [Point(f"{run.name} step {step}", run.model(step), flat, batch.flat, known) for step in steps]
@@ -206,12 +208,26 @@ def run_loss(run: store.Run, config: LLCConfig) -> TaskLoss:
     Raises:
         InvalidInput: a negative log-likelihood of a task whose loss is none.
     """
-    scale = 1.0
+    scale, task = 1.0, sampled_task(run, config)
     if config.loss == "nll":
-        if run.task.nats is None:
-            raise InvalidInput(f"loss = nll given, but losses of the task {run.task.kind} are no log-likelihoods")
-        scale = run.task.nats
-    return TaskLoss(run.task, by_position=config.positions, scale=scale)
+        if task.nats is None:
+            raise InvalidInput(f"loss = nll given, but losses of the task {task.kind} are no log-likelihoods")
+        scale = task.nats
+    return TaskLoss(task, by_position=config.positions, scale=scale)
+
+
+def sampled_task(run: store.Run, config: LLCConfig) -> Task:
+    """The task whose data are sampled: the run's own, or one of its test sets or shifts.
+
+    Raises:
+        InvalidInput: there is none of that name.
+    """
+    if config.test_set is None:
+        return run.task
+    known = {**run.task.test_tasks(), **run.task.shifts()}
+    if config.test_set not in known:
+        raise InvalidInput(f"unknown test_set {config.test_set}; {did_you_mean(config.test_set, known)}")
+    return known[config.test_set]
 
 
 @torch.no_grad()
