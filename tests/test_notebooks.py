@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom over a small experiment."""
+"""Every notebook runs from top to bottom: over a small experiment, or reduced where it trains its own models."""
 
 from pathlib import Path
 
@@ -9,6 +9,8 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 # Estimates at the defaults; the others read what is there.
 SLOW = {"reading_an_estimate"}
+# They train models of their own and estimate λ̂ over that, with LLC_QUICK at a size that says nothing.
+TRAINED = {"digits_cnn", "grokking", "superposition"}
 
 
 def _named(path: Path):
@@ -19,6 +21,7 @@ def _named(path: Path):
 @pytest.mark.parametrize("path", [_named(path) for path in NOTEBOOKS])
 def test_notebook_runs(path, own, monkeypatch):
     monkeypatch.setenv("LLC_EXPERIMENT", str(own.path))
+    monkeypatch.setenv("LLC_QUICK", "1")
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -26,4 +29,9 @@ def test_notebook_runs(path, own, monkeypatch):
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} > SLOW
+    assert {path.stem for path in NOTEBOOKS} > SLOW | TRAINED
+
+
+def test_a_notebook_that_trains_has_a_reduced_size():
+    for path in NOTEBOOKS:
+        assert ("LLC_QUICK" in path.read_text(encoding="utf-8")) == (path.stem in TRAINED)

@@ -1,6 +1,5 @@
 """Arrays of what draws show: in memory while they are small, in a temporary file where they are not."""
 
-import os
 import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
@@ -56,14 +55,12 @@ class Storage:
         for row, slot in np.argwhere(~self._written):
             self._write(row, slot, nothing)
         self._written[:] = True
+        self._file.flush()
         return np.memmap(self._file, self._dtype, "r", shape=self._shape)
 
     def _write(self, row: int, slot: int, values: np.ndarray) -> None:
-        content = np.asarray(values, self._dtype).tobytes()
-        at = (int(row) * self._shape[1] + int(slot)) * self._place_bytes
-        while content:
-            written = os.pwrite(self._file.fileno(), content, at)
-            content, at = content[written:], at + written
+        self._file.seek((int(row) * self._shape[1] + int(slot)) * self._place_bytes)
+        self._file.write(np.asarray(values, self._dtype).tobytes())
 
 
 def is_large(shape: Sequence[int], dtype: np.dtype | type) -> bool:
