@@ -10,7 +10,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 # Estimates at the defaults; the others read what is there.
 SLOW = {"reading_an_estimate"}
 # They train models of their own and estimate λ̂ over that, with LLC_QUICK at a size that says nothing.
-TRAINED = {"digits_cnn", "grokking", "superposition"}
+TRAINED = {"digits_cnn", "grokking", "language_model", "superposition"}
 
 
 def _named(path: Path):
