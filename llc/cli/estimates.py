@@ -237,10 +237,12 @@ def validate(
         if only or against or sampler != "default":
             raise click.UsageError("suite draws takes --repeats, --seed, --problems, --jobs and --out, and no others")
         name = "validate_draws" + (f"_problems{problems}" if problems else "")
+        unfinished = out / f"{name}.unfinished"
         with show_progress("repetitions") as progress:
-            made = {"seed": seed, "problems": problems, "jobs": jobs, "progress": progress}
+            made = {"seed": seed, "problems": problems, "jobs": jobs, "folder": unfinished, "progress": progress}
             found = validation.validate_draws(repeats or 200, **made)
         store.write_dataset(out / f"{name}.nc", found, {"suite": suite, "seed": seed, "problems": problems})
+        store.remove_folder(unfinished, rf"[0-9a-f]{{16}}\.toml|{re.escape(store.LOCK_FILE)}")
         click.echo(validation.format_draws(found))
         click.echo(f"Wrote {out / name}.nc")
         return
