@@ -210,7 +210,7 @@ def test_one_tensor_may_come_alone_or_in_a_tuple(loss):
     for given in (XS, (XS,), [*XS], TensorDataset(XS), DataLoader(XS), XS.numpy().astype("float64")):
         form, found = fitted(model, loss, given)
         torch.testing.assert_close(form(model, Samples(found, torch.device("cpu")).batch(SOME)), expected)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # the loss's own word where neither does
+    with pytest.raises(InvalidInput, match="shapes cannot be multiplied"):  # the loss's own word where neither does
         fitted(torch.nn.Linear(2, 1), loss, XS)
 
 

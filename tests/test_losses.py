@@ -171,13 +171,14 @@ def unsteady(model, batch):
         (lambda: [Losses("test", others()), Losses("test")], "2 observables are called test"),
         (
             lambda: [Losses("test", others(), every=100)],
-            "observable test asks for every 100 draws, expected every 1 to 40",
+            "losses of test are asked for at every 100 draws, expected every 1 to 40",
         ),
         (
             lambda: [Losses("test", others(), loss=unsteady)],
             "losses of test: the loss at w\\* changes from call to call",
         ),
-        (lambda: [Losses("test", "text")], "data"),
+        (lambda: [Losses("test", "text")], "losses of test: data is of type str"),
+        (lambda: [Losses("test", (torch.zeros(4, 2),))], "losses of test: the loss failed on a batch"),
         (lambda: Losses("test"), "expected a list of them"),
     ],
 )
@@ -215,3 +216,47 @@ def test_parts_answer_at_one_temperature():
     np.testing.assert_allclose(found.susceptibility_mean.sel(dataset="test"), test, rtol=1e-3)
     with pytest.raises(InvalidInput, match="part none: no parameter matches"):
         llc.susceptibilities(model, squared_errors, batch, {"none": ["nothing"]}, nbeta=7.0, gamma=0.3, draws=40)
+
+
+def with_positions(model, batch):
+    return squared_errors(model, batch)[:, None].expand(-1, 3)
+
+
+def whole_errors(model, batch):
+    return (model(batch[0]).squeeze(-1) > batch[1]).double()
+
+
+def test_datasets_may_have_other_positions_other_losses_and_no_gradient():
+    model, batch = regression()
+    others_of = [Losses("five", others(), loss=by_output, every=5), Losses("wrong", loss=whole_errors, every=5)]
+    weights = torch.arange(23.0)
+    tree = llc.estimate_llc(
+        model, with_positions, batch, **GIVEN, sample_weights=weights, observables=[*others_of, Losses("own", every=10)]
+    )
+    assert tree["losses/five"].difference.dims[-1] == "position_five"
+    assert llc.per_sample_llc(tree, "five").llc.dims == ("sample", "position")
+    center = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    np.testing.assert_allclose(tree["losses/wrong"].baseline, losses_at(model, center, whole_errors, batch))
+    weighted = losses_at(model, center, squared_errors, batch) * (weights / weights.mean()).numpy()
+    np.testing.assert_allclose(tree["losses/own"].baseline[:, 0], weighted, rtol=1e-6)
+
+
+def test_a_part_above_its_floor_is_said_to_be():
+    """λ̂ at w* has a part in that, and covariances have none."""
+    model, batch = regression()
+    with torch.no_grad():
+        model[2].bias.add_(3.0)
+    how = {"nbeta": 40.0, "gamma": 0.3, "draws": 40, "headline": "w*"}
+    found = llc.susceptibilities(model, squared_errors, batch, {"all": ["*"]}, **how)
+    assert found.verdict.item() == "off-minimum"
+    assert found.susceptibility_verdict.dims == ("part", "dataset")
+    assert found.susceptibility_verdict.item() in {"converged", "drifting"}
+    for wrong, said in (
+        ({"chains": 0}, "part all: "),
+        ({"radius": 0.3}, "radius = 0.3 given"),
+        ({"datasets": {}}, "datasets = {} given"),
+        ({"datasets": {"_whole": None}}, "datasets = .*_whole"),
+        ({"convention": "theirs"}, "convention = 'theirs' given"),
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            llc.susceptibilities(model, squared_errors, batch, {"all": ["*"]}, **{**how, **wrong})

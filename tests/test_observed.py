@@ -69,11 +69,19 @@ def tree_of(difference, baseline, verdict="converged", **root):
         "llc_basin": 1.5,
         "llc_raw": 1.5,
         "llc_at_w": 1.5,
+        "loss_init": baseline.mean(),
     }
     top = xr.Dataset(numbers | {"verdict": verdict, "reason": "why"} | root)
     group = xr.Dataset({"difference": (("chain", "draw", "sample"), difference), "baseline": ("sample", baseline)})
     group = group.assign_coords(draw=np.arange(difference.shape[1]))
     return xr.DataTree.from_dict({"/": top, "losses/own": group})
+
+
+def _large(tree):
+    group = xr.Dataset({"difference": (("chain", "draw", "sample"), np.zeros((1, 8, 50_000), np.float32))})
+    group = group.assign(baseline=("sample", np.zeros(50_000))).assign_coords(draw=np.arange(8))
+    tree["losses/large"] = group
+    return tree
 
 
 def within(found, name, exact):
@@ -169,11 +177,51 @@ def test_the_verdict_of_the_draws_is_kept(verdict):
 
 
 def test_heat_is_taken_off_and_carried():
+    """Of draws whose spread is a fifth too large, as finite steps make them: second moments, T, WAIC and λ̂_i."""
+    exact, rng = Exact(*regression()), np.random.default_rng(7)
+    spread = np.diag(exact.xs @ exact.covariance @ exact.xs.T)
+    excess = NBETA * 0.5 * 0.2 * spread.mean()  # E L is up by half the trace of what the covariance has more
+    exact.covariance = 1.2 * exact.covariance
+    hot = exact.draws(rng, number=8000)
+    basin = excess / 0.2
+    tree = tree_of(hot, exact.baseline, step_excess=excess, llc_basin=basin, llc_raw=basin + excess, llc_at_w=basin)
+    numbers, own = llc.waic(tree, "own"), llc.per_sample_llc(tree, "own")
+    for name, value in (
+        ("functional_variance", exact.variance),
+        ("training_loss", exact.training),
+        ("waic", exact.waic),
+    ):
+        assert numbers[f"{name}_low"] <= value <= numbers[f"{name}_high"]
+    assert float(numbers.functional_variance_se) > 0.09 * float(numbers.functional_variance)
+    assert float(within(own, "llc", exact.per_sample).mean()) > 0.85
+    raw = NBETA * float(hot.mean())
+    assert float(own.llc.mean()) == pytest.approx(raw - excess, rel=1e-3)
+    small = tree.copy()
+    small["losses/part"] = tree["losses/own"].to_dataset() * 1e-3
+    part = llc.per_sample_llc(small, "part")  # of a loss that is a thousandth, a thousandth of λ̂
+    assert_allclose(part.llc.mean(), 1e-3 * own.llc.mean(), atol=3e-3 * float(own.llc_se.max()))
+
+
+def test_losses_that_are_not_finite_are_counted():
     exact = Exact(*regression())
-    draws = exact.draws(np.random.default_rng(7))
-    cold, hot = (llc.waic(tree_of(draws, exact.baseline, step_excess=e), "own") for e in (0.0, 0.3))
-    assert_allclose(hot.functional_variance, cold.functional_variance / 1.2)
-    assert float(hot.functional_variance_se) > 0.1 * float(hot.functional_variance)
+    draws = exact.draws(np.random.default_rng(8))
+    draws[1, 50, 3] = np.nan
+    found = llc.per_sample_llc(tree_of(draws, exact.baseline), "own")
+    assert "1 of 12 losses of own are not finite at every draw" in found.attrs["reason"]
+    assert np.isnan(found.llc.values).sum() == 1
+    with pytest.raises(InvalidInput, match="no loss of own is finite at every draw"):
+        llc.per_sample_llc(tree_of(draws * np.nan, exact.baseline), "own")
+
+
+def test_a_slow_dataset_decides_for_both():
+    exact, rng = Exact(*regression()), np.random.default_rng(9)
+    tree = tree_of(exact.draws(rng), exact.baseline)
+    slow = tree_of(exact.draws(rng, correlation=0.99), exact.baseline)["losses/own"].to_dataset()
+    tree["losses/slow"] = slow
+    for pair in (("own", "slow"), ("slow", "own")):
+        found = llc.loss_kernel(tree, *pair)
+        assert found.attrs["verdict"] == "drifting"
+        assert found.attrs["pieces"] == 4
 
 
 @pytest.mark.parametrize(
@@ -181,10 +229,10 @@ def test_heat_is_taken_off_and_carried():
     [
         (lambda tree: llc.loss_kernel(tree, "test"), "no losses of 'test'; "),
         (lambda tree: llc.influence(tree, "own", convention="theirs"), "convention = 'theirs' given"),
-        (lambda tree: llc.susceptibility(tree, "own"), "no losses of 'whole_loss'"),
+        (lambda tree: llc.susceptibility(tree, "own"), "no losses of '_whole'"),
         (
             lambda tree: llc.waic(tree.assign({"num_samples": xr.DataArray(99.0)}), "own"),
-            "has 12 samples in place of the 99 samples",
+            "has 12 samples, mean .* in place of the 99 samples",
         ),
     ],
 )

@@ -69,6 +69,42 @@ def test_results_of_something_else_are_not_mixed_in(found, problem):
         llc.susceptibilities_over_checkpoints({0: states[10]}, make, squared_errors, data, PARTS, **how)
 
 
+def scaled(model, batch):
+    return 100 * squared_errors(model, batch)
+
+
+def test_what_has_changed_is_noticed(found, problem):
+    """Another loss of the same name, other weights of samples, and datasets in another order."""
+    _, out, few = found
+    states, data = problem
+    how = {**GIVEN, "out": out, "datasets": few}
+    same_name = scaled
+    same_name.__qualname__ = "squared_errors"
+    for loss, given, said in (
+        (same_name, how, "the loss at step 10 is .*, and was"),
+        (squared_errors, {**how, "sample_weights": torch.arange(20.0)}, "results of something else .*data"),
+        (squared_errors, {**how, "datasets": dict(reversed(few.items()))}, "results of something else .*datasets"),
+    ):
+        with pytest.raises(StoreError, match=said):
+            llc.susceptibilities_over_checkpoints(states, make, loss, data, PARTS, **given)
+
+
+def test_a_call_that_failed_leaves_the_folder_free(problem, tmp_path):
+    states, data = problem
+    how = {**GIVEN, "draws": 8, "out": tmp_path}
+    for wrong, said in (({"drws": 3}, "drws given, expected"), ({"convention": "theirs"}, "convention = 'theirs'")):
+        with pytest.raises(InvalidInput, match=said):
+            llc.susceptibilities_over_checkpoints(states, make, squared_errors, data, PARTS, **how, **wrong)
+    wrong = {"first": ["2.*"]}
+    with pytest.raises(llc.LLCError, match="no parameter matches"):
+        llc.susceptibilities_over_checkpoints(states, make, squared_errors, data, wrong, **how)
+    found = llc.susceptibilities_over_checkpoints({0: states[0]}, make, squared_errors, data, PARTS, **how)
+    one = make()
+    one.load_state_dict(states[0])
+    alone = llc.susceptibilities(one, squared_errors, data, PARTS, nbeta=7.0, gamma=0.3, draws=8)
+    np.testing.assert_array_equal(found.susceptibility[0], alone.susceptibility)
+
+
 def test_components_are_those_of_the_centred_response(found):
     """Against numpy's SVD, signs apart; what errors alone give is told."""
     whole, _, _ = found

@@ -185,7 +185,9 @@ def _losses(estimate: Estimate, name: str) -> xr.Dataset:
     """Losses of a dataset, paired with those at w*, by (chain, draw, sample[, position])."""
     difference, draws = losses_of(estimate.chains, name, estimate.warmup)
     baseline = estimate.baselines[name]
-    dims = ("sample", "position")[: baseline.ndim]
+    own = 0 if estimate.by_position is None else len(estimate.by_position)
+    alike = baseline.ndim < 2 or own in {0, baseline.shape[1]}  # a group has the positions of its tree
+    dims = ("sample", "position" if alike else f"position_{name}")[: baseline.ndim]
     said = "in a temporary file" if is_large(difference.shape, difference.dtype) else "in memory"
     return xr.Dataset(
         {

@@ -109,7 +109,7 @@ def estimate_all(
         with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
             target, kernel, why = _target(point, config, device)
             graph = graph_where_it_pays([target], 2 * config.chains)
-            observing = Observing(observables, [target], point.loss, config)
+            observing = Observing(observables, [target], (point.loss, point.data), config)
             known = min(point.reference_losses.values(), default=math.inf)
             climbed = climb(
                 target,
@@ -147,7 +147,7 @@ def _together(
     """Estimates whose chains share a graph: one pair each, at the nβ and γ given."""
     targets, kernel = [target for target, _, _ in made], made[0][1]
     curvatures = largest_curvatures(targets, graph)
-    observing = Observing(observables, targets, points[0].loss, config)
+    observing = Observing(observables, targets, (points[0].loss, points[0].data), config)
     assert config.draws is not None
     pairs = run_pairs(
         targets,

@@ -13,6 +13,7 @@ from llc.parallel import Progress, check_interrupt, quiet
 from llc.sampling import (
     LOOKS,
     Chains,
+    Data,
     Look,
     Loss,
     Losses,
@@ -39,14 +40,19 @@ class Observing:
     where draws are too large to be kept, or a dataset says how often, losses are computed on the way.
 
     Args:
-        observables: `Losses`, and observables of the user's own. targets: of each w*. own: the loss that is sampled.
+        observables: `Losses`, and observables of the user's own. targets: of each w*. own: the loss and the data that
+            are sampled, as they were given.
 
     Attributes:
         on_the_way: what chains are to be given.
     """
 
     def __init__(
-        self, observables: Sequence[Observable | Losses], targets: Sequence[Target], own: Loss, config: SamplingConfig
+        self,
+        observables: Sequence[Observable | Losses],
+        targets: Sequence[Target],
+        own: tuple[Loss, Data],
+        config: SamplingConfig,
     ) -> None:
         self.looks = [Look(one, targets, own) for one in observables if isinstance(one, Losses)]
         users = [one for one in observables if not isinstance(one, Losses)]
@@ -85,7 +91,8 @@ def _looked(look: Look, target: Target, positions: Observed, slots: np.ndarray, 
             if check_interrupt():
                 raise Interrupted("stopped while looking at draws")
             position = torch.from_numpy(np.array(positions.values[chain, slot])).to(target.origin)
-            found.put(chain, place, look.at(target, position).numpy())
+            with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+                found.put(chain, place, look.at(target, position).numpy())
     return Observed(found.array(), positions.at[slots], look.dims)
 
 
@@ -101,6 +108,12 @@ def check_what_to_observe(observables: Sequence[Observable | Losses], draws: int
     users = [one for one in observables if not isinstance(one, Losses)]
     check_observables(users, draws)
     names = datasets + [one.name for one in users]
+    for one in observables:
+        if isinstance(one, Losses) and one.every is not None and one.every > draws:
+            raise InvalidInput(
+                f"losses of {one.name} are asked for at every {one.every} draws, expected every 1 to {draws}; give "
+                "draws, or leave `every` out"
+            )
     for name in datasets:
         if names.count(name) > 1:
             raise InvalidInput(

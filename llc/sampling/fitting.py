@@ -95,6 +95,7 @@ def _taking(model: nn.Module, loss: Loss, data: Columns | Items) -> Loss:
         try:
             losses(other)
         except Exception:
+            try_loss(loss, model, batch)  # which says what it was given
             raise error from None
         return other
     return loss

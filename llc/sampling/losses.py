@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from llc.microbatches import microbatch_size
 from llc.sampling.baseline import check_baseline
 from llc.sampling.data import Data, Samples
 from llc.sampling.data_forms import check_data
-from llc.sampling.fitting import fitted
+from llc.sampling.fitting import fitted, try_loss
 from llc.sampling.gradient import Gradient, Loss, check_losses, check_positions
 from llc.sampling.observable import Draw
 from llc.sampling.target import Target
@@ -38,7 +39,7 @@ class Losses:
         mean: keep only the mean over samples and positions.
 
     Raises:
-        InvalidInput: a name that is none, or data of no known form.
+        InvalidInput: a name that is none, or an interval that is none.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Losses:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise InvalidInput(f"losses of a dataset called {self.name!r} asked for, expected a word such as test")
-        if self.every is not None and (not isinstance(self.every, int) or self.every < 1):
+        if self.every is not None and (not isinstance(self.every, Integral) or self.every < 1):
             raise InvalidInput(f"losses of {self.name} asked for at every {self.every} draws, expected 1 or more")
 
 
@@ -60,7 +61,7 @@ class Look:
 
     Args:
         losses: what is asked for. targets: of every w* at which it will look, one for each w* and model.
-        own: the loss that is sampled, as it was before it was fitted to the sampled data.
+        own: the loss and the data that are sampled, as they were given.
 
     Attributes:
         losses, name, every: as asked for. dims: of what is returned.
@@ -71,7 +72,7 @@ class Look:
 
     dtype = np.float32
 
-    def __init__(self, losses: Losses, targets: Sequence[Target], own: Loss) -> None:
+    def __init__(self, losses: Losses, targets: Sequence[Target], own: tuple[Loss, Data]) -> None:
         self.losses, self.name, self.every = losses, losses.name, losses.every
         self._of = {id(target.weights): _Dataset(losses, target, own) for target in targets}
         shapes = {dataset.baseline.shape for dataset in self._of.values()}
@@ -99,28 +100,27 @@ class Look:
 class _Dataset:
     """One dataset's losses of the model of one target."""
 
-    def __init__(self, losses: Losses, target: Target, own: Loss) -> None:
+    def __init__(self, losses: Losses, target: Target, own: tuple[Loss, Data]) -> None:
         self._mine = losses.data is None and losses.loss is None
         if self._mine:
             everything = target.baseline if target.positions is None else target.baseline_by_position
             self.baseline = everything.cpu()
             return
-        if losses.data is None:
-            loss, data = losses.loss, target.samples.data
-        else:
-            loss, data = fitted(target.model, losses.loss or own, check_data(losses.data, losses.collate_fn))
-        assert loss is not None
-        self._samples = Samples(data, target.device)
-        self._form = Gradient(target.weights, loss, target.precision)
-        few = self._samples.everything[:8]
-        self._size = len(few)
-        here = partial(self._losses, target.origin, target)
         try:
-            self._size = microbatch_size(target.model, partial(here, few), len(few), target.device)
+            given = own[1] if losses.data is None else losses.data
+            loss, data = fitted(target.model, losses.loss or own[0], check_data(given, losses.collate_fn))
+            self._samples = Samples(data, target.device)
+            self._form = Gradient(target.weights, loss, target.precision)
+            few = self._samples.everything[: min(8, target.batch_size)]
+            self._size = len(few)
+            here = partial(self._losses, target.origin, target)
+            target.model_at(target.origin)
+            grows = try_loss(loss, target.model, self._samples.batch(few)).requires_grad
+            widest = microbatch_size(target.model, partial(here, few), len(few), target.device)
+            self._size = max(1, min(widest, target.batch_size))
             self.baseline = here(self._samples.everything)
-            check_baseline(
-                target.model, self._samples, target.nbeta, partial(here), partial(self._with_gradient, target)
-            )
+            with_gradient = partial(self._with_gradient, target) if grows else here
+            check_baseline(target.model, self._samples, target.nbeta, here, with_gradient)
         except InvalidInput as error:
             raise InvalidInput(f"losses of {losses.name}: {error}") from error
         if not bool(self.baseline.isfinite().all()):
@@ -135,7 +135,7 @@ class _Dataset:
     @torch.no_grad()
     def _losses(self, position: Tensor, target: Target, indices: Tensor) -> Tensor:
         found: list[Tensor] = []
-        for part in [indices] if len(indices) <= self._size else indices.split(self._size):
+        for part in self._parts(indices):
             losses = self._form.losses(position, target.weights.frozen, self._samples.batch(part))
             check_losses(losses, len(part))
             if found:
@@ -144,8 +144,15 @@ class _Dataset:
         return torch.cat(found)
 
     def _with_gradient(self, target: Target, indices: Tensor) -> Tensor:
-        batch = self._samples.batch(indices)
-        return double(self._form.plain(target.origin, target.weights.frozen, batch, 1.0)[0])
+        """The same as gradients compute it."""
+        found = []
+        for part in self._parts(indices):
+            batch = self._samples.batch(part)
+            found.append(double(self._form.plain(target.origin, target.weights.frozen, batch, 1.0)[0]).cpu())
+        return torch.cat(found)
+
+    def _parts(self, indices: Tensor) -> Sequence[Tensor]:
+        return [indices] if len(indices) <= self._size else indices.split(self._size)
 
 
 class Positions:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -253,5 +254,5 @@ def check_observables(observables: Sequence[Observable], draws: int) -> None:
                 f"observable {name} has dims {observable.dims!r}, expected a tuple of names other than its own, chain "
                 "and draw"
             )
-        if every is not None and (not isinstance(every, int) or not 1 <= every <= draws):
+        if every is not None and (not isinstance(every, Integral) or not 1 <= every <= draws):
             raise InvalidInput(f"observable {name} asks for every {every} draws, expected every 1 to {draws}")

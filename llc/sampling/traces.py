@@ -118,7 +118,7 @@ class Chains:
             traces["by_position"] = np.concatenate([self.by_position, more.by_position], 1)
         observed = {
             name: Observed(
-                chosen([one.values, more.observed[name].values], range(len(one.values))),
+                chosen(_alike(one.values, more.observed[name].values), range(len(one.values))),
                 np.concatenate([one.at, self.steps + more.observed[name].at]),
                 one.dims,
             )
@@ -185,6 +185,15 @@ def gather(
         observed=seen,
         ended=ended,
     )
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> list[np.ndarray]:
+    """Two arrays (chain, look, …) of which one may have seen nothing, not even how large that is."""
+    known = other if 0 in one.shape[2:] else one
+    return [
+        np.full((*each.shape[:2], *known.shape[2:]), np.nan, known.dtype) if 0 in each.shape[2:] else each
+        for each in (one, other)
+    ]
 
 
 def _observed(values: Sequence[np.ndarray | None], watch: Watch) -> Observed:

@@ -1,5 +1,6 @@
 """Susceptibilities of a model's parts at the checkpoints of anyone's training."""
 
+import inspect
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -7,14 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 
 from llc import devices, store
 from llc.behaviour import step_coord
 from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError
-from llc.estimate import susceptibilities
+from llc.estimate import estimate_llc, susceptibilities
+from llc.estimate.measure import loss_at
+from llc.estimate.observed.susceptibility import check_convention, check_parts, looks_at
 from llc.parallel import Progress, quiet, raise_failures
 from llc.sampling import Columns, Data, Items, Loss, Restriction, check_data
 from llc.study.checkpoints import Checkpoints, CheckpointStudy, crc, fingerprint_of, source_of, template_of, weights_of
@@ -26,6 +30,9 @@ Parts = Mapping[str, Restriction] | Callable[[nn.Module], Mapping[str, Restricti
 
 # A pilot may take as many gradients as so many checkpoints of a curve do: γ is to suit them all.
 _PILOT_SHARE = 2
+# Two computations of one loss differ by no more than this share.
+_SAME_LOSS = 1e-4
+_TABLE = "susceptibility.toml"
 
 
 def susceptibilities_over_checkpoints(
@@ -67,42 +74,55 @@ def susceptibilities_over_checkpoints(
     where = None if device is None else devices.choose_device(device)
     source = source_of(checkpoints, steps)
     wanted = source.chosen(steps)
+    check_convention(convention)
+    looks_at(datasets, collate_fn)
+    if not callable(parts):
+        check_parts(parts)
+    unknown = settings.keys() - inspect.signature(estimate_llc).parameters.keys()
+    if unknown or "radius" in settings:
+        raise InvalidInput(
+            f"{', '.join(sorted(unknown)) or 'radius'} given, expected settings of estimate_llc, and gamma"
+        )
     with torch.inference_mode(False), ExitStack() as stack:
         made = check_data(data, collate_fn)
-        study = CheckpointStudy(source, template_of(model), loss, made, None, {})
-        given = {"own": made} if datasets is None else {n: check_data(d, collate_fn) for n, d in datasets.items()}
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
-        folder.mkdir(parents=True, exist_ok=True)
+        study = CheckpointStudy(source, template_of(model), loss, made, settings.get("sample_weights"), {})
+        given = {"own": None} if datasets is None else datasets
+        forms = {name: None if one is None else check_data(one, collate_fn) for name, one in given.items()}
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out) / "susceptibility"
+        store.own_folder(folder)
         stack.enter_context(store.folder_lock(folder))
         last = study.model(wanted[-1])
         about = {
             "data": study.fingerprint(),
-            "datasets": {name: fingerprint_of(one) for name, one in given.items()},
+            "datasets": [f"{name}: {'own' if one is None else fingerprint_of(one)}" for name, one in forms.items()],
             "loss": getattr(loss, "__qualname__", type(loss).__name__),
-            "parts": {name: _fingerprint(part) for name, part in _of(parts, last).items()},
+            "parts": [f"{name}: {_fingerprint(part)}" for name, part in _of(parts, last).items()],
             "convention": convention,
-            "settings": {name: str(value) for name, value in settings.items()},
+            "settings": {name: _said(value) for name, value in settings.items()},
         }
         asked = {name: float(value) for name, value in (("nbeta", nbeta), ("gamma", gamma)) if value is not None}
-        scale = _scale(folder, about, asked)
-        if scale is None:
-            config = CurveConfig(nbeta=nbeta, gamma=gamma, seed=settings.get("seed", 0))
+        table = _begun(folder, about, asked)
+        if table is None:
+            known = {name: value for name, value in settings.items() if name in CurveConfig.model_fields}
+            lengths = dict.fromkeys(("draws", "warmup", "step_size"))  # of the parts, not of what chooses for them
+            config = CurveConfig(**{**known, **lengths, "nbeta": nbeta, "gamma": gamma})
             budget = _PILOT_SHARE * config.max_gradients
             config = settle_at([study.point(wanted[-1])], config, where, progress, budget=budget)
-            scale = {"nbeta": float(config.nbeta or 0), "gamma": float(config.gamma or 0)}
-        table = {**about, **scale}
-        store.write_table(folder / "susceptibility.toml", table)
+            table = {**about, "nbeta": config.nbeta, "gamma": config.gamma}
         results = folder / store.table_hash(table)
-        store.own_folder(results)
-        work = _Responses(study, results, table, where, parts, given, convention, settings)
+        work = _Responses(study, results, table, where, parts, forms, convention, settings)
         missing = [step for step in wanted if not work.is_made(step)]
+        work.check_loss([step for step in wanted if step not in missing])
+        store.own_folder(results)
+        store.write_table(folder / _TABLE, table)
         failures: list[Exception] = []
         for outcome in at_every_step(work, missing, jobs=jobs, stack=stack, progress=progress):
             failures += [outcome.error] if outcome.error else []
         left = sum(not work.path(step).exists() for step in missing)
         raise_failures(failures, f"{left} of {len(wanted)} checkpoints could not be estimated", EstimateFailed)
-        found = xr.concat([store.read_numbered(work.path(step)).load() for step in wanted], "step")
-    return found.assign_attrs(convention=convention)
+        parts_of = [store.read_numbered(work.path(step)).load() for step in wanted]
+        found = xr.concat(parts_of, "step", join="exact", coords="minimal", compat="equals", combine_attrs="override")
+    return found.drop_attrs(deep=False).assign_attrs(convention=parts_of[0].attrs["convention"])
 
 
 def _fingerprint(part: Restriction) -> str:
@@ -119,25 +139,32 @@ def _is_mask(mask: Any) -> bool:
 
 def _of(parts: Parts, model: nn.Module) -> Mapping[str, Restriction]:
     found = parts(model) if callable(parts) else parts
-    if not isinstance(found, Mapping) or not found:
-        raise InvalidInput(f"parts = {parts!r} given, expected which weights move by name, such as llc.heads")
+    check_parts(found)
     return found
 
 
-def _scale(folder: Path, about: dict, asked: dict[str, float]) -> dict[str, float] | None:
-    """nβ and γ of what is in the folder already; None where there is nothing.
+def _said(value: Any) -> str:
+    """A setting in a table; of tensors and arrays a checksum, for they are not said whole."""
+    large = isinstance(value, Tensor | np.ndarray | Sequence) and not isinstance(value, str)
+    return crc([torch.as_tensor(value)]) if large else str(value)
+
+
+def _begun(folder: Path, about: dict, asked: dict[str, float]) -> dict | None:
+    """The table of what is in the folder already; None where there is nothing.
 
     Raises:
         StoreError: it is of something else.
     """
-    path = folder / "susceptibility.toml"
+    path = folder / _TABLE
     if not path.exists():
         return None
     stored = store.read_table(path)
+    if not store.numbered_steps(folder / store.table_hash(stored), ".nc"):
+        return None  # begun, and nothing came of it
     there = {name: stored.get(name) for name in (*about, *asked)}
     if changed := store.differences(there, {**about, **asked}):
         raise StoreError(f"{folder} has results of something else ({'; '.join(changed)}); give another folder")
-    return {name: float(stored[name]) for name in ("nbeta", "gamma")}
+    return stored
 
 
 @dataclass(frozen=True)
@@ -149,7 +176,7 @@ class _Responses:
     table: dict
     device: torch.device | None
     parts: Parts
-    datasets: Mapping[str, Columns | Items]
+    datasets: Mapping[str, Columns | Items | None]
     convention: str
     settings: Mapping[str, Any]
 
@@ -172,6 +199,21 @@ class _Responses:
             raise StoreError(f"the checkpoint of step {step} has other weights than when {self.path(step)} was made")
         return True
 
+    def check_loss(self, made: list[int]) -> None:
+        """Refuse to go on where a checkpoint's loss is another than when its results were made."""
+        if not made:
+            return
+        before = store.settings_of(store.read_numbered(self.path(made[-1])), "loss_at_w")["mean"]
+        now = self._loss_at(made[-1])
+        if abs(now - before) > _SAME_LOSS * max(abs(before), abs(now)):
+            raise StoreError(
+                f"the loss at step {made[-1]} is {now:.6g}, and was {before:.6g} when {self.path(made[-1])} was made: "
+                "the loss, the model or collate_fn has changed; give another folder"
+            )
+
+    def _loss_at(self, step: int) -> float:
+        return loss_at(self.study.point(step), CurveConfig(nbeta=1.0, gamma=1.0), self.device)
+
     def make(self, step: int, progress: Progress) -> None:
         """Every part at one checkpoint."""
         if self.path(step).exists():  # by a worker that was lost afterwards
@@ -192,6 +234,7 @@ class _Responses:
             )
         except LLCError as error:
             raise type(error)(f"step {step}: {error}") from error
-        found = found.expand_dims(step=1).assign_coords(step_coord([step]))
-        store.write_dataset(self.path(step), found, {**self.table, "weights": weights_of(model)})
+        found = found.assign({name: values.expand_dims(step=1) for name, values in found.data_vars.items()})
+        about = {**self.table, "weights": weights_of(model), "loss_at_w": {"mean": self._loss_at(step)}}
+        store.write_dataset(self.path(step), found.assign_coords(step_coord([step])), about)
         progress("", step, max(1, step), f"{found.sizes['part']} parts")

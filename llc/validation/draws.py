@@ -43,14 +43,15 @@ def validate_draws(
     quadratic anywhere near 0, are integrated numerically.
 
     Args:
-        repeats: of each kind of problem, a quarter as many of the slowest. seed: of the chains. problems: another number draws other problems.
+        repeats: of each kind of problem, a quarter as many of the slowest. seed: of the chains.
+        problems: another number draws other problems.
         jobs: worker processes; by default one a core.
         folder: keeps what is finished as it comes; calling again goes on from there.
         progress: told ("repetitions", done, total, note).
     Returns:
-        By (quantity, repeat): `believed`, 0 where the verdict says that the draws will not do; `held`, the share of a quantity's numbers whose 90 % interval holds the exact one;
-        `within_3`, the share within three standard errors; `worst`, the largest error in standard errors; `slope`, of
-        the found numbers on the exact ones, through 0.
+        By (quantity, repeat): `believed`, 0 where the verdict says that the draws will not do; `held`, the share of a
+        quantity's numbers whose 90 % interval holds the exact one; `within_3`, the share within three standard errors;
+        `worst`, the largest error in standard errors; `slope`, of the found numbers on the exact ones, through 0.
     Raises:
         InvalidInput: no repeats; a problem that could not be estimated.
     """
@@ -108,7 +109,8 @@ def format_draws(result: xr.Dataset) -> str:
         row = f"{quantity:36} {made.sizes['repeat']:7d} {len(slopes):9d}"
         if len(slopes):
             error = slopes.std(ddof=1) / np.sqrt(len(slopes)) if len(slopes) > 1 else np.nan
-            row += f"  {float(of.held.mean()):6.1%}  {float(of.within_3.mean()):11.1%}   {slopes.mean():6.3f} ± {error:.3f}"
+            shares = f"  {float(of.held.mean()):6.1%}  {float(of.within_3.mean()):11.1%}"
+            row += f"{shares}   {slopes.mean():6.3f} ± {error:.3f}"
         lines.append(row)
     return "\n".join(lines)
 
@@ -207,7 +209,10 @@ def _regression(rng: torch.Generator, seed: int, *, batch: int | None = None) ->
     chi = susceptibility(tree, "own", whole="own")
     yield "susceptibility", _compared(chi, "susceptibility", -nbeta * (exact.kernel.mean(0) - exact.kernel.mean()))
     yield "per-sample llc", _compared(per_sample_llc(tree, "own"), "llc", exact.per_sample)
-    yield "functional variance", _compared(waic(tree, "own"), "functional_variance", np.trace(exact.kernel))
+    numbers = waic(tree, "own")
+    yield "functional variance", _compared(numbers, "functional_variance", np.trace(exact.kernel))
+    yield "training loss T", _compared(numbers, "training_loss", exact.training)
+    yield "WAIC", _compared(numbers, "waic", exact.training + nbeta / n * np.trace(exact.kernel) / n)
 
 
 class GaussianLosses:
@@ -215,6 +220,7 @@ class GaussianLosses:
 
     Attributes:
         kernel: Cov(ℓ_i, ℓ_j) = g_iᵀΣg_j + ½ tr(H_iΣH_jΣ), g at μ, (n, n). per_sample: nβ(E ℓ_i − ℓ_i(w*)), (n,).
+        training: −mean log E e^{−ℓ_i}, Gaussian integrals over x_i·w.
     """
 
     def __init__(self, xs: np.ndarray, ys: np.ndarray, center: np.ndarray, nbeta: float, gamma: float) -> None:
@@ -225,7 +231,9 @@ class GaussianLosses:
         spread = xs @ covariance @ xs.T
         self.kernel = gradients @ covariance @ gradients.T + 0.5 * np.square(spread)
         baseline = 0.5 * np.square(xs @ center - ys)
-        self.per_sample = nbeta * (0.5 * np.square(residual) + 0.5 * np.diag(spread) - baseline)
+        spreads = np.diag(spread)
+        self.per_sample = nbeta * (0.5 * np.square(residual) + 0.5 * spreads - baseline)
+        self.training = float(np.mean(0.5 * np.log1p(spreads) + 0.5 * np.square(residual) / (1 + spreads)))
 
 
 class _Point(nn.Module):

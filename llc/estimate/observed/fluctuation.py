@@ -4,12 +4,15 @@ import numpy as np
 import xarray as xr
 
 from llc.errors import InvalidInput
+from llc.estimate.diagnostics import EXCESS_ERROR
 from llc.estimate.observed.pieces import Cut, Found, blocks, jackknife, variances
 from llc.estimate.observed.reading import Reading, labelled, read
 
 
 def waic(tree: xr.DataTree, dataset: str) -> xr.Dataset:
     """How well the localised posterior predicts, by its draws alone; losses are −log p(x_i|w), in nats.
+
+    A loss with positions is that of a sample by their mean; give the sum of them for −log p of a whole sequence.
 
         V = Σ_i Var_w ℓ_i,   ν = β/2 · V with β = nβ/n,
         T = −1/n Σ_i log E_w e^{−ℓ_i},   WAIC = T + β V/n
@@ -26,24 +29,28 @@ def waic(tree: xr.DataTree, dataset: str) -> xr.Dataset:
         InvalidInput: the tree has no losses of that dataset, or fewer or more than the samples it was sampled on.
     """
     found = read(tree, dataset)
-    if not found.dims or len(found.baseline) != int(found.num_samples):
-        there = f"{len(found.baseline)} samples" if found.dims else "a mean alone"
+    if not found.dims or not found.sampled:
+        there = f"{len(found.baseline)} samples, mean {found.baseline.mean():.4g}," if found.dims else "a mean alone"
+        wanted = f"{found.num_samples:g} samples, mean {float(tree['loss_init']):.4g}"
         raise InvalidInput(
-            f"{dataset} has {there} in place of the {found.num_samples:g} samples that the posterior is of; expected "
-            "llc.Losses('own') of the sampled data"
+            f"{dataset} has {there} in place of the {wanted}, that the posterior is of; expected llc.Losses('own') of "
+            "the sampled data"
         )
-    beta, cut = found.nbeta / found.num_samples, found.cut
+    beta, cut, n = found.nbeta / found.num_samples, found.cut, found.num_samples
     total, training = _sums(found, cut)
-    total = (total[0], total[1])
-    n = found.num_samples
     variance = jackknife(*total).cooled(found.heat)
+    # T is a mean over all samples, and so is what heat has added to their losses: known to a tenth and its own share.
+    added = found.excess / found.nbeta
+    known = abs(added) * (EXCESS_ERROR + found.heat)
+    level = jackknife(training[0] / n, training[1] / n)
+    level = Found(level.value - added, np.hypot(level.se, known))
     both = jackknife(training[0] / n + beta * total[0] / n, training[1] / n + beta * total[1] / n)
-    heat = beta / n * found.heat / 2 * float(np.abs(variance.value))
-    both = Found(both.value - beta / n * found.heat * float(variance.value), np.hypot(both.se, heat))
+    heated = beta / n * (found.heat * float(variance.value))
+    both = Found(both.value - added - heated, np.sqrt(both.se**2 + known**2 + (heated / 2) ** 2))
     quantities = {
         "functional_variance": (variance, "V, the sum over samples of Var(loss_i)", "nats^2"),
         "singular_fluctuation": (variance.scaled(beta / 2), "nu, beta/2 times V", "1"),
-        "training_loss": (jackknife(training[0] / n, training[1] / n), "T, -mean log E exp(-loss_i)", "nats"),
+        "training_loss": (level, "T, -mean log E exp(-loss_i)", "nats"),
         "waic": (both, "WAIC, T + beta V/n", "nats"),
     }
     data: dict = {}
@@ -54,19 +61,20 @@ def waic(tree: xr.DataTree, dataset: str) -> xr.Dataset:
 
 def _sums(found: Reading, cut: Cut) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """ΣVar and −Σ log E e^{−ℓ}, of all draws and without each piece; a sample's loss is that of its positions' mean."""
-    kept = found.by_sample
     variance, without = 0.0, np.zeros(cut.number)
     training, training_without = 0.0, np.zeros(cut.number)
-    for block in blocks(kept.shape[2], kept.shape[0] * kept.shape[1]):
-        here = kept[:, :, block]
+    draws = cut.number * cut.length
+    for block in blocks(len(found.baseline), found.difference[:, :, 0].size):
+        here = found.difference[:, :, block]
+        here = here.mean(-1, dtype=np.float64) if here.ndim == 4 else here.astype(np.float64)
         of_block = variances(here, cut)
         variance, without = variance + of_block[0].sum(), without + of_block[1].sum(1)
         least = here.min((0, 1))
-        weights = np.exp(-(cut.of(here) - least))
-        pieces = weights.sum(2).reshape(cut.number, -1)
-        draws = cut.number * cut.length
-        baseline = found.baseline.reshape(len(found.baseline), -1).mean(1)[block]
-        level = (baseline + least).sum()
+        pieces = np.exp(-(cut.of(here) - least)).sum(2).reshape(cut.number, -1)
+        level = (found.baseline[block].reshape(len(least), -1).mean(1) + least).sum()
         training += level - np.log(pieces.sum(0) / draws).sum()
-        training_without += level - np.log((pieces.sum(0) - pieces) / (draws - cut.length)).sum(1)
+        others = np.zeros_like(pieces)  # sums of all pieces but each, with nothing taken off again
+        others[1:] += pieces[:-1].cumsum(0)
+        others[:-1] += pieces[:0:-1].cumsum(0)[::-1]
+        training_without += level - np.log(others / (draws - cut.length)).sum(1)
     return (np.asarray(variance), without), (np.asarray(training), training_without)

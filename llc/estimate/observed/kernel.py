@@ -9,6 +9,8 @@ from llc.errors import InvalidInput
 from llc.estimate.observed.pieces import Found, covariance
 from llc.estimate.observed.reading import Reading, labelled, together
 
+# Bytes of a kernel with its error and interval.
+_MOST_BYTES = 2**32
 Convention = Literal["llc", "devinterp"]
 
 
@@ -82,6 +84,12 @@ def _pair(tree: xr.DataTree, dataset: str, other: str | None) -> tuple[Reading, 
 
 
 def _covariance(one: Reading, two: Reading, by_position: bool, *, normalised=False, pooled=False) -> Found:
+    number = [len(r.baseline) * (r.baseline[0].size if by_position else 1) for r in (one, two)]
+    if (size := 5 * 8 * number[0] * number[1]) > _MOST_BYTES:
+        raise InvalidInput(
+            f"{number[0]:,} by {number[1]:,} losses asked for, which take {size / 2**30:.0f} GiB; expected at most "
+            f"{_MOST_BYTES / 2**30:.0f}: llc.Losses of fewer samples"
+        )
     left, right = (reading.flat if by_position else reading.by_sample for reading in (one, two))
     found = covariance(left, right, one.cut, normalised=normalised, pooled=pooled)
     return found if normalised else found.cooled(one.heat)

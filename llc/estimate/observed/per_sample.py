@@ -1,11 +1,9 @@
 """λ̂ told apart by sample."""
 
-import math
-
 import numpy as np
 import xarray as xr
 
-from llc.estimate.observed.pieces import Found, mean
+from llc.estimate.observed.pieces import Found, covariance, mean, variances
 from llc.estimate.observed.reading import labelled, read
 
 
@@ -27,10 +25,14 @@ def per_sample_llc(tree: xr.DataTree, dataset: str) -> xr.Dataset:
     """
     found = read(tree, dataset)
     here = mean(found.difference, found.cut).scaled(found.nbeta)
-    # What step size and minibatches add on average is known; a single sample may have got none of it, or twice as much.
-    excess = float(tree["step_excess"])
-    if math.isfinite(excess):
-        here = Found(here.value - excess, np.hypot(here.se, excess))
+    # What is added on average is known of the loss that is sampled; a sample's part goes with its part in the mean's
+    # spread, and may be half of that, or half as much again.
+    total = found.excess if found.sampled else found.heat / (1 + found.heat) * max(0.0, float(np.nanmean(here.value)))
+    if total:
+        trace = found.flat.mean(2, keepdims=True, dtype=np.float64)
+        part = covariance(found.flat, trace, found.cut).value / variances(trace, found.cut)[0]
+        added = total * part.reshape(here.value.shape)
+        here = Found(here.value - added, np.hypot(here.se, added / 2))
     said = "nbeta (E loss - loss at w*) of a sample", "1"
     attrs = found.attrs("nbeta (E loss_i - loss_i(w*)), at w*")
     if str(tree["verdict"].item()) == "off-minimum":  # here w* does have a part

@@ -55,7 +55,7 @@ def cut(trace: np.ndarray) -> Cut:
     """
     chains, draws = trace.shape
     centred = trace - trace.mean(1, keepdims=True)
-    sizes = [float(array_stats.ess(one, method="mean")) for one in (trace, np.square(centred))] if draws >= 4 else []
+    sizes = [float(array_stats.ess(one, method="mean")) for one in (trace, np.square(centred))]
     effective = float(np.clip(np.nanmin([*sizes, chains * draws]), 1, chains * draws))
     time = chains * draws / effective
     pieces = int(np.clip(draws / (_TIMES * time), _LEAST_PIECES, _MOST_PIECES))
@@ -97,35 +97,47 @@ def jackknife(whole: np.ndarray, without: np.ndarray) -> Found:
 
 def mean(values: np.ndarray, how: Cut) -> Found:
     """E of each of (chain, draw, …)."""
-    of_pieces = how.of(values).mean(2)
-    of_pieces = of_pieces.reshape(how.number, *of_pieces.shape[2:])
-    return Found(of_pieces.mean(0), of_pieces.std(0, ddof=1) / np.sqrt(how.number))
+    flat = values.reshape(*values.shape[:2], -1)
+    value, se = np.empty(flat.shape[2]), np.empty(flat.shape[2])
+    for block in blocks(flat.shape[2], flat.shape[0] * flat.shape[1]):
+        of_pieces = how.of(flat[:, :, block]).mean(2).reshape(how.number, -1)
+        value[block], se[block] = of_pieces.mean(0), of_pieces.std(0, ddof=1) / np.sqrt(how.number)
+    return Found(value.reshape(values.shape[2:]), se.reshape(values.shape[2:]))
 
 
 def covariance(
-    one: np.ndarray, other: np.ndarray, how: Cut, *, pooled: bool = False, normalised: bool = False
+    one: np.ndarray,
+    other: np.ndarray,
+    how: Cut,
+    *,
+    minus: np.ndarray | None = None,
+    pooled: bool = False,
+    normalised: bool = False,
 ) -> Found:
     """Cov of each of one with each of the other, (chain, draw, n) and (chain, draw, m): (n, m).
 
     Args:
+        minus: taken off all of one first, (chain, draw, 1).
         pooled: about the mean of all chains, as others define it, and no bias off; otherwise each chain's draws are
             taken about its own mean, so that chains which stand in different places add nothing.
-        normalised: divided by both standard deviations (Pearson's correlation).
+        normalised: divided by both standard deviations (Pearson's correlation); NaN where one of them is 0.
     """
     right = _centred(how.of(other), pooled)
     shape = one.shape[2], other.shape[2]
     value, se = np.empty(shape), np.empty(shape)
     variances = _variances(right, how, pooled) if normalised else None
-    for block in blocks(shape[0], how.number * shape[1]):
-        left = _centred(how.of(one[:, :, block]), pooled)
+    for block in blocks(shape[0], how.number * shape[1] + one.shape[0] * one.shape[1]):
+        values = one[:, :, block] if minus is None else one[:, :, block] - minus
+        left = _centred(how.of(values), pooled)
         products = np.einsum("cklx,ckly->ckxy", left, right, optimize=True)
         whole, without = _left_out(products, left.sum(2), right.sum(2), how, pooled)
         if variances is not None:
             own = _variances(left, how, pooled)
-            whole, without = (
-                moments / np.sqrt(mine[..., :, None] * others[..., None, :])
-                for moments, mine, others in zip((whole, without), own, variances, strict=True)
-            )
+            with np.errstate(invalid="ignore", divide="ignore"):
+                whole, without = (
+                    moments / np.sqrt(mine[..., :, None] * others[..., None, :])
+                    for moments, mine, others in zip((whole, without), own, variances, strict=True)
+                )
         found = jackknife(whole, without)
         value[block], se[block] = whole if pooled else found.value, found.se
     return Found(value, se)

@@ -1,16 +1,18 @@
 """What an estimate's tree holds of losses along its draws, and whether its draws can be believed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from llc.errors import InvalidInput, did_you_mean
-from llc.estimate.observed.pieces import Cut, Found, cut
+from llc.estimate.observed.pieces import Cut, Found, blocks, cut
 
 # Independent draws of which second moments are known to no better than a fifth.
 _LEAST_EFFECTIVE = 50
+# Mean losses of the same samples differ by no more than this share.
+_SAME_LOSS = 1e-3
 # Verdicts that say something of the size of λ̂ and nothing of the draws.
 _OF_THE_SIZE = ("off-minimum",)
 
@@ -25,6 +27,8 @@ class Reading:
         draws: their numbers. nbeta, gamma: of the posterior. num_samples: n, of the data that are sampled.
         heat: share of second moments that step size and minibatches have added.
         verdict, reason: of what is made of the draws.
+        excess: nats that those and low precision have added to λ̂ at w*, of the loss that is sampled.
+        sampled: whether these are all samples that are sampled, with the loss that is sampled.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Reading:
     heat: float
     verdict: str
     reason: str
+    excess: float
+    sampled: bool
 
     @property
     def by_sample(self) -> np.ndarray:
@@ -71,27 +77,48 @@ def read(tree: xr.DataTree, name: str) -> Reading:
         raise InvalidInput(f"the estimate has no losses of {name!r}; {hint}")
     group = tree["losses"][name].to_dataset()
     difference = group["difference"].values
-    chains, draws = difference.shape[:2]
-    if draws < 8:
+    if (draws := difference.shape[1]) < 8:
         raise InvalidInput(f"losses of {name} were looked at in {draws} draws a chain, expected 8 or more")
-    trace = difference.reshape(chains, draws, -1).mean(2, dtype=np.float64)
+    trace, broken = _trace(difference, name)
     how = cut(trace)
     verdict, reason = _judged(tree, how)
-    excess, basin = float(tree["step_excess"]), float(tree["llc_basin"])
+    if broken:
+        reason += f"; {broken} of {int(np.prod(difference.shape[2:]))} losses of {name} are not finite at every draw"
+    heat, basin = float(tree["step_excess"]), float(tree["llc_basin"])
+    excess, baseline = float(tree["llc_raw"]) - float(tree["llc_at_w"]), group["baseline"].values
+    level = float(tree["loss_init"])
+    samples = baseline.shape[0] if baseline.ndim else int(tree["num_samples"])
     return Reading(
         name=name,
         difference=difference,
-        baseline=group["baseline"].values,
-        dims=tuple(map(str, group["baseline"].dims)),
+        baseline=baseline,
+        dims=tuple("position" if str(dim).startswith("position") else str(dim) for dim in group["baseline"].dims),
         cut=how,
         draws=group["draw"].values,
         nbeta=float(tree["nbeta"]),
         gamma=float(tree["gamma"]),
         num_samples=float(tree["num_samples"]),
-        heat=float(np.clip(excess / basin, 0, 1)) if basin > 0 and excess > 0 else 0.0,
+        heat=float(np.clip(heat / basin, 0, 1)) if basin > 0 and heat > 0 else 0.0,
         verdict=verdict,
         reason=reason,
+        excess=excess if np.isfinite(excess) else 0.0,
+        sampled=samples == int(tree["num_samples"]) and abs(baseline.mean() - level) <= _SAME_LOSS * abs(level),
     )
+
+
+def _trace(difference: np.ndarray, name: str) -> tuple[np.ndarray, int]:
+    """The mean loss of what is finite at every draw, (chain, draw), and how many losses are not."""
+    flat = difference.reshape(*difference.shape[:2], -1)
+    with np.errstate(invalid="ignore"):
+        trace = flat.mean(2, dtype=np.float64)
+    if np.isfinite(trace).all():
+        return trace, 0
+    good = np.concatenate(
+        [np.isfinite(flat[:, :, block]).all((0, 1)) for block in blocks(flat.shape[2], flat[:, :, 0].size)]
+    )
+    if not good.any():
+        raise InvalidInput(f"no loss of {name} is finite at every draw; keep chains nearer, by a larger gamma")
+    return flat[:, :, good].mean(2, dtype=np.float64), int((~good).sum())
 
 
 def together(tree: xr.DataTree, *names: str) -> list[Reading]:
@@ -106,7 +133,9 @@ def together(tree: xr.DataTree, *names: str) -> list[Reading]:
             raise InvalidInput(
                 f"losses of {names[0]} and {other.name} were looked at in different draws; give both the same `every`"
             )
-    return found
+    slowest = min((reading.cut for reading in found), key=lambda how: how.effective)
+    verdict, reason = next((one.verdict, one.reason) for one in found if one.cut is slowest)
+    return [replace(one, cut=slowest, verdict=verdict, reason=reason) for one in found]
 
 
 def _judged(root: xr.DataTree, how: Cut) -> tuple[str, str]:

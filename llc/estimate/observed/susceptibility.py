@@ -16,8 +16,8 @@ from llc.parallel import Progress, quiet
 from llc.sampling import Data, Loss, Losses, Restriction
 
 Convention = Literal["primer", "devinterp"]
-# The mean loss of the data that are sampled, beside the datasets of the user's own.
-WHOLE = "whole_loss"
+# The mean loss of the data that are sampled, beside the datasets of the user's own, none of which is called so.
+WHOLE = "_whole"
 _ROOT = ("llc", "llc_se", "llc_low", "llc_high", "verdict", "reason", "nbeta", "gamma")
 
 
@@ -41,25 +41,51 @@ def susceptibility(
     Raises:
         InvalidInput: the tree has no losses of a dataset, or has them at different draws; no such convention.
     """
-    if convention not in {"primer", "devinterp"}:
-        raise InvalidInput(f"convention = {convention!r} given, expected primer or devinterp")
+    check_convention(convention)
     found, mean = together(tree, dataset, whole)
+    if not mean.sampled and whole != WHOLE:
+        raise InvalidInput(f"{whole} are not all samples that are sampled; expected llc.Losses({whole!r}) of those")
     phi = mean.difference.reshape(*mean.difference.shape[:2], -1).mean(2, keepdims=True, dtype=np.float64)
     factor = -found.nbeta if convention == "primer" else -1.0
     text = "-nbeta Cov(L, loss_i - L)" if convention == "primer" else "-Cov(L, loss_i - L)"
     units = "loss" if convention == "primer" else "loss^2"
     data: dict = {}
+    means = found.flat.mean(2, keepdims=True, dtype=np.float64)
     for name, losses, dims, said in (
         ("susceptibility", found.flat, found.dims, f"susceptibility, {text}"),
-        ("susceptibility_mean", found.flat.mean(2, keepdims=True), (), f"susceptibility of the mean loss, {text}"),
+        ("susceptibility_mean", means, (), f"susceptibility of the mean loss, {text}"),
     ):
-        answer = covariance(losses - phi, phi, found.cut).cooled(found.heat).scaled(factor)
+        answer = covariance(losses, phi, found.cut, minus=phi).cooled(found.heat).scaled(factor)
         shape = [
             size for dim, size in zip(("sample", "position"), found.difference.shape[2:], strict=False) if dim in dims
         ]
         answer = Found(answer.value.reshape(shape), answer.se.reshape(shape))
         data |= labelled(answer, found.cut, name, dims, (said, units))
     return xr.Dataset(data, attrs=found.attrs(f"{convention}: {text}, each chain about its own mean"))
+
+
+def check_convention(convention: str) -> None:
+    """One there is, or InvalidInput."""
+    if convention not in {"primer", "devinterp"}:
+        raise InvalidInput(f"convention = {convention!r} given, expected primer or devinterp")
+
+
+def looks_at(datasets: Mapping[str, Data] | None, collate_fn: Callable[[list], Any] | None) -> list[Losses]:
+    """The losses of every dataset, of the sampled data where none is given.
+
+    Raises:
+        InvalidInput: no dataset, or a name that is none.
+    """
+    given = {"own": None} if datasets is None else datasets
+    if not isinstance(given, Mapping) or not given or WHOLE in given:
+        raise InvalidInput(f"datasets = {datasets!r} given, expected data by name, such as {{'test': test_data}}")
+    return [Losses(name, values, collate_fn=collate_fn) for name, values in given.items()]
+
+
+def check_parts(parts: object) -> None:
+    """Which weights move, by name, or InvalidInput."""
+    if not isinstance(parts, Mapping) or not parts or not all(isinstance(name, str) for name in parts):
+        raise InvalidInput(f"parts = {parts!r} given, expected which weights move by name, such as llc.heads(model)")
 
 
 def susceptibilities(
@@ -87,22 +113,29 @@ def susceptibilities(
         progress: told ("parts", done, total, name).
         settings: of `estimate_llc` for each part, such as `draws` or `target_error`.
     Returns:
-        `llc`, its error and interval, `verdict` and `reason` by `part`; `susceptibility` and `llc_sample`, λ̂ for a
+        `llc`, its error and interval, `verdict` and `reason` by `part`; `susceptibility_verdict` and
+        `susceptibility_reason`, of the draws, by (part, dataset); `susceptibility` and `llc_sample`, λ̂ for a
         sample's own loss, each with error and interval, by (part, sample[, position]), the samples of all datasets one
         after another, `dataset_of_sample` says which; and `susceptibility_mean` by (part, dataset).
     Raises:
         InvalidInput: no parts, datasets of which some have positions, or an argument that does not fit.
         EstimateFailed: all chains of a part diverged.
     """
-    if not isinstance(parts, Mapping) or not parts:
-        raise InvalidInput(f"parts = {parts!r} given, expected which weights move by name, such as llc.heads(model)")
+    check_parts(parts)
+    check_convention(convention)
+    looks = looks_at(datasets, collate_fn)
+    if "radius" in settings:
+        raise InvalidInput(f"radius = {settings['radius']} given, expected gamma: it is to be one for all parts")
+    # All losses of the sampled data, where they are looked at anyway, have the mean.
+    whole = next((look.name for look in looks if look.data is None), WHOLE)
+    looks += [Losses(WHOLE, mean=True)] if whole == WHOLE else []
     if nbeta is None or gamma is None:
         progress("parts", 0, len(parts), "nbeta and gamma from all weights")
         asked = {name: value for name, value in settings.items() if name not in _OF_PARTS}
-        whole = estimate_llc(model, loss, data, nbeta=nbeta, gamma=gamma, collate_fn=collate_fn, **asked)
-        nbeta, gamma = float(whole["nbeta"]), float(whole["gamma"])
-    given = {"own": None} if datasets is None else dict(datasets)
-    looks = [Losses(name, values, collate_fn=collate_fn) for name, values in given.items()]
+        chosen = estimate_llc(
+            model, loss, data, nbeta=nbeta, gamma=gamma, collate_fn=collate_fn, progress=quiet, **asked
+        )
+        nbeta, gamma = float(chosen["nbeta"]), float(chosen["gamma"])
     answers = []
     for number, (name, part) in enumerate(parts.items()):
         progress("parts", number, len(parts), name)
@@ -114,13 +147,16 @@ def susceptibilities(
                 nbeta=nbeta,
                 gamma=gamma,
                 parameters=part,
-                observables=[*looks, Losses(WHOLE, mean=True)],
+                observables=looks,
                 collate_fn=collate_fn,
+                progress=quiet,
                 **settings,
             )
-        except (InvalidInput, EstimateFailed) as error:
-            raise type(error)(f"part {name}: {error}") from error
-        answers.append(_answer(tree, list(given), convention))
+        except EstimateFailed as error:
+            raise EstimateFailed(f"part {name}: {error}") from error
+        except InvalidInput as error:
+            raise InvalidInput(f"part {name}: {error}") from error
+        answers.append(_answer(tree, [look.name for look in looks if look.name != WHOLE], whole, convention))
     progress("parts", len(parts), len(parts), "")
     place = xr.DataArray(list(parts), dims="part", attrs={"long_name": "part of the model that moves", "units": "1"})
     return xr.concat(answers, place, combine_attrs="drop_conflicts")
@@ -130,16 +166,18 @@ def susceptibilities(
 _OF_PARTS = ("draws", "warmup", "step_size", "sampler")
 
 
-def _answer(tree: xr.DataTree, datasets: list[str], convention: Convention) -> xr.Dataset:
+def _answer(tree: xr.DataTree, datasets: list[str], whole: str, convention: Convention) -> xr.Dataset:
     """What one part's estimate says of all datasets."""
-    samples, means = [], []
+    samples, means, verdicts = [], [], []
     for name in datasets:
-        found, own = susceptibility(tree, name, convention=convention), per_sample_llc(tree, name)
+        found = susceptibility(tree, name, whole=whole, convention=convention)
+        own = per_sample_llc(tree, name)
+        verdicts.append((found.attrs["verdict"], found.attrs["reason"]))
         renamed = {str(key): str(key).replace("llc", "llc_sample", 1) for key in own.data_vars}
-        whole = xr.merge([found, own.rename(renamed)], combine_attrs="override")
-        of_mean = [key for key in whole.data_vars if "_mean" in str(key)]
-        means.append(whole[of_mean])
-        samples.append(whole.drop_vars(of_mean))
+        both = xr.merge([found, own.rename(renamed)], combine_attrs="override")
+        of_mean = [key for key in both.data_vars if "_mean" in str(key)]
+        means.append(both[of_mean])
+        samples.append(both.drop_vars(of_mean))
     if len({one.sizes.get("position", 0) for one in samples}) > 1:
         raise InvalidInput(
             f"the losses of {', '.join(datasets)} have different positions; give datasets whose samples are as long"
@@ -152,7 +190,8 @@ def _answer(tree: xr.DataTree, datasets: list[str], convention: Convention) -> x
     )
     attrs = {"convention": found.attrs["convention"]}
     found = found.merge(xr.concat(means, place, combine_attrs="override"), combine_attrs="override")
-    verdict = {key: ((), samples[0].attrs[key], tree[key].attrs) for key in ("verdict", "reason")}
-    root = tree.to_dataset()[[name for name in _ROOT if name not in verdict]]
-    whole = found.merge(root, combine_attrs="override").assign(verdict)
-    return whole.drop_attrs(deep=False).assign_attrs(attrs)
+    root = tree.to_dataset()[list(_ROOT)]
+    for place_of, (name, about) in enumerate({"verdict": "what the draws are worth", "reason": "why"}.items()):
+        values = [each[place_of] for each in verdicts]
+        root[f"susceptibility_{name}"] = ("dataset", np.array(values, object), {"long_name": about, "units": "1"})
+    return found.merge(root, combine_attrs="override").drop_attrs(deep=False).assign_attrs(attrs)
