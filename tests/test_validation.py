@@ -9,7 +9,7 @@ from llc import figures
 from llc.errors import InvalidInput
 from llc.models.deep_linear import DeepLinear
 from llc.randomness import generator
-from llc.validation import known_cases, peers, redrawn, scoring, validation
+from llc.validation import draws, known_cases, peers, redrawn, scoring, validation
 from llc.validation.learning_coefficient import deep_linear, two_layer_local
 
 
@@ -271,3 +271,43 @@ def test_only_some_cases_are_run(tmp_path, monkeypatch):
     done = CliRunner().invoke(main, [*command[:-3], "four"])
     assert done.exit_code == 2
     assert "only = ['four'] given, but no case of suite quick" in " ".join(done.output.split())
+
+
+def test_what_losses_say_along_the_draws_is_held_against_closed_forms(monkeypatch, tmp_path):
+    """Every kind of problem, too short to say much: within six standard errors; what is finished is kept."""
+    monkeypatch.setattr(draws, "_DRAWS", 60)
+    monkeypatch.setattr(draws, "_SLOW_DRAWS", 80)
+    monkeypatch.setattr(draws, "_SLOW_WARMUP", 40)
+    found = draws.validate_draws(1, jobs=1, folder=tmp_path)
+    assert found.sizes["quantity"] == 18
+    regular = found.sel(quantity=[name for name in found.quantity.values if not name.startswith("x^2 y^4")])
+    assert float(regular.within_3.mean()) > 0.9
+    assert float(regular.slope.sel(quantity="regression: kernel")[0]) == pytest.approx(1, abs=0.5)
+    assert "regression: WAIC" in draws.format_draws(found)
+    monkeypatch.setattr(draws, "_PROBLEMS", dict.fromkeys(draws._PROBLEMS))  # nothing is made again
+    xr.testing.assert_identical(draws.validate_draws(1, jobs=1, folder=tmp_path), found)
+    with pytest.raises(InvalidInput, match="repeats = 0"):
+        draws.validate_draws(0)
+
+
+def test_means_of_a_degenerate_well_are_those_on_a_grid():
+    """Of x²y⁴ with a Gaussian prior: by sums over 4,000² points, to a thousandth."""
+    nbeta, gamma = 1e3, 2.0
+    at = np.linspace(-6, 6, 4001)
+    x, y = at[:, None], at[None, :]
+    weight = np.exp(-nbeta * x**2 * y**4 - gamma / 2 * (x**2 + y**2))
+    weight /= weight.sum()
+    exact = {"k": x**2 * y**4, "x": x**2, "y": y**2, "xy": x**2 * y**2}
+    for name, value in draws.degenerate_means(nbeta, gamma).items():
+        assert value == pytest.approx(float((weight * exact[name]).sum()), rel=1e-3)
+
+
+def test_an_anharmonic_wells_skewness_has_its_limit():
+    """t² Cov[x², x] → −2α/λ³ for (λ, α, ζ) = (1, ½, 1): −0.963, −0.991, −0.998 at t = 50, 200, 800."""
+    for t, limit in ((50, -0.963), (200, -0.991), (800, -0.998)):
+
+        def mean(function, t=t):
+            return draws._mean_on_a_line(function, lambda x: t * (x**2 / 2 + x**3 / 12 + x**4 / 24), 12 / np.sqrt(t))
+
+        found = mean(lambda x: x**3) - mean(lambda x: x**2) * mean(lambda x: x)
+        assert t**2 * found == pytest.approx(limit, abs=6e-4)
