@@ -7,7 +7,7 @@ import xarray as xr
 from torch import nn
 
 import llc
-from llc import figures
+from llc import development, figures
 from llc.errors import InvalidInput, StoreError
 
 GIVEN = {"nbeta": 7.0, "gamma": 0.3, "draws": 24, "jobs": 1}
@@ -120,6 +120,21 @@ def test_components_are_those_of_the_centred_response(found):
         llc.response_components(whole, 9)
     with pytest.raises(InvalidInput, match="no susceptibility by part"):
         llc.response_components(whole[["llc"]])
+
+
+def test_answers_that_change_sign_are_found():
+    """Not where an interval holds 0 on the way, and once for each change."""
+    steps, low, high = [0, 1, 2, 3, 4], [0.1, 0.2, -0.1, -3.0, 0.5], [0.3, 0.4, 0.1, -1.0, 0.9]
+    dims = ("step", "part", "dataset")
+    given = {
+        f"susceptibility_mean{end}": (dims, np.reshape(values, (5, 1, 1)))
+        for end, values in (("", np.add(low, high) / 2), ("_low", low), ("_high", high))
+    }
+    found = xr.Dataset(given, {"step": steps, "part": ["head"], "dataset": ["test"]})
+    flips = development.sign_flips(found)
+    assert flips == [("head", "test", 1, 3, False), ("head", "test", 3, 4, True)]
+    with pytest.raises(InvalidInput, match="no susceptibility by step"):
+        development.sign_flips(found.sel(step=0))
 
 
 def test_figures_of_responses(found, tmp_path):

@@ -6,7 +6,7 @@ from llc.development.essential import geometry
 from llc.development.forms import essential_dynamics, form_rows
 from llc.development.pca import format_pca, joint_pca, project
 from llc.development.readouts import readouts
-from llc.development.responses import response_components
+from llc.development.responses import Flip, response_components, sign_flips
 from llc.development.robustness import pca_robustness
 from llc.development.shifts import format_behaviour, shifted_behaviour
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
@@ -16,6 +16,7 @@ from llc.development.tradeoff import check_pair, format_tradeoff, tradeoff
 __all__ = [
     "Boundary",
     "Curve",
+    "Flip",
     "NothingToStage",
     "check_pair",
     "compare",
@@ -35,6 +36,7 @@ __all__ = [
     "readouts",
     "response_components",
     "shifted_behaviour",
+    "sign_flips",
     "stage_rows",
     "stage_table",
     "tradeoff",

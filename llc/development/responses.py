@@ -1,5 +1,8 @@
 """The response matrix, parts of a model by samples, and its principal components over training."""
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 import xarray as xr
 
@@ -60,3 +63,45 @@ def response_components(found: xr.Dataset, components: int = 3) -> xr.Dataset:
         {name: found.coords[name] for name in (*places, "dataset_of_sample") if name in found.coords},
         attrs={"convention": found.attrs.get("convention", "")},
     )
+
+
+class Flip(NamedTuple):
+    """A mean susceptibility that was beyond 0 on one side, with its 90 % interval, and then on the other.
+
+    Attributes:
+        part, dataset: whose. before, after: the last step on the one side, and the first on the other.
+        rises: from below 0 to above.
+    """
+
+    part: str
+    dataset: str
+    before: int
+    after: int
+    rises: bool
+
+
+def sign_flips(found: xr.Dataset) -> list[Flip]:
+    """Where the answers of parts to datasets change sign over training, to be held beside the boundaries of stages.
+
+    Steps whose interval holds 0 are on neither side. At 90 % one step in twenty is beyond 0 on a given side by chance
+    where the susceptibility is 0: a flip that two steps on either side confirm is worth more than one of single steps.
+
+    Args:
+        found: of `llc.susceptibilities_over_checkpoints`.
+    Raises:
+        InvalidInput: no susceptibilities by step.
+    """
+    if "susceptibility_mean" not in found or "step" not in found.susceptibility_mean.dims:
+        raise InvalidInput("the dataset has no susceptibility by step; llc.susceptibilities_over_checkpoints makes one")
+    flips = []
+    steps = found.step.values.tolist()
+    for part in found.part.values.tolist():
+        for dataset in found.dataset.values.tolist():
+            here = found.sel(part=part, dataset=dataset)
+            above, below = here.susceptibility_mean_low.values > 0, here.susceptibility_mean_high.values < 0
+            sides = above.astype(int) - below.astype(int)
+            known = np.flatnonzero(sides)
+            for one, other in itertools.pairwise(known.tolist()):
+                if sides[one] != sides[other]:
+                    flips.append(Flip(str(part), str(dataset), steps[one], steps[other], bool(sides[other] > 0)))
+    return flips

@@ -15,7 +15,8 @@ from llc import devices, store
 from llc.errors import EstimateFailed, LLCError, StoreError
 from llc.estimate.measure import estimate_at, loss_at
 from llc.estimate.settings import checked_reference_losses
-from llc.parallel import Progress, quiet, raise_failures
+from llc.parallel import Progress, raise_failures
+from llc.progress import patient_progress
 from llc.sampling import Data, Loss, Restriction, check_data
 from llc.study.checkpoints import Checkpoints, CheckpointStudy, source_of, template_of, weights_of
 from llc.study.labels import joined, label
@@ -45,7 +46,7 @@ def estimate_llc_over_checkpoints(
     jobs: int | None = None,
     overwrite: bool = False,
     device: str | None = None,
-    progress: Progress = quiet,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> xr.Dataset:
     """λ̂ at checkpoints of a training of one's own, all at one nβ and γ, so that they may be compared.
@@ -65,7 +66,7 @@ def estimate_llc_over_checkpoints(
         collate_fn: as for `estimate_llc`. sample_weights, reference_losses, parameters, device: likewise.
         jobs: worker processes; by default one a core, or one a GPU.
         overwrite: replace estimates in `out` that were made with other settings, data or weights.
-        progress: told (unit, done, total, note).
+        progress: told (unit, done, total, note); by default shown where it takes long.
         settings: the fields of `llc.study.CurveConfig`, such as `nbeta`, `gamma` or `draws`.
     Returns:
         λ̂, error, verdict and diagnostics by `step`, and the traces by (step, chain, draw), as for a study.
@@ -84,6 +85,7 @@ def estimate_llc_over_checkpoints(
     wanted = source.chosen(steps)
     known = checked_reference_losses(reference_losses)
     with torch.inference_mode(False), ExitStack() as stack:
+        told = stack.enter_context(patient_progress("estimates")) if progress is None else progress
         made = check_data(data, collate_fn)
         study = CheckpointStudy(source, template_of(model), loss, made, sample_weights, known, masks)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
@@ -99,7 +101,7 @@ def estimate_llc_over_checkpoints(
             config = CurveConfig.from_table(store.read_table(folder / "llc.toml")["llc"])
         else:
             budget = _PILOT_SHARE * config.max_gradients
-            config = settle_at([study.point(wanted[-1])], config, where, progress, budget=budget)
+            config = settle_at([study.point(wanted[-1])], config, where, told, budget=budget)
         table = {"llc": config.to_table(), **about}
         results = folder / store.table_hash(table)
         store.own_folder(results)
@@ -107,10 +109,10 @@ def estimate_llc_over_checkpoints(
         _check_losses(study, config, results, [step for step in wanted if step not in missing], where)
         failures: list[Exception] = []
         if not missing:
-            progress("estimates", 0, 0, "all of these were estimated before; nothing to do")
+            told("estimates", 0, 0, "all of these were estimated before; nothing to do")
         try:
             work = _Estimates(study, results, table, where)
-            for outcome in at_every_step(work, missing, jobs=jobs, stack=stack, progress=progress):
+            for outcome in at_every_step(work, missing, jobs=jobs, stack=stack, progress=told):
                 failures += [outcome.error] if outcome.error else []
         finally:  # what is finished is merged, also after Ctrl-C
             _merge(folder, results, table)

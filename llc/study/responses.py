@@ -19,7 +19,8 @@ from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError
 from llc.estimate import estimate_llc, susceptibilities
 from llc.estimate.measure import loss_at
 from llc.estimate.observed.susceptibility import check_convention, check_parts, looks_at
-from llc.parallel import Progress, quiet, raise_failures
+from llc.parallel import Progress, raise_failures
+from llc.progress import patient_progress
 from llc.sampling import Columns, Data, Items, Loss, Restriction, check_data
 from llc.study.checkpoints import Checkpoints, CheckpointStudy, crc, fingerprint_of, source_of, template_of, weights_of
 from llc.study.points import CurveConfig, settle_at
@@ -51,7 +52,7 @@ def susceptibilities_over_checkpoints(
     collate_fn: Callable[[list], Any] | None = None,
     jobs: int | None = None,
     device: str | None = None,
-    progress: Progress = quiet,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> xr.Dataset:
     """`llc.susceptibilities` at checkpoints of a training, all at one nβ and γ.
@@ -63,7 +64,7 @@ def susceptibilities_over_checkpoints(
         out: a folder to keep each checkpoint's results in as they are made; the same call goes on there, and adds the
             steps that are new. Without one nothing is kept but what is returned.
         nbeta, gamma: what is not given is what `estimate_llc` chooses at the last checkpoint where all weights move.
-        progress: told (unit, done, total, note).
+        progress: told (unit, done, total, note); by default shown where it takes long.
         settings: of `estimate_llc` for each part, such as `draws` or `target_error`.
     Returns:
         What `susceptibilities` returns, by `step` as well.
@@ -84,6 +85,7 @@ def susceptibilities_over_checkpoints(
             f"{', '.join(sorted(unknown)) or 'radius'} given, expected settings of estimate_llc, and gamma"
         )
     with torch.inference_mode(False), ExitStack() as stack:
+        told = stack.enter_context(patient_progress("checkpoints")) if progress is None else progress
         made = check_data(data, collate_fn)
         study = CheckpointStudy(source, template_of(model), loss, made, settings.get("sample_weights"), {})
         given = {"own": None} if datasets is None else datasets
@@ -107,7 +109,7 @@ def susceptibilities_over_checkpoints(
             lengths = dict.fromkeys(("draws", "warmup", "step_size"))  # of the parts, not of what chooses for them
             config = CurveConfig(**{**known, **lengths, "nbeta": nbeta, "gamma": gamma})
             budget = _PILOT_SHARE * config.max_gradients
-            config = settle_at([study.point(wanted[-1])], config, where, progress, budget=budget)
+            config = settle_at([study.point(wanted[-1])], config, where, told, budget=budget)
             table = {**about, "nbeta": config.nbeta, "gamma": config.gamma}
         results = folder / store.table_hash(table)
         work = _Responses(study, results, table, where, parts, forms, convention, settings)
@@ -116,7 +118,7 @@ def susceptibilities_over_checkpoints(
         store.own_folder(results)
         store.write_table(folder / _TABLE, table)
         failures: list[Exception] = []
-        for outcome in at_every_step(work, missing, jobs=jobs, stack=stack, progress=progress):
+        for outcome in at_every_step(work, missing, jobs=jobs, stack=stack, progress=told):
             failures += [outcome.error] if outcome.error else []
         left = sum(not work.path(step).exists() for step in missing)
         raise_failures(failures, f"{left} of {len(wanted)} checkpoints could not be estimated", EstimateFailed)
