@@ -107,7 +107,7 @@ def test_intervals_hold_as_often_as_they_say(correlation):
 
 
 def test_values_are_the_closed_forms():
-    """Within four of their standard errors each, and 0.5 % of their size as a whole, from 20,000 draws."""
+    """Within four of their standard errors each, from 20,000 draws."""
     exact = Exact(*regression())
     tree = tree_of(exact.draws(np.random.default_rng(2), number=10_000), exact.baseline)
     kernel = llc.loss_kernel(tree, "own")

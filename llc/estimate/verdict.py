@@ -227,19 +227,26 @@ def _off_minimum(evidence: Evidence) -> str:
         )
     if basin is not None and evidence.of_basin and 1.645 * evidence.rest_se > evidence.wanted_error * abs(found.llc):
         return (
-            f"w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above the floor of its basin, and no number of draws "
-            f"tells that better: llc is open by ± {1.645 * evidence.rest_se:.2g}; a longer search (a larger "
-            "max_gradients), more samples, or weights nearer to the floor would"
+            f"{_height(basin)}, and no number of draws tells that better: llc is open by "
+            f"± {1.645 * evidence.rest_se:.2g}; a longer search (a larger max_gradients), more samples, or weights nearer "
+            "to the floor would"
         )
     if basin is None or basin.at_floor:
         return "the loss falls on average when the weights move: w* is no minimum" if found.llc_high < -NOTHING else ""
-    above = f"w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above the floor of its basin"
+    above = _height(basin)
     if not evidence.of_basin:
         return f"{above}; llc is that at w*, the basin's is {basin.llc:.3g} ± {basin.llc_se:.2g}"
     half = (found.llc_high - found.llc_low) / 2
     if not half <= min(evidence.wanted_error, BASIN_LIMIT) * abs(found.llc) and basin.nats > abs(found.llc):
         return f"{above}, too far to tell llc of the basin better than ± {half:.2g}; train on, or {_longer(evidence)}"
     return ""
+
+
+def _height(basin: Basin) -> str:
+    """How far w* lies above the floor; chains that have not come down say less than nothing."""
+    if basin.nats > 0:
+        return f"w* lies {basin.nats:.3g} ± {basin.nats_se:.2g} nats above the floor of its basin"
+    return f"how far w* lies above the floor of its basin comes out at {basin.nats:.3g} ± {basin.nats_se:.2g} nats"
 
 
 def _longer(evidence: Evidence) -> str:
