@@ -228,8 +228,8 @@ def _off_minimum(evidence: Evidence) -> str:
     if basin is not None and evidence.of_basin and 1.645 * evidence.rest_se > evidence.wanted_error * abs(found.llc):
         return (
             f"{_height(basin)}, and no number of draws tells that better: llc is open by "
-            f"± {1.645 * evidence.rest_se:.2g}; a longer search (a larger max_gradients), more samples, or weights nearer "
-            "to the floor would"
+            f"± {1.645 * evidence.rest_se:.2g}; a longer search (a larger max_gradients), more samples, or weights "
+            "nearer to the floor would"
         )
     if basin is None or basin.at_floor:
         return "the loss falls on average when the weights move: w* is no minimum" if found.llc_high < -NOTHING else ""
