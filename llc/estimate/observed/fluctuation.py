@@ -39,14 +39,14 @@ def waic(tree: xr.DataTree, dataset: str) -> xr.Dataset:
     beta, cut, n = found.nbeta / found.num_samples, found.cut, found.num_samples
     total, training = _sums(found, cut)
     variance = jackknife(*total).cooled(found.heat)
-    # T is a mean over all samples, and so is what heat has added to their losses: known to a tenth and its own share.
-    added = found.excess / found.nbeta
-    known = abs(added) * (EXCESS_ERROR + found.heat)
+    # T is E L less half of V/n, and heat has added to both: to E L what is known to a tenth and its own share.
+    raised, fallen = found.excess / found.nbeta, found.heat * float(variance.value) / (2 * n)
+    known = np.hypot(abs(raised) * (EXCESS_ERROR + found.heat), fallen / 2)
     level = jackknife(training[0] / n, training[1] / n)
-    level = Found(level.value - added, np.hypot(level.se, known))
+    level = Found(level.value - raised + fallen, np.hypot(level.se, known))
     both = jackknife(training[0] / n + beta * total[0] / n, training[1] / n + beta * total[1] / n)
     heated = beta / n * (found.heat * float(variance.value))
-    both = Found(both.value - added - heated, np.sqrt(both.se**2 + known**2 + (heated / 2) ** 2))
+    both = Found(both.value - raised + fallen - heated, np.sqrt(both.se**2 + known**2 + (heated / 2) ** 2))
     quantities = {
         "functional_variance": (variance, "V, the sum over samples of Var(loss_i)", "nats^2"),
         "singular_fluctuation": (variance.scaled(beta / 2), "nu, beta/2 times V", "1"),

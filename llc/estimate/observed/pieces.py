@@ -1,5 +1,6 @@
 """Moments of what draws show, with errors from pieces of the chains: a delete-a-piece jackknife."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -47,15 +48,16 @@ class Cut:
         return np.asarray(kept, np.float64).reshape(self.chains, self.pieces, self.length, *values.shape[2:])
 
 
-def cut(trace: np.ndarray) -> Cut:
-    """Pieces as long as the slowest thing that is known of the draws asks for.
+def cut(*traces: np.ndarray) -> Cut:
+    """Pieces as long as the slowest thing that is known of the draws asks for: each trace, and each product of two.
 
     Args:
-        trace: (chain, draw), of the mean loss.
+        traces: (chain, draw), of mean losses.
     """
-    chains, draws = trace.shape
-    centred = trace - trace.mean(1, keepdims=True)
-    sizes = [float(array_stats.ess(one, method="mean")) for one in (trace, np.square(centred))]
+    chains, draws = traces[0].shape
+    centred = [trace - trace.mean(1, keepdims=True) for trace in traces]
+    products = [one * other for one, other in itertools.combinations_with_replacement(centred, 2)]
+    sizes = [float(array_stats.ess(one, method="mean")) for one in (*traces, *products)]
     effective = float(np.clip(np.nanmin([*sizes, chains * draws]), 1, chains * draws))
     time = chains * draws / effective
     pieces = int(np.clip(draws / (_TIMES * time), _LEAST_PIECES, _MOST_PIECES))

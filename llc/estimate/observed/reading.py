@@ -27,6 +27,7 @@ class Reading:
         draws: their numbers. nbeta, gamma: of the posterior. num_samples: n, of the data that are sampled.
         heat: share of second moments that step size and minibatches have added.
         verdict, reason: of what is made of the draws.
+        trace: the mean loss at every draw, (chain, draw).
         excess: nats that those and low precision have added to λ̂ at w*, of the loss that is sampled.
         sampled: whether these are all samples that are sampled, with the loss that is sampled.
     """
@@ -43,6 +44,7 @@ class Reading:
     heat: float
     verdict: str
     reason: str
+    trace: np.ndarray
     excess: float
     sampled: bool
 
@@ -101,6 +103,7 @@ def read(tree: xr.DataTree, name: str) -> Reading:
         heat=float(np.clip(heat / basin, 0, 1)) if basin > 0 and heat > 0 else 0.0,
         verdict=verdict,
         reason=reason,
+        trace=trace,
         excess=excess if np.isfinite(excess) else 0.0,
         sampled=samples == int(tree["num_samples"]) and abs(baseline.mean() - level) <= _SAME_LOSS * abs(level),
     )
@@ -133,9 +136,10 @@ def together(tree: xr.DataTree, *names: str) -> list[Reading]:
             raise InvalidInput(
                 f"losses of {names[0]} and {other.name} were looked at in different draws; give both the same `every`"
             )
-    slowest = min((reading.cut for reading in found), key=lambda how: how.effective)
-    verdict, reason = next((one.verdict, one.reason) for one in found if one.cut is slowest)
-    return [replace(one, cut=slowest, verdict=verdict, reason=reason) for one in found]
+    how = cut(*(reading.trace for reading in found))
+    verdict, reason = _judged(tree, how)
+    said = [one.reason.removeprefix(str(tree["reason"].item())) for one in found if "not finite" in one.reason]
+    return [replace(one, cut=how, verdict=verdict, reason=reason + "".join(dict.fromkeys(said))) for one in found]
 
 
 def _judged(root: xr.DataTree, how: Cut) -> tuple[str, str]:

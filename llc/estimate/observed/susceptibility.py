@@ -55,7 +55,8 @@ def susceptibility(
         ("susceptibility", found.flat, found.dims, f"susceptibility, {text}"),
         ("susceptibility_mean", means, (), f"susceptibility of the mean loss, {text}"),
     ):
-        answer = covariance(losses, phi, found.cut, minus=phi).cooled(found.heat).scaled(factor)
+        # The mean loss has no slope where the draws are about, and its moments go with the square of their spread.
+        answer = covariance(losses, phi, found.cut, minus=phi).cooled(found.heat).cooled(found.heat).scaled(factor)
         shape = [
             size for dim, size in zip(("sample", "position"), found.difference.shape[2:], strict=False) if dim in dims
         ]
