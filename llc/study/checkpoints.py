@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from llc import store
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, StoreError
 from llc.estimate.measure import Point
 from llc.models import load_state
 from llc.sampling import Columns, Items, Loss, Samples, leaves_of, sampled_copy
 from llc.study.points import chosen_steps
+
+# Two computations of one loss differ by no more than this share.
+_SAME_LOSS = 1e-4
 
 State = nn.Module | Mapping[str, Tensor] | str | Path
 """A model, a `state_dict`, or a file or folder that holds one."""
@@ -187,3 +190,20 @@ def template_of(model: nn.Module | Callable[[], nn.Module] | None) -> nn.Module 
 def weights_of(model: nn.Module) -> dict[str, str]:
     """What tells a model's weights from others."""
     return {"crc32": crc([*model.state_dict().values()])}
+
+
+def check_same_loss(step: int, path: Path, before: float, now: float, otherwise: str) -> None:
+    """Refuse to go on where a checkpoint's mean loss is another than when what lies at `path` was made.
+
+    That tells a loss, model or `collate_fn` that has changed under the same name.
+
+    Args:
+        otherwise: what to do.
+    Raises:
+        StoreError: it is.
+    """
+    if abs(now - before) > _SAME_LOSS * max(abs(before), abs(now)):
+        raise StoreError(
+            f"the loss at step {step} is {now:.6g}, and was {before:.6g} when {path} was made: the loss, the model or "
+            f"collate_fn has changed; {otherwise}"
+        )

@@ -18,15 +18,13 @@ from llc.estimate.settings import checked_reference_losses
 from llc.parallel import Progress, raise_failures
 from llc.progress import patient_progress
 from llc.sampling import Data, Loss, Restriction, check_data
-from llc.study.checkpoints import Checkpoints, CheckpointStudy, source_of, template_of, weights_of
+from llc.study.checkpoints import Checkpoints, CheckpointStudy, check_same_loss, source_of, template_of, weights_of
 from llc.study.labels import joined, label
 from llc.study.points import CurveConfig, settle_at
 from llc.study.spread import at_every_step
 
 # A pilot may take as many gradients as so many checkpoints: λ̂ is to be a plateau for them all.
 _PILOT_SHARE = 2
-# Two computations of one loss differ by no more than this share.
-_SAME_LOSS = 1e-4
 # Names of the files of single estimates.
 _NAMES = r"(\d{6}|[1-9]\d{6,})\.nc"
 
@@ -167,19 +165,12 @@ def _is_made(path: Path, study: CheckpointStudy, overwrite: bool) -> bool:
 def _check_losses(
     study: CheckpointStudy, config: CurveConfig, results: Path, made: list[int], device: torch.device | None
 ) -> None:
-    """Refuse to go on where a checkpoint's loss is another than when its estimate was made.
-
-    That tells a loss, model or `collate_fn` that has changed under the same name.
-    """
-    if not made:
-        return
-    before = float(store.read_numbered(_path(results, made[-1])).loss_init.item())
-    now = loss_at(study.point(made[-1]), config, device)
-    if abs(now - before) > _SAME_LOSS * max(abs(before), abs(now)):
-        raise StoreError(
-            f"the loss at step {made[-1]} is {now:.6g}, and was {before:.6g} when {_path(results, made[-1])} was made: "
-            "the loss, the model or collate_fn has changed; give another folder, or overwrite to replace what is there"
-        )
+    """Refuse to go on where a checkpoint's loss is another than when its estimate was made."""
+    if made:
+        path = _path(results, made[-1])
+        before = float(store.read_numbered(path).loss_init.item())
+        now = loss_at(study.point(made[-1]), config, device)
+        check_same_loss(made[-1], path, before, now, "give another folder, or overwrite to replace what is there")
 
 
 @dataclass(frozen=True)

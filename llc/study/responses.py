@@ -22,7 +22,16 @@ from llc.estimate.observed.susceptibility import check_convention, check_parts, 
 from llc.parallel import Progress, raise_failures
 from llc.progress import patient_progress
 from llc.sampling import Columns, Data, Items, Loss, Restriction, check_data
-from llc.study.checkpoints import Checkpoints, CheckpointStudy, crc, fingerprint_of, source_of, template_of, weights_of
+from llc.study.checkpoints import (
+    Checkpoints,
+    CheckpointStudy,
+    check_same_loss,
+    crc,
+    fingerprint_of,
+    source_of,
+    template_of,
+    weights_of,
+)
 from llc.study.points import CurveConfig, settle_at
 from llc.study.spread import at_every_step
 
@@ -31,8 +40,6 @@ Parts = Mapping[str, Restriction] | Callable[[nn.Module], Mapping[str, Restricti
 
 # A pilot may take as many gradients as so many checkpoints of a curve do: γ is to suit them all.
 _PILOT_SHARE = 2
-# Two computations of one loss differ by no more than this share.
-_SAME_LOSS = 1e-4
 _TABLE = "susceptibility.toml"
 
 
@@ -129,14 +136,11 @@ def susceptibilities_over_checkpoints(
 
 def _fingerprint(part: Restriction) -> str:
     """Of which weights move."""
-    masks = part.values() if isinstance(part, Mapping) else part
-    return crc(
-        [*(part if isinstance(part, Mapping) else ()), *(torch.as_tensor(m) if _is_mask(m) else m for m in masks)]
-    )
-
-
-def _is_mask(mask: Any) -> bool:
-    return not isinstance(mask, str) and mask is not None
+    if isinstance(part, Mapping):
+        return crc(
+            [*part, *(mask if isinstance(mask, str | None) else torch.as_tensor(mask) for mask in part.values())]
+        )
+    return crc([part])
 
 
 def _of(parts: Parts, model: nn.Module) -> Mapping[str, Restriction]:
@@ -203,15 +207,10 @@ class _Responses:
 
     def check_loss(self, made: list[int]) -> None:
         """Refuse to go on where a checkpoint's loss is another than when its results were made."""
-        if not made:
-            return
-        before = store.settings_of(store.read_numbered(self.path(made[-1])), "loss_at_w")["mean"]
-        now = self._loss_at(made[-1])
-        if abs(now - before) > _SAME_LOSS * max(abs(before), abs(now)):
-            raise StoreError(
-                f"the loss at step {made[-1]} is {now:.6g}, and was {before:.6g} when {self.path(made[-1])} was made: "
-                "the loss, the model or collate_fn has changed; give another folder"
-            )
+        if made:
+            path = self.path(made[-1])
+            before = store.settings_of(store.read_numbered(path), "loss_at_w")["mean"]
+            check_same_loss(made[-1], path, before, self._loss_at(made[-1]), "give another folder")
 
     def _loss_at(self, step: int) -> float:
         return loss_at(self.study.point(step), CurveConfig(nbeta=1.0, gamma=1.0), self.device)
