@@ -33,9 +33,19 @@ def test_a_plateau_is_taken_where_there_is_one():
 
 
 def test_without_a_plateau_the_prior_is_a_third_as_wide_as_the_weights():
-    """Four thousand gradients do not tell λ̂ to 10 % here; weights of norm √P give γ = 1 at radius 1."""
-    found = calibration.scale_at(well_point(), SamplingConfig(), key=(0,))
-    assert (found.gamma, found.plateau) == (9.0, False)
+    """Four thousand gradients do not tell λ̂ to 10 % here; weights of norm 2√P give γ = 1/4 at radius 1."""
+    found = calibration.scale_at(well_point(scale=2.0), SamplingConfig(), key=(0,))
+    assert (found.gamma, found.plateau) == (2.25, False)
+
+
+def test_where_such_a_prior_is_all_that_is_felt_a_rung_of_the_pilots_is_taken():
+    """Weights near 0 make every prior as wide as they are far steeper than the loss."""
+    found = calibration.scale_at(well_point(scale=0.03), SamplingConfig(), key=(0,))
+    rungs = [(rung.nbeta, rung.gamma) for rung in found.pilot.rungs]
+    felt = [max(CURVATURES) * nbeta / gamma >= 10 for nbeta, gamma in rungs]
+    assert not found.plateau
+    assert not felt[0]
+    assert (found.nbeta, found.gamma) == rungs[felt.index(True)]
 
 
 def test_where_chains_do_not_stay_gamma_is_raised():
