@@ -11,6 +11,7 @@ from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.figures import static
 from llc.figures.behaviour import compared, losses, losses_by_axis, reference_plane, shifts
 from llc.figures.complexity import llc_by_axis, llc_over_training, loss_llc_plane, stages, tradeoff
+from llc.figures.kernels import kernel
 from llc.figures.responses import responses, susceptibilities
 from llc.figures.spec import Spec
 from llc.figures.static import draw
@@ -58,6 +59,7 @@ __all__ = [
     "compared",
     "draw",
     "essential",
+    "kernel",
     "llc_by_axis",
     "llc_over_training",
     "losses",

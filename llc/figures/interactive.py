@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from llc.figures.spec import GREY, Axis, Bars, Level, Marks, Panel, Span, Spec
+from llc.figures.spec import GREY, Axis, Bars, Cells, Level, Marks, Panel, Span, Spec
 
 _SHAPES = {
     "circle": "circle", "diamond": "diamond", "triangle": "triangle-up", "inverted": "triangle-down",
@@ -63,6 +63,8 @@ def _panel(made: go.Figure, panel: Panel, row: int, seen: set[str]) -> None:
             case Bars():
                 bar = {"x": mark.x, "y": mark.y, "name": mark.label, "marker": {"color": mark.colour}, "width": 0.6}
                 made.add_bar(**bar, hovertemplate="%{x}<br>%{y:.1f}<extra></extra>", **where)
+            case Cells():
+                _cells(made, mark, where)
     if panel.diagonal and any(isinstance(mark, Marks) for mark in panel.marks):
         every = np.concatenate([mark.y for mark in panel.marks if isinstance(mark, Marks)])
         ends = np.array([np.nanmin(every), np.nanmax(every)])
@@ -116,6 +118,19 @@ def _marks(made: go.Figure, mark: Marks, panel: Panel, where: dict, seen: set[st
         look = {"mode": "lines", "line": {"color": mark.colour}} if mark.line else dots
         _entry(made, mark.label, seen, legendgroup=mark.label, **look)
     seen.add(mark.label)
+
+
+def _cells(made: go.Figure, mark: Cells, where: dict) -> None:
+    made.add_heatmap(
+        z=mark.values, zmin=-mark.limit, zmax=mark.limit, colorscale="RdBu", reversescale=True,
+        colorbar={"title": mark.label}, hovertemplate="row %{y}, column %{x}: %{z:.3g}<extra></extra>", **where,
+    )  # fmt: skip
+    rows, columns = mark.borders
+    for place in rows:
+        made.add_hline(y=place - 0.5, line={"width": 1}, **where)
+    for place in columns:
+        made.add_vline(x=place - 0.5, line={"width": 1}, **where)
+    made.update_yaxes(autorange="reversed", **where)
 
 
 def _span(made: go.Figure, mark: Span, panel: Panel, where: dict) -> None:

@@ -89,12 +89,27 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class Cells:
+    """A matrix of coloured cells, blue below 0 and red above, the first row on top.
+
+    Attributes:
+        values: (rows, columns). label: of the scale of colours. limit: the value with the fullest colour.
+        borders: lines are drawn before these rows and columns.
+    """
+
+    values: np.ndarray
+    label: str
+    limit: float
+    borders: tuple[Sequence[int], Sequence[int]] = ((), ())
+
+
+@dataclass(frozen=True)
 class Panel:
     """One pair of axes with what is in it."""
 
     x: Axis
     y: Axis
-    marks: Sequence[Marks | Level | Span | Bars]
+    marks: Sequence[Marks | Level | Span | Bars | Cells]
     title: str = ""
     diagonal: str = ""  # a line of equal x and y, and what it says in the legend
 
@@ -125,7 +140,12 @@ class Spec:
 
     def colour_of(self, label: str) -> str:
         """Of a legend entry: grey where what has that label is of several colours."""
-        every = {mark.colour for panel in self.panels for mark in panel.marks if mark.label == label}
+        every = {
+            mark.colour
+            for panel in self.panels
+            for mark in panel.marks
+            if not isinstance(mark, Cells) and mark.label == label
+        }
         return every.pop() if len(every) == 1 else GREY
 
     def _repr_png_(self) -> bytes:

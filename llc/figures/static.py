@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llc.figures.spec import GREY, Axis, Bars, Level, Marks, Panel, Span, Spec
+from llc.figures.spec import GREY, Axis, Bars, Cells, Level, Marks, Panel, Span, Spec
 
 _LINES: dict[str, Any] = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (9, 3)), "": ""}
 _SHAPES = {
@@ -54,6 +54,8 @@ def _panel(axes: Axes, panel: Panel) -> None:
                     axes.axvline(mark.edge_at, color="black", linewidth=0.8, linestyle=":")
             case Bars():
                 axes.bar(mark.x, mark.y, color=mark.colour, alpha=0.5, width=0.6)
+            case Cells():
+                _cells(axes, mark)
     if panel.diagonal:
         axes.axline((1, 1), (2, 2), color=GREY, linestyle=":", linewidth=1)
     shown = [np.asarray(mark.x, float) for mark in panel.marks if isinstance(mark, Marks) and len(mark.x)]
@@ -61,6 +63,17 @@ def _panel(axes: Axes, panel: Panel) -> None:
     heights = [np.asarray(mark.y, float) for mark in panel.marks if isinstance(mark, Marks) and len(mark.y)]
     _axis(axes, "y", panel.y, np.concatenate(heights) if heights else np.array([0.0, 1.0]))
     axes.set_title(panel.title, fontsize="medium")
+
+
+def _cells(axes: Axes, mark: Cells) -> None:
+    shown = axes.imshow(
+        mark.values, cmap="RdBu_r", vmin=-mark.limit, vmax=mark.limit, aspect="auto", interpolation="nearest"
+    )
+    for draw_line, places in zip((axes.axhline, axes.axvline), mark.borders, strict=True):
+        for place in places:
+            draw_line(place - 0.5, color="black", linewidth=0.6)
+    bar = axes.get_figure().colorbar(shown, ax=axes, shrink=0.8)  # type: ignore[union-attr]
+    bar.set_label(mark.label)
 
 
 def _marks(axes: Axes, mark: Marks) -> None:
@@ -121,7 +134,7 @@ def _legend(figure: Figure, spec: Spec) -> None:
     entries: dict[str, mpl.artist.Artist] = {}
     for panel in spec.panels:
         for mark in panel.marks:
-            label = mark.label
+            label = "" if isinstance(mark, Cells) else mark.label
             if not label or label in entries:
                 continue
             shape = mark.shape if isinstance(mark, Marks) else ""
