@@ -101,6 +101,23 @@ class Keeping(nn.Module):
         return self.seen["last"][0]
 
 
+class Notes:
+    """Any object."""
+
+
+class Noting(nn.Module):
+    """Its activations end in an attribute of something that is no module."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.notes = nn.Linear(4, 1), Notes()
+        self.notes.self = self.notes
+
+    def forward(self, xs):
+        self.notes.last = {self.layer(xs)}
+        return next(iter(self.notes.last))
+
+
 def old(norm):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -109,6 +126,7 @@ def old(norm):
 
 WORKING = {
     "kept activations": Keeping,
+    "activations kept in an object": Noting,
     "old weight norm": lambda: old(nn.utils.weight_norm),
     "old spectral norm": lambda: old(nn.utils.spectral_norm),
     "weight norm": lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 1))),
@@ -139,6 +157,18 @@ def test_sparse_gradients_are_dense(bag):
     assert table.sparse
 
 
+class Itself(nn.Linear):
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Sharing(nn.Linear):
+    def __deepcopy__(self, memo):
+        made = nn.Linear(4, 1)
+        made.weight = self.weight
+        return made
+
+
 class Locked(nn.Linear):
     def __init__(self):
         super().__init__(4, 1)
@@ -149,6 +179,12 @@ class Locked(nn.Linear):
     ("model", "said"),
     [
         (nn.Sequential(Locked()), "the model's 0.logger_lock, a lock, cannot be copied"),
+        (
+            nn.Sequential(Itself(4, 1)),
+            "its very module 0, so that sampling would move yours; the __deepcopy__ of Itself",
+        ),
+        (Itself(4, 1), "its very module Itself"),
+        (Sharing(4, 1), "its very parameter weight"),
         (nn.LazyLinear(1), "parameter weight has no shape yet.*call the model on a batch first"),
         (nn.Linear(4, 1, device="meta"), "parameter weight is on the meta device.*load the weights first"),
     ],
@@ -156,6 +192,14 @@ class Locked(nn.Linear):
 def test_models_that_have_no_copy_are_named(model, said):
     with pytest.raises(InvalidInput, match=said):
         llc.estimate_llc(model, squared, (XS, YS))
+
+
+def test_complex_weights_are_named():
+    def loss(model, batch):
+        return (model(batch[0].to(torch.complex64))[:, 0] - batch[1]).abs().square()
+
+    with pytest.raises(InvalidInput, match="torch.complex64, expected real numbers.*two real parameters"):
+        llc.estimate_llc(nn.Linear(4, 1, dtype=torch.complex64), loss, (XS, YS))
 
 
 def test_a_loss_of_another_model_is_named():

@@ -95,7 +95,16 @@ def raise_failures(failures: Sequence[Exception], what: str, kind: type[LLCError
         if not isinstance(error, LLCError):
             raise error  # a mistake in the library: show it as it is
     if failures:
-        raise kind(f"{what}: " + "; ".join(str(error) for error in failures))
+        raise kind(f"{what}: " + "; ".join(_by_reason(failures)))
+
+
+def _by_reason(failures: Sequence[Exception]) -> list[str]:
+    """`unit: reason` of each, one entry for all units with the same reason."""
+    units: dict[str, list[str]] = {}
+    for error in failures:
+        unit, colon, reason = str(error).partition(": ")
+        units.setdefault(colon + reason, []).append(unit)
+    return [", ".join(dict.fromkeys(names)) + reason for reason, names in units.items()]
 
 
 def check_interrupt() -> bool:

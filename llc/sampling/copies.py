@@ -1,8 +1,10 @@
 """The copy of a model that is sampled: in eval mode, with one parameter where several share their memory."""
 
 import copy
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -76,7 +78,7 @@ def check_no_other(model: nn.Module, call: Callable[[], object]) -> None:
 def _copied(model: nn.Module) -> nn.Module:
     kept = {id(tensor): tensor.detach().clone() for tensor in _computed_tensors(model)}
     try:
-        return copy.deepcopy(model, kept)
+        made = copy.deepcopy(model, kept)
     except Exception as error:
         for path, module in model.named_modules():
             for name, value in vars(module).items():
@@ -91,25 +93,49 @@ def _copied(model: nn.Module) -> nn.Module:
                         f"{type(module).__name__}, or give that a __deepcopy__"
                     ) from error
         raise InvalidInput(f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error})") from error
+    mine = dict(model.named_modules())
+    theirs = {id(parameter) for parameter in model.parameters()}
+    for path, module in made.named_modules():
+        own = module.named_parameters(path, recurse=False)
+        shared = next((name for name, parameter in own if id(parameter) in theirs), None)
+        if shared:
+            same = module is mine.get(path)
+            what = f"module {path or type(model).__name__}" if same else f"parameter {shared}"
+            raise InvalidInput(
+                f"a copy of the model holds its very {what}, so that sampling would move yours; the __deepcopy__ of "
+                f"{type(module).__name__} has to copy it"
+            )
+    return made
 
 
 def _computed_tensors(model: nn.Module) -> Iterable[Tensor]:
     """Results of a computation that modules have kept: such tensors cannot be copied as they are."""
+    seen: set[int] = set()
     for module in model.modules():
         for name, value in vars(module).items():
             if name not in {"_modules", "_parameters"}:
-                yield from (leaf for leaf in _tensors_in(value) if not leaf.is_leaf)
+                yield from (leaf for leaf in _tensors_in(value, seen) if not leaf.is_leaf)
 
 
-def _tensors_in(value: Any) -> Iterable[Tensor]:
+def _tensors_in(value: Any, seen: set[int]) -> Iterable[Tensor]:
+    """Tensors in containers and in attributes of objects, each of these looked at once."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _tensors_in(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _tensors_in(one)
+        return
+    if id(value) in seen or isinstance(value, type | ModuleType | FunctionType):
+        return
+    seen.add(id(value))
+    if isinstance(value, dict):
+        yield from _tensors_in_all(value.values(), seen)
+    elif isinstance(value, list | tuple | set | frozenset | deque):
+        yield from _tensors_in_all(value, seen)
+    with suppress(TypeError):  # of an object without attributes
+        yield from _tensors_in_all(vars(value).values(), seen)
+
+
+def _tensors_in_all(values: Iterable[Any], seen: set[int]) -> Iterable[Tensor]:
+    for one in list(values):
+        yield from _tensors_in(one, seen)
 
 
 def _shared_storage(model: nn.Module) -> list[list[str]]:

@@ -246,6 +246,11 @@ def _check_weights(model: nn.Module, trainable: list[nn.Parameter]) -> None:
     """Every weight finite, and those that move of one floating type that can be sampled."""
     ids = {id(parameter) for parameter in trainable}
     for name, parameter in model.named_parameters():
+        if id(parameter) in ids and parameter.is_complex():
+            raise InvalidInput(
+                f"parameter {name} is {parameter.dtype}, expected real numbers, of which the prior and the step are; "
+                "hold it as two real parameters and join them in forward, by torch.complex or torch.view_as_complex"
+            )
         if id(parameter) in ids and parameter.dtype not in {torch.float32, torch.float64}:
             raise InvalidInput(f"parameter {name} is {parameter.dtype}, expected float32; call model.float() first")
         if not bool(parameter.isfinite().all()):
