@@ -145,8 +145,19 @@ def chosen_weights(model: nn.Module, restriction: Restriction | None = None) -> 
             shape that are true where it moves. What any of them names moves. None for everything.
 
     Raises:
-        InvalidInput: there is no such parameter (the names there are are shown) or element.
+        InvalidInput: there is no such parameter (the names there are are shown) or element, or one is complex.
     """
+    chosen = _chosen(model, restriction)
+    for name, one in chosen.items():
+        if one.parameter.is_complex():
+            raise InvalidInput(
+                f"parameter {name} is {one.parameter.dtype}, expected real numbers, of which prior and steps are; hold "
+                "it as two real parameters and join them in forward, by torch.complex or torch.view_as_complex"
+            )
+    return chosen
+
+
+def _chosen(model: nn.Module, restriction: Restriction | None) -> dict[str, Chosen]:
     check_model(model)
     if restriction is not None and not len(restriction):
         raise InvalidInput(
@@ -246,11 +257,6 @@ def _check_weights(model: nn.Module, trainable: list[nn.Parameter]) -> None:
     """Every weight finite, and those that move of one floating type that can be sampled."""
     ids = {id(parameter) for parameter in trainable}
     for name, parameter in model.named_parameters():
-        if id(parameter) in ids and parameter.is_complex():
-            raise InvalidInput(
-                f"parameter {name} is {parameter.dtype}, expected real numbers, of which the prior and the step are; "
-                "hold it as two real parameters and join them in forward, by torch.complex or torch.view_as_complex"
-            )
         if id(parameter) in ids and parameter.dtype not in {torch.float32, torch.float64}:
             raise InvalidInput(f"parameter {name} is {parameter.dtype}, expected float32; call model.float() first")
         if not bool(parameter.isfinite().all()):
