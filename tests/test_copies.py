@@ -198,7 +198,7 @@ def test_complex_weights_are_named():
     def loss(model, batch):
         return (model(batch[0].to(torch.complex64))[:, 0] - batch[1]).abs().square()
 
-    with pytest.raises(InvalidInput, match="torch.complex64, expected real numbers.*two real parameters"):
+    with pytest.raises(InvalidInput, match=r"torch\.complex64, expected real numbers.*two real parameters"):
         llc.estimate_llc(nn.Linear(4, 1, dtype=torch.complex64), loss, (XS, YS))
 
 
