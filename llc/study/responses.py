@@ -18,7 +18,7 @@ from llc.behaviour import step_coord
 from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError
 from llc.estimate import estimate_llc, susceptibilities
 from llc.estimate.measure import loss_at
-from llc.estimate.observed.susceptibility import check_convention, check_parts, looks_at
+from llc.estimate.observed.susceptibility import SETTINGS_OF_PARTS, check_convention, check_parts, looks_at
 from llc.parallel import Progress, raise_failures
 from llc.progress import patient_progress
 from llc.sampling import Columns, Data, Items, Loss, Restriction, check_data
@@ -113,8 +113,8 @@ def susceptibilities_over_checkpoints(
         table = _begun(folder, about, asked)
         if table is None:
             known = {name: value for name, value in settings.items() if name in CurveConfig.model_fields}
-            lengths = dict.fromkeys(("draws", "warmup", "step_size"))  # of the parts, not of what chooses for them
-            config = CurveConfig(**{**known, **lengths, "nbeta": nbeta, "gamma": gamma})
+            own = dict.fromkeys(SETTINGS_OF_PARTS)
+            config = CurveConfig(**{**known, **own, "nbeta": nbeta, "gamma": gamma})
             budget = _PILOT_SHARE * config.max_gradients
             config = settle_at([study.point(wanted[-1])], config, where, told, budget=budget)
             table = {**about, "nbeta": config.nbeta, "gamma": config.gamma}

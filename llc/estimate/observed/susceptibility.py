@@ -132,7 +132,7 @@ def susceptibilities(
     looks += [Losses(WHOLE, mean=True)] if whole == WHOLE else []
     if nbeta is None or gamma is None:
         progress("parts", 0, len(parts), "nbeta and gamma from all weights")
-        asked = {name: value for name, value in settings.items() if name not in _OF_PARTS}
+        asked = {name: value for name, value in settings.items() if name not in SETTINGS_OF_PARTS}
         chosen = estimate_llc(
             model, loss, data, nbeta=nbeta, gamma=gamma, collate_fn=collate_fn, progress=quiet, **asked
         )
@@ -164,7 +164,7 @@ def susceptibilities(
 
 
 # Settings of the parts that make no sense where nβ and γ are still to be chosen.
-_OF_PARTS = ("draws", "warmup", "step_size", "sampler")
+SETTINGS_OF_PARTS = ("draws", "warmup", "step_size", "sampler")
 
 
 def _answer(tree: xr.DataTree, datasets: list[str], whole: str, convention: Convention) -> xr.Dataset:
