@@ -2,6 +2,8 @@
 
 import tracemalloc
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import xarray as xr
 from wells import data, diagonal_well, regression, squared_errors, well_loss
 
 import llc
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, StoreError
 from llc.sampling import SAMPLERS, Look, Losses, Target, run_chains, storage
 
 GIVEN = {"nbeta": 7.0, "gamma": 0.3, "draws": 40}
@@ -118,6 +120,27 @@ def test_files_take_no_memory(monkeypatch):
     assert np.isnan(whole[0]).all()
     assert np.isnan(whole[1, 3]).all()
     assert whole[1, [0, 99]].min() == 1
+
+
+@pytest.mark.parametrize("how", [{}, GIVEN])
+def test_a_full_disk_is_said_before_anything_is_drawn(monkeypatch, how):
+    model, batch = regression(40)
+    monkeypatch.setattr(storage, "_MOST_IN_MEMORY", 100)
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**10))
+    taken, step = [], SAMPLERS["gle"].step
+    monkeypatch.setattr(SAMPLERS["gle"], "step", lambda *given, **more: taken.append(1) or step(*given, **more))
+    with pytest.raises(StoreError, match=r"has no room for that \(0\.0 GiB are free\); set TMPDIR"):
+        llc.estimate_llc(model, squared_errors, batch, observables=[llc.Losses("own")], **how)
+    assert not taken
+
+
+def test_a_disk_that_fills_up_is_said(monkeypatch):
+    monkeypatch.setattr(storage, "_MOST_IN_MEMORY", 100)
+    kept = storage.Storage((1, 100, 4), np.float32)
+    kept._file.close()
+    kept._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+    with kept._file, pytest.raises(StoreError, match=r"No space left on device.*set TMPDIR"):
+        kept.put(0, 0, np.ones(4))
 
 
 def test_on_a_ladder_losses_are_those_of_its_last_rung(monkeypatch):

@@ -11,6 +11,7 @@ from llc.estimate.climb import Climb
 from llc.estimate.settings import SamplingConfig
 from llc.parallel import Progress, check_interrupt, quiet
 from llc.sampling import (
+    LEAST_DRAWS,
     LOOKS,
     Chains,
     Data,
@@ -25,6 +26,7 @@ from llc.sampling import (
     check_observables,
     chosen,
 )
+from llc.sampling.storage import check_room
 
 # Draws may be kept as they are, for losses to be read at them later, where those of a rung take at most so many bytes.
 _MOST_POSITIONS = 2**28
@@ -45,6 +47,9 @@ class Observing:
 
     Attributes:
         on_the_way: what chains are to be given.
+
+    Raises:
+        StoreError: no room for what is to be kept.
     """
 
     def __init__(
@@ -60,6 +65,10 @@ class Observing:
         size = config.chains * LOOKS * targets[0].num_parameters * targets[0].origin.element_size()
         may_wait = ladder and size <= _MOST_POSITIONS
         self._later = [look for look in self.looks if may_wait and look.every is None]
+        for look in self.looks:  # said before any chain runs
+            of_round = LOOKS if look.every is None else (config.draws or LEAST_DRAWS) // look.every
+            number = _MOST_LOOKS if look in self._later else of_round
+            check_room((config.chains, number, *look.baseline(targets[0]).shape), look.dtype)
         waiting: list[Observable] = [Positions(targets[0])] if self._later else []
         self.on_the_way = [*users, *(look for look in self.looks if look not in self._later), *waiting]
 

@@ -1,10 +1,13 @@
 """Arrays of what draws show: in memory while they are small, in a temporary file where they are not."""
 
+import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from llc.errors import StoreError
 
 # Bytes of an array from which on it lies in a file.
 _MOST_IN_MEMORY = 2**26
@@ -18,6 +21,8 @@ class Storage:
 
     Args:
         shape: (row, slot, …). dtype: of the numbers, floating.
+    Raises:
+        StoreError: the disk of temporary files has too little room for it.
     """
 
     def __init__(self, shape: Sequence[int], dtype: np.dtype | type = np.float64) -> None:
@@ -25,6 +30,7 @@ class Storage:
         self._place_bytes = int(np.prod(self._shape[2:], dtype=np.int64)) * self._dtype.itemsize
         self._array: np.ndarray | None = None
         if is_large(self._shape, self._dtype):
+            check_room(self._shape, self._dtype)
             self._file = tempfile.TemporaryFile(prefix="llc-draws-")  # noqa: SIM115, it goes with this object
             weakref.finalize(self, self._file.close)
             self._written = np.zeros(self._shape[:2], bool)
@@ -60,12 +66,34 @@ class Storage:
 
     def _write(self, row: int, slot: int, values: np.ndarray) -> None:
         self._file.seek((int(row) * self._shape[1] + int(slot)) * self._place_bytes)
-        self._file.write(np.asarray(values, self._dtype).tobytes())
+        try:
+            self._file.write(np.asarray(values, self._dtype).tobytes())
+        except OSError as error:
+            raise StoreError(_no_room(self._shape, self._dtype, str(error))) from error
+
+
+def check_room(shape: Sequence[int], dtype: np.dtype | type) -> None:
+    """Raise StoreError where a large array of this shape has no place."""
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if is_large(shape, dtype) and _bytes(shape, dtype) > free:
+        raise StoreError(_no_room(shape, dtype, f"{free / 2**30:.1f} GiB are free"))
+
+
+def _no_room(shape: Sequence[int], dtype: np.dtype | type, why: str) -> str:
+    place, size = tempfile.gettempdir(), f"{_bytes(shape, dtype) / 2**30:.1f} GiB"
+    return (
+        f"what draws show takes {size}, and {place} has no room for that ({why}); set TMPDIR to a folder with room, or "
+        "look at fewer samples, at fewer draws (`every=`) or at means (`mean=`)"
+    )
+
+
+def _bytes(shape: Sequence[int], dtype: np.dtype | type) -> int:
+    return int(np.prod(tuple(shape), dtype=np.int64)) * np.dtype(dtype).itemsize
 
 
 def is_large(shape: Sequence[int], dtype: np.dtype | type) -> bool:
     """Whether an array of this shape lies in a file."""
-    return int(np.prod(tuple(shape), dtype=np.int64)) * np.dtype(dtype).itemsize > _MOST_IN_MEMORY
+    return _bytes(shape, dtype) > _MOST_IN_MEMORY
 
 
 def chosen(arrays: Sequence[np.ndarray], rows: Sequence[int], slots: Sequence[np.ndarray] | None = None) -> np.ndarray:
