@@ -188,13 +188,31 @@ def test_further_axes_make_panels_too(finished):
     assert lines[0] == lines[1] == 2
 
 
+def test_losses_along_the_sequence_are_those_of_the_last_step(finished):
+    """A line a run and a reference, but for one that loses nothing beside the models."""
+    metrics = finished.metrics.copy(deep=True)
+    first = metrics.position.values[0]
+    metrics.reference_loss.loc[{"reference": "ridge", "position": first}] = 0.0
+    spec = figures.losses_by_position(metrics)
+    assert [panel.title for panel in spec.panels] == ["id", "ood"]
+    for panel, test_set in zip(spec.panels, ("id", "ood"), strict=True):
+        lines = {mark.label: mark for mark in panel.marks}
+        run = metrics.sel(test_set=test_set, num_tasks=4).squeeze()
+        np.testing.assert_array_equal(lines["M = 4"].y, run.loss.dropna("step", how="all").isel(step=-1))
+        known = np.isfinite(lines["ridge"].y)
+        assert not known[0]
+        assert known[1:].all()
+    assert figures.losses_by_position(metrics.isel(position=[0])) is None
+    assert figures.losses_by_position(metrics.mean("position")) is None
+
+
 def test_every_reference_is_drawn(finished):
     """However many there are."""
     one = finished.metrics.sel(reference=["ridge"])
     names = [f"reference {number}" for number in range(7)]
     many = xr.concat([one.assign_coords(reference=[name]) for name in names], "reference", data_vars="minimal")
     many.reference.attrs = finished.metrics.reference.attrs
-    for spec in (figures.losses(many), figures.losses_by_axis(many)):
+    for spec in (figures.losses(many), figures.losses_by_axis(many), figures.losses_by_position(many)):
         labels = {mark.label for panel in spec.panels for mark in panel.marks}
         assert labels >= set(names)
     score = finished.pca.score_reference.sel(reference=["ridge"])

@@ -54,10 +54,8 @@ def text_of(page: str) -> str:
 def test_everything_is_in_it(full, written):
     page = written.read_text()
     said = text_of(page)
-    anchors = (
-        "losses losses_by_axis reference_plane llc llc_by_axis loss_llc_plane pca essential stages tradeoff shifts"
-    )
-    for anchor in f"{anchors} compare readouts".split():
+    of_behaviour = "losses losses_by_axis losses_by_position reference_plane shifts compare readouts"
+    for anchor in f"{of_behaviour} llc llc_by_axis loss_llc_plane pca essential stages tradeoff".split():
         assert f'id="plot-{anchor}"' in said
     assert said.count('role="img"') == said.count("<figcaption>") == said.count('class="plot"')
     assert 'aria-label=""' not in said

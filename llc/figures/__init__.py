@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from llc import store
 from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.figures import static
-from llc.figures.behaviour import compared, losses, losses_by_axis, reference_plane, shifts
+from llc.figures.behaviour import compared, losses, losses_by_axis, losses_by_position, reference_plane, shifts
 from llc.figures.complexity import llc_by_axis, llc_over_training, loss_llc_plane, stages, tradeoff
 from llc.figures.kernels import kernel
 from llc.figures.responses import responses, susceptibilities
@@ -36,6 +36,7 @@ class Drawn(NamedTuple):
 FIGURES: dict[str, Drawn] = {
     "losses": Drawn("Behaviour", ("metrics",), losses),
     "losses_by_axis": Drawn("Behaviour", ("metrics",), losses_by_axis),
+    "losses_by_position": Drawn("Behaviour", ("metrics",), losses_by_position),
     "reference_plane": Drawn("Behaviour", ("metrics",), reference_plane),
     "llc": Drawn("Complexity", ("llc",), llc_over_training),
     "llc_by_axis": Drawn("Complexity", ("llc",), llc_by_axis),
@@ -64,6 +65,7 @@ __all__ = [
     "llc_over_training",
     "losses",
     "losses_by_axis",
+    "losses_by_position",
     "reference_plane",
     "responses",
     "save_figure",

@@ -12,6 +12,8 @@ from llc.figures.spec import BLUE, GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import headline_of, over_positions, references_of, symbol_in
 
 _STEP = Axis("training step", "step")
+# What loses so much less than the models has no place on their log axis.
+_NOTHING = 1e-3
 # Of panels of one test set beside one another.
 _MOST_COLUMNS = 5
 
@@ -129,6 +131,55 @@ def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
     )
 
 
+def losses_by_position(metrics: xr.Dataset) -> Spec | None:
+    """Losses at the last step position by position, with those of the references, as in training and on the headline.
+
+    On a stream whose rule changes, how the error falls within each segment.
+    """
+    if "position" not in metrics.loss.dims or metrics.sizes["position"] < 2:
+        return None
+    sets = dict.fromkeys([str(metrics.test_set.values[0]), headline_of(metrics) or str(metrics.test_set.values[0])])
+    wanted = [name for name in ("loss", "reference_loss") if name in metrics]
+    runs, panels = Runs(metrics[wanted].sel(test_set=list(sets))), []
+    for test_set in sets:
+        for facet, members in runs.panels():
+            marks: list = []
+            for place, run in members:
+                here = known(run, "loss").sel(test_set=test_set)
+                if not here.sizes["step"]:
+                    continue
+                y = here.loss.isel(step=-1)
+                text = [
+                    f"position {at}<br>loss {value:.4g}" for at, value in zip(y.position.values, y.values, strict=True)
+                ]
+                marks.append(runs.mark(place, y.position.values, y.values, text))
+                lines = zip(references_of(metrics), itertools.cycle(REFERENCE_LINES), strict=False)
+                for name, line in lines:
+                    its = run.reference_loss.sel(test_set=test_set, reference=name).values
+                    its = np.where(its > _NOTHING * np.nanmin(y.values), its, np.nan)
+                    symbol = symbol_in(metrics, "reference", name)
+                    marks.append(Marks(y.position.values, its, GREY, symbol, line, width=1.1))
+            title = symbol_in(metrics, "test_set", test_set) + (f", {facet}" if facet else "")
+            panels.append(
+                Panel(Axis("position in the sequence"), Axis("loss at the last step", "log"), _once(marks), title)
+            )
+    return Spec(
+        "losses_by_position",
+        "Losses along the sequence",
+        panels,
+        "What is lost at each position at the end of training, beside what references lose there: they have no line "
+        "where that is nothing beside the models.",
+        f"Losses at {metrics.sizes['position']} positions of {len(list(runs))} runs.",
+        columns=2,
+    )
+
+
+def _once(marks: list[Marks]) -> list[Marks]:
+    """Lines of references that are the same for several runs drawn once, behind those of the runs."""
+    lines = {(mark.label, mark.colour, *mark.y.round(9).tolist()): mark for mark in marks}
+    return sorted(lines.values(), key=lambda mark: mark.colour != GREY)
+
+
 def shifts(found: xr.Dataset) -> Spec:
     """Losses, and ICL scores where sequences have positions, on inputs that training did not show."""
     data = over_positions(found)
@@ -222,8 +273,7 @@ def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
         end = here.isel(step=-1)
         level = end.reference_loss.sel(reference=reference).values
         key = tuple(level.round(6))
-        # What loses nothing beside the models has no place on their log axis.
-        level = np.where(level > 1e-3 * np.nanmin(end.loss.values), level, np.nan)
+        level = np.where(level > _NOTHING * np.nanmin(end.loss.values), level, np.nan)
         levels[key] = Marks(at, level, GREY, "the reference", line="dash", shape="square", size=4)
         text = [f"{word}<br>{y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
         marks.append(runs.mark(place, at, end.loss.values, text, shape=runs.shape(place)))

@@ -17,8 +17,9 @@ from llc.errors import InvalidInput
 from llc.store import atomic_path, write_text
 from llc.systems.claims import Claim, claim_rows, verdict_of
 
-# Results, and figures called like them.
+# Results, and figures called like them; and further figures.
 _KEPT = ("metrics", "compare", "llc", "pca", "stages")
+_FIGURES = ("losses_by_position",)
 RECORD = Path(llc.__file__).parent.parent / "benchmarks" / "results" / "systems.toml"
 """Of a checkout; an installed package has none, and lists claims without values."""
 
@@ -73,7 +74,7 @@ def keep(experiment: Path, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in _KEPT:
+    for name in (*_KEPT, *_FIGURES):
         result, figure = experiment / f"{name}.nc", experiment / "figures" / f"{name}.png"
         if result.exists():
             with xr.open_dataset(result) as found:
