@@ -11,7 +11,8 @@ from click.testing import CliRunner
 import llc.systems
 from llc.cli import main
 from llc.errors import InvalidInput
-from llc.systems import SYSTEMS, Claim, preset
+from llc.study.points import LLCConfig, chosen_steps
+from llc.systems import SYSTEMS, Claim, estimate_settings, preset
 from llc.systems.claims import with_claims
 from llc.systems.record import RECORD, read_record, systems_table, write_record
 
@@ -72,6 +73,15 @@ def test_the_command_lists_and_names_what_it_does_not_know():
     assert unknown.exit_code != 0
     assert "--run huang2024 given" in unknown.output
     assert "huang2023" in unknown.output
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_settings_of_estimates_fit(name):
+    """Steps can be read, the others are fields of an estimate's config, and a chain can take its first steps."""
+    settings = estimate_settings(name)
+    last = preset(name).training.steps
+    assert chosen_steps(settings.pop("steps"), [*range(0, last + 1, 100), last], lambda _: None)[-1] == last
+    assert LLCConfig(**settings).max_gradients >= 1000
 
 
 def test_the_command_rebuilds_a_system(tmp_path, monkeypatch):

@@ -81,7 +81,7 @@ def _rebuild(name: str, folder: Path, *, estimate: bool, record: Path | None, jo
 
     from llc import development, figures, study, training
     from llc.errors import StoreError
-    from llc.systems import claim_rows, format_claims, preset
+    from llc.systems import claim_rows, estimate_settings, format_claims, preset
     from llc.systems.record import write_record
 
     click.echo(f"{name}: llc train --preset {name} --out {folder}")
@@ -97,11 +97,11 @@ def _rebuild(name: str, folder: Path, *, estimate: bool, record: Path | None, jo
     if record is not None:
         write_record(record, name, compared, seconds, jobs)
     if estimate:
-        click.echo(f"{name}: llc estimate-llc {folder} --steps log:8 --max-gradients 15000")
+        settings = estimate_settings(name)
+        options = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in settings.items())
+        click.echo(f"{name}: llc estimate-llc {folder} {options}")
         with show_progress("checkpoints") as progress:
-            found = study.estimate_llc_over_training(
-                experiment, steps="log:8", max_gradients=15_000, jobs=jobs, progress=progress
-            )
+            found = study.estimate_llc_over_training(experiment, jobs=jobs, progress=progress, **settings)
         click.echo(study.format_estimates(found))
     stages = f"llc stages {folder}; " if estimate else ""
     click.echo(f"{name}: llc pca {folder}; {stages}llc plot {folder}")

@@ -19,6 +19,8 @@ from llc.systems import (
 from llc.systems.claims import Claim, claim_rows, format_claims
 from llc.training import ExperimentConfig, presets
 
+# Settings of λ̂ over training, but for what a system's own ESTIMATES say.
+_ESTIMATES: dict[str, Any] = {"steps": "log:8", "max_gradients": 15_000}
 # The line to add for a system: its file gives `config()` and `CLAIMS`.
 SYSTEMS = {
     "bhargav2024": bhargav2024,
@@ -44,6 +46,11 @@ def preset(name: str) -> ExperimentConfig:
     return presets.preset(name, PRESETS)
 
 
+def estimate_settings(name: str) -> dict[str, Any]:
+    """What `llc systems --run` gives `estimate_llc_over_training` for a system: `steps`, and fields of `LLCConfig`."""
+    return {**_ESTIMATES, **getattr(SYSTEMS[name], "ESTIMATES", {})}
+
+
 def claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
     """What the paper claims whose preset an experiment is of; none for other studies.
 
@@ -60,4 +67,4 @@ def claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
     return system.CLAIMS if same else ()
 
 
-__all__ = ["PRESETS", "SYSTEMS", "Claim", "claim_rows", "claims_of", "format_claims", "preset"]
+__all__ = ["PRESETS", "SYSTEMS", "Claim", "claim_rows", "claims_of", "estimate_settings", "format_claims", "preset"]

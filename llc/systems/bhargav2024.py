@@ -51,6 +51,9 @@ def _copies_first(compared: xr.Dataset) -> tuple[float, float]:
     return float(ratios.min()) if ratios.size else math.nan, 0.0
 
 
+# A gradient of 256 series takes 50 ms of a core: few samples, small minibatches.
+ESTIMATES = {"num_samples": 1024, "batch_size": 64, "max_gradients": 6000}
+
 CLAIMS = (
     Claim("position 2: as good as copying", "after one transition its error is that of copying, within a tenth", 1.0,
           _over("copy", 2), 0.9, 1.1),

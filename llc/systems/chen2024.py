@@ -60,6 +60,9 @@ def _first_layer(compared: xr.Dataset) -> tuple[float, float]:
     return float(effective[0] - later.max(initial=0.0)), 0.0
 
 
+# Prompts are long: few samples, small minibatches.
+ESTIMATES = {"num_samples": 1024, "batch_size": 64, "max_gradients": 4000}
+
 CLAIMS = (
     Claim("preprocessed GD: below GD, 8 examples", "scaled by its correlation with y, x is learned from faster",
           math.nan, _against("preprocessed_gd", "gd", 8), high=0.0),

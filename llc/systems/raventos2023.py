@@ -66,6 +66,9 @@ def _better_at_home(compared: xr.Dataset) -> tuple[float, float]:
     return float(run.excess), float(run.excess_se)
 
 
+# Six runs: few samples, small minibatches.
+ESTIMATES = {"num_samples": 1024, "batch_size": 64, "max_gradients": 4000}
+
 CLAIMS = (
     Claim("few tasks: dMMSE", "of 4 tasks it knows only those: on others its loss is nearer to dMMSE_M's than to ridge",
           1.0, _low, 0.5, 1.5),
