@@ -162,7 +162,13 @@ def test_claims_are_of_finished_runs_and_of_the_best_seed():
         {"heads": [2], "seed": [0, 1, 2], "step": [0, 9], "test_set": ["id"]},
     )
     assert claimed.last_of(compared, heads=2).loss.item() == 1.5
-    with pytest.raises(KeyError, match="no finished run"):
+    with pytest.raises(claimed.NoNumber, match="no finished run"):
         claimed.last_of(compared.sel(seed=[1]), heads=2)
-    lost = claimed.judged(claimed.Claim("c", "", math.nan, lambda d: (d.sel(heads=4).loss.item(), 0.0), 0, 1), compared)
-    assert lost["verdict"] == "undecided"
+
+    def at(**place):
+        measure = lambda found: (claimed.last_of(found, **place).loss.item(), 0.0)  # noqa: E731
+        return claimed.judged(claimed.Claim("c", "", math.nan, measure, 0, 1), compared)
+
+    assert at(heads=4)["verdict"] == "undecided"
+    with pytest.raises(KeyError, match="haeds"):  # a mistake of the claim's is not taken for a missing run
+        at(haeds=4)

@@ -5,7 +5,7 @@ import math
 import xarray as xr
 
 from llc.models import SeriesTransformerConfig
-from llc.systems.claims import Claim, last_of
+from llc.systems.claims import Claim, last_of, run_at
 from llc.tasks import AffineRecurrence
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -43,7 +43,7 @@ def _over(reference: str, position: int):
 
 def _copies_first(compared: xr.Dataset) -> tuple[float, float]:
     """Distance to copying over that to least squares, the least over training before position 2 beats copying."""
-    run = compared.sel(depth=DEPTH).isel(seed=0)
+    run = run_at(compared, depth=DEPTH).isel(seed=0)
     second = run.sel(test_set="position 2")
     early = second.loss.values > 0.9 * float(second.reference_loss.sel(reference="copy"))
     apart = run.sel(test_set="id").prediction_difference

@@ -36,18 +36,34 @@ class Claim:
             raise InvalidInput(f"claim {self.name}: low = {self.low}, high = {self.high} given, expected low < high")
 
 
+class NoNumber(LookupError):
+    """What a claim is of is not there: a finished run, a step, what the model has not learned yet."""
+
+
+def run_at(compared: xr.Dataset, **place: float | str) -> xr.Dataset:
+    """The runs at a place of the sweep, at every step.
+
+    Raises:
+        NoNumber: there is none. KeyError: the sweep has no such axis, which is a mistake of the claim's.
+    """
+    for dim, value in place.items():
+        if value not in compared[dim].values:
+            raise NoNumber(f"no run at {dim} = {value}")
+    return compared.sel(place)
+
+
 def last_of(compared: xr.Dataset, **place: float | str) -> xr.Dataset:
     """The last step of the run at a place; where that leaves several seeds, of the one with the lowest loss.
 
     Runs that end before others do are not finished, and count as if they were not there.
 
     Raises:
-        KeyError: no such run has come to the last step.
+        NoNumber: none has come to the last step.
     """
-    runs = compared.sel(place).isel(step=-1)
+    runs = run_at(compared, **place).isel(step=-1)
     losses = np.atleast_1d(runs.loss.isel(test_set=0).values)
     if np.isnan(losses).all():
-        raise KeyError(f"no finished run at {place}")
+        raise NoNumber(f"no finished run at {place}")
     return runs if "seed" not in runs.dims else runs.isel(seed=int(np.nanargmin(losses)))
 
 
@@ -59,7 +75,7 @@ def judged(claim: Claim, compared: xr.Dataset) -> dict[str, float | str]:
     """
     try:
         value, se = map(float, claim.measure(compared))
-    except KeyError:  # places of the sweep that the experiment has not
+    except NoNumber:
         value, se = math.nan, math.nan
     low, high = value - _Z * se, value + _Z * se
     return {"value": value, "low": low, "high": high, "verdict": verdict_of(claim, low, high)}

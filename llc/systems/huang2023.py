@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from llc.models import SoftmaxQueryConfig
-from llc.systems.claims import Claim
+from llc.systems.claims import Claim, NoNumber, run_at
 from llc.tasks import DictionaryRegression
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -34,7 +34,7 @@ def _half_times(compared: xr.Dataset, dominant: float) -> tuple[np.ndarray, np.n
 
     Between two checkpoints log loss is taken to be straight in log step.
     """
-    run = compared.sel(dominant=dominant).isel(seed=0)
+    run = run_at(compared, dominant=dominant).isel(seed=0)
     steps = np.log(np.maximum(run.step.values, 1))
     logs, errors = [], []
     for feature in range(1, FEATURES + 1):
@@ -42,7 +42,7 @@ def _half_times(compared: xr.Dataset, dominant: float) -> tuple[np.ndarray, np.n
         losses, spread = of_it.loss.values, (of_it.loss_se / of_it.loss).values
         below = np.flatnonzero(losses < losses[0] / 2)
         if not below.size:
-            raise KeyError(f"feature {feature} is not half learned")
+            raise NoNumber(f"feature {feature} is not half learned")
         after, before = below[0], below[0] - 1
         slope = (math.log(losses[after]) - math.log(losses[before])) / (steps[after] - steps[before])
         logs.append(steps[before] + (math.log(losses[0] / 2) - math.log(losses[before])) / slope)
@@ -68,7 +68,7 @@ def _together(compared: xr.Dataset) -> tuple[float, float]:
 
 def _falls_first(compared: xr.Dataset) -> tuple[float, float]:
     """−B_k1/A_k, the least over rare k, at the last checkpoint at which each has lost less than a tenth."""
-    run = compared.sel(dominant=DOMINANT).isel(seed=0)
+    run = run_at(compared, dominant=DOMINANT).isel(seed=0)
     found = []
     for feature in range(2, FEATURES + 1):
         losses = run.loss.sel(test_set=f"feature {feature}").values
@@ -84,7 +84,7 @@ def _left(dominant: float):
     """What questions about each feature lose in the end, as a share of what they did at first: the largest."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:
-        run = compared.sel(dominant=dominant).isel(seed=0)
+        run = run_at(compared, dominant=dominant).isel(seed=0)
         of_each = run.sel(test_set=[f"feature {feature}" for feature in range(1, FEATURES + 1)])
         first, last = of_each.isel(step=0), of_each.isel(step=-1)
         shares = (last.loss / first.loss).values

@@ -5,7 +5,7 @@ import math
 import xarray as xr
 
 from llc.models import SoftmaxHeadsConfig
-from llc.systems.claims import Claim, last_of
+from llc.systems.claims import Claim, last_of, run_at
 from llc.tasks import SoftmaxRegression
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -43,7 +43,7 @@ def _cosine(compared: xr.Dataset) -> tuple[float, float]:
 def _nearer(compared: xr.Dataset) -> tuple[float, float]:
     """Distance of the model's answers from the step's over that of the untrained model's, as mean norms."""
     run = last_of(compared, heads=1).sel(test_set="id")
-    first = compared.sel(heads=1, seed=int(run.seed), step=0).sel(test_set="id", reference="gd")
+    first = run_at(compared, heads=1, seed=int(run.seed), step=0).sel(test_set="id", reference="gd")
     last = run.sel(reference="gd")
     ratio = float(last.prediction_difference / first.prediction_difference)
     errors = (float(one.prediction_difference_se / one.prediction_difference) for one in (last, first))
