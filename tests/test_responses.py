@@ -82,7 +82,7 @@ def test_what_has_changed_is_noticed(found, problem):
     same_name.__qualname__ = "squared_errors"
     for loss, given, said in (
         (same_name, how, "the loss at step 10 is .*, and was"),
-        (squared_errors, {**how, "sample_weights": torch.arange(20.0)}, "results of something else .*data"),
+        (squared_errors, {**how, "sample_weights": torch.arange(20.0)}, "results of something else .*sample_weights"),
         (squared_errors, {**how, "datasets": dict(reversed(few.items()))}, "results of something else .*datasets"),
     ):
         with pytest.raises(StoreError, match=said):

@@ -28,7 +28,7 @@ from llc.sampling import (
     Sampler,
     Samples,
     Target,
-    check_no_other,
+    check_apart,
     fitted,
     graph_where_it_pays,
     largest_curvatures,
@@ -128,6 +128,7 @@ def estimate_all(
 def _concluded(
     climbed: Climb, kernel: Sampler, point: Point, config: SamplingConfig, *, why: str, observing: Observing
 ) -> Estimate:
+    climbed.pair.target.check_still()
     settings = _said(kernel, climbed, why, config, point.masks)
     known = point.reference_losses
     found = conclude(_without_ends(climbed), kernel, settings=settings, config=config, reference_losses=known)
@@ -186,7 +187,7 @@ def _target(point: Point, config: SamplingConfig, device: torch.device | None) -
     samples = Samples(data, next(model.parameters()).device)
     few = samples.batch(samples.everything[: min(8, len(samples))])
     with one_attention():
-        check_no_other(point.model, lambda: try_loss(loss, model, few))
+        check_apart(point.model, model, lambda tried: try_loss(loss, tried, few))
     n = len(data)
     full_batch = config.sampler is not None and sampler_named(config.sampler).full_batch
     size, why = choose_batch(model, loss, data, config.batch_size, full_batch=full_batch)

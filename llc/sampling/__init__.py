@@ -1,8 +1,9 @@
 """Sampling: the localised tempered posterior, samplers of it (one algorithm a file), chains and observables of them."""
 
+from llc.sampling.apart import check_apart
 from llc.sampling.chains import HOT, LEAST_DRAWS, run_chains, run_many
 from llc.sampling.control_variates import CONTROL_VARIATE_BYTES
-from llc.sampling.copies import check_no_other, sampled_copy
+from llc.sampling.copies import sampled_copy
 from llc.sampling.curvature import largest_curvature, largest_curvatures
 from llc.sampling.data import Columns, Data, Items, Minibatch, Samples
 from llc.sampling.data_forms import check_data
@@ -59,8 +60,8 @@ __all__ = [
     "Samples",
     "Storage",
     "Target",
+    "check_apart",
     "check_data",
-    "check_no_other",
     "check_observables",
     "chosen",
     "chosen_weights",

@@ -15,16 +15,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from llc.errors import InvalidInput
 from llc.sampling.data import Samples
 from llc.sampling.data_forms import check_same_samples
-from llc.sampling.gradient import check_positions
+from llc.sampling.gradient import check_positions, mean_over_positions
 
 # Samples that are looked at more than once.
 _CHECKED = 128
 # Of them so many are looked at in other company, so many at a time: few, and no divisor of a usual batch.
 _IN_COMPANY, _GROUP = 30, 3
-# Two values of one loss may differ by so much relative to the largest, for sums are taken in another order, …
-_ROUNDING = 1e-3
+# Two values of one loss may differ by so much relative to it, or to what nine tenths of samples do not exceed, for sums
+# are taken in another order, …
+_ROUNDING, _USUAL = 1e-3, 0.9
 # … and by so much of a nat, which moves no estimate.
 _NATS = 1e-2
+# Where random numbers are drawn that seldom matter, losses are looked at so often.
+_LOOKS_AT_CHANCE = 30
 
 Losses = Callable[[Tensor], Tensor]
 """indices (B,) -> ℓ_i(w*), (B,) or (B, K)."""
@@ -40,22 +43,27 @@ def check_baseline(model: nn.Module, samples: Samples, nbeta: float, without: Lo
     Raises:
         InvalidInput: it is not, with the cause where that can be found.
     """
-    few = torch.unique(torch.linspace(0, len(samples) - 1, min(len(samples), _CHECKED)).long())
+    few = _few(samples)
     first = without(few)
 
     def moved(again: Tensor, which: Tensor | slice = slice(None)) -> float:
-        """How far losses are from those of the first look; 0 for what is rounding."""
-        off = float((again - first[which]).abs().nan_to_num().max())
-        size = float(first.abs().nan_to_num().max())
-        return off if off > _ROUNDING * size and off * max(nbeta, 1.0) > _NATS else 0.0
+        return _moved(again, first[which], nbeta, usual=_usual(first))
 
-    if off := moved(without(few)):
+    with _RandomOperations([]) as drawn:
+        off = moved(without(few))
+    for _ in range(_LOOKS_AT_CHANCE if drawn.first else 0):
+        off = off or moved(without(few))
+
+    def changes(off: float) -> InvalidInput:
         check_same_samples(samples.batch(few), samples.batch(few), "data")
-        raise InvalidInput(
+        return InvalidInput(
             f"the loss at w* changes from call to call, by up to {off:.3g} for one sample"
             f"{_source(model, few, without)}, and λ̂ is of a function of the weights; leave out what is random, or draw "
             "it once and make it a part of data"
         )
+
+    if off:
+        raise changes(off)
     if off := moved(gradient(few)):
         raise InvalidInput(
             f"the loss at w* is another when gradients are taken, by up to {off:.3g} for one sample; the model or loss "
@@ -67,10 +75,45 @@ def check_baseline(model: nn.Module, samples: Samples, nbeta: float, without: Lo
         again = without(few[group])
         check_positions(again, first.shape[1:])
         if off := moved(again, group):
+            if later := moved(without(few)):  # it is not the company
+                raise changes(later)
             raise InvalidInput(
                 f"a sample's loss at w* depends on which others are in its batch, by up to {off:.3g}{_company(model)}; "
                 "λ̂ is of a mean over samples, each with a loss of its own"
             )
+
+
+def check_still(samples: Samples, nbeta: float, without: Losses, baseline: Tensor) -> None:
+    """ℓ_i(w*) is after the draws what it was before, or InvalidInput.
+
+    Args:
+        without: as for `check_baseline`. baseline: ℓ_i(w*) of all samples, (n,), from before.
+    """
+    few = _few(samples)
+    now = mean_over_positions(without(few))
+    before = baseline[few.to(baseline.device)].to(now)
+    if off := _moved(now, before, nbeta, usual=_usual(before)):
+        raise InvalidInput(
+            f"the loss at w* has changed while chains ran, by up to {off:.3g} for one sample: the loss or the model "
+            "remembers how often it was called, or looks at something that changes; λ̂ is of a function of the weights"
+        )
+
+
+def _few(samples: Samples) -> Tensor:
+    """Samples that are looked at more than once, spread over all."""
+    return torch.unique(torch.linspace(0, len(samples) - 1, min(len(samples), _CHECKED)).long())
+
+
+def _usual(losses: Tensor) -> float:
+    """The size that nine tenths of them do not exceed."""
+    return float(losses.abs().nan_to_num().flatten().double().quantile(_USUAL))
+
+
+def _moved(again: Tensor, first: Tensor, nbeta: float, *, usual: float) -> float:
+    """How far losses are from what they were, for one sample at most; 0 for what is rounding."""
+    off = (again - first).abs().nan_to_num()
+    beyond = (off > _ROUNDING * first.abs().nan_to_num().clamp(min=usual)) & (off * max(nbeta, 1.0) > _NATS)
+    return float(off[beyond].max()) if bool(beyond.any()) else 0.0
 
 
 def _company(model: nn.Module) -> str:

@@ -2,7 +2,7 @@
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import Any
@@ -35,10 +35,11 @@ def sampled_copy(model: nn.Module, device: torch.device | None = None) -> nn.Mod
             raise InvalidInput(f"parameter {name} is on the meta device, which holds no numbers; load the weights "
                                "first, as by load_state_dict(state, assign=True)")  # fmt: skip
     groups = _shared_storage(model)
-    same = _copied(model)
+    same = copied(model)
     for names in groups:
-        first = same.get_parameter(names[0])
-        for name in names[1:]:
+        moving = next((name for name in names if same.get_parameter(name).requires_grad), names[0])
+        first = same.get_parameter(moving)
+        for name in names:
             owner, _, leaf = name.rpartition(".")
             setattr(same.get_submodule(owner), leaf, first)
     for module in same.modules():
@@ -50,33 +51,19 @@ def sampled_copy(model: nn.Module, device: torch.device | None = None) -> nn.Mod
     return same
 
 
-def check_no_other(model: nn.Module, call: Callable[[], object]) -> None:
-    """Raise InvalidInput where what runs the copy also runs modules of the model it was copied from.
+def copied(model: nn.Module, unknown: Collection[int] = ()) -> nn.Module:
+    """A copy that shares no parameter with the model, as it is.
 
     Args:
-        model: the original. call: computes losses of the copy.
+        unknown: ids of tensors of `made_of_weights` that are NaN in the copy.
+
+    Raises:
+        InvalidInput: it cannot be copied, or is its own copy.
     """
-    called: list[str] = []
-    hooks = []
-    for name, module in model.named_modules():
-        said = name or type(module).__name__
-        with suppress(RuntimeError):  # scripted modules take none
-            hooks.append(module.register_forward_pre_hook(lambda *_, said=said: called.append(said)))
-    try:
-        with torch.no_grad():
-            call()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if called:
-        raise InvalidInput(
-            f"the loss, or a function that the model holds, calls {called[0]} of the model that was given, which stays "
-            "as it is while a copy is sampled; use what it is given, loss(model, batch), and self in place of closures"
-        )
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    kept = {id(tensor): tensor.detach().clone() for tensor in _computed_tensors(model)}
+    kept = {
+        id(tensor): torch.full_like(tensor, torch.nan) if id(tensor) in unknown else tensor.detach().clone()
+        for _, tensor in made_of_weights(model)
+    }
     try:
         made = copy.deepcopy(model, kept)
     except Exception as error:
@@ -108,13 +95,31 @@ def _copied(model: nn.Module) -> nn.Module:
     return made
 
 
-def _computed_tensors(model: nn.Module) -> Iterable[Tensor]:
-    """Results of a computation that modules have kept: such tensors cannot be copied as they are."""
+def made_of_weights(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
+    """Tensors that modules hold beside their parameters, and that were computed from these or lie on their memory.
+
+    Activations, for the most part; but also `weight.t()`, if that is kept. They cannot be copied as they are.
+
+    Returns:
+        Each with the name of the attribute that it is in.
+    """
+    parameters = {id(parameter) for parameter in model.parameters()}
+    memory = {_memory(parameter) for parameter in model.parameters() if parameter.numel()}
     seen: set[int] = set()
-    for module in model.modules():
-        for name, value in vars(module).items():
-            if name not in {"_modules", "_parameters"}:
-                yield from (leaf for leaf in _tensors_in(value, seen) if not leaf.is_leaf)
+    for path, module in model.named_modules():
+        for name, value in [*vars(module).items(), *module._buffers.items()]:
+            if name in {"_modules", "_parameters", "_buffers"}:
+                continue
+            for tensor in _tensors_in(value, seen):
+                if id(tensor) not in parameters and (not tensor.is_leaf or _memory(tensor) in memory):
+                    yield (f"{path}.{name}" if path else name), tensor
+
+
+def _memory(tensor: Tensor) -> int | None:
+    """Where a tensor's numbers begin; None for those that are not in memory of their own, such as sparse ones."""
+    with suppress(RuntimeError, NotImplementedError):
+        return tensor.untyped_storage().data_ptr() or None
+    return None
 
 
 def _tensors_in(value: Any, seen: set[int]) -> Iterable[Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     IterableDataset,
     RandomSampler,
@@ -200,13 +201,21 @@ def _of_loader(loader: DataLoader, collate_fn: Callable | None) -> tuple[Any, Ca
     if loader.batch_size is None and loader.batch_sampler is None:
         raise InvalidInput("data is a DataLoader with batch_size=None, whose samples cannot be told from its batches; "
                            "give its dataset, or one tensor of all samples")  # fmt: skip
-    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    batches = loader.batch_sampler
+    sampler = loader.sampler if batches is None else getattr(batches, "sampler", batches)
     given = None if loader.collate_fn is default_collate else loader.collate_fn
     if isinstance(sampler, SubsetRandomSampler):
         return Subset(loader.dataset, list(sampler.indices)), collate_fn or given
-    if not isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler):
+    of_all = isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler) and type(batches) in {
+        BatchSampler,
+        type(None),
+    }
+    source = getattr(sampler, "dataset" if isinstance(sampler, DistributedSampler) else "data_source", None)
+    if not of_all or (source is not loader.dataset and len(source) != len(loader.dataset)):  # type: ignore[arg-type]
+        what = type(sampler if of_all or type(batches) is BatchSampler else batches).__name__
+        part = f" of {len(source)} of its {len(loader.dataset)} samples" if of_all else ""  # type: ignore[arg-type]
         raise InvalidInput(
-            f"data is a DataLoader with a {type(sampler).__name__}, which does not draw every sample alike, as an "
+            f"data is a DataLoader with a {what}{part}, which does not draw every sample alike, as an "
             "estimate does; give torch.utils.data.Subset(dataset, indices), or the dataset and sample_weights="
         )
     return loader.dataset, collate_fn or given
@@ -277,17 +286,22 @@ def _kept(items: Items, *, keep_samples: bool) -> Columns | Items:
     if keep_samples:
         some, again = ([items.item(number) for number in few.tolist()] for _ in range(2))
         check_same_samples(some, again, f"data, {items.of},")
-        held = sum(_bytes_of(leaf) for leaf in leaves_of(some)) / len(few)
-        if held * len(items) > _KEPT_BYTES or isinstance(items.items, list):
-            return items
-        return Items([items.item(number) for number in range(len(items))], items.collate, items.of)
+        return _with_samples_kept(items, few)
     one, other = items.batch(few), items.batch(few)
     check_same_samples(one, other, f"data, {items.of},")
     leaves = leaves_of(one)
     if not all(isinstance(leaf, Tensor) and len(leaf) == len(few) for leaf in leaves):
-        return items
+        return _with_samples_kept(items, few)
     bytes_a_sample = sum(leaf.numel() * leaf.element_size() for leaf in leaves) / len(few)
     return _column_leaves(items.batch(None)) if bytes_a_sample * len(items) <= _KEPT_BYTES else items
+
+
+def _with_samples_kept(items: Items, few: Tensor) -> Items:
+    """The samples as a list, where they are small: asking for one may take long."""
+    held = sum(_bytes_of(leaf) for number in few.tolist() for leaf in leaves_of(items.item(number))) / len(few)
+    if held * len(items) > _KEPT_BYTES or isinstance(items.items, list):
+        return items
+    return Items([items.item(number) for number in range(len(items))], items.collate, items.of)
 
 
 def _bytes_of(leaf: Any) -> int:
@@ -311,8 +325,16 @@ def check_same_samples(one: Any, other: Any, of: str) -> None:
 
 
 def _equal(one: Any, other: Any) -> bool:
+    """Of fields of samples; those of a class of its own are alike where their attributes are."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.shape == other.shape and bool(torch.equal(one.nan_to_num(), other.nan_to_num()))
+    if one is other:
+        return True
+    if type(one) is type(other) and hasattr(one, "__dict__") and not isinstance(one, type):
+        ours, theirs = vars(one), vars(other)
+        return ours.keys() == theirs.keys() and all(
+            _equal(*pair) for name in ours for pair in zip(leaves_of(ours[name]), leaves_of(theirs[name]), strict=False)
+        )
     return bool(np.all(one == other))
 
 

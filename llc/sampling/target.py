@@ -13,7 +13,7 @@ from llc.devices import Precision, double
 from llc.errors import InvalidInput
 from llc.heap import keep_freed_memory
 from llc.microbatches import microbatch_size
-from llc.sampling.baseline import check_baseline
+from llc.sampling.baseline import check_baseline, check_still
 from llc.sampling.compiled import agreeing_function
 from llc.sampling.control_variates import corrected_partition, visits
 from llc.sampling.copies import sampled_copy
@@ -178,6 +178,11 @@ class Target:
         with self.exactly():
             exact = self.losses(position) - self.exact_baseline
         return float((rounded - exact).mean())
+
+    def check_still(self) -> None:
+        """The losses at w* are what they were, now that chains have ended; or InvalidInput."""
+        with self.exactly():
+            check_still(self.samples, self.nbeta, self._losses_here, self.exact_baseline)
 
     @contextlib.contextmanager
     def exactly(self) -> Iterator[None]:

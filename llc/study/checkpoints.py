@@ -15,7 +15,7 @@ from llc import store
 from llc.errors import InvalidInput, StoreError
 from llc.estimate.measure import Point
 from llc.models import load_state
-from llc.sampling import Columns, Items, Loss, Samples, leaves_of, sampled_copy
+from llc.sampling import Columns, Items, Loss, Restriction, Samples, leaves_of, sampled_copy
 from llc.study.points import chosen_steps
 
 # Two computations of one loss differ by no more than this share.
@@ -154,18 +154,34 @@ class CheckpointStudy:
         """The same with weights from somewhere else."""
         return replace(self, source=source)
 
-    def fingerprint(self) -> str:
-        """Of data, weights of samples, and masks."""
-        weights = [] if self.sample_weights is None else [torch.as_tensor(self.sample_weights)]
-        masks = [torch.as_tensor(mask) for mask in (self.masks or {}).values()]
-        return fingerprint_of(self.data, [*weights, *masks])
+    def about(self) -> dict[str, Any]:
+        """What tells this study from one of other data, weights of samples, losses that are known, or loss."""
+        weights = self.sample_weights
+        return {
+            "data": fingerprint_of(self.data),
+            "sample_weights": "none" if weights is None else crc([torch.as_tensor(weights)]),
+            "reference_losses": dict(self.reference_losses),
+            "loss": getattr(self.loss, "__qualname__", type(self.loss).__name__),
+        }
 
 
-def fingerprint_of(data: Columns | Items, others: Sequence[Any] = ()) -> str:
-    """Of all data, or of a dataset that is too large to keep a few samples; and of what else there is."""
+def moving(parameters: Restriction | None) -> str:
+    """Which weights move, in a few words: a mask is a checksum."""
+    if parameters is None:
+        return "all"
+    if isinstance(parameters, Mapping):
+        masks = {
+            name: mask if isinstance(mask, str | None) else torch.as_tensor(mask) for name, mask in parameters.items()
+        }
+        return ", ".join(f"{name} by mask {crc([mask])}" for name, mask in masks.items())
+    return ", ".join([parameters] if isinstance(parameters, str) else parameters)
+
+
+def fingerprint_of(data: Columns | Items) -> str:
+    """Of all data, or of a dataset that is too large to keep a few samples."""
     samples = Samples(data, torch.device("cpu"))
     few = samples.everything[:: max(1, len(samples) // 16)] if isinstance(data, Items) else samples.everything
-    return f"{len(samples)} samples, {crc([*leaves_of(samples.batch(few)), *others])}"
+    return f"{len(samples)} samples, {crc(leaves_of(samples.batch(few)))}"
 
 
 def crc(leaves: Sequence[Any]) -> str:

@@ -18,7 +18,15 @@ from llc.estimate.settings import checked_reference_losses
 from llc.parallel import Progress, raise_failures
 from llc.progress import patient_progress
 from llc.sampling import Data, Loss, Restriction, check_data
-from llc.study.checkpoints import Checkpoints, CheckpointStudy, check_same_loss, source_of, template_of, weights_of
+from llc.study.checkpoints import (
+    Checkpoints,
+    CheckpointStudy,
+    check_same_loss,
+    moving,
+    source_of,
+    template_of,
+    weights_of,
+)
 from llc.study.labels import joined, label
 from llc.study.points import CurveConfig, settle_at
 from llc.study.spread import at_every_step
@@ -89,12 +97,10 @@ def estimate_llc_over_checkpoints(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(store.folder_lock(folder))
-        about = {
-            "data": study.fingerprint(),
-            "reference_losses": dict(known),
-            "loss": getattr(loss, "__qualname__", type(loss).__name__),
-        }
-        _check_same(folder, {"llc": config.model_dump(exclude_none=True), **about}, overwrite, given=settings)
+        about = {**study.about(), "masks": "none" if masks is None else moving(masks)}
+        # What moves is what λ̂ is of: that is not taken from what is there, as other settings are that nobody gives.
+        given = {**settings, "parameters": config.parameters}
+        _check_same(folder, {"llc": config.model_dump(exclude_none=True), **about}, overwrite, given=given)
         if (folder / "llc.toml").exists() and not overwrite:
             config = CurveConfig.from_table(store.read_table(folder / "llc.toml")["llc"])
         else:
@@ -130,7 +136,7 @@ def _check_same(folder: Path, table: dict, overwrite: bool, given: dict[str, Any
     if overwrite or not path.exists():
         return
     stored = store.read_table(path, ["llc", "data", "loss", "reference_losses"])
-    asked = {**table, "llc": {name: value for name, value in table["llc"].items() if name in given}}
+    asked = {**table, "llc": {name: table["llc"].get(name) for name in given}}
     there = {**stored, "llc": {name: stored["llc"].get(name) for name in asked["llc"]}}
     if changed := store.differences(there, asked):
         raise StoreError(

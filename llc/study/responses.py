@@ -28,6 +28,7 @@ from llc.study.checkpoints import (
     check_same_loss,
     crc,
     fingerprint_of,
+    moving,
     source_of,
     template_of,
     weights_of,
@@ -102,10 +103,9 @@ def susceptibilities_over_checkpoints(
         stack.enter_context(store.folder_lock(folder))
         last = study.model(wanted[-1])
         about = {
-            "data": study.fingerprint(),
+            **study.about(),
             "datasets": [f"{name}: {'own' if one is None else fingerprint_of(one)}" for name, one in forms.items()],
-            "loss": getattr(loss, "__qualname__", type(loss).__name__),
-            "parts": [f"{name}: {_fingerprint(part)}" for name, part in _of(parts, last).items()],
+            "parts": [f"{name}: {moving(part)}" for name, part in _of(parts, last).items()],
             "convention": convention,
             "settings": {name: _said(value) for name, value in settings.items()},
         }
@@ -132,15 +132,6 @@ def susceptibilities_over_checkpoints(
         parts_of = [store.read_numbered(work.path(step)).load() for step in wanted]
         found = xr.concat(parts_of, "step", join="exact", coords="minimal", compat="equals", combine_attrs="override")
     return found.drop_attrs(deep=False).assign_attrs(convention=parts_of[0].attrs["convention"])
-
-
-def _fingerprint(part: Restriction) -> str:
-    """Of which weights move."""
-    if isinstance(part, Mapping):
-        return crc(
-            [*part, *(mask if isinstance(mask, str | None) else torch.as_tensor(mask) for mask in part.values())]
-        )
-    return crc([part])
 
 
 def _of(parts: Parts, model: nn.Module) -> Mapping[str, Restriction]:

@@ -1,0 +1,125 @@
+"""Whether a loss is one of the copy that is sampled, and of nothing that stays behind with the model it was made of."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import torch
+from torch import Tensor, nn
+
+from llc.errors import InvalidInput
+from llc.sampling.copies import copied, made_of_weights
+
+# By so much of its size, or of 1, a weight is moved to see whether losses follow.
+_MOVED = 0.1
+
+Losses = Callable[[nn.Module], Tensor]
+"""model -> the losses of a few samples."""
+
+
+def check_apart(model: nn.Module, made: nn.Module, losses: Losses) -> None:
+    """Refuse a loss that weights of the copy do not move alone, or that has no gradient.
+
+    Args:
+        model: the original. made: the copy that is sampled, in eval mode. losses: of a few samples.
+
+    Raises:
+        InvalidInput: modules of the original run, or its weights are used; something the model holds was computed from
+            its weights before, and is used as it is; gradients cannot be taken.
+    """
+    _check_modules(model, lambda: losses(made))
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            found = losses(made)
+            if found.requires_grad:
+                _check_leaves(model, found)
+                torch.autograd.grad(found.sum(), [p for p in made.parameters() if p.requires_grad], allow_unused=True)
+        except RuntimeError as error:
+            hint = "; clone what the loss or model holds outside of inference_mode" if "nference" in str(error) else ""
+            raise InvalidInput(f"the gradient of the loss cannot be taken ({_first(error)}){hint}") from error
+    if not found.requires_grad and _follows(made, losses):
+        raise InvalidInput(
+            "the loss moves with the weights, but has no gradient: the model or the loss detaches, runs under "
+            "torch.no_grad() or inference_mode(), or checkpoints with use_reentrant=True; let gradients through"
+        )
+    _check_kept(model, found, losses)
+
+
+def _check_modules(model: nn.Module, call: Callable[[], object]) -> None:
+    """No module of the original runs."""
+    called: list[str] = []
+    hooks = []
+    for name, module in model.named_modules():
+        said = name or type(module).__name__
+        with suppress(RuntimeError):  # scripted modules take none
+            hooks.append(module.register_forward_pre_hook(lambda *_, said=said: called.append(said)))
+    try:
+        with torch.no_grad():
+            call()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if called:
+        raise InvalidInput(
+            f"the loss, or a function that the model holds, calls {called[0]} of the model that was given, which stays "
+            "as it is while a copy is sampled; use what it is given, loss(model, batch), and self in place of closures"
+        )
+
+
+def _check_leaves(model: nn.Module, found: Tensor) -> None:
+    """No parameter of the original is in the losses' graph."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for leaf in _leaves(found):
+        if id(leaf) in names:
+            raise InvalidInput(
+                f"the loss, or a function that the model holds, uses {names[id(leaf)]} of the model that was given, "
+                "which stays as it is while a copy is sampled; take weights from what it is given, loss(model, batch)"
+            )
+
+
+def _leaves(found: Tensor) -> Iterator[Tensor]:
+    """What gradients of a tensor would be added to."""
+    seen, waiting = set(), [found.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        waiting += [following for following, _ in node.next_functions]
+
+
+@torch.no_grad()
+def _follows(made: nn.Module, losses: Losses) -> bool:
+    """Whether losses move with the copy's weights, which are put back."""
+    before, moving = losses(made).clone(), [p for p in made.parameters() if p.requires_grad and p.is_floating_point()]
+    kept = [parameter.clone() for parameter in moving]
+    for parameter in moving:
+        parameter.add_(_MOVED * parameter.abs().clamp(min=1.0))
+    after = losses(made)
+    for parameter, values in zip(moving, kept, strict=True):
+        parameter.copy_(values)
+    return not torch.equal(before, after)
+
+
+def _check_kept(model: nn.Module, found: Tensor, losses: Losses) -> None:
+    """Nothing that was computed from weights before is used: it is only overwritten, as activations are."""
+    held = [(name, tensor) for name, tensor in made_of_weights(model) if tensor.is_floating_point()]
+    if not held or not _used(model, {id(tensor) for _, tensor in held}, found, losses):
+        return
+    name = next(name for name, tensor in held if _used(model, {id(tensor)}, found, losses) or tensor is held[-1][1])
+    raise InvalidInput(
+        f"the model's {name} was made of its weights before, and is used as it was, so that it would stay as it is "
+        "while they move; make it in forward, of the parameter itself"
+    )
+
+
+@torch.no_grad()
+def _used(model: nn.Module, unknown: set[int], found: Tensor, losses: Losses) -> bool:
+    """Whether losses are NaN that were not, once some tensors are."""
+    now = losses(copied(model, unknown).eval().to(found.device))
+    return bool((now.isnan() & ~found.isnan()).any())
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0][:160] if str(error) else type(error).__name__
