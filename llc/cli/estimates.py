@@ -84,6 +84,7 @@ def estimate_llc(
         )
         return
 
+    _check_not_checkpoints(folder)
     experiment = open_experiment(folder)
     settings["parameters"] = patterns(settings["parameters"])
     if file is not None:
@@ -104,6 +105,23 @@ def estimate_llc(
     say_next(f"llc plot {experiment.path}")
 
 
+def _check_not_checkpoints(folder: Path) -> None:
+    """Say what a folder of somebody's checkpoints takes."""
+    from llc import store
+    from llc.errors import InvalidInput
+
+    if not folder.is_dir() or (folder / store.EXPERIMENT_FILE).exists() or (folder / store.RUN_FILE).exists():
+        return
+    try:
+        files, _ = store.checkpoints_in(folder)
+    except InvalidInput:
+        return
+    raise InvalidInput(
+        f"{folder} is no experiment, but has checkpoints such as {next(iter(files.values())).name}; give --model, "
+        "--data and --loss, each as FILE.py:FUNCTION"
+    )
+
+
 def _over_checkpoints(
     ctx: click.Context,
     folder: Path,
@@ -119,8 +137,9 @@ def _over_checkpoints(
 
     for name, place in told.items():
         if place is None or ":" not in place:
+            what = "not" if place in {None, "task"} else place
             raise InvalidInput(
-                f"--{name} {place or 'not'} given, expected FILE.py:FUNCTION; a folder of checkpoints takes --model, "
+                f"--{name} {what} given, expected FILE.py:FUNCTION; a folder of checkpoints takes --model, "
                 "--data and --loss"
             )
     for name in ("num_samples", "positions", "file", "scheduler"):

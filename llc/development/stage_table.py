@@ -1,5 +1,6 @@
 """From boundaries to a table of stages: what loss and complexity do in each."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,12 +37,18 @@ def stage_table(
     of Δλ holds 0, it is `flat`, and where only that of Δℓ does, `loss flat`.
 
     Raises:
-        InvalidInput: a loss that does not reach from the first stage's start to the last one's end.
+        InvalidInput: boundaries that are not inside of the steps of `llc`, one after another; or a loss that does not
+            reach from the first stage's start to the last one's end.
     Returns:
         Columns `stage`, `start`, `end`, with the interval of `end` in `end_low` and `end_high` (NaN for the last
         step), `type`, `delta_loss` and `delta_llc`, each with `_low` and `_high`.
     """
     ends = [float(llc.steps[0]), *(boundary.step for boundary in boundaries), float(llc.steps[-1])]
+    if any(after <= before for before, after in itertools.pairwise(ends)):
+        places = ", ".join(f"{boundary.step:g}" for boundary in boundaries)
+        raise InvalidInput(
+            f"boundaries at {places} given, expected them one after another between {ends[0]:g} and {ends[-1]:g}"
+        )
     if not loss.steps[0] <= ends[0] <= ends[-1] <= loss.steps[-1]:
         raise InvalidInput(
             f"a loss from step {loss.steps[0]:g} to {loss.steps[-1]:g} given for stages from {ends[0]:g} to "

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
+from llc.errors import InvalidInput
 from llc.estimate.verdict import COMPARABLE
 from llc.figures.runs import Runs, comparable, estimates, known, verdict_key
 from llc.figures.spec import BLUE, GREEN, GREY, ORANGE, RED, Axis, Level, Marks, Panel, Span, Spec
@@ -33,7 +34,17 @@ def _runs(llc: xr.Dataset) -> Runs:
 
 
 def llc_over_training(llc: xr.Dataset) -> Spec:
-    """λ̂ at each estimated checkpoint with its 90 % interval and verdict."""
+    """λ̂ at each estimated checkpoint with its 90 % interval and verdict.
+
+    Raises:
+        InvalidInput: no estimates by `step`.
+    """
+    if not isinstance(llc, xr.Dataset) or "step" not in llc.dims or "llc" not in llc:
+        dims = ", ".join(map(str, getattr(llc, "dims", ()))) or "no dim"
+        raise InvalidInput(
+            f"a {type(llc).__name__} with {dims} given, expected estimates by step, as of "
+            "llc.estimate_llc_over_checkpoints"
+        )
     runs, seen, said = _runs(llc), set[str](), []
     limits = _limits(llc)
 

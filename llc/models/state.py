@@ -81,8 +81,8 @@ def _of_this_model(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
     """What all names begin with, of the chains that wrappers make: "" first."""
-    found = [""]
-    while more := next((p for p in _BEFORE if all(name.startswith(found[-1] + p) for name in names)), None):
+    names, found = list(names), [""]
+    while more := next((p for p in _BEFORE if names and all(n.startswith(found[-1] + p) for n in names)), None):
         found.append(found[-1] + more)
     return found
 

@@ -195,6 +195,11 @@ def _chosen(model: nn.Module, restriction: Restriction | None) -> dict[str, Chos
 def _entries(restriction: Restriction, names: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Patterns with their masks, None for all elements."""
     if isinstance(restriction, Mapping):
+        for name in restriction:
+            if not isinstance(name, str):
+                raise InvalidInput(
+                    f"parameters by a {type(name).__name__} given, expected masks by name, such as {next(iter(names))}"
+                )
         return list(restriction.items())
     if not isinstance(restriction, Sequence) or not all(isinstance(entry, str) for entry in restriction):
         raise InvalidInput(f"parameters of type {type(restriction).__name__} given, expected patterns of names or "

@@ -18,14 +18,14 @@ from llc.store.experiment import (
     keep_code,
     open_folder,
 )
-from llc.store.foreign_checkpoints import checkpoints_in, read_foreign, state_in
+from llc.store.foreign_checkpoints import checkpoints_in, read_foreign, state_in, without_steps
 from llc.store.inspection import describe, passed_over, verify
 from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.merging import merge
 from llc.store.numbered import numbered_path, numbered_steps, settings_folders
 from llc.store.places import run_name
 from llc.store.registry import MADE, RESULTS, Result
-from llc.store.removal import own_folders, remove_file, remove_folder, remove_scratch
+from llc.store.removal import own_folders, remove_file, remove_folder, remove_if_empty, remove_scratch
 from llc.store.results import (
     labelled,
     large,
@@ -86,6 +86,7 @@ __all__ = [
     "remove_checkpoint",
     "remove_file",
     "remove_folder",
+    "remove_if_empty",
     "remove_scratch",
     "run_name",
     "scratch_file",
@@ -95,6 +96,7 @@ __all__ = [
     "summary_table",
     "table_hash",
     "verify",
+    "without_steps",
     "write_checkpoint",
     "write_dataset",
     "write_merged",

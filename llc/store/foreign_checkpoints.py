@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,14 @@ _BESIDE = re.compile(r"(?:^|[._-])(?:optim|sched|rng_state|training_args|scaler|
 _WORDS = ("steps?", "iter(?:ation)?s?", "it", "checkpoint|ckpt|chkpt", "epochs?|ep")
 _NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 # No part of another number, 0.43 or 3e-4, and no 10k.
-_ALONE = rf"(?<![\d.])(?<![=_]-)(?:{_NUMBER})(?![\dA-Za-z])"
+_ALONE = rf"(?<![\d.])(?<![=_-]-)(?:{_NUMBER})(?![\dA-Za-z])"
+# 1,000 or 1_000, which may be one number or two.
+_GROUPED = re.compile(
+    rf"(?<![\d.,])(\d{{1,3}}(?:,\d{{3}})+)(?!\d)|(?:{'|'.join(_WORDS)})[=_\-. ]?(\d{{1,3}}(?:_\d{{3}})+)(?![\d_])",
+    re.IGNORECASE,
+)
+# A file of several that hold the weights of one model.
+_SHARD = re.compile(r"\d+-of-\d+")
 
 
 def checkpoints_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
@@ -45,6 +54,12 @@ def checkpoints_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder; expected one with a checkpoint for each step")
     places = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and _holds_weights(path)]
+    shard = next((path.name for path in places if path.is_file() and _SHARD.search(path.name)), None)
+    if shard or _is_one(folder, places):
+        raise InvalidInput(
+            f"{folder} is one checkpoint, with {shard or 'its weights'} in it; give the folder that it lies in, where "
+            "each has its step in its name, such as checkpoint-1000"
+        )
     if not places and (seen := [path.name for path in sorted(folder.iterdir()) if path.is_dir()]):
         raise InvalidInput(f"{folder} has no checkpoints: of its folders, such as {seen[0]}, none holds one file of "
                            f"weights such as {', '.join(_WEIGHTS[:2])}")  # fmt: skip
@@ -54,19 +69,38 @@ def checkpoints_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
         if step is None:
             continue
         if step in found:
-            raise InvalidInput(f"{found[step]} and {path} are both of step {step}")
+            raise InvalidInput(f"{found[step]} and {path} are both of step {step}; move one of them away")
         found[step] = path
     if not found:
-        raise InvalidInput(f"{folder} has no checkpoints: files such as step_1000.pt, of {', '.join(SUFFIXES)}, or "
-                           "folders such as checkpoint-1000")  # fmt: skip
+        why = f": no step can be told from the name {places[0].name}" if places else ""
+        raise InvalidInput(f"{folder} has no checkpoints{why}; expected files such as step_1000.pt, of "
+                           f"{', '.join(SUFFIXES)}, or folders such as checkpoint-1000")  # fmt: skip
     without = [path for path, step in zip(places, steps, strict=True) if step is None]
     return dict(sorted(found.items())), without
+
+
+def without_steps(without: Sequence[Path]) -> str:
+    """What to say of weights whose name has no step."""
+    names = ", ".join(path.name for path in without[:4]) + (", …" if len(without) > 4 else "")
+    return f"passed over, for their names hold no step: {names}"
+
+
+def _is_one(folder: Path, places: list[Path]) -> bool:
+    """Whether a folder holds the weights of one model under the names that these have, and nothing by steps."""
+    named = [name for name in (*_INDICES, *_WEIGHTS) if (folder / name).is_file()]
+    return bool(named) and all(path.name in named for path in places)
 
 
 def _steps(stems: list[str], folder: Path) -> list[int | None]:
     """The step that each name says."""
     found: list[int | None] = []
     unclear: dict[int, list[int]] = {}
+    for stem in stems:
+        if grouped := _GROUPED.search(stem):
+            first, *rest = re.split("[,_]", grouped[1] or grouped[2])
+            raise InvalidInput(
+                f"{folder / stem}… may be of step {int(first + ''.join(rest))} or {int(first)}; rename it"
+            )
     said = [_after_a_word(stem, folder) for stem in stems]
     for stem, named in zip(stems, said, strict=True):
         whole = [number for text in re.findall(_ALONE, stem) if (number := _whole(text)) is not None]
@@ -167,11 +201,17 @@ def state_in(found: Any, of: str) -> dict[str, Tensor]:
     if not _is_state(found):
         keys = f" with {', '.join(map(str, list(found)[:4]))}" if isinstance(found, Mapping) else ""
         raise InvalidInput(f"{of} holds a {type(found).__name__}{keys}, expected a state_dict")
-    return dict(found)
+    return {name: torch.tensor(value) if _is_numbers(value) else value for name, value in found.items()}
 
 
 def _is_state(found: Any) -> bool:
-    return isinstance(found, Mapping) and bool(found) and all(isinstance(value, Tensor) for value in found.values())
+    if not isinstance(found, Mapping) or not found:
+        return False
+    return all(isinstance(value, Tensor) or _is_numbers(value) for value in found.values())
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 
 
 def _leads_to_state(found: Any) -> bool:
@@ -186,6 +226,8 @@ def _from_shards(index: Path) -> dict[str, Tensor]:
         names: Iterable[str] = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise StoreError(f"{index} is no list of shards ({type(error).__name__}: {error})") from None
+    if not names:
+        raise StoreError(f"{index} lists no shards, and so no weights")
     weights: dict[str, Tensor] = {}
     for name in names:
         if Path(name).name != name or not (index.parent / name).is_file():
@@ -201,15 +243,44 @@ def _loaded(path: Path) -> Any:
         with torch.serialization.safe_globals(_NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, EOFError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({_first_line(error)})") from None
+        raise StoreError(f"{path} cannot be read ({_why(path, error)})") from None
     except Exception as error:  # pickle's own, for files that hold more than tensors
         named = re.search(r"(?:GLOBAL|class)\s+'?([\w.]+)", str(error))
         if named is None:
-            raise StoreError(f"{path} cannot be read ({_first_line(error)})") from None
+            raise StoreError(f"{path} cannot be read ({_why(path, error)})") from None
         raise StoreError(
             f"{path} holds a {named[1]} beside tensors, which is not read, for that could run code; where you trust "
             "it, load it with torch.load(path, weights_only=False) and save its state_dict alone"
         ) from None
+
+
+# How a file begins that was saved by something else, and what that is.
+_BEGINNINGS = {
+    b"": "it is empty",
+    b"version https://git-lfs": "it is a pointer of Git LFS, not the weights; run git lfs pull",
+    b"\x1f\x8b": "it is compressed by gzip; unpack it",
+    b"BZh": "it is compressed by bzip2; unpack it",
+    b"\xfd7zXZ": "it is compressed by xz; unpack it",
+    b"\x93NUMPY": "it is an array of NumPy",
+    b"\x89HDF": "it is of HDF5, as Keras writes it",
+}
+
+
+def _why(path: Path, error: Exception) -> str:
+    """What is the matter with a file, where that can be told."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    with suppress(OSError):
+        with path.open("rb") as file:
+            begins = file.read(32)
+        for beginning, said in _BEGINNINGS.items():
+            if begins.startswith(beginning) if beginning else not begins:
+                return said
+        if zipfile.is_zipfile(path) and any("/code/" in name for name in zipfile.ZipFile(path).namelist()):
+            return "it is a TorchScript archive; save torch.jit.load(path).state_dict()"
+    if path.suffix == ".safetensors":
+        return f"it is damaged, or no file of safetensors: {_first_line(error)}"
+    return f"it is damaged, or no file of torch.save: {type(error).__name__}"
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from llc.own_code import CODE
+from llc.store.lock import LOCK_FILE
 from llc.store.numbered import is_scratch, settings_folders
 
 
@@ -24,6 +25,14 @@ def own_folders(folder: Path, runs: Iterable[str]) -> list[Path]:
         inside += settings_folders(place / "llc") if _is_folder(place / "llc") else []
         found += [folder for folder in inside if _is_folder(folder)]
     return found
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Delete a folder that holds nothing, or no more than our lock, which nobody holds: what was to go there failed."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] in ([], [LOCK_FILE]):
+            (folder / LOCK_FILE).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def remove_scratch(folders: Iterable[Path]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from llc import store
-from llc.errors import InvalidInput, StoreError
+from llc.errors import InvalidInput, LLCError, StoreError
 from llc.estimate.measure import Point
 from llc.models import load_state
 from llc.sampling import Columns, Items, Loss, Restriction, Samples, leaves_of, sampled_copy
@@ -34,14 +34,24 @@ class Source:
 
     Attributes:
         of: a state by step, or a function of the step. steps: those there are, ascending.
+        left_out: files whose names have no step.
     """
 
     of: Mapping[int, Any] | Callable[[int], Any]
     steps: list[int]
+    left_out: Sequence[Path] = ()
 
     def __call__(self, step: int) -> Any:
         """The state of a step."""
-        found = self.of[step] if isinstance(self.of, Mapping) else self.of(step)
+        if isinstance(self.of, Mapping):
+            found = self.of[step]
+        else:
+            try:
+                found = self.of(step)
+            except LLCError:
+                raise
+            except Exception as error:  # whatever a user's code may raise
+                raise InvalidInput(f"checkpoints({step}) failed: {type(error).__name__}: {error}") from error
         return pickle.loads(found.path.read_bytes()) if isinstance(found, _Sent) else found
 
     def chosen(self, steps: str | Sequence[int]) -> list[int]:
@@ -86,8 +96,8 @@ def source_of(checkpoints: Checkpoints, steps: str | Sequence[int]) -> Source:
         InvalidInput: none, keys that are no steps, or a function without a list of steps.
     """
     if isinstance(checkpoints, str | Path):
-        files, _ = store.checkpoints_in(Path(checkpoints))
-        return Source(files, list(files))
+        files, without = store.checkpoints_in(Path(checkpoints))
+        return Source(files, list(files), without)
     if isinstance(checkpoints, Mapping):
         numbers = [step for step in checkpoints if hasattr(step, "__index__")]
         if not numbers or len(numbers) < len(checkpoints) or min(numbers) < 0:
@@ -197,7 +207,18 @@ def crc(leaves: Sequence[Any]) -> str:
 
 def template_of(model: nn.Module | Callable[[], nn.Module] | None) -> nn.Module | None:
     """The model that takes weights, or None; or InvalidInput."""
-    made = model() if callable(model) and not isinstance(model, nn.Module) else model
+    made = model
+    if callable(model) and not isinstance(model, nn.Module):
+        try:
+            made = model()
+        except LLCError:
+            raise
+        except Exception as error:  # whatever a user's code may raise
+            name = getattr(model, "__qualname__", type(model).__name__)
+            raise InvalidInput(
+                f"model = {name} given, which failed when it was called without arguments, to make a model: "
+                f"{type(error).__name__}: {error}"
+            ) from error
     if made is not None and not isinstance(made, nn.Module):
         raise InvalidInput(f"model is a {type(made).__name__}, expected a torch.nn.Module or a function that makes one")
     return made

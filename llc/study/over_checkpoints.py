@@ -12,7 +12,7 @@ import xarray as xr
 from torch import nn
 
 from llc import devices, store
-from llc.errors import EstimateFailed, LLCError, StoreError
+from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError
 from llc.estimate.measure import estimate_at, loss_at
 from llc.estimate.settings import checked_reference_losses
 from llc.parallel import Progress, raise_failures
@@ -92,9 +92,15 @@ def estimate_llc_over_checkpoints(
     known = checked_reference_losses(reference_losses)
     with torch.inference_mode(False), ExitStack() as stack:
         told = stack.enter_context(patient_progress("estimates")) if progress is None else progress
+        if source.left_out:
+            told("estimates", 0, 0, store.without_steps(source.left_out))
         made = check_data(data, collate_fn)
         study = CheckpointStudy(source, template_of(model), loss, made, sample_weights, known, masks)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
+        if folder.exists() and not folder.is_dir():
+            raise InvalidInput(f"out = {folder} given, which is a file; expected a folder, or none")
+        if not folder.exists():
+            stack.callback(store.remove_if_empty, folder)
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(store.folder_lock(folder))
         about = {**study.about(), "masks": "none" if masks is None else moving(masks)}

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from llc import models, own_code, store
-from llc.errors import StoreError
+from llc.errors import InvalidInput, StoreError
 from llc.models import FactoryConfig, load_state
 from llc.parallel import Progress, quiet
 from llc.training.config import ExperimentConfig, RunConfig
@@ -50,6 +50,12 @@ def import_weights(
     check_not_inside_run(out)
     folders = [source] if len(runs) == 1 and not (source / run_folder(runs[0])).is_dir() else None
     folders = folders or [source / run_folder(run) for run in runs]
+    if source.is_dir() and not any(folder.is_dir() for folder in folders):
+        axes = ", ".join(f"{key}" for key, values in config.sweep.axes.items() if len(values) > 1)
+        raise InvalidInput(
+            f"{source} has none of the folders {run_folder(runs[0])} to {run_folder(runs[-1])} of a sweep over {axes}; "
+            "for checkpoints of one run say which it is, as by --num-tasks 16"
+        )
     files = [_by_step(folder, progress) for folder in folders]
     for run, of_run in zip(runs, files, strict=True):  # what cannot work leaves no folder behind
         path = next(iter(of_run.values()))
@@ -84,8 +90,7 @@ def export_weights(run: store.Run, step: int, path: str | Path) -> None:
 def _by_step(folder: Path, progress: Progress) -> dict[int, Path]:
     found, without = store.checkpoints_in(folder)
     if without:
-        names = ", ".join(path.name for path in without[:4]) + (", …" if len(without) > 4 else "")
-        progress("import", 0, 0, f"passed over, for their names hold no step: {names}")
+        progress("import", 0, 0, store.without_steps(without))
     return found
 
 
