@@ -193,3 +193,34 @@ def test_an_autocast_around_it_does_not_hold_weights():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = target(Head(), cast, nbeta=0.1)  # at which rounding to bfloat16 is none of a nat
         assert float((found.losses(found.origin + 1) - found.baseline).abs().max()) > 0.1
+
+
+class Rising:
+    """A loss that goes up by so much with every call."""
+
+    def __init__(self, rise):
+        self.calls, self.rise = 0, rise
+
+    def __call__(self, model, batch):
+        self.calls += 1
+        return squared(model, batch) + self.rise * self.calls
+
+
+@pytest.mark.parametrize("rise", [1e-5, 1e-3])
+def test_a_loss_that_changes_meanwhile_is_refused(rise):
+    """Also by so little from call to call that it is seen only when chains have ended."""
+    with pytest.raises(InvalidInput, match=r"has changed while chains ran|changes from call to call"):
+        llc.estimate_llc(Head(), Rising(rise), (XS, YS), nbeta=50.0, gamma=5.0, draws=100)
+
+
+def test_one_large_loss_does_not_hide_what_is_random_elsewhere():
+    ys = torch.cat([YS[:-1], torch.tensor([3000.0])])
+    with pytest.raises(InvalidInput, match="randn_like in the loss is called"):
+        target(Head(), lambda model, batch: squared(model, batch) + torch.randn_like(batch[1]), (XS, ys))
+
+
+def test_noise_that_is_rare_is_found_and_what_has_no_part_is_no_reason():
+    torch.manual_seed(0)
+    with pytest.raises(InvalidInput, match=r"changes from call to call.*rand in Head"):
+        target(Head(lambda xs: xs * (torch.rand(len(xs), 1) > 0.002)))
+    target(Head(lambda xs: xs + 0 * torch.rand(1)))

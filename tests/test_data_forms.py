@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     Dataset,
     IterableDataset,
+    RandomSampler,
+    SequentialSampler,
     Subset,
     SubsetRandomSampler,
     TensorDataset,
@@ -283,3 +286,60 @@ def test_a_loss_that_fails_says_what_it_was_given():
         InvalidInput, match=r"torch.float32 \(4, 10, 3\), torch.int64 \(4, 10\) .*first dimension is of samples"
     ):
         llc.estimate_llc(model, loss, list(loader), **settings)
+
+
+def test_a_loader_of_a_part_is_refused():
+    """Whoever draws the part; but a loader of all, or of a subset that says which, is taken."""
+    dataset = TensorDataset(torch.randn(30, 2), torch.randn(30))
+    first = range(10)
+    for said, how in {
+        "SequentialSampler of 10 of its 30 samples": {"sampler": SequentialSampler(first)},
+        "RandomSampler of 10 of its 30 samples": {"sampler": RandomSampler(first)},
+        "list": {"batch_sampler": [[0, 1, 2], [3, 4, 5]]},
+    }.items():
+        with pytest.raises(InvalidInput, match=f"a DataLoader with a {said}, which does not draw every sample alike"):
+            check_data(DataLoader(dataset, **how))
+    of_part = BatchSampler(SequentialSampler(first), 5, drop_last=False)
+    with pytest.raises(InvalidInput, match="of 10 of its 30"):
+        check_data(DataLoader(dataset, batch_sampler=of_part))
+    assert (
+        len(check_data(DataLoader(dataset, batch_sampler=BatchSampler(RandomSampler(dataset), 8, drop_last=True))))
+        == 30
+    )
+    assert len(check_data(DataLoader(dataset, sampler=SubsetRandomSampler(first)))) == 10
+
+
+class Own:
+    def __init__(self, x, note="a"):
+        self.x, self.note = x, note
+
+
+class Asked(Dataset):
+    """Samples that are made anew each time, and counted."""
+
+    def __init__(self, make):
+        self.make, self.asked = make, 0
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, number):
+        self.asked += 1
+        return self.make(float(number))
+
+
+def test_samples_of_a_class_are_the_same_where_what_they_hold_is():
+    collate = lambda samples: torch.stack([one.x for one in samples])  # noqa: E731
+    found = check_data(Asked(lambda number: Own(torch.full((2,), number))), collate)
+    assert torch.equal(found.batch(torch.tensor([3]))[0], torch.full((2,), 3.0))
+    with pytest.raises(InvalidInput, match="gives another sample at every look"):
+        check_data(Asked(lambda _: Own(torch.randn(2))), collate)
+
+
+def test_a_text_beside_the_numbers_does_not_make_a_dataset_be_asked_at_every_draw():
+    dataset = Asked(lambda number: {"x": torch.full((2,), number), "id": "a"})
+    found = check_data(dataset)
+    before = dataset.asked
+    for _ in range(3):
+        assert found.batch(torch.arange(50))["id"] == ["a"] * 50
+    assert dataset.asked == before

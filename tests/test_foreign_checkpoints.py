@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -176,3 +177,62 @@ def test_what_is_no_state_is_named(tmp_path):
         torch.save(content, tmp_path / "x.pt")
         with pytest.raises(error, match=said):
             read_foreign(tmp_path / "x.pt")
+
+
+def test_grouped_digits_and_signs_are_not_guessed(tmp_path):
+    for number, (name, said) in enumerate(
+        {
+            "ckpt_1,000.pt": "may be of step 1000 or 1; rename it",
+            "step_1_000.pt": "may be of step 1000 or 1; rename it",
+            "step--1.pt": "no step can be told from the name step--1.pt",
+        }.items()
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            checkpoints_in(touched(tmp_path / str(number), name))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["model-00001-of-00002.bin", "model-00002-of-00002.bin"],
+        ["model.safetensors.index.json", "model-00001-of-00001.safetensors"],
+        ["pytorch_model.bin"],
+    ],
+)
+def test_one_checkpoint_is_no_folder_of_them(tmp_path, names):
+    with pytest.raises(InvalidInput, match=r"is one checkpoint, with .* in it; give the folder that it lies in"):
+        checkpoints_in(touched(tmp_path / "theirs", *names))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.pt", b"", "it is empty"),
+        ("a.pt", b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS.*git lfs pull"),
+        ("a.pt", b"\x1f\x8b\x08", "compressed by gzip"),
+        ("a.pt", b"nonsense", "damaged, or no file of torch.save"),
+        ("a.safetensors", b"nonsense", "damaged, or no file of safetensors"),
+        ("model.safetensors.index.json", b'{"weight_map": {}}', "lists no shards"),
+    ],
+)
+def test_what_a_file_is_instead_is_told(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StoreError, match=said):
+        read_foreign(tmp_path if name.endswith(".json") else tmp_path / name)
+
+
+def test_an_archive_of_torchscript_is_told(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(nn.Linear(2, 1)).save(tmp_path / "a.pt")
+    with pytest.raises(StoreError, match="TorchScript archive"):
+        read_foreign(tmp_path / "a.pt")
+
+
+def test_arrays_are_weights_and_no_weights_do_not_fit(tmp_path):
+    torch.save({"weight": np.ones((1, 2), "float32"), "bias": np.zeros(1, "float32")}, tmp_path / "a.pt")
+    model = nn.Linear(2, 1)
+    load_state(model, read_foreign(tmp_path / "a.pt"), "a.pt")
+    assert torch.equal(model.weight, torch.ones(1, 2))
+    with pytest.raises(InvalidInput, match="missing: bias, weight"):
+        load_state(model, {}, "nothing")

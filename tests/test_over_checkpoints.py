@@ -229,3 +229,67 @@ def test_the_command_line_takes_anyones_checkpoints(curve, tmp_path):
     assert "expected FILE.py:FUNCTION" in run("--model", code["net"], exit_code=2)
     assert "there is no such function" in run(*how[:4], "--loss", f"{tmp_path / 'net.py'}:lost", exit_code=2)
     assert "--num-samples given, which is for experiments" in run(*how, "--num-samples", "7", exit_code=2)
+
+
+class TwoParts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = net(), net(0.0)
+
+    def forward(self, xs):
+        return self.a(xs) + 0.01 * self.b(xs)
+
+
+def test_which_weights_move_tells_estimates_apart(tmp_path):
+    """Masks of one form on other parameters, and all where a part moved before."""
+    here, mask = {5: TwoParts().state_dict()}, torch.ones(1, D)
+    over(here, TwoParts(), parameters={"a.weight": mask}, out=tmp_path / "masks")
+    with pytest.raises(StoreError, match=r"masks: 'a.weight by mask .* there, 'b.weight by mask .* now"):
+        over(here, TwoParts(), parameters={"b.weight": mask}, out=tmp_path / "masks")
+    over(here, TwoParts(), parameters=["a.*"], out=tmp_path / "patterns")
+    with pytest.raises(StoreError, match=r"llc.parameters: \['a.\*'\] there, unset now"):
+        over(here, TwoParts(), out=tmp_path / "patterns")
+
+
+def test_what_comes_to_nothing_leaves_no_folder_and_says_why(tmp_path):
+    def needs(width):
+        return net(width)
+
+    def fails(step):
+        raise RuntimeError("nobody knows")
+
+    (tmp_path / "file").write_text("")
+    for said, call in {
+        "which is a file": lambda: over(states(), out=tmp_path / "file"),
+        "model = .*needs given, which failed.*width": lambda: over(states(), needs, out=tmp_path / "out"),
+        r"checkpoints\(3\) failed: RuntimeError: nobody knows": lambda: over(fails, steps=[3], out=tmp_path / "out"),
+    }.items():
+        with pytest.raises(InvalidInput, match=said):
+            call()
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(EstimateFailed, match=r"step 0, step 10, step 20: .* call model\.float"):
+        over({step: net().half() for step in (0, 10, 20)}, out=tmp_path / "out")
+
+
+def test_weights_without_a_step_are_passed_over_aloud(tmp_path):
+    for step, state in states().items():
+        torch.save(state, tmp_path / f"step_{step}.pt")
+    torch.save(states()[0], tmp_path / "last.ckpt")
+    said = []
+    found = over(tmp_path, progress=lambda *note: said.append(note[-1]))
+    assert "passed over, for their names hold no step: last.ckpt" in said
+    assert found.step.values.tolist() == [0, 10, 20]
+
+
+def test_the_command_says_what_a_folder_of_checkpoints_takes(tmp_path):
+    torch.save(states()[0], tmp_path / "step_0.pt")
+    asked = CliRunner().invoke(main, ["estimate-llc", str(tmp_path)])
+    assert "no experiment, but has checkpoints such as step_0.pt; give --model, --data and --loss" in asked.output
+    asked = CliRunner().invoke(main, ["estimate-llc", str(tmp_path), "--model", "net.py:Net", "--data", "net.py:data"])
+    assert "--loss not given, expected FILE.py:FUNCTION" in asked.output
+
+
+def test_a_figure_of_no_curve_is_refused(curve):
+    for given in (curve.sel(step=0), curve.rename(step="m"), xr.DataTree(curve)):
+        with pytest.raises(InvalidInput, match="expected estimates by step"):
+            figures.llc_over_training(given)

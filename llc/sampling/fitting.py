@@ -64,6 +64,8 @@ def try_loss(loss: Loss, model: nn.Module, batch: Any) -> Tensor:
         if "dtype" in str(error) or "type" in str(error):
             kind = next((str(p.dtype) for p in model.parameters() if p.is_floating_point()), "torch.float32")
             hint = f"; the model's weights are {kind}, and labels are torch.int64 as a rule"
+            if kind in {"torch.float16", "torch.bfloat16"}:
+                hint = f"; the model's weights are {kind}, expected float32; call model.float() first"
         raise InvalidInput(
             f"the loss failed on a batch of samples with {given} ({type(error).__name__}: {error}); it is called as "
             f"loss(model, batch), with batch in the structure of data, whose first dimension is of samples{hint}"
