@@ -35,6 +35,15 @@ class Config(BaseModel):
         except ValidationError as error:
             raise InvalidConfig(_innermost(error), type(self)) from None
 
+    def __eq__(self, other: object) -> bool:
+        """Settings alone: what is kept beside them, such as a task's vectors, follows from these."""
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in type(self).model_fields)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(getattr(self, name) for name in type(self).model_fields)))
+
     @classmethod
     def _as_declared(cls, name: str, value: Any) -> Any:
         """A list as a tuple where the setting is one: files and options have lists only."""

@@ -161,7 +161,7 @@ def test_what_cannot_be_is_said():
         "a Frame of pandas": Frame(XS),
         "is masked": np.ma.masked_array(XS.numpy(), XS.numpy() > 3),
         "sparse or nested": XS.to_sparse(),
-        "a dict of str": {"ids": "abc"},
+        "a dict of ids: str": {"ids": "abc"},
         "an empty dict": {},
         r"have \[3, 12\] samples": {"ids": XS, "mask": YS[:3]},
         "dtype <U1, expected numbers": np.array(["a", "b"]),

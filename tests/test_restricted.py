@@ -116,7 +116,7 @@ def test_the_refined_llc_of_a_mask_is_exact():
         (["0.weight[0, 0, 0]"], r"0.weight\[0, 0, 0\] given, but 0.weight has the shape"),
         ([torch.ones(3)], "parameters.0 = .* given, expected a string"),
         ({"0.weight": slice(0, 2)}, "a slice given for 0.weight, expected a mask of its shape"),
-        (["0.weight[2:2]"], "nothing of 0.weight moves"),
+        (["0.weight[2:2]"], "names no element of 0.weight"),
         (["0.wieght[2:]"], "no parameter matches '0.wieght'"),
         (3, "parameters = 3 given, expected patterns of names or masks by name"),
     ],

@@ -96,3 +96,15 @@ def test_bad_settings_are_named(settings, said):
         task(**settings)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_tasks_are_the_same_where_their_settings_are():
+    """Whatever they have made of these meanwhile."""
+    one, other = (LinearRegression(dim=2, num_examples=3, noise_variance=0.1, num_tasks=4) for _ in range(2))
+    one.sample(1)
+    assert one == other
+    other.sample(1)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != one.override({"num_tasks": 5})
+    assert one != other.to_table()

@@ -124,6 +124,8 @@ def estimate_llc(
             weights that are not finite, a model that cannot be copied.
         EstimateFailed: every chain diverged.
     """
+    if progress is not None and not callable(progress):
+        raise InvalidInput(f"progress = {progress!r} given, expected a function of (unit, done, total, note), or None")
     masks = parameters if isinstance(parameters, Mapping) else None
     config = SamplingConfig(
         sampler=sampler,

@@ -27,7 +27,10 @@ def heads(model: nn.Module) -> dict[str, Masks]:
     Raises:
         InvalidInput: a model without attention of such a kind, or with attention of another.
     """
+    if not isinstance(model, nn.Module):
+        raise InvalidInput(f"model is a {type(model).__name__}, expected a torch.nn.Module")
     found: dict[str, Masks] = {}
+    known: list[str] = []
     layer = 0
     for path, module in model.named_modules():
         for matches, split in _KINDS:
@@ -35,7 +38,15 @@ def heads(model: nn.Module) -> dict[str, Masks]:
                 for number, masks in enumerate(split(module)):
                     found[f"{layer}.{number}"] = {f"{path}.{name}" if path else name: m for name, m in masks.items()}
                 layer += 1
+                known.append(path)
                 break
+    for path, module in model.named_modules():
+        inside = any(f"{path}.".startswith(f"{one}.") or f"{one}.".startswith(f"{path}.") or not path for one in known)
+        if found and not inside and type(module).__name__.endswith("Attention"):
+            raise InvalidInput(
+                f"{path} is a {type(module).__name__}, which is not known here; give masks of its heads by name, and "
+                "heads(…) of the parts that are"
+            )
     if not found:
         raise InvalidInput(
             f"{type(model).__name__} has no attention that is known here; give masks by name, such as "

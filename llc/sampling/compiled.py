@@ -105,10 +105,12 @@ def _same(ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], precision:
     )
 
 
-def _name_of(loss: Any) -> Any:
-    """A loss as a part of a key: itself, or its identity where it cannot be hashed; what is compiled keeps it alive."""
+def _name_of(loss: Any) -> int:
+    """A loss as a part of a key: its hash, or its identity where it has none; what is compiled keeps it alive.
+
+    Not itself: two that are alike would be compared, which tensors that they hold cannot be.
+    """
     try:
-        hash(loss)
+        return hash(loss)
     except TypeError:  # such as one of a task with a list among its settings
         return id(loss)
-    return loss

@@ -7,21 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-    SubsetRandomSampler,
-    TensorDataset,
-    default_collate,
-)
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from llc.errors import InvalidInput
 from llc.sampling.data import Columns, Data, Items
+from llc.sampling.loaders import of_loader
 from llc.sampling.structure import leaves_of, mapped, with_children
 
 # Datasets whose samples take no more than so many bytes are asked for each of them once and kept.
@@ -55,7 +45,7 @@ def check_data(data: Data, collate_fn: Callable[[list], Any] | None = None) -> C
     if collate_fn is not None and not callable(collate_fn):
         raise InvalidInput(f"collate_fn = {collate_fn!r} given, expected a function of a list of samples")
     if isinstance(data, DataLoader):
-        data, collate_fn = _of_loader(data, collate_fn)
+        data, collate_fn = of_loader(data, collate_fn)
         found: Columns | Items | None = None if isinstance(data, list | tuple) else _columns(data)
     else:
         found = None if isinstance(data, list) and collate_fn is not None else _columns(data)
@@ -189,38 +179,6 @@ def _tensor(leaf: Any, data: Any) -> Tensor:
     return leaf.detach().clone() if leaf.is_inference() else leaf.detach()
 
 
-def _of_loader(loader: DataLoader, collate_fn: Callable | None) -> tuple[Any, Callable | None]:
-    """A loader's dataset and how it makes batches.
-
-    Raises:
-        InvalidInput: it makes none, or it does not draw all samples alike.
-    """
-    if isinstance(loader.dataset, IterableDataset):
-        raise InvalidInput("data is a DataLoader of an IterableDataset, which has no samples to come back to; collect "
-                           "as many as are wanted into a list")  # fmt: skip
-    if loader.batch_size is None and loader.batch_sampler is None:
-        raise InvalidInput("data is a DataLoader with batch_size=None, whose samples cannot be told from its batches; "
-                           "give its dataset, or one tensor of all samples")  # fmt: skip
-    batches = loader.batch_sampler
-    sampler = loader.sampler if batches is None else getattr(batches, "sampler", batches)
-    given = None if loader.collate_fn is default_collate else loader.collate_fn
-    if isinstance(sampler, SubsetRandomSampler):
-        return Subset(loader.dataset, list(sampler.indices)), collate_fn or given
-    of_all = isinstance(sampler, SequentialSampler | RandomSampler | DistributedSampler) and type(batches) in {
-        BatchSampler,
-        type(None),
-    }
-    source = getattr(sampler, "dataset" if isinstance(sampler, DistributedSampler) else "data_source", None)
-    if not of_all or (source is not loader.dataset and len(source) != len(loader.dataset)):  # type: ignore[arg-type]
-        what = type(sampler if of_all or type(batches) is BatchSampler else batches).__name__
-        part = f" of {len(source)} of its {len(loader.dataset)} samples" if of_all else ""  # type: ignore[arg-type]
-        raise InvalidInput(
-            f"data is a DataLoader with a {what}{part}, which does not draw every sample alike, as an "
-            "estimate does; give torch.utils.data.Subset(dataset, indices), or the dataset and sample_weights="
-        )
-    return loader.dataset, collate_fn or given
-
-
 def _items(data: Any, collate_fn: Callable | None) -> Items:
     """What is asked for its samples one by one."""
     if isinstance(data, IterableDataset):
@@ -339,12 +297,15 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _described(given: object) -> str:
-    """What somebody gave as data, as far as its type says."""
+    """What somebody gave as data, as far as its type says, and what to do with that."""
     if isinstance(given, Sequence) and not isinstance(given, str):
         kinds = ", ".join(dict.fromkeys(f"0-d {type(one).__name__}" if isinstance(one, Tensor) and not one.ndim
                                         else type(one).__name__ for one in given))  # fmt: skip
-        return f"a {type(given).__name__} of {kinds}" if kinds else f"an empty {type(given).__name__}"
+        said = f"a {type(given).__name__} of {kinds}" if kinds else f"an empty {type(given).__name__}"
+        return said + (" (take .to_numpy() of each)" if any(hasattr(one, "to_numpy") for one in given) else "")
     if isinstance(given, Mapping):
-        kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in given.values()))
-        return f"a {type(given).__name__} of {kinds}" if kinds else f"an empty {type(given).__name__}"
+        kinds = ", ".join(f"{name}: {type(one).__name__}" for name, one in list(given.items())[:8])
+        said = f"a {type(given).__name__} of {kinds}" if kinds else f"an empty {type(given).__name__}"
+        parts = [name for name, one in given.items() if isinstance(one, Dataset) or hasattr(one, "column_names")]
+        return said + (f" (take one of them, such as data[{parts[0]!r}])" if parts else "")
     return f"of type {type(given).__name__}"

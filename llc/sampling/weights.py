@@ -181,7 +181,12 @@ def _chosen(model: nn.Module, restriction: Restriction | None) -> dict[str, Chos
         for name in names:
             parameter = trainable[name]
             masks.setdefault(name, torch.zeros(parameter.shape, dtype=torch.bool, device=parameter.device))
-            masks[name] |= _mask(mask, parameter, name)
+            moving = _mask(mask, parameter, name)
+            if isinstance(mask, str) and parameter.numel() and not bool(moving.any()):
+                raise InvalidInput(
+                    f"{pattern}[{mask}] names no element of {name}, whose shape is {tuple(parameter.shape)}"
+                )
+            masks[name] |= moving
     found = {}
     for name, parameter in trainable.items():
         if name in masks and bool(masks[name].any()):
