@@ -343,3 +343,18 @@ def test_a_text_beside_the_numbers_does_not_make_a_dataset_be_asked_at_every_dra
     for _ in range(3):
         assert found.batch(torch.arange(50))["id"] == ["a"] * 50
     assert dataset.asked == before
+
+
+def test_labels_that_a_loss_leaves_out_are_told():
+    """They count as losses of 0, unless their weights say otherwise."""
+    tokens = torch.randint(5, (20, 3), generator=torch.Generator().manual_seed(0))
+    labels = torch.where(tokens > 3, -100, tokens)
+    model = torch.nn.Embedding(5, 5)
+
+    def loss(model, batch):
+        return torch.nn.functional.cross_entropy(model(batch[0]).mT, batch[1], reduction="none")
+
+    how = {"nbeta": 5.0, "gamma": 1.0, "draws": 20}
+    with pytest.warns(UserWarning, match=r"labels of -100, .* give sample_weights=\(labels != -100\)"):
+        llc.estimate_llc(model, loss, (tokens, labels), **how)
+    llc.estimate_llc(model, loss, (tokens, labels), sample_weights=labels != -100, **how)

@@ -293,3 +293,13 @@ def test_a_figure_of_no_curve_is_refused(curve):
     for given in (curve.sel(step=0), curve.rename(step="m"), xr.DataTree(curve)):
         with pytest.raises(InvalidInput, match="expected estimates by step"):
             figures.llc_over_training(given)
+
+
+def test_a_last_checkpoint_that_cannot_be_read_does_not_stop_the_others(tmp_path):
+    for step, state in states().items():
+        torch.save(state, tmp_path / f"step_{step}.pt")
+    (tmp_path / "step_30.pt").write_bytes(b"")
+    chosen = {"nbeta": None, "gamma": None, "max_gradients": 2000}
+    with pytest.raises(EstimateFailed, match=r"1 of 4 checkpoints could not be estimated: step 30: .*it is empty"):
+        over(tmp_path, out=tmp_path / "out", **chosen)
+    assert xr.open_dataset(tmp_path / "out" / "llc.nc").step.values.tolist() == [0, 10, 20]

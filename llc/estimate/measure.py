@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
@@ -205,7 +206,26 @@ def _target(point: Point, config: SamplingConfig, device: torch.device | None) -
         precision=config.precision,
         device=device,
     )
+    if point.sample_weights is None:
+        _warn_of_ignored(samples, target)
     return target, kernel, why
+
+
+# The label of positions that PyTorch's cross-entropy leaves out.
+_IGNORED = -100
+
+
+def _warn_of_ignored(samples: Samples, target: Target) -> None:
+    """Labels that a loss gives 0 for are counted all the same, among the positions of which the mean is taken."""
+    if target.positions is None or samples.tensors is None:
+        return
+    labels = [one for one in samples.tensors if not one.is_floating_point() and bool((one == _IGNORED).any())]
+    if labels and bool((target.baseline_by_position == 0).any()):
+        warnings.warn(
+            f"data has labels of {_IGNORED}, whose losses are 0 and count as others do in the mean over positions; give "
+            f"sample_weights=(labels != {_IGNORED}) to leave them out",
+            stacklevel=2,
+        )
 
 
 def _said(
