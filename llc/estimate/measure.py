@@ -222,8 +222,8 @@ def _warn_of_ignored(samples: Samples, target: Target) -> None:
     labels = [one for one in samples.tensors if not one.is_floating_point() and bool((one == _IGNORED).any())]
     if labels and bool((target.baseline_by_position == 0).any()):
         warnings.warn(
-            f"data has labels of {_IGNORED}, whose losses are 0 and count as others do in the mean over positions; give "
-            f"sample_weights=(labels != {_IGNORED}) to leave them out",
+            f"data has labels of {_IGNORED}, whose losses are 0 and count as others do in the mean over positions; "
+            f"give sample_weights=(labels != {_IGNORED}) to leave them out",
             stacklevel=2,
         )
 
