@@ -166,7 +166,7 @@ def test_what_cannot_be_is_said():
         r"have \[3, 12\] samples": {"ids": XS, "mask": YS[:3]},
         "dtype <U1, expected numbers": np.array(["a", "b"]),
         r"data\[0\] failed \(KeyError": Duck({"a": XS, "b": YS}),
-        "1 samples, expected at least 2": Duck(XS[:1]),
+        "1 sample, expected at least 2": Duck(XS[:1]),
     }
     for said, given in refused.items():
         with pytest.raises(InvalidInput, match=said):

@@ -154,3 +154,11 @@ def test_what_is_no_result_of_devinterp_is_told(given, said):
 def test_an_unknown_definition_is_told():
     with pytest.raises(InvalidInput, match="definition = 'devintrep' given; did you mean devinterp"):
         llc.from_devinterp(like_devinterp(0), definition="devintrep")
+
+
+def test_runs_without_noise_and_runs_that_are_short_say_so():
+    still = str(llc.from_devinterp(like_devinterp(0, noise_level=0.0)).reason.values)
+    assert "sampled with noise_level 0, so not from this posterior" in still
+    short = str(llc.from_devinterp(like_devinterp(0)).reason.values)
+    assert "flat directions relax in 2000 steps, 2/(lr localization), and there were 100" in short
+    assert "flat directions relax" not in str(llc.from_devinterp(like_devinterp(0, localization=30.0)).reason.values)

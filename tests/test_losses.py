@@ -276,7 +276,7 @@ def test_a_part_above_its_floor_is_said_to_be():
     assert found.susceptibility_verdict.item() in {"converged", "drifting"}
     for wrong, said in (
         ({"chains": 0}, "part all: "),
-        ({"radius": 0.3}, "radius = 0.3 given"),
+        ({"radius": 0.3}, "radius given"),
         ({"datasets": {}}, "datasets = {} given"),
         ({"datasets": {"_whole": None}}, "datasets = .*_whole"),
         ({"convention": "theirs"}, "convention = 'theirs' given"),

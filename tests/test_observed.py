@@ -263,3 +263,47 @@ def test_chains_give_the_closed_forms():
         assert float((abs(found[name] - value) / found[f"{name}_se"]).max()) < 3.5
     at_looks = float(llc.per_sample_llc(tree, "own").llc.mean())
     assert abs(at_looks - float(tree.llc_at_w)) < 3 * float(tree.llc_at_w_se)
+
+
+def estimated(*looks, **settings):
+    model, xs, ys = regression()
+    how = {"nbeta": NBETA, "gamma": GAMMA, "draws": 40, **settings}
+    return llc.estimate_llc(model, half_squares, (xs, ys), observables=list(looks), **how)
+
+
+def test_weights_of_samples_are_named_where_losses_have_them():
+    weights = np.arange(1.0, SAMPLES + 1)
+    tree = estimated(llc.Losses("own"), llc.Losses("bare", regression()[1:]), sample_weights=weights)
+    said = "loss_i is times its weight over the mean weight"
+    assert said in llc.loss_kernel(tree, "own").convention
+    assert said not in llc.loss_kernel(tree, "bare").convention
+    assert_allclose(tree["losses/own"].baseline, tree["losses/bare"].baseline * weights / weights.mean(), rtol=1e-6)
+    with pytest.raises(InvalidInput, match="sample_weights were given, and V and WAIC are of samples that count alike"):
+        llc.waic(tree, "own")
+
+
+def test_one_loss_that_is_not_finite_leaves_the_others():
+    xs, ys = regression()[1:]
+
+    def at_times(model, batch):
+        found = half_squares(model, batch)
+        return torch.where((batch[1] == ys[2]) & (found > found.median()), torch.inf, found)
+
+    tree = estimated(llc.Losses("all", (xs, ys)), llc.Losses("broken", (xs[:5], ys[:5]), at_times))
+    found, whole = (llc.per_sample_llc(tree, name).llc.values for name in ("broken", "all"))
+    assert np.isnan(found).tolist() == [False, False, True, False, False]
+    assert_allclose(found[[0, 1, 3, 4]], whole[[0, 1, 3, 4]], rtol=1e-6)
+    kernel = llc.loss_kernel(tree, "broken").kernel.values
+    assert np.isnan(kernel).sum() == 9
+    assert np.isfinite(float(llc.susceptibility(tree, "broken", whole="all").susceptibility_mean))
+
+
+def test_one_sample_may_be_looked_at():
+    xs, ys = regression()[1:]
+    tree = estimated(llc.Losses("own"), llc.Losses("one", (xs[:1], ys[:1])))
+    assert_allclose(llc.per_sample_llc(tree, "one").llc, llc.per_sample_llc(tree, "own").llc[:1], rtol=0.3)
+    for given in (tree.to_dataset(), "tree"):
+        with pytest.raises(InvalidInput, match="expected the tree of an estimate and the name of a dataset"):
+            llc.per_sample_llc(given, "own")
+    with pytest.raises(InvalidInput, match="at every True draws"):
+        llc.Losses("own", every=True)

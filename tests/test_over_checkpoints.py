@@ -303,3 +303,11 @@ def test_a_last_checkpoint_that_cannot_be_read_does_not_stop_the_others(tmp_path
     with pytest.raises(EstimateFailed, match=r"1 of 4 checkpoints could not be estimated: step 30: .*it is empty"):
         over(tmp_path, out=tmp_path / "out", **chosen)
     assert xr.open_dataset(tmp_path / "out" / "llc.nc").step.values.tolist() == [0, 10, 20]
+
+
+def test_a_figure_takes_any_dims(curve):
+    """A curve for each place along dims of somebody's own, with or without coordinates."""
+    for dim in (xr.DataArray([4, 8], dims="width", name="width"), "run"):
+        both = xr.concat([curve, curve], dim)
+        (panel,) = figures.llc_over_training(both).panels
+        assert len([mark for mark in panel.marks if mark.label]) == 2

@@ -201,6 +201,8 @@ def test_data_of_a_test_set_are_sampled_where_asked_for(finished):
         torch.testing.assert_close(point.loss(point.model, point.data), own)
     with pytest.raises(InvalidInput, match="unknown test_set odd; did you mean ood"):
         points.study_point(run, 60, LLCConfig(test_set="odd"))
+    with pytest.raises(InvalidInput, match="unknown test_set odd"):  # before anything runs
+        llc.estimate_llc_over_training(finished, test_set="odd", nbeta=10.0, gamma=10.0, overwrite=True)
 
 
 @pytest.mark.parametrize(

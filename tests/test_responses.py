@@ -159,3 +159,31 @@ def test_parts_may_come_from_the_model(problem):
     assert found.part.values.tolist() == ["first", "second"]
     with pytest.raises(InvalidInput, match="expected which weights move by name"):
         llc.susceptibilities_over_checkpoints(given, None, squared_errors, data, {}, **how)
+
+
+@pytest.mark.parametrize("name", ["observables", "parameters", "radius", "drawz"])
+def test_settings_that_are_not_of_parts_are_named(problem, name):
+    states, data = problem
+    with pytest.raises(InvalidInput, match=f"{name} given, expected settings of estimate_llc"):
+        llc.susceptibilities(make(), squared_errors, data, PARTS, **{name: 3})
+    with pytest.raises(InvalidInput, match=f"{name} given, expected settings of estimate_llc"):
+        llc.susceptibilities_over_checkpoints(states, make, squared_errors, data, PARTS, **{name: 3})
+
+
+def test_a_part_that_matches_nothing_is_told_before_anything_runs(problem):
+    states, data = problem
+    with pytest.raises(InvalidInput, match="no parameter matches 'nothing'"):
+        llc.susceptibilities_over_checkpoints(states, make, squared_errors, data, {"a": ["nothing"]}, **GIVEN)
+
+
+def test_components_and_figures_of_too_little_are_refused(found):
+    whole, _, _ = found
+    one = whole.isel(step=[0], part=[0])
+    with pytest.raises(InvalidInput, match="one part at one step given"):
+        llc.response_components(one, 1)
+    with pytest.raises(InvalidInput, match=r"components = 1\.5 given, expected 1 to"):
+        llc.response_components(whole, 1.5)
+    with pytest.raises(InvalidInput, match="no plane given"):
+        figures.responses(llc.response_components(whole, 1))
+    with pytest.raises(InvalidInput, match="no susceptibilities by part given"):
+        figures.susceptibilities(whole.isel(part=0))

@@ -37,6 +37,15 @@ def response_components(found: xr.Dataset, components: int = 3) -> xr.Dataset:
     rows = values.reshape(int(np.prod(shape)), -1)
     if not np.isfinite(rows).all():
         raise InvalidInput("some susceptibilities are not finite; leave their parts or steps out")
+    most = min(len(rows) - 1, rows.shape[1])
+    if isinstance(components, bool) or not isinstance(components, int) or not 1 <= components <= most:
+        of_steps = f" at {len(found.step)} steps" if "step" in places else ""
+        raise InvalidInput(
+            f"components = {components!r} given, expected 1 to {most} for {len(found.part)} parts{of_steps} and "
+            f"{rows.shape[1]} numbers of each"
+            if most
+            else "one part at one step given, which has no components; give more parts, or more steps"
+        )
     axes = principal.fit(lambda: [rows], rows.shape, components)
     errors = np.square(found.susceptibility_se.values).sum()
     noise = float(errors / np.square(rows - rows.mean(0)).sum())

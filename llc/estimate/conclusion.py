@@ -70,6 +70,7 @@ class Estimate:
     settings: dict[str, float | int | str] = field(default_factory=dict)
     # ℓ_i(w*) of the datasets whose losses were looked at along the draws.
     baselines: dict[str, np.ndarray] = field(default_factory=dict)
+    weighted: frozenset[str] = frozenset()
     reference_losses: dict[str, float] = field(default_factory=dict)
 
 

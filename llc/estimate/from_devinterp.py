@@ -147,15 +147,21 @@ def _unknown(run: Run, definition: str, excess: float, unpaired: float) -> str:
         said.append("burn-in, and what step size and minibatch noise add, are averaged in")
     elif not math.isfinite(excess):
         said.append("what step size and minibatch noise add is not known and not taken off")
+    relaxation = 2 / (run.gamma * float(settings.get("lr", math.nan))) if run.gamma else math.nan
+    if settings.get("sampling_method") == "sgmcmc_sgld" and run.loss.shape[1] < relaxation:
+        said.append(
+            f"flat directions relax in {relaxation:.0f} steps, 2/(lr localization), and there were "
+            f"{run.loss.shape[1]}: llc may still rise"
+        )
     if run.gamma == 0:
         said.append("gamma is 0: nothing holds the chains near w*")
     others = {
-        "sampled with noise_level {}, so not from this posterior": settings.get("noise_level", 1.0) != 1.0
-        and settings["noise_level"],
         "with a weight decay of {}": settings.get("llc_weight_decay"),
         "in a box of {} around w*": settings.get("bounding_box_size"),
         "from w* moved by noise of {}, where the baseline was taken too": settings.get("init_noise"),
     }
+    if (noise := settings.get("noise_level", 1.0)) != 1.0:
+        said.append(f"sampled with noise_level {noise:g}, so not from this posterior")
     said += [clause.format(value) for clause, value in others.items() if value]
     if run.random_loss:
         said.append("the loss at w* differs from look to look (dropout was on)")

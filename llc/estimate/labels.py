@@ -202,5 +202,5 @@ def _losses(estimate: Estimate, name: str) -> xr.Dataset:
             "chain": ("chain", estimate.chains.survivors, {"long_name": "chain", "units": "1"}),
             "draw": ("draw", draws, {"long_name": "draw, as in posterior", "units": "1"}),
         },
-        attrs={"dataset": name},
+        attrs={"dataset": name, "weighted": int(name in estimate.weighted)},
     )

@@ -133,7 +133,8 @@ def _concluded(
     settings = _said(kernel, climbed, why, config, point.masks)
     known = point.reference_losses
     found = conclude(_without_ends(climbed), kernel, settings=settings, config=config, reference_losses=known)
-    return replace(found, baselines=observing.baselines(climbed.pair.target))
+    weighted = frozenset(look.name for look in observing.looks if look.weighted)
+    return replace(found, baselines=observing.baselines(climbed.pair.target), weighted=weighted)
 
 
 def _together(

@@ -130,7 +130,7 @@ def judge(evidence: Evidence) -> tuple[str, str]:
 
 def _plateau(evidence: Evidence) -> str:
     kept = evidence.chains - len(evidence.diverged)
-    said = f"plateau over {kept} chains, R-hat {evidence.summary.rhat:.2f}"
+    said = f"plateau over {kept} chain{'s' * (kept != 1)}, R-hat {evidence.summary.rhat:.2f}"
     if len(evidence.rungs) > 1:
         before, last = evidence.rungs[-2:]
         said += (

@@ -30,7 +30,12 @@ def _runs(llc: xr.Dataset) -> Runs:
                 stacklevel=3,
             )
     names = ("llc", "llc_low", "llc_high", "loss_init", "verdict", "reason")
-    return Runs(llc[[name for name in names if name in llc]])
+    shown = llc[[name for name in names if name in llc]]
+    others = [str(dim) for dim in llc.llc.dims if dim != "step"]
+    if others and "seed" not in others:  # a curve for each place along dims of somebody's own
+        shown = shown.assign_coords({dim: np.arange(llc.sizes[dim]) for dim in others if dim not in llc.coords})
+        shown = shown.expand_dims("seed").transpose(*others, "seed", "step")
+    return Runs(shown)
 
 
 def llc_over_training(llc: xr.Dataset) -> Spec:

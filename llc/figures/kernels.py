@@ -24,7 +24,8 @@ def kernel(found: xr.Dataset, groups: Sequence[object] | None = None, others: Se
     """
     name = next((one for one in ("kernel", "influence") if one in found), None)
     if name is None:
-        raise InvalidInput(f"{', '.join(map(str, found))} given, expected what llc.loss_kernel or llc.influence gives")
+        names = ", ".join(map(str, list(found)[:4]))
+        raise InvalidInput(f"a dataset of {names} given, expected what llc.loss_kernel or llc.influence gives")
     values = found[name].values
     same = values.shape[0] == values.shape[1] and found.attrs.get("dataset") == found.attrs.get("other_dataset")
     columns = groups if others is None and same else others

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from llc.errors import InvalidInput
 from llc.figures.runs import palette
 from llc.figures.spec import GREY, Axis, Level, Marks, Panel, Spec
 
@@ -15,6 +16,8 @@ def susceptibilities(found: xr.Dataset) -> Spec:
     Args:
         found: of `llc.susceptibilities` or `llc.susceptibilities_over_checkpoints`.
     """
+    if "susceptibility_mean" not in found or "part" not in found.dims:
+        raise InvalidInput("no susceptibilities by part given, expected what llc.susceptibilities gives")
     parts = found.part.values.tolist()
     colours = dict(zip(parts, palette(parts), strict=True))
     over_training = "step" in found.dims
@@ -49,6 +52,8 @@ def responses(found: xr.Dataset) -> Spec:
     Args:
         found: of `llc.response_components`, with two components or more.
     """
+    if "score" not in found or found.sizes.get("component", 0) < 2:
+        raise InvalidInput("no plane given, expected two components or more of llc.response_components")
     parts = found.part.values.tolist()
     shares = found.explained_variance_ratio.values
     x, y = (Axis(f"PC{number + 1} of the response, {shares[number]:.0%} of variance") for number in (0, 1))

@@ -25,7 +25,7 @@ _EXPECTED = (
 )
 
 
-def check_data(data: Data, collate_fn: Callable[[list], Any] | None = None) -> Columns | Items:
+def check_data(data: Data, collate_fn: Callable[[list], Any] | None = None, *, least: int = 2) -> Columns | Items:
     """Data in the form that is sampled on; a batch of it has the data's own structure.
 
     - A tensor or array (n, …), or a tuple or dict of those, nested if need be: samples lie along the first dimension.
@@ -35,6 +35,7 @@ def check_data(data: Data, collate_fn: Callable[[list], Any] | None = None) -> C
 
     Args:
         collate_fn: makes a batch of a list of samples, such as one that pads them to one length.
+        least: samples that there have to be.
 
     Raises:
         InvalidInput: something else, fewer than two samples, columns of several lengths, samples that cannot be made a
@@ -53,8 +54,8 @@ def check_data(data: Data, collate_fn: Callable[[list], Any] | None = None) -> C
         data, found = _Rows(found), None
     if found is None:
         found = _items(data, collate_fn)
-    if len(found) < 2:
-        raise InvalidInput(f"data has {len(found)} samples, expected at least 2")
+    if len(found) < least:
+        raise InvalidInput(f"data has {len(found)} sample{'s' * (len(found) != 1)}, expected at least {least}")
     return _kept(found, keep_samples=collate_fn is not None) if isinstance(found, Items) else found
 
 

@@ -16,7 +16,7 @@ from llc.microbatches import microbatch_size
 from llc.sampling.baseline import check_baseline
 from llc.sampling.data import Data, Samples
 from llc.sampling.data_forms import check_data
-from llc.sampling.fitting import fitted, try_loss
+from llc.sampling.fitting import Weighted, fitted, try_loss
 from llc.sampling.gradient import Gradient, Loss, check_losses, check_positions
 from llc.sampling.observable import Draw
 from llc.sampling.target import Target
@@ -52,7 +52,8 @@ class Losses:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise InvalidInput(f"losses of a dataset called {self.name!r} asked for, expected a word such as test")
-        if self.every is not None and (not isinstance(self.every, Integral) or self.every < 1):
+        numbered = isinstance(self.every, Integral) and not isinstance(self.every, bool)
+        if self.every is not None and (not numbered or self.every < 1):
             raise InvalidInput(f"losses of {self.name} asked for at every {self.every} draws, expected 1 or more")
 
 
@@ -65,6 +66,7 @@ class Look:
 
     Attributes:
         losses, name, every: as asked for. dims: of what is returned.
+        weighted: whether losses are times their weights, as they are sampled.
 
     Raises:
         InvalidInput: losses that are not what `check_losses` expects, or that are no function of weights and sample.
@@ -78,6 +80,9 @@ class Look:
         shapes = {dataset.baseline.shape for dataset in self._of.values()}
         if len(shapes) > 1:
             raise InvalidInput(f"losses of {self.name} have the shapes {shapes}, expected one")
+        self.weighted = (
+            losses.data is None and losses.loss is None and isinstance(targets[0].gradient("float32").loss, Weighted)
+        )
         names = (f"sample_{self.name}", f"position_{self.name}")
         self.dims = () if losses.mean else names[: len(shapes.pop())]
 
@@ -108,7 +113,7 @@ class _Dataset:
             return
         try:
             given = own[1] if losses.data is None else losses.data
-            loss, data = fitted(target.model, losses.loss or own[0], check_data(given, losses.collate_fn))
+            loss, data = fitted(target.model, losses.loss or own[0], check_data(given, losses.collate_fn, least=1))
             self._samples = Samples(data, target.device)
             self._form = Gradient(target.weights, loss, target.precision)
             few = self._samples.everything[: min(8, target.batch_size)]

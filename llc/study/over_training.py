@@ -15,7 +15,7 @@ from llc.parallel import Progress, counted, default_workers, quiet, raise_failur
 from llc.sampling import chosen_weights
 from llc.store.places import coords_of
 from llc.study.labels import joined, label
-from llc.study.points import LLCConfig, choose_steps, settle, study_points, trained_runs
+from llc.study.points import LLCConfig, choose_steps, sampled_task, settle, study_points, trained_runs
 
 
 def estimate_llc_over_training(
@@ -59,6 +59,8 @@ def estimate_llc_over_training(
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     if config.parameters is not None:
         _check_patterns(runs, config.parameters)
+    for run in runs:
+        sampled_task(run, config)  # a test set that is none is told before anything runs
     for run in runs:
         store.own_folder(run.estimates)
     with store.folder_lock(experiment.path):

@@ -1,6 +1,5 @@
 """Susceptibilities of a model's parts at the checkpoints of anyone's training."""
 
-import inspect
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,13 +14,19 @@ from torch import Tensor, nn
 
 from llc import devices, store
 from llc.behaviour import step_coord
-from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError
-from llc.estimate import estimate_llc, susceptibilities
+from llc.errors import EstimateFailed, LLCError, StoreError
+from llc.estimate import susceptibilities
 from llc.estimate.measure import loss_at
-from llc.estimate.observed.susceptibility import SETTINGS_OF_PARTS, check_convention, check_parts, looks_at
+from llc.estimate.observed.susceptibility import (
+    SETTINGS_OF_PARTS,
+    check_convention,
+    check_parts,
+    check_settings,
+    looks_at,
+)
 from llc.parallel import Progress, raise_failures
 from llc.progress import patient_progress
-from llc.sampling import Columns, Data, Items, Loss, Restriction, check_data
+from llc.sampling import Columns, Data, Items, Loss, Restriction, check_data, chosen_weights
 from llc.study.checkpoints import (
     Checkpoints,
     CheckpointStudy,
@@ -87,21 +92,19 @@ def susceptibilities_over_checkpoints(
     looks_at(datasets, collate_fn)
     if not callable(parts):
         check_parts(parts)
-    unknown = settings.keys() - inspect.signature(estimate_llc).parameters.keys()
-    if unknown or "radius" in settings:
-        raise InvalidInput(
-            f"{', '.join(sorted(unknown)) or 'radius'} given, expected settings of estimate_llc, and gamma"
-        )
+    check_settings(settings)
     with torch.inference_mode(False), ExitStack() as stack:
         told = stack.enter_context(patient_progress("checkpoints")) if progress is None else progress
         made = check_data(data, collate_fn)
         study = CheckpointStudy(source, template_of(model), loss, made, settings.get("sample_weights"), {})
         given = {"own": None} if datasets is None else datasets
-        forms = {name: None if one is None else check_data(one, collate_fn) for name, one in given.items()}
+        forms = {name: None if one is None else check_data(one, collate_fn, least=1) for name, one in given.items()}
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out) / "susceptibility"
         store.own_folder(folder)
         stack.enter_context(store.folder_lock(folder))
         last = study.model(wanted[-1])
+        for part in _of(parts, last).values():
+            chosen_weights(last, part)  # one that matches nothing is told before anything runs
         about = {
             **study.about(),
             "datasets": [f"{name}: {'own' if one is None else fingerprint_of(one)}" for name, one in forms.items()],

@@ -55,7 +55,7 @@ def suite(name: str, problems: int = 0) -> list[Case]:
             *(_deep_linear(first + seed, *_MIDDLE) for seed in range(90)),
             *(_deep_linear(first + seed, *_LARGE) for seed in range(90, 102)),
         ]
-    raise InvalidInput(f"unknown suite {name}; {did_you_mean(name, SUITES)}")
+    raise InvalidInput(f"unknown suite {name}; {did_you_mean(name, [*SUITES, 'draws'])}")
 
 
 def _well(seed: int) -> Case:

@@ -12,7 +12,8 @@ from llc.estimate.observed.reading import Reading, labelled, read
 def waic(tree: xr.DataTree, dataset: str) -> xr.Dataset:
     """How well the localised posterior predicts, by its draws alone; losses are −log p(x_i|w), in nats.
 
-    A loss with positions is that of a sample by their mean; give the sum of them for −log p of a whole sequence.
+    A loss with positions is that of a sample by their mean; for −log p of whole sequences estimate with a loss that is
+    the sum over positions (nβ is then of that).
 
         V = Σ_i Var_w ℓ_i,   ν = β/2 · V with β = nβ/n,
         T = −1/n Σ_i log E_w e^{−ℓ_i},   WAIC = T + β V/n
@@ -26,7 +27,8 @@ def waic(tree: xr.DataTree, dataset: str) -> xr.Dataset:
         `functional_variance` V, `singular_fluctuation` ν, `training_loss` T, `waic`, each with `_se`, `_low`, `_high`
         (90 %). That of T and WAIC is of the draws: what another sample of data would give is not in it.
     Raises:
-        InvalidInput: the tree has no losses of that dataset, or fewer or more than the samples it was sampled on.
+        InvalidInput: the tree has no losses of that dataset, or fewer or more than the samples it was sampled on, or
+            these had weights.
     """
     found = read(tree, dataset)
     if not found.dims or not found.sampled:
@@ -35,6 +37,11 @@ def waic(tree: xr.DataTree, dataset: str) -> xr.Dataset:
         raise InvalidInput(
             f"{dataset} has {there} in place of the {wanted}, that the posterior is of; expected llc.Losses('own') of "
             "the sampled data"
+        )
+    if found.weighted:
+        raise InvalidInput(
+            "sample_weights were given, and V and WAIC are of samples that count alike; estimate without weights, on "
+            "the samples that are to count"
         )
     beta, cut, n = found.nbeta / found.num_samples, found.cut, found.num_samples
     total, training = _sums(found, cut)

@@ -27,9 +27,10 @@ def per_sample_llc(tree: xr.DataTree, dataset: str) -> xr.Dataset:
     here = mean(found.difference, found.cut).scaled(found.nbeta)
     # What is added on average is known of the loss that is sampled; a sample's part goes with its part in the mean's
     # spread, and may be half of that, or half as much again.
-    total = found.excess if found.sampled else found.heat / (1 + found.heat) * max(0.0, float(np.nanmean(here.value)))
+    known = here.value[np.isfinite(here.value)]
+    total = found.excess if found.sampled else found.heat / (1 + found.heat) * max(0.0, float(known.mean()))
     if total:
-        trace = found.flat.mean(2, keepdims=True, dtype=np.float64)
+        trace = found.trace[..., None]
         part = covariance(found.flat, trace, found.cut).value / variances(trace, found.cut)[0]
         added = total * part.reshape(here.value.shape)
         here = Found(here.value - added, np.hypot(here.se, added / 2))

@@ -102,7 +102,8 @@ def mean(values: np.ndarray, how: Cut) -> Found:
     flat = values.reshape(*values.shape[:2], -1)
     value, se = np.empty(flat.shape[2]), np.empty(flat.shape[2])
     for block in blocks(flat.shape[2], flat.shape[0] * flat.shape[1]):
-        of_pieces = how.of(flat[:, :, block]).mean(2).reshape(how.number, -1)
+        with np.errstate(invalid="ignore"):  # of losses that are not finite, whose mean is none
+            of_pieces = how.of(_finite(flat[:, :, block])).mean(2).reshape(how.number, -1)
         value[block], se[block] = of_pieces.mean(0), of_pieces.std(0, ddof=1) / np.sqrt(how.number)
     return Found(value.reshape(values.shape[2:]), se.reshape(values.shape[2:]))
 
@@ -124,13 +125,13 @@ def covariance(
             taken about its own mean, so that chains which stand in different places add nothing.
         normalised: divided by both standard deviations (Pearson's correlation); NaN where one of them is 0.
     """
-    right = _centred(how.of(other), pooled)
+    right = _centred(how.of(_finite(other)), pooled)
     shape = one.shape[2], other.shape[2]
     value, se = np.empty(shape), np.empty(shape)
     variances = _variances(right, how, pooled) if normalised else None
     for block in blocks(shape[0], how.number * shape[1] + one.shape[0] * one.shape[1]):
-        values = one[:, :, block] if minus is None else one[:, :, block] - minus
-        left = _centred(how.of(values), pooled)
+        values = _finite(one[:, :, block])
+        left = _centred(how.of(values if minus is None else values - minus), pooled)
         products = np.einsum("cklx,ckly->ckxy", left, right, optimize=True)
         whole, without = _left_out(products, left.sum(2), right.sum(2), how, pooled)
         if variances is not None:
@@ -143,6 +144,11 @@ def covariance(
         found = jackknife(whole, without)
         value[block], se[block] = whole if pooled else found.value, found.se
     return Found(value, se)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """NaN in place of what is infinite, which has no mean either."""
+    return values if np.isfinite(values).all() else np.where(np.isfinite(values), values, np.nan)
 
 
 def variances(values: np.ndarray, how: Cut) -> tuple[np.ndarray, np.ndarray]:

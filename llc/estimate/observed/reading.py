@@ -30,6 +30,7 @@ class Reading:
         trace: the mean loss at every draw, (chain, draw).
         excess: nats that those and low precision have added to λ̂ at w*, of the loss that is sampled.
         sampled: whether these are all samples that are sampled, with the loss that is sampled.
+        weighted: whether the loss of a sample is times its weight over the mean weight.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Reading:
     trace: np.ndarray
     excess: float
     sampled: bool
+    weighted: bool
 
     @property
     def by_sample(self) -> np.ndarray:
@@ -60,6 +62,7 @@ class Reading:
 
     def attrs(self, convention: str) -> dict[str, Any]:
         """What a result says of how it was made."""
+        convention += "; loss_i is times its weight over the mean weight" if self.weighted else ""
         made = {"dataset": self.name, "nbeta": self.nbeta, "gamma": self.gamma, "convention": convention}
         pieces = {"pieces": self.cut.number, "effective_draws": self.cut.effective, "heat": self.heat}
         return made | pieces | {"verdict": self.verdict, "reason": self.reason}
@@ -71,6 +74,10 @@ def read(tree: xr.DataTree, name: str) -> Reading:
     Raises:
         InvalidInput: the tree has no losses of that name, or fewer than eight looks at them.
     """
+    if not isinstance(tree, xr.DataTree) or not isinstance(name, str):
+        raise InvalidInput(
+            f"a {type(tree).__name__} and {name!r} given, expected the tree of an estimate and the name of a dataset"
+        )
     there = list(tree["losses"].children) if "losses" in tree.children else []
     if name not in there:
         hint = (
@@ -106,6 +113,7 @@ def read(tree: xr.DataTree, name: str) -> Reading:
         trace=trace,
         excess=excess if np.isfinite(excess) else 0.0,
         sampled=samples == int(tree["num_samples"]) and abs(baseline.mean() - level) <= _SAME_LOSS * abs(level),
+        weighted=bool(group.attrs.get("weighted", 0)),
     )
 
 

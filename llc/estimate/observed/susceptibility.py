@@ -1,5 +1,6 @@
 """How the loss around w* answers to a change of the data, a part of the model at a time."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -50,7 +51,7 @@ def susceptibility(
     text = "-nbeta Cov(L, loss_i - L)" if convention == "primer" else "-Cov(L, loss_i - L)"
     units = "loss" if convention == "primer" else "loss^2"
     data: dict = {}
-    means = found.flat.mean(2, keepdims=True, dtype=np.float64)
+    means = found.trace[..., None]
     for name, losses, dims, said in (
         ("susceptibility", found.flat, found.dims, f"susceptibility, {text}"),
         ("susceptibility_mean", means, (), f"susceptibility of the mean loss, {text}"),
@@ -81,6 +82,16 @@ def looks_at(datasets: Mapping[str, Data] | None, collate_fn: Callable[[list], A
     if not isinstance(given, Mapping) or not given or WHOLE in given:
         raise InvalidInput(f"datasets = {datasets!r} given, expected data by name, such as {{'test': test_data}}")
     return [Losses(name, values, collate_fn=collate_fn) for name, values in given.items()]
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Settings of `estimate_llc` that may be given for every part, or InvalidInput."""
+    known = inspect.signature(estimate_llc).parameters.keys() - {"radius", "observables", "parameters", "progress"}
+    if unknown := sorted(settings.keys() - known):
+        raise InvalidInput(
+            f"{', '.join(unknown)} given, expected settings of estimate_llc; gamma in place of radius, parts in place "
+            "of parameters, and datasets in place of observables"
+        )
 
 
 def check_parts(parts: object) -> None:
@@ -125,8 +136,7 @@ def susceptibilities(
     check_parts(parts)
     check_convention(convention)
     looks = looks_at(datasets, collate_fn)
-    if "radius" in settings:
-        raise InvalidInput(f"radius = {settings['radius']} given, expected gamma: it is to be one for all parts")
+    check_settings(settings)
     # All losses of the sampled data, where they are looked at anyway, have the mean.
     whole = next((look.name for look in looks if look.data is None), WHOLE)
     looks += [Losses(WHOLE, mean=True)] if whole == WHOLE else []
