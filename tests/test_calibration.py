@@ -104,6 +104,7 @@ def test_a_choice_that_will_not_do_is_an_error_with_its_reason():
         calibration.calibrate([well_point(reference=0.001)], CONFIG.model_copy(update={"gamma": 1.0}))
 
 
+@pytest.mark.slow
 def test_calibrating_an_experiment(own, monkeypatch):
     monkeypatch.setattr(calibration, "PILOT_GRADIENTS", 200)
     settings = {name: SMALL_LLC[name] for name in ("num_samples", "batch_size", "chains", "max_gradients")}

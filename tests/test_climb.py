@@ -280,6 +280,7 @@ def test_a_ladder_goes_back_where_chains_do_no_better_than_knowing_nothing():
     assert tree.verdict.item() == "delocalised"
 
 
+@pytest.mark.slow
 def test_chains_that_have_hardly_left_get_more_time(monkeypatch):
     """A rung whose chains lag is gone on with, twice as long each time, as far as half of what is left allows."""
     seen = []

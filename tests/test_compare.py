@@ -133,7 +133,13 @@ ALREADY = {
 }
 
 
-@pytest.mark.parametrize("name", list(systems.SYSTEMS))
+# Of these a single gradient takes long.
+SLOW = {"chen2024", "garg2022", "zuo2025"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in systems.SYSTEMS]
+)
 def test_every_claim_of_a_system_can_be_measured(name, tmp_path):
     """After a few steps of its own preset every claim has a number; the page, figure and table are made of it."""
     few = {"training.steps": 2, "training.warmup_steps": 0, "training.batch_size": 8, "checkpoints.every": 2}

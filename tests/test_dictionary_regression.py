@@ -11,6 +11,7 @@ from llc import predictors
 from llc.errors import InvalidInput
 from llc.models import SoftmaxQuery
 from llc.systems import huang2023, preset
+from llc.systems.claims import NoNumber
 from llc.tasks import DictionaryRegression
 
 TASK = DictionaryRegression(features=5, length=12, dominant=0.4)
@@ -156,7 +157,7 @@ def test_claims_read_what_the_curves_say():
     value, error = huang2023.CLAIMS[3].measure(slow)
     assert value == pytest.approx(2**-0.5)
     assert error == pytest.approx(math.sqrt(2) * 0.01 * value)
-    with pytest.raises(KeyError, match="feature 2 is not half learned"):
+    with pytest.raises(NoNumber, match="feature 2 is not half learned"):
         huang2023.CLAIMS[0].measure(slow)
 
 

@@ -242,6 +242,7 @@ def test_what_is_not_there_is_named(ask, said):
         ask(tree_of(exact.draws(np.random.default_rng(8)), exact.baseline))
 
 
+@pytest.mark.slow
 def test_chains_give_the_closed_forms():
     """Kernel, per-sample λ̂, χ and V of linear regression from our own chains: within three standard errors, which a
     fiftieth of so many numbers that hang together may miss by a little more."""

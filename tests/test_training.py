@@ -351,7 +351,7 @@ def test_a_lost_file_of_a_thinned_run_is_made_again(tmp_path, folder):
 
 def test_divergence_is_named_and_spares_the_other_runs(tmp_path):
     config = small_config(**{"training.learning_rate": 1e30, "training.warmup_steps": 0})
-    with pytest.raises(TrainingFailed, match=r"3 of 3 runs failed: num_tasks=1,seed=0: .* not finite at step"):
+    with pytest.raises(TrainingFailed, match=r"3 of 3 runs failed: num_tasks=1,seed=0, .* not finite at step"):
         llc.train(config, tmp_path / "hot", jobs=1)
     with pytest.raises(TrainingDiverged):
         train_run(tmp_path / "alone", config.runs()[0], progress=quiet)

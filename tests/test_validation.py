@@ -91,6 +91,7 @@ def test_a_small_network_comes_out_right():
     assert abs(row["llc"] / case.exact - 1) < 0.1
 
 
+@pytest.mark.slow
 def test_others_get_the_same_number_of_gradients(tmp_path):
     case = small_case()
     rows = validation._validate_case(case, ["kinetic", "devinterp"], 0, tmp_path)
