@@ -84,7 +84,8 @@ def scale_at(
 
     Where λ̂ has no plateau within their reach, n/log n and a prior a third as wide as ‖w*‖, where chains of a
     transformer come to rest; where they do not stay even there, a larger γ. Where the loss is so flat that such a prior
-    would be all that λ̂ measures, the first of the pilot's own rungs on which it is not: its chains stayed there.
+    would be all that λ̂ measures, the γ at which the steepest curvature is ten times as large, if the pilot's chains
+    stayed at one as weak.
 
     Args:
         point: the model, at w*, its loss and data.
@@ -110,10 +111,14 @@ def scale_at(
 
 
 def _felt(pilot: Estimate, nbeta: float, gamma: float) -> tuple[float, float]:
-    """This nβ and γ if the loss is felt beside that prior; else those of the first rung where it is, or of the last."""
+    """This nβ and γ if the loss is felt beside that prior; else the γ at which it is, if a rung that weak was kept."""
     steepest = float(pilot.settings["curvature"]) / pilot.rungs[-1].nbeta  # of the mean loss at w*
-    scales = [(nbeta, gamma), *((rung.nbeta, rung.gamma) for rung in pilot.rungs)]
-    return next((scale for scale in scales if steepest * scale[0] >= _LEAST_FELT * scale[1]), scales[-1])
+    least = steepest * nbeta / _LEAST_FELT
+    if gamma <= least:
+        return nbeta, gamma
+    if any(steepest * rung.nbeta >= _LEAST_FELT * rung.gamma for rung in pilot.rungs):
+        return nbeta, float(f"{least:.3g}")
+    return pilot.rungs[-1].nbeta, pilot.rungs[-1].gamma
 
 
 def common(scales: Sequence[Scale]) -> dict[str, float | bool]:
