@@ -33,18 +33,9 @@ def test_a_plateau_is_taken_where_there_is_one():
 
 
 def test_without_a_plateau_the_prior_is_a_third_as_wide_as_the_weights():
-    """Four thousand gradients do not tell λ̂ to 10 % here; weights of norm 2√P give γ = 1/4 at radius 1."""
-    found = calibration.scale_at(well_point(scale=2.0), SamplingConfig(), key=(0,))
-    assert (found.gamma, found.plateau) == (2.25, False)
-
-
-def test_where_such_a_prior_is_all_that_is_felt_the_loss_is_given_room():
-    """Weights near 0 make every prior as wide as they are far steeper than the loss; chains of a rung stayed beyond."""
-    found = calibration.scale_at(well_point(scale=0.03), SamplingConfig(), key=(0,))
-    felt = [max(CURVATURES) * rung.nbeta / rung.gamma >= 10 for rung in found.pilot.rungs]
-    assert (felt[0], any(felt), found.plateau) == (False, True, False)
-    assert found.nbeta == found.pilot.rungs[0].nbeta
-    assert found.gamma == pytest.approx(max(CURVATURES) * found.nbeta / 10, rel=0.02)
+    """Four thousand gradients do not tell λ̂ to 10 % here; weights of norm √P give γ = 1 at radius 1."""
+    found = calibration.scale_at(well_point(), SamplingConfig(), key=(0,))
+    assert (found.gamma, found.plateau) == (9.0, False)
 
 
 def test_where_chains_do_not_stay_gamma_is_raised():

@@ -18,8 +18,6 @@ from llc.sampling import Target, run_chains, sampler_named
 PILOT_GRADIENTS = 4000
 # Where there is no plateau, γ is so many times that of a prior as wide as ‖w*‖.
 _NO_PLATEAU = 9.0
-# … unless the steepest curvature is below so many times that: then hardly a direction counts beside the prior.
-_LEAST_FELT = 10.0
 # γ is raised by this factor where chains do not stay, at most so often.
 _TIGHTER, _MOST_TIGHTER = 10.0, 3
 # Verdicts that say that a setting will not do; the others are of the model, or mended by longer chains.
@@ -83,9 +81,7 @@ def scale_at(
     """What `estimate_llc` chooses by itself at one w*, in a few thousand gradients.
 
     Where λ̂ has no plateau within their reach, n/log n and a prior a third as wide as ‖w*‖, where chains of a
-    transformer come to rest; where they do not stay even there, a larger γ. Where the loss is so flat that such a prior
-    would be all that λ̂ measures, the γ at which the steepest curvature is ten times as large, if the pilot's chains
-    stayed at one as weak.
+    transformer come to rest; where they do not stay even there, a larger γ.
 
     Args:
         point: the model, at w*, its loss and data.
@@ -104,21 +100,9 @@ def scale_at(
             return Scale(last.nbeta, last.gamma, found.verdict == "converged", variates, found)
         gamma = first.gamma * (_NO_PLATEAU if pilot.gamma is None else 1)
         if found.verdict not in {"delocalised", "diverged"}:
-            rung = _felt(found, first.nbeta, gamma)
-            return Scale(rung[0], rung[1], False, variates, found)
+            break
         pilot = pilot.model_copy(update={"gamma": _TIGHTER * first.gamma})
     return Scale(first.nbeta, gamma, False, variates, found)
-
-
-def _felt(pilot: Estimate, nbeta: float, gamma: float) -> tuple[float, float]:
-    """This nβ and γ if the loss is felt beside that prior; else the γ at which it is, if a rung that weak was kept."""
-    steepest = float(pilot.settings["curvature"]) / pilot.rungs[-1].nbeta  # of the mean loss at w*
-    least = steepest * nbeta / _LEAST_FELT
-    if gamma <= least:
-        return nbeta, gamma
-    if any(steepest * rung.nbeta >= _LEAST_FELT * rung.gamma for rung in pilot.rungs):
-        return nbeta, float(f"{least:.3g}")
-    return pilot.rungs[-1].nbeta, pilot.rungs[-1].gamma
 
 
 def common(scales: Sequence[Scale]) -> dict[str, float | bool]:

@@ -153,7 +153,8 @@ def losses_by_position(metrics: xr.Dataset) -> Spec | None:
                     f"position {at}<br>loss {value:.4g}" for at, value in zip(y.position.values, y.values, strict=True)
                 ]
                 marks.append(runs.mark(place, y.position.values, y.values, text))
-                lines = zip(references_of(metrics), itertools.cycle(REFERENCE_LINES), strict=False)
+                known_there = "reference_loss" in run and "position" in run.reference_loss.dims
+                lines = zip(references_of(metrics) * known_there, itertools.cycle(REFERENCE_LINES), strict=False)
                 for name, line in lines:
                     its = run.reference_loss.sel(test_set=test_set, reference=name).values
                     its = np.where(its > _NOTHING * np.nanmin(y.values), its, np.nan)

@@ -67,7 +67,7 @@ def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | N
 def keep(experiment: Path, folder: Path) -> list[Path]:
     """Copy an experiment's results and its figures of them to a folder, a few hundred KiB of each.
 
-    In single precision, without draws and loadings, and what is of references as means over positions.
+    In single precision, without draws and loadings, and distances to references as means over positions.
 
     Returns:
         What was written.
@@ -79,9 +79,8 @@ def keep(experiment: Path, folder: Path) -> list[Path]:
         if result.exists():
             with xr.open_dataset(result) as found:
                 small = found.drop_dims(["draw", "sequence"], errors="ignore")
-                for key in {"distance", "reference_loss"} & set(small):
-                    if "position" in small[key].dims:
-                        small[key] = small[key].mean("position", keep_attrs=True)
+                if "distance" in small and "position" in small.distance.dims:
+                    small["distance"] = small.distance.mean("position", keep_attrs=True)
                 compressed = {
                     key: {"zlib": True, "dtype": "float32"} for key, values in small.items() if values.dtype.kind == "f"
                 }
