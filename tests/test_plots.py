@@ -136,6 +136,17 @@ def test_what_lies_far_off_does_not_set_the_axis(finished):
         assert high == pytest.approx(50 + 0.06 * (50 - lowest))
 
 
+def test_an_exception_does_not_set_the_axis(finished):
+    """One that is drifting among many above their floors hides none of these; many set the axis."""
+    made = finished.llc.load().copy(deep=True)
+    made["verdict"] = made.verdict.astype("<U20")
+    made["verdict"][:] = "off-minimum"
+    made["verdict"].values.flat[0] = "drifting"
+    assert figures.llc_over_training(made).panels[0].y.limits is None
+    made["verdict"][:] = "drifting"
+    assert figures.llc_over_training(made).panels[0].y.limits is not None
+
+
 def test_stages_are_shaded_where_the_table_says(every):
     own, specs = every
     rows = development.stage_rows(own.stages)

@@ -78,6 +78,10 @@ def llc_over_training(llc: xr.Dataset) -> Spec:
     )
 
 
+# A share of all estimates that can say where their axis ends, though none may be compared.
+_MANY = 0.2
+
+
 def _limits(llc: xr.Dataset) -> tuple[float, float] | None:
     """Those of estimates that may be compared, and 0; of the others, what is within as much again of these.
 
@@ -85,8 +89,10 @@ def _limits(llc: xr.Dataset) -> tuple[float, float] | None:
     """
     found = llc.llc.notnull()
     trusted = found & llc.verdict.isin(COMPARABLE)
-    if not trusted.any():  # then those whose number is at least about w*
+    if not trusted.any():  # then those whose number is at least about w*, if these are no exception
         trusted = found & ~llc.verdict.isin(_OF_NOTHING)
+        if int(trusted.sum()) < _MANY * int(found.sum()):
+            return None
     if not trusted.any():
         return None
     low, high = min(0.0, float(llc.llc_low.where(trusted).min())), float(llc.llc_high.where(trusted).max())
