@@ -104,7 +104,7 @@ def made_of_weights(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
         Each with the name of the attribute that it is in.
     """
     parameters = {id(parameter) for parameter in model.parameters()}
-    memory = {_memory(parameter) for parameter in model.parameters() if parameter.numel()}
+    memory = {_memory(parameter) for parameter in model.parameters()} - {None}
     seen: set[int] = set()
     for path, module in model.named_modules():
         for name, value in [*vars(module).items(), *module._buffers.items()]:
