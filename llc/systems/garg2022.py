@@ -16,7 +16,7 @@ def config() -> ExperimentConfig:
     """D = 5 and K = 2D + 1, the authors' smallest GPT (3 layers, width 64, 2 heads), five families.
 
     Where they begin with 5 of 20 dimensions and 11 of 41 pairs and add to these every 2,000 of 500,000 steps, here it
-    is 2 of 5, 5 of 11 and every 200 of 4,000.
+    is 2 of 5, 5 of 11 and every 200 of 3,000.
     """
     return ExperimentConfig(
         preset="garg2022",
@@ -24,7 +24,7 @@ def config() -> ExperimentConfig:
             dim=DIM, length=2 * DIM + 1, sparsity=2, hidden=20, depth=3, start_dim=2, start_length=5, grow_every=200
         ),
         model=TransformerConfig(width=64, depth=3, heads=2, mlp_width=256, activation="gelu"),
-        training=TrainingConfig(steps=4000, batch_size=64, learning_rate=2e-3, warmup_steps=200),
+        training=TrainingConfig(steps=3000, batch_size=64, learning_rate=2e-3, warmup_steps=200),
         checkpoints=CheckpointsConfig(every=500, logarithmic=30),
         behaviour=BehaviourConfig(sequences=1024),
         sweep=SweepConfig(axes={"task.family": ["linear", "sparse", "quadratic", "relu", "tree"]}),
