@@ -12,6 +12,7 @@ from llc import own_code
 from llc.errors import StoreError
 from llc.store.atomic import atomic_path
 from llc.store.merging import merge
+from llc.store.numbered import KEPT
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.registry import MADE, RESULTS
 from llc.store.removal import own_folders, remove_file
@@ -35,7 +36,7 @@ _WRITTEN = {
         "figures",
         "report.html",
     ),
-    RUN_FILE: ("metrics.nc", "resume.pt", "checkpoints", "predictions", "llc"),
+    RUN_FILE: ("metrics.nc", "resume.pt", *KEPT, "llc"),
 }
 
 

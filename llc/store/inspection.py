@@ -78,7 +78,7 @@ def passed_over(found: Experiment | Run) -> list[str]:
     """What lies where files of ours are expected and is none of them, a sentence each. Every command ignores it."""
     there: list[Path] = []
     for run in _runs(found):
-        there += [*foreign(run.checkpoints, CHECKPOINT), *foreign(run.predicted, CHECKPOINT)]
+        there += [path for folder in run.kept for path in foreign(folder, CHECKPOINT)]
         settings = settings_folders(run.estimates)
         there += sorted(set(_inside(run.estimates)) - set(settings))
         for folder in settings:
@@ -99,7 +99,7 @@ def _runs(found: Experiment | Run) -> list[Run]:
 def _looks(found: Experiment | Run) -> Iterator[Callable[[], object]]:
     """What to read, each once: checkpoints, estimates, results."""
     for run in _runs(found):
-        for folder in (run.checkpoints, run.predicted):
+        for folder in run.kept:
             for step in checkpoint_steps(folder):
                 yield partial(run.read, folder, step)
         for folder in settings_folders(run.estimates):

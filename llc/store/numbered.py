@@ -6,6 +6,8 @@ from pathlib import Path
 
 from llc.store.atomic import SCRATCH
 
+# Those of a run: weights, predictions where weights were thinned out, and weights that others are averages of.
+KEPT = ("checkpoints", "predictions", "trained")
 # What `table_hash` makes.
 _HASH = re.compile(r"[0-9a-f]{16}")
 

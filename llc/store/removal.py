@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llc.own_code import CODE
 from llc.store.lock import LOCK_FILE
-from llc.store.numbered import is_scratch, settings_folders
+from llc.store.numbered import KEPT, is_scratch, settings_folders
 
 
 def own_folders(folder: Path, runs: Iterable[str]) -> list[Path]:
@@ -21,7 +21,7 @@ def own_folders(folder: Path, runs: Iterable[str]) -> list[Path]:
         if not _is_folder(place):
             continue
         found.append(place)
-        inside = [place / "checkpoints", place / "predictions"]
+        inside = [place / name for name in KEPT]
         inside += settings_folders(place / "llc") if _is_folder(place / "llc") else []
         found += [folder for folder in inside if _is_folder(folder)]
     return found

@@ -12,6 +12,7 @@ from llc.errors import StoreError
 from llc.models import ModelConfig
 from llc.store import places
 from llc.store.checkpoints import AGAIN, PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
+from llc.store.numbered import KEPT
 from llc.store.results import check_made_with, read_dataset
 from llc.store.tables import Table, read_table, table_hash
 from llc.tasks import Task
@@ -75,14 +76,17 @@ class Run:
         """Of each of its test sets."""
         return self.config["behaviour"]["sequences"]
 
-    def model(self, step: int) -> nn.Module:
+    def model(self, step: int, *, trained: bool = False) -> nn.Module:
         """The model as it was at a step, on the CPU, in eval mode.
 
+        Args:
+            trained: with the weights that were trained, where recorded ones are averages (`training.average_steps`).
         Raises:
             StoreError: no such checkpoint, or a damaged one.
         """
         model = self.untrained()
-        model.load_state_dict(self.weights(step))
+        averaging = self.config["training"].get("average_steps", 0) > 0
+        model.load_state_dict(self.read(self.trained, step) if trained and averaging else self.weights(step))
         return model.eval()
 
     def untrained(self) -> nn.Module:
@@ -108,6 +112,16 @@ class Run:
     def predicted(self) -> Path:
         """The folder of the predictions that stand in for weights that were not kept."""
         return self.path / "predictions"
+
+    @property
+    def trained(self) -> Path:
+        """The folder of the weights that were trained, where those in `checkpoints` are averages of them."""
+        return self.path / "trained"
+
+    @property
+    def kept(self) -> list[Path]:
+        """The folders of files that are named by their step, in a run that has all of them."""
+        return [self.path / name for name in KEPT]
 
     @property
     def estimates(self) -> Path:
@@ -161,7 +175,7 @@ class Run:
         return self.read(self.predicted, step)[PREDICTIONS]
 
     def read(self, folder: Path, step: int) -> Weights:
-        """What the file of a step in `checkpoints` or `predicted` holds.
+        """What the file of a step in `checkpoints`, `predicted` or `trained` holds.
 
         Raises:
             StoreError: there is none, it is damaged, or it is one of the other folder's.

@@ -25,6 +25,8 @@ class TrainingConfig(Config):
         warmup_steps: linear warm-up from 0, for `constant`.
         optimiser: `adam`, or plain stochastic gradient descent, `sgd`.
         betas: of Adam.
+        average_steps: n > 0 to record weights that are averaged over about the last n steps, see
+            `llc.training.average`; those that are trained are kept beside them. 0: no average.
         precision: of matrix products in training: `float32`, `tf32` (on a GPU that has it) or `bf16`. Weights,
             Adam's moments and what is recorded at checkpoints are float32 whatever it is.
     """
@@ -36,6 +38,7 @@ class TrainingConfig(Config):
     warmup_steps: int = Field(0, ge=0)
     optimiser: Literal["adam", "sgd"] = "adam"
     betas: list[float] = Field(default=[0.9, 0.999])
+    average_steps: int = Field(0, ge=0)
     precision: Precision = "float32"
 
     @field_validator("betas")

@@ -1,6 +1,6 @@
 """What the optimiser loop trains: one model, or an ensemble of one shape in one graph."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -13,6 +13,7 @@ from llc.behaviour import TaskLoss
 from llc.microbatches import microbatch_size
 from llc.objective import Objective, evaluating
 from llc.tasks import Batch, Task
+from llc.training.average import Average
 from llc.training.config import RunConfig
 from llc.training.recorder import State
 from llc.training.schedules import learning_rate
@@ -27,7 +28,10 @@ class Learner(Protocol):
         """One update of every run on its own batch; returns the losses before it, (R,)."""
 
     def model(self, run: int) -> nn.Module:
-        """One run's model as it is now; not to be changed or kept."""
+        """One run's model as it is now, with averaged weights where they are; not to be changed or kept."""
+
+    def trained(self, run: int) -> nn.Module | None:
+        """The model with the weights that are trained, where `model` has averaged ones."""
 
     def state(self, run: int, step: int) -> State:
         """One run's state, in the same form whichever learner made it."""
@@ -64,6 +68,8 @@ class Solo:
         if state:
             self._model.load_state_dict(state.model)
             self._optimiser.load_state_dict(state.optimiser)
+        self._average = _average(self._config, self._parameters, state and state.average)
+        self._averaged = models.build(self._config.model, self._config.task).to(device) if self._average else None
 
     def update(self, batches: Sequence[Batch], step: int) -> Tensor:
         """See `Learner`."""
@@ -84,15 +90,30 @@ class Solo:
                 loss.backward()
                 losses.append(loss.detach())
         _step(self._optimiser, learning_rate(training, step))
+        if self._average:
+            self._average.update(self._parameters, step)
         return torch.stack(losses).sum()[None]
 
     def model(self, run: int) -> nn.Module:
         """See `Learner`."""
-        return self._model
+        if self._average is None or self._averaged is None:
+            return self._model
+        self._averaged.load_state_dict({**self._model.state_dict(), **self._average.weights})  # buffers as they are
+        return self._averaged
+
+    def trained(self, run: int) -> nn.Module | None:
+        """See `Learner`."""
+        return self._model if self._average else None
+
+    @property
+    def _parameters(self) -> dict[str, Tensor]:
+        # By every name that a state has for it: tied weights have several.
+        return dict(self._model.named_parameters(remove_duplicate=False))
 
     def state(self, run: int, step: int) -> State:
         """See `Learner`."""
-        return State(step, self._model.state_dict(), self._optimiser.state_dict())
+        average = self._average.weights if self._average else None
+        return State(step, self._model.state_dict(), self._optimiser.state_dict(), average)
 
     def keep(self, runs: Sequence[int]) -> "Solo":
         """See `Learner`."""
@@ -118,15 +139,12 @@ class Ensemble:
         shared = configs[0]
         self._template = models.build(shared.model, shared.task).to(device)
         self._objective = Objective(self._template, TaskLoss(shared.task))
-        weights, moments = [], []
-        for config, state in zip(configs, states, strict=True):
-            solo = Solo([config], [state], device)
-            weights.append({name: value.detach() for name, value in solo.model(0).named_parameters()})
-            moments.append(solo.state(0, 0).optimiser)
-        self._names = list(weights[0])
-        self._parameters = {
-            name: torch.stack([of_run[name] for of_run in weights]).requires_grad_() for name in self._names
-        }
+        solos = [Solo([config], [state], device).state(0, 0) for config, state in zip(configs, states, strict=True)]
+        moments = [of_run.optimiser for of_run in solos]
+        stacked = _stack([of_run.model for of_run in solos])
+        self._parameters = {name: value.requires_grad_() for name, value in stacked.items()}
+        averages = [of_run.average for of_run in solos if of_run.average]
+        self._average = _average(shared, self._parameters, _stack(averages) if averages else None)
         self._optimiser = _optimiser(self._parameters.values(), shared)
         if moments[0]["state"]:
             self._optimiser.load_state_dict(_stack_moments(moments))
@@ -143,11 +161,21 @@ class Ensemble:
             self._optimiser.zero_grad()
             losses.sum().backward()
         _step(self._optimiser, learning_rate(training, step))
+        if self._average:
+            self._average.update(self._parameters, step)
         return losses.detach()[: self._runs]
 
     def model(self, run: int) -> nn.Module:
         """See `Learner`."""
-        self._template.load_state_dict(self._weights(run))
+        averaged = _of_run(self._average.weights, run) if self._average else _of_run(self._parameters, run)
+        self._template.load_state_dict(averaged)
+        return self._template
+
+    def trained(self, run: int) -> nn.Module | None:
+        """See `Learner`."""
+        if self._average is None:
+            return None
+        self._template.load_state_dict(_of_run(self._parameters, run))
         return self._template
 
     def state(self, run: int, step: int) -> State:
@@ -157,14 +185,13 @@ class Ensemble:
             index: {name: value if name == "step" else value[run].clone() for name, value in of_parameter.items()}
             for index, of_parameter in whole["state"].items()
         }
-        return State(step, self._weights(run), {"state": moments, "param_groups": whole["param_groups"]})
+        average = _of_run(self._average.weights, run) if self._average else None
+        optimiser = {"state": moments, "param_groups": whole["param_groups"]}
+        return State(step, _of_run(self._parameters, run), optimiser, average)
 
     def keep(self, runs: Sequence[int]) -> Learner:
         """See `Learner`."""
         return Ensemble([self._configs[run] for run in runs], [self.state(run, 0) for run in runs], self._device)
-
-    def _weights(self, run: int) -> dict[str, Tensor]:
-        return {name: value.detach()[run].clone() for name, value in self._parameters.items()}
 
     def _loss(self, parameters: dict[str, Tensor], batch: Batch) -> Tensor:
         named = {f"model.{name}": value for name, value in parameters.items()}
@@ -206,6 +233,22 @@ def _step(optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step()
+
+
+def _average(
+    config: RunConfig, weights: Mapping[str, Tensor], before: Mapping[str, Tensor] | None
+) -> Average | None:
+    """The average that a config asks for, gone on with where there was one before."""
+    steps = config.training.average_steps
+    return Average(steps, before or weights) if steps else None
+
+
+def _stack(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([of_run[name].detach() for of_run in weights]) for name in weights[0]}
+
+
+def _of_run(weights: Mapping[str, Tensor], run: int) -> dict[str, Tensor]:
+    return {name: value.detach()[run].clone() for name, value in weights.items()}
 
 
 def _stack_moments(moments: Sequence[dict]) -> dict:

@@ -107,6 +107,7 @@ class _Group:
             if step in recorder.steps:
                 try:
                     recorder.record(self.learner.model(run), step)
+                    recorder.keep_trained(self.learner.trained(run), step)
                 except TrainingDiverged as error:
                     errors[run] = error
         self._leave(errors)

@@ -122,7 +122,8 @@ def _disk_of(run: RunConfig) -> int:
     outputs = math.prod(run.task.shapes["targets"])
     predictions = (steps - kept) * 4 * PROBE_SEQUENCES * outputs
     metrics = steps * outputs * 8 * 12
-    return steps * 4096 + (kept + 4) * weights + predictions + metrics
+    copies = 2 if run.training.average_steps else 1
+    return steps * 4096 + copies * (kept + 4) * weights + predictions + metrics
 
 
 def count_parameters(config: ExperimentConfig | RunConfig) -> int:

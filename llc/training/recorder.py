@@ -27,11 +27,12 @@ class TrainingDiverged(LLCError):
 
 
 class State(NamedTuple):
-    """Where a run that was stopped goes on: the next step, and the model's and the optimiser's state."""
+    """Where a run that was stopped goes on: the next step, and the states of model, optimiser and average."""
 
     step: int
     model: dict[str, Tensor]
     optimiser: dict
+    average: dict[str, Tensor] | None = None
 
 
 class Recorder:
@@ -53,7 +54,8 @@ class Recorder:
     def __init__(self, folder: Path, config: RunConfig, steps: Sequence[int] | None = None) -> None:
         store.claim(folder, store.RUN_FILE, config.to_table())
         self.run, self.config = store.Run(folder), config
-        for inside in (self.run.checkpoints, self.run.predicted):
+        self._averaging = steps is None and config.training.average_steps > 0
+        for inside in (self.run.checkpoints, self.run.predicted, *([self.run.trained] if self._averaging else [])):
             store.own_folder(inside)
         self.steps = set(checkpoint_steps(config) if steps is None else steps)
         self._weights = set(weight_steps(config) if steps is None else steps)
@@ -97,6 +99,12 @@ class Recorder:
         if step in self._weights or self._critical() == step:
             self._write(store.checkpoint_path(self.run.checkpoints, step), model.state_dict(), step)
 
+    def keep_trained(self, model: nn.Module | None, step: int) -> None:
+        """Keep the weights that are trained, where those that `record` was given are averages."""
+        path = self._trained_path(step)
+        if model is not None and step in self._weights and not path.exists():
+            self._write(path, model.state_dict(), step)
+
     def save(self, state: State) -> None:
         """Save the state to go on from. Metrics first: whatever `resume.pt` says has been done is then on disk."""
         store.write_dataset(self._metrics_path, self._dataset(), self.run.config)
@@ -114,7 +122,10 @@ class Recorder:
         if not self.run.state.exists() or not self._metrics_path.exists():
             return None
         state = State(**store.read_state(self.run.state, config_hash=self.run.config_hash))
-        if not all(self._path(before).exists() for before in self.steps if before < state.step):
+        wanted = [self._path(before) for before in self.steps if before < state.step]
+        if self._averaging:
+            wanted += [self._trained_path(before) for before in self._weights if before < state.step]
+        if not all(path.exists() for path in wanted):
             return None
         self.read_rows(state.step)
         critical = self._critical()
@@ -174,6 +185,9 @@ class Recorder:
 
     def _path(self, step: int) -> Path:
         return store.checkpoint_path(self.run.checkpoints if step in self._weights else self.run.predicted, step)
+
+    def _trained_path(self, step: int) -> Path:
+        return store.checkpoint_path(self.run.trained, step)
 
     def _write(self, path: Path, tensors: dict[str, Tensor], step: int) -> None:
         store.write_checkpoint(path, tensors, step=step, config_hash=self.run.config_hash)
