@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import llc.systems
 from llc.cli import main
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, StoreError
 from llc.study.points import LLCConfig, chosen_steps
 from llc.systems import SYSTEMS, Claim, estimate_settings, preset
 from llc.systems.claims import with_claims
@@ -92,7 +92,9 @@ def test_the_command_rebuilds_a_system(tmp_path, monkeypatch):
     })  # fmt: skip
     monkeypatch.setattr(llc.systems, "preset", lambda name: small)
     record = tmp_path / "systems.toml"
+    kept = tmp_path / "kept"
     command = ["systems", "--run", "huang2023", "--out", str(tmp_path), "--no-llc", "--record", str(record)]
+    command += ["--keep", str(kept)]
     for _ in range(2):
         made = CliRunner().invoke(main, [*command, "--jobs", "1"])
         assert made.exit_code == 0, made.output
@@ -101,3 +103,20 @@ def test_the_command_rebuilds_a_system(tmp_path, monkeypatch):
     assert {"compare.nc", "pca.nc", "metrics.nc"} <= {path.name for path in folder.iterdir()}
     assert (folder / "figures" / "pca.png").exists()
     assert read_record(record)["huang2023"]["claims"] == []  # they are of the preset as it is
+    shipped = llc.open_results(kept / "huang2023")
+    assert shipped.runs == []
+    xr.testing.assert_allclose(shipped.metrics, llc.open(folder).metrics.drop_dims("sequence", errors="ignore"))
+    assert shipped.pca.score.shape == llc.open(folder).pca.score.shape
+    for command in (["show"], ["plot"], ["report"]):
+        made = CliRunner().invoke(main, [*command, str(shipped.path)])
+        assert made.exit_code == 0, made.output
+
+
+def test_results_that_are_not_there_are_named(tmp_path, finished):
+    with pytest.raises(StoreError, match="does not exist"):
+        llc.open_results(tmp_path / "nowhere")
+    with pytest.raises(StoreError, match=r"is a single run; name the experiment's folder"):
+        llc.open_results(finished.runs[0].path)
+    (tmp_path / "experiment.toml").write_text((finished.path / "experiment.toml").read_text())
+    with pytest.raises(StoreError, match="holds no results yet"):
+        llc.open_results(tmp_path)

@@ -148,10 +148,11 @@ def _said(value: Any) -> str:
 
 def _origin(experiment: store.Experiment) -> str:
     made = experiment.provenance
-    checkpoints = int(np.sum([len(run.recorded_steps) for run in experiment.runs]))
+    recorded = experiment.metrics.loss.notnull()
+    recorded = recorded.any([dim for dim in recorded.dims if dim not in {"step", *experiment.axes}])
     return (
-        f"Made by local-learning-coefficient {library_version()} from {len(experiment.runs)} runs with "
-        f"{checkpoints} checkpoints, {'imported' if 'imported_from' in made else 'trained'} with torch "
+        f"Made by local-learning-coefficient {library_version()} from {int(recorded.any('step').sum())} runs with "
+        f"{int(recorded.sum())} checkpoints, {'imported' if 'imported_from' in made else 'trained'} with torch "
         f"{made.get('torch', '?')} on "
         f"{made.get('created', 'an unknown day')}."
     )

@@ -17,6 +17,7 @@ from llc.store.experiment import (
     extend_sweep,
     keep_code,
     open_folder,
+    open_results,
 )
 from llc.store.foreign_checkpoints import checkpoints_in, read_foreign, state_in, without_steps
 from llc.store.inspection import describe, passed_over, verify
@@ -72,6 +73,7 @@ __all__ = [
     "numbered_path",
     "numbered_steps",
     "open_folder",
+    "open_results",
     "own_folder",
     "own_folders",
     "passed_over",

@@ -113,6 +113,11 @@ class Experiment:
         return {dim: [coordinate(one) for one in axes[key]] for key, dim in dims_of(axes).items()}
 
     @property
+    def places(self) -> list[dict[str, Any]]:
+        """Where its runs stand in the sweep, begun or not, as they label results."""
+        return coordinates_of(self.config["sweep"])
+
+    @property
     def wanted(self) -> list[str]:
         """Names of the sweep's runs, begun or not."""
         return _run_names(self.config["sweep"])
@@ -234,6 +239,23 @@ def open_folder(path: str | Path) -> Experiment | Run:
     if not folder.is_dir():
         raise StoreError(f"{path} does not exist; name a folder that `llc train --out` made")
     return Run(folder) if (folder / RUN_FILE).exists() else Experiment(folder)
+
+
+def open_results(path: str | Path) -> Experiment:
+    """The results in an experiment's folder, be its runs and their weights there or not.
+
+    Such a folder is what `llc systems --keep` copies, and what this project ships: `experiment.metrics`, `.llc`, `.pca`
+    and the others are datasets as anywhere, and figures and the report are made of them.
+
+    Raises:
+        StoreError: there is no experiment, or none of its results.
+    """
+    found = open_folder(path)
+    if isinstance(found, Run):
+        raise StoreError(f"{path} is a single run; name the experiment's folder, {found.path.parent}")
+    if not any((found.path / f"{name}.nc").exists() for name in RESULTS):
+        raise StoreError(f"{path} holds no results yet; train it first with: llc train --out {path}")
+    return found
 
 
 def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:

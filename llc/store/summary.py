@@ -25,20 +25,20 @@ def summary_table(experiment: Experiment) -> pd.DataFrame:
     metrics = over_positions(experiment.metrics)
     llc = experiment.llc if (experiment.path / "llc.nc").exists() else None
     rows = []
-    for run in experiment.runs:
-        of_metrics = of_run(metrics, run.place)
+    for place in experiment.places:
+        of_metrics = of_run(metrics, place)
         known = None if of_metrics is None else of_metrics.dropna("step", subset=["loss"], how="all")
         if known is None or not known.sizes["step"]:  # it has not begun
             continue
         end = known.isel(step=-1)
-        row: dict[str, Any] = {**run.place, "step": int(end.step)}
+        row: dict[str, Any] = {**place, "step": int(end.step)}
         row |= {f"loss_{name}": float(end.loss.sel(test_set=name)) for name in end.test_set.values}
         for name in references_of(end):
             row[f"distance_{name}"] = float(end.distance.sel(reference=name).isel(test_set=0))
         for name in ("step_critical", "rise", "rise_se"):
             if name in metrics:
                 row["t_crit" if name == "step_critical" else name] = float(known[name])
-        rows.append(row | _estimate_at_end(llc, run.place))
+        rows.append(row | _estimate_at_end(llc, place))
     return pd.DataFrame(rows)
 
 

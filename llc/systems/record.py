@@ -14,7 +14,7 @@ import xarray as xr
 
 import llc
 from llc.errors import InvalidInput
-from llc.store import atomic_path, write_text
+from llc.store import EXPERIMENT_FILE, atomic_path, write_text
 from llc.systems.claims import Claim, claim_rows, verdict_of
 
 # Results, and figures called like them; and further figures.
@@ -67,13 +67,16 @@ def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | N
 def keep(experiment: Path, folder: Path) -> list[Path]:
     """Copy an experiment's results and its figures of them to a folder, a few hundred KiB of each.
 
-    In single precision, without draws and loadings, and distances to references as means over positions.
+    In single precision, without draws and loadings, and distances to references as means over positions; with what
+    `llc.open_results` needs to open them.
 
     Returns:
         What was written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written = [folder / EXPERIMENT_FILE]
+    with atomic_path(written[0]) as scratch:
+        shutil.copyfile(experiment / EXPERIMENT_FILE, scratch)
     for name in (*_KEPT, *_FIGURES):
         result, figure = experiment / f"{name}.nc", experiment / "figures" / f"{name}.png"
         if result.exists():

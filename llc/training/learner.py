@@ -235,9 +235,7 @@ def _step(optimiser: torch.optim.Optimizer, rate: float) -> None:
     optimiser.step()
 
 
-def _average(
-    config: RunConfig, weights: Mapping[str, Tensor], before: Mapping[str, Tensor] | None
-) -> Average | None:
+def _average(config: RunConfig, weights: Mapping[str, Tensor], before: Mapping[str, Tensor] | None) -> Average | None:
     """The average that a config asks for, gone on with where there was one before."""
     steps = config.training.average_steps
     return Average(steps, before or weights) if steps else None
