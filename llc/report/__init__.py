@@ -8,8 +8,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from llc import store
 from llc.errors import StoreError
 from llc.parallel import Progress, quiet
