@@ -36,6 +36,7 @@ def every(finished, tmp_path_factory):
     make_up(own)
     development.find_stages(own, resamples=20)
     development.tradeoff(own)
+    development.strategies(own)
     development.essential_dynamics(own)
     development.shifted_behaviour(own, steps="0,60")
     development.readouts(own, steps="60", hessian=False)
@@ -239,10 +240,10 @@ def test_what_is_missing_is_said(own):
     (own.path / "llc.nc").unlink()
     written, missing = figures.save_figures(own)
     of_llc = {"llc", "llc_by_axis", "llc_at_critical", "loss_llc_plane", "stages", "tradeoff"}
-    assert set(missing) == of_llc | {"essential", "behaviour", "readouts", "compare"}
+    assert set(missing) == of_llc | {"essential", "behaviour", "readouts", "compare", "strategies"}
     assert "llc estimate-llc" in missing["llc"]
     assert "llc stages" in missing["tradeoff"]
-    assert len(written) == len(figures.FIGURES) - 10
+    assert len(written) == len(figures.FIGURES) - len(missing)
 
 
 def test_a_sweep_that_is_still_training_can_be_drawn(finished):

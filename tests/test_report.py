@@ -33,6 +33,7 @@ def full(finished, tmp_path_factory):
     llc.store.write_dataset(folder / "llc.nc", made.drop_attrs(deep=False), {"llc": {"draws": 30, "positions": True}})
     development.find_stages(experiment, resamples=30)
     development.tradeoff(experiment)
+    development.strategies(experiment)
     development.essential_dynamics(experiment)
     development.shifted_behaviour(experiment, steps="0,60")
     development.readouts(experiment, steps="0,60")
@@ -55,7 +56,7 @@ def test_everything_is_in_it(full, written):
     page = written.read_text()
     said = text_of(page)
     of_behaviour = "losses losses_by_axis losses_by_position reference_plane shifts compare readouts"
-    for anchor in f"{of_behaviour} llc llc_by_axis loss_llc_plane pca essential stages tradeoff".split():
+    for anchor in f"{of_behaviour} llc llc_by_axis loss_llc_plane pca essential stages tradeoff strategies".split():
         assert f'id="plot-{anchor}"' in said
     assert said.count('role="img"') == said.count("<figcaption>") == said.count('class="plot"')
     assert 'aria-label=""' not in said

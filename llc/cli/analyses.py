@@ -135,6 +135,33 @@ def _say_stages(found: Any, csv: Path | None, latex: Path | None) -> None:
 
 @main.command()
 @click.argument("folder", type=FOLDER)
+@click.option(
+    "--pair", metavar="SIMPLE,COMPLEX", default=None, help="References to place it between.  [default: task's]"
+)
+def strategies(folder: Path, pair: str | None) -> None:
+    """Where between two references every checkpoint of every run is, and whether complexity predicts it.
+
+    1 is the simple reference, -1 the complex one; and how far a checkpoint is from any mixture of the two. A posterior
+    over the two, with three numbers, is fitted to the whole map: with the bits of a description as complexity, and,
+    once there is a tradeoff, with llc in their place.
+
+    \b
+    Examples:
+      llc strategies runs/tiny
+      llc stages runs/tiny; llc strategies runs/tiny --pair ridge,dmmse
+    """
+    from llc import development
+
+    experiment = open_experiment(folder)
+    chosen = None if pair is None else tuple(name.strip() for name in pair.split(","))
+    with show_progress("runs") as progress:
+        found = development.strategies(experiment, pair=chosen, progress=progress)
+    click.echo(development.format_strategies(found))
+    say_next(f"llc plot {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
 @click.option("--steps", default="log:20", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
 @click.option("--change", metavar="KEY=V,V,…", multiple=True, help="Settings of the task to change; repeatable.")
 @click.option("--sequences", type=click.IntRange(min=2), default=None, help="Of each kind.  [default: as in training]")

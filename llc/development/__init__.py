@@ -11,6 +11,7 @@ from llc.development.robustness import pca_robustness
 from llc.development.shifts import format_behaviour, shifted_behaviour
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
 from llc.development.stages import NothingToStage, find_stages, stage_rows
+from llc.development.strategies import format_strategies, strategies, strategy_rows
 from llc.development.tradeoff import check_pair, format_tradeoff, tradeoff
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "format_behaviour",
     "format_pca",
     "format_stages",
+    "format_strategies",
     "format_tradeoff",
     "geometry",
     "joint_pca",
@@ -39,6 +41,8 @@ __all__ = [
     "sign_flips",
     "stage_rows",
     "stage_table",
+    "strategies",
+    "strategy_rows",
     "tradeoff",
     "trend_changes",
     "turns",

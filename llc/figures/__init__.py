@@ -15,6 +15,7 @@ from llc.figures.kernels import kernel
 from llc.figures.responses import responses, susceptibilities
 from llc.figures.spec import Spec
 from llc.figures.static import draw
+from llc.figures.strategies import strategies
 from llc.figures.trajectories import essential, readouts, trajectories
 from llc.figures.validation import calibration_scale, calibration_traces, validation
 
@@ -46,6 +47,7 @@ FIGURES: dict[str, Drawn] = {
     "essential": Drawn("Trajectories", ("essential",), essential),
     "stages": Drawn("Stages", ("llc", "stages"), stages),
     "tradeoff": Drawn("Tradeoff", ("tradeoff",), tradeoff),
+    "strategies": Drawn("Tradeoff", ("strategies",), strategies),
     "compare": Drawn("Against references", ("compare",), compared),
     "behaviour": Drawn("Further read-outs", ("behaviour",), shifts),
     "readouts": Drawn("Further read-outs", ("readouts",), readouts),
@@ -73,6 +75,7 @@ __all__ = [
     "shifts",
     "spec_of",
     "stages",
+    "strategies",
     "susceptibilities",
     "tradeoff",
     "trajectories",

@@ -26,6 +26,7 @@ _RESULTS = (
     Result("pca", "pca", settings="pca"),
     Result("stages", "stages", ("llc", "pca"), "stages"),
     Result("tradeoff", "stages", ("llc",), "tradeoff", "pair"),
+    Result("strategies", "strategies", ("tradeoff",), "strategies", "pair"),
     Result("essential", "stages", ("pca",), "essential"),
     Result("behaviour", "behaviour", settings="shifts", asks="shifts"),
     Result("readouts", "readouts", settings="readouts"),

@@ -25,7 +25,8 @@ def summary_table(experiment: Experiment) -> pd.DataFrame:
     metrics = over_positions(experiment.metrics)
     llc = experiment.llc if (experiment.path / "llc.nc").exists() else None
     rows = []
-    for place in experiment.places:
+    # Results may be there without their runs; where there are runs, a damaged one is named.
+    for place in [run.place for run in experiment.runs] or experiment.places:
         of_metrics = of_run(metrics, place)
         known = None if of_metrics is None else of_metrics.dropna("step", subset=["loss"], how="all")
         if known is None or not known.sizes["step"]:  # it has not begun
