@@ -157,10 +157,11 @@ def test_stages_are_shaded_where_the_table_says(every):
     )
 
 
-def test_colours_are_on_a_log_scale_and_infinity_has_its_own():
+def test_neighbours_have_colours_apart_and_infinity_its_own():
     one, middle, far, infinite = palette([1.0, 4.0, 16.0, np.inf])
     assert [one, far] == palette([1.0, 16.0])
     assert len({one, middle, far, infinite}) == 4
+    assert palette([1.0, 1.01, 1000.0])[1] == middle  # by rank: near values are not near in colour
     assert len(set(palette(["softmax", "linear", "none"]))) == 3
 
 

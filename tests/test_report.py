@@ -13,7 +13,9 @@ from test_stages import make_up
 import llc
 from llc import development, figures, store
 from llc.cli import main
+from llc.figures.complexity import decided_at_once
 from llc.report import write_report
+from llc.report.words import complexity
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -93,6 +95,35 @@ def test_its_sentences_are_those_of_the_numbers(full):
     end = full.metrics.mean("position").sel(num_tasks=4, seed=0).isel(step=-1)
     nearest = float(end.distance.sel(reference=["ridge", "dmmse"], test_set="id").min())
     assert f"mean squared distance {nearest:.3g}" in said
+
+
+def test_it_says_no_more_than_it_shows(full):
+    """One seed is no replication; a rise before the first estimate is not seen; data alone may decide a tradeoff."""
+    said = text_of(write_report(full).read_text())
+    assert "trained once, with one seed: nothing here is replicated" in said
+    made = full.llc.load().copy(deep=True)
+    made["verdict"] = made.verdict.astype(object).where(False, "converged")
+    falls = np.linspace(3, 1, made.sizes["step"])
+    made["llc"] = made.llc * 0 + xr.DataArray(falls, dims="step")
+    made["llc_se"] = made.llc_se * 0 + 0.01
+    first = f"λ̂ was largest at step {int(made.step[0])} (3 ± 0.01) and has fallen to 1 ± 0.01 at step 60."
+    assert all(
+        sentence.endswith(
+            f"{first} That is the first step whose estimate may be compared: how it rose before is not known."
+        )
+        for sentence in complexity(made)[1:]
+    )
+    made["llc"][:, :, 1] = 4
+    assert all("how it rose" not in sentence for sentence in complexity(made)[1:])
+    traded = full.tradeoff.copy(deep=True)
+    traded["turn"] = traded.turn * 0 + xr.DataArray([np.nan, 1.0], dims="num_tasks")
+    traded["delta_loss"] = traded.delta_loss * 0 - 21.0
+    assert decided_at_once(traded) == (
+        "Here dmmse is better by 21 nats a sequence, which outweighs complexity from the first sequence on: this "
+        "tradeoff cannot say when training leaves ridge."
+    )
+    traded["turn"] = traded.turn * 0 + 2
+    assert decided_at_once(traded) == ""
 
 
 def test_its_commands_make_the_same_experiment(full, tmp_path):

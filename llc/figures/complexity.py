@@ -224,6 +224,25 @@ def stages(llc: xr.Dataset, stages: xr.Dataset) -> Spec | None:
     )
 
 
+_IF_IT_DECIDES = (
+    "If complexity decides when training leaves the simple solution, the n at which preference turns rises with t_crit."
+)
+
+
+def decided_at_once(found: xr.Dataset) -> str:
+    """What a tradeoff says where the complex solution is preferred from the first sequence on; otherwise ""."""
+    turns = found.turn.where(np.isfinite(found.turn))
+    if not bool(turns.notnull().any()) or float(turns.max()) > 1:
+        return ""
+    gaps = -found.delta_loss.where(turns.notnull())
+    low, high = float(gaps.min()), float(gaps.max())
+    nats = f"{low:.3g}{f' to {high:.3g}' if high > low else ''} nats"
+    return (
+        f"Here {found.attrs['complex']} is better by {nats} a sequence, which outweighs complexity from the first "
+        f"sequence on: this tradeoff cannot say when training leaves {found.attrs['simple']}."
+    )
+
+
 def tradeoff(found: xr.Dataset) -> Spec | None:
     """Log-odds of the simple solution over the complex one against n; and the n at which they turn against t_crit."""
     simple, complex_ = found.attrs.get("simple", "simple"), found.attrs.get("complex", "complex")
@@ -262,8 +281,8 @@ def tradeoff(found: xr.Dataset) -> Spec | None:
         panels,
         f"n Δℓ + Δλ log n, the log of the posterior odds of the simple, less accurate solution (like {simple}) over "
         f"the accurate and possibly more complex one (like {complex_}). Where a curve goes below 0, data outweigh "
-        "complexity. If complexity decides when training leaves the simple solution, the n at which preference turns "
-        "rises with t_crit. Runs without estimates that may be compared are left out.",
+        f"complexity. {decided_at_once(found) or _IF_IT_DECIDES} Runs without estimates that may be compared are left "
+        "out.",
         f"Log odds over n: {'; '.join(said)}.",
         size=(5.6, 4.4),
     )

@@ -159,20 +159,21 @@ class Runs:
 
 
 def palette(values: list) -> list[str]:
-    """A colour for each value: on a logarithmic scale for numbers > 0, one of its own for infinity and for words."""
+    """A colour for each value: numbers one after another along a scale, so that neighbours can be told apart however
+    close they are; infinity and words have each one of their own.
+    """
     numbers = [value for value in values if not isinstance(value, str)]
     finite = [float(value) for value in numbers if np.isfinite(value)]
     if len(numbers) < len(values) or len(set(finite)) < 2:
         words = sns.color_palette("colorblind", max(1, len(values))).as_hex()
         return [_INFINITY if not isinstance(v, str) and np.isinf(v) else str(words[i]) for i, v in enumerate(values)]
-    scale = np.log if min(finite) > 0 else np.asarray
-    low, high = float(scale(min(finite))), float(scale(max(finite)))
+    ranks = {value: rank for rank, value in enumerate(sorted(set(finite)))}
     colours = sns.color_palette("viridis", as_cmap=True)
 
     def colour(value: float) -> str:
         if np.isinf(value):
             return _INFINITY
-        share = (float(scale(value)) - low) / (high - low)
+        share = ranks[float(value)] / (len(ranks) - 1)
         return "#" + "".join(f"{round(255 * part):02x}" for part in colours(_FROM + (_TO - _FROM) * share)[:3])
 
     return [colour(value) for value in numbers]

@@ -64,7 +64,8 @@ def runs(summary: pd.DataFrame, metrics: xr.Dataset, stages: xr.Dataset | None) 
             of_stages = None if stages is None else of_run(stages, {dim: row[dim] for dim in axes})
             cells += [_critical(row, of_stages), with_error(row.rise, row.rise_se, ".3f")]
         rows.append([*cells, with_error(row.llc, row.llc_se, ".1f"), Cell(row.verdict or "–", row.verdict)])
-    note = "Distances are mean squared, on the first test set; λ̂ is that of the last estimated step."
+    note = "Distances are mean squared, in squared units of the outputs, on the first test set; λ̂ is that of the last "
+    note += "estimated step."
     if has_critical:
         note += " t_crit has the 90 % interval that sampling of the test set leaves, where stages were found."
     return Table("runs", "Where runs ended", columns, rows, note)

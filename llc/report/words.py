@@ -10,6 +10,7 @@ import xarray as xr
 from llc import store
 from llc.development.boundaries import noise
 from llc.estimate.verdict import COMPARABLE
+from llc.figures.complexity import decided_at_once
 from llc.store.labels import (
     each_run,
     headline_of,
@@ -39,7 +40,20 @@ def question(experiment: store.Experiment) -> str:
         f"{task.symbol(dim)} ∈ {{{', '.join(value_label(value) for value in values)}}}"
         for dim, values in experiment.axes.items()
     )
-    return f"{task.question} Models were trained for {axes}: {how}."
+    return f"{task.question} Models were trained for {axes}: {how}. {_replicated(experiment.axes['seed'])}"
+
+
+def _replicated(seeds: list) -> str:
+    """How often the whole was done."""
+    if len(seeds) > 1:
+        return (
+            f"Each was trained {len(seeds)} times, from weights and on data of its own: what differs between these is "
+            "chance."
+        )
+    return (
+        "Each was trained once, with one seed: nothing here is replicated, and errors are those of what was measured "
+        "on these runs alone."
+    )
 
 
 def summary(experiment: store.Experiment, results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
@@ -78,7 +92,10 @@ def _ends(row: pd.Series, metrics: xr.Dataset) -> str:
     close, away = (symbol_in(metrics, "reference", name) for name in (near, far))
     if ends[near] == ends[far]:
         return f"ends at a mean squared distance of {ends[near]:.3g} from {close}"
-    return f"ends nearer to {close} (mean squared distance {ends[near]:.3g}) than to {away} ({ends[far]:.3g})"
+    return (
+        f"ends nearer to {close} (mean squared distance {ends[near]:.3g}, in squared units of the outputs) than to "
+        f"{away} ({ends[far]:.3g})"
+    )
 
 
 def _since(row: pd.Series, run: xr.Dataset, headline: str) -> str:
@@ -142,9 +159,15 @@ def complexity(llc: xr.Dataset) -> list[str]:
         value = f"{float(end.llc):.3g} ± {float(end.llc_se):.2g} at step {int(end.step):,}"
         gap = float(top.llc - end.llc)
         if int(top.step) != int(end.step) and gap > 2 * float(np.hypot(top.llc_se, end.llc_se)):
+            first = int(top.step) == int(run.step[0])
+            before = (
+                " That is the first step whose estimate may be compared: how it rose before is not known."
+                if first
+                else ""
+            )
             said.append(
                 f"{name}: λ̂ was largest at step {int(top.step):,} ({float(top.llc):.3g} ± "
-                f"{float(top.llc_se):.2g}) and has fallen to {value}."
+                f"{float(top.llc_se):.2g}) and has fallen to {value}.{before}"
             )
         else:
             said.append(f"{name}: λ̂ is {value}, not clearly below its largest value.")
@@ -186,6 +209,9 @@ def tradeoff(found: xr.Dataset) -> list[str]:
     """What loss buys and complexity costs."""
     said = []
     simple, complex_ = found.attrs["simple"], found.attrs["complex"]
+    at_once = decided_at_once(found)
+    if at_once:
+        said.append(at_once)
     for place, row in each_run(found):
         if not np.isfinite(row.delta_llc):
             continue
