@@ -201,6 +201,25 @@ def behaviour(
 
 @main.command()
 @click.argument("folder", type=FOLDER)
+def claims(folder: Path) -> None:
+    """What the preset's paper says of the whole study, as numbers with intervals and verdicts.
+
+    Behaviour, llc and trajectories over the sweep; what is missing for a claim leaves it undecided.
+
+    \b
+    Examples:
+      llc estimate-llc runs/tiny; llc pca runs/tiny; llc stages runs/tiny; llc strategies runs/tiny
+      llc claims runs/tiny
+    """
+    from llc import development, systems
+
+    experiment = open_experiment(folder)
+    click.echo(systems.format_claims(systems.claim_rows(development.study_claims(experiment))))
+    say_next(f"llc report {experiment.path}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
 @click.option("--steps", default="log:20", show_default=True, help="log:N, linear:N, all, last, or 500,1000.")
 @click.option("--no-hessian", is_flag=True, help="Leave the Hessian's trace and eigenvalues out; they take longest.")
 def readouts(folder: Path, steps: str, no_hessian: bool) -> None:

@@ -1,6 +1,7 @@
 """Development: what trajectories of checkpoints say, from joint PCA on."""
 
 from llc.development.boundaries import Boundary, trend_changes, turns
+from llc.development.claims import study_claims
 from llc.development.comparison import compare, compare_rows
 from llc.development.essential import geometry
 from llc.development.forms import essential_dynamics, form_rows
@@ -43,6 +44,7 @@ __all__ = [
     "stage_table",
     "strategies",
     "strategy_rows",
+    "study_claims",
     "tradeoff",
     "trend_changes",
     "turns",

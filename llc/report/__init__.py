@@ -109,7 +109,7 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
         spec = spec_of(experiment, name)
         section.pictures += [] if spec is None else [spec]
     for place, table in tables.every(experiment, results):
-        sections[place].tables.append(table)
+        sections.setdefault(place, _Section(place)).tables.append(table)
     if results["stages"] is not None:
         missing += [f"stages of {reason}" for reason in results["stages"].left_out.values.ravel() if reason]
     kept = [section for section in sections.values() if section.pictures or section.tables]

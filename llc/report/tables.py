@@ -44,6 +44,8 @@ def every(experiment: store.Experiment, results: Mapping[str, Any]) -> Iterator[
         claimed = systems.claim_rows(results["compare"])
         if len(claimed):
             yield "Against references", claims(claimed)
+    if results["claims"] is not None:
+        yield "Claims", claims(systems.claim_rows(results["claims"]), "study-claims")
     if results["tradeoff"] is not None:
         yield "Tradeoff", tradeoff(results["tradeoff"])
 
@@ -171,7 +173,7 @@ def compared(rows: pd.DataFrame) -> Table:
     return Table("compare", "Trained models beside references", columns, cells, note)
 
 
-def claims(rows: pd.DataFrame) -> Table:
+def claims(rows: pd.DataFrame, name: str = "claims") -> Table:
     """What the paper claims and what was measured."""
     cells = [
         [
@@ -182,7 +184,7 @@ def claims(rows: pd.DataFrame) -> Table:
         ]
         for _, row in rows.iterrows()
     ]
-    return Table("claims", "The paper's claims", ["claim", "published", "measured, 90 % interval", "verdict"], cells)
+    return Table(name, "The paper's claims", ["claim", "published", "measured, 90 % interval", "verdict"], cells)
 
 
 def place_cell(value: Any) -> Cell:

@@ -183,7 +183,11 @@ class Experiment:
     @property
     def results(self) -> list[str]:
         """Names of the results that its task has, made or not."""
-        return [name for name in RESULTS if self._has(RESULTS[name].asks) or (self.path / f"{name}.nc").exists()]
+        return [
+            name
+            for name, result in RESULTS.items()
+            if (result.missed and self._has(result.asks)) or (self.path / f"{name}.nc").exists()
+        ]
 
     def _has(self, asks: str) -> bool:
         """Whether the task has what a result asks for."""

@@ -9,7 +9,7 @@ class Result(NamedTuple):
     Attributes:
         name: of it. command: that makes it. needs: results that it is made from, and says nothing without or after.
         settings: what its settings are called in what it says of itself. asks: what the task has to have for it, an
-            attribute or what a method of that name returns.
+            attribute or what a method of that name returns. missed: whether a study without it lacks something.
     """
 
     name: str
@@ -17,6 +17,7 @@ class Result(NamedTuple):
     needs: tuple[str, ...] = ()
     settings: str = ""
     asks: str = ""
+    missed: bool = True
 
 
 # A line a result.
@@ -31,6 +32,7 @@ _RESULTS = (
     Result("behaviour", "behaviour", settings="shifts", asks="shifts"),
     Result("readouts", "readouts", settings="readouts"),
     Result("compare", "compare", settings="compare", asks="predictors"),
+    Result("claims", "claims", ("metrics", "llc", "pca", "tradeoff", "strategies"), missed=False),
 )
 RESULTS = {result.name: result for result in _RESULTS}
 # Those that training does not make.

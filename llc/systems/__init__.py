@@ -14,6 +14,7 @@ from llc.systems import (
     oswald2023,
     oswald2023_wide,
     raventos2023,
+    transient_ridge,
     zuo2025,
 )
 from llc.systems.claims import Claim, claim_rows, format_claims
@@ -39,6 +40,16 @@ PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
     **presets.PRESETS,
     **{name: system.config for name, system in SYSTEMS.items()},
 }
+
+
+# Presets whose paper says something of the whole study.
+STUDIES = dict.fromkeys(("tiny", "small", "carroll"), transient_ridge)
+
+
+def study_claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
+    """What the paper of a config's preset claims of a whole study, whatever its size; none for other presets."""
+    study = STUDIES.get(str(config.get("preset")))
+    return () if study is None else study.CLAIMS
 
 
 def preset(name: str) -> ExperimentConfig:
@@ -67,4 +78,15 @@ def claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
     return system.CLAIMS if same else ()
 
 
-__all__ = ["PRESETS", "SYSTEMS", "Claim", "claim_rows", "claims_of", "estimate_settings", "format_claims", "preset"]
+__all__ = [
+    "PRESETS",
+    "STUDIES",
+    "SYSTEMS",
+    "Claim",
+    "claim_rows",
+    "claims_of",
+    "estimate_settings",
+    "format_claims",
+    "preset",
+    "study_claims_of",
+]

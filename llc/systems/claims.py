@@ -1,9 +1,10 @@
 """A paper's claims as numbers: what was measured for each, with an interval, and whether it holds."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,14 +21,15 @@ class Claim:
 
     Attributes:
         name: short, one each. said: the claim in words. published: the paper's number, NaN where it has none.
-        measure: (value, standard error) from what `compare` returns; the error is 0 for what is read off weights.
+        measure: (value, standard error) from what `compare` returns, or of a claim about a whole study from its
+            `StudyResults`; the error is 0 for what is read off weights.
         low, high: the claim holds where the value lies between these.
     """
 
     name: str
     said: str
     published: float
-    measure: Callable[[xr.Dataset], tuple[float, float]]
+    measure: Callable[[Any], tuple[float, float]]
     low: float = -math.inf
     high: float = math.inf
 
@@ -38,6 +40,19 @@ class Claim:
 
 class NoNumber(LookupError):
     """What a claim is of is not there: a finished run, a step, what the model has not learned yet."""
+
+
+class StudyResults:
+    """The results of a study by name, `results.metrics`, `results.llc`; one that is not there is no number."""
+
+    def __init__(self, known: Mapping[str, xr.Dataset]) -> None:
+        self._known = dict(known)
+
+    def __getattr__(self, name: str) -> xr.Dataset:
+        known = self.__dict__.get("_known", {})
+        if name not in known:
+            raise NoNumber(f"no {name}")
+        return known[name]
 
 
 def run_at(compared: xr.Dataset, **place: float | str) -> xr.Dataset:
@@ -67,7 +82,7 @@ def last_of(compared: xr.Dataset, **place: float | str) -> xr.Dataset:
     return runs if "seed" not in runs.dims else runs.isel(seed=int(np.nanargmin(losses)))
 
 
-def judged(claim: Claim, compared: xr.Dataset) -> dict[str, float | str]:
+def judged(claim: Claim, compared: xr.Dataset | StudyResults) -> dict[str, float | str]:
     """Its value with the ends of the 90 % interval, value ± 1.645 se, and its verdict.
 
     `supported` where the interval lies within the claim's bounds, `contradicted` where it lies outside, `undecided`
@@ -102,9 +117,12 @@ _SAID = {
 
 def with_claims(compared: xr.Dataset, claims: Sequence[Claim]) -> xr.Dataset:
     """The dataset with each claim's value, interval, bounds and verdict, by `claim`."""
-    if not claims:
-        return compared
-    found = [judged(claim, compared) for claim in claims]
+    return compared.merge(claims_dataset(compared, claims)) if claims else compared
+
+
+def claims_dataset(found_in: xr.Dataset | StudyResults, claims: Sequence[Claim]) -> xr.Dataset:
+    """Each claim's value, interval, bounds and verdict, by `claim`."""
+    found = [judged(claim, found_in) for claim in claims]
     values = {
         "claim_said": [claim.said for claim in claims],
         "claim_published": [claim.published for claim in claims],
@@ -114,7 +132,7 @@ def with_claims(compared: xr.Dataset, claims: Sequence[Claim]) -> xr.Dataset:
     }
     data = {name: ("claim", values[name], {"long_name": said, "units": "1"}) for name, said in _SAID.items()}
     about = {"long_name": "claim of the paper", "units": "1"}
-    return compared.assign(data).assign_coords(claim=("claim", [claim.name for claim in claims], about))
+    return xr.Dataset(data, {"claim": ("claim", [claim.name for claim in claims], about)})
 
 
 def claim_rows(compared: xr.Dataset) -> pd.DataFrame:
