@@ -112,6 +112,17 @@ def test_the_command_rebuilds_a_system(tmp_path, monkeypatch):
         assert made.exit_code == 0, made.output
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_results_that_are_shipped_open(name):
+    """Without runs or weights; each has its claims, and estimates with their verdicts."""
+    shipped = llc.open_results(README.parent / "docs" / "systems" / name)
+    assert shipped.config["preset"] == name
+    assert shipped.compare.claim.values.tolist() == [claim.name for claim in SYSTEMS[name].CLAIMS]
+    assert shipped.llc.verdict.notnull().any()
+    assert shipped.pca.sizes["component"] >= 2
+    assert len(llc.summary_table(shipped)) == len(shipped.wanted)
+
+
 def test_results_that_are_not_there_are_named(tmp_path, finished):
     with pytest.raises(StoreError, match="does not exist"):
         llc.open_results(tmp_path / "nowhere")
