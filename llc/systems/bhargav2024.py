@@ -52,7 +52,7 @@ def _copies_first(compared: xr.Dataset) -> tuple[float, float]:
 
 
 # A gradient of 256 series takes 50 ms of a core: few samples, small minibatches.
-ESTIMATES = {"num_samples": 1024, "batch_size": 64, "max_gradients": 6000}
+ESTIMATES = {"steps": "317,500,1000,2000,3000,5000,8000", "num_samples": 1024, "batch_size": 64, "max_gradients": 8000}
 
 CLAIMS = (
     Claim("position 2: as good as copying", "after one transition its error is that of copying, within a tenth", 1.0,

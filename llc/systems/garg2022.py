@@ -65,7 +65,7 @@ def _worse(test_set: str):
 _ALL, _HALF = f"{2 * DIM} examples", f"{DIM // 2} examples"
 
 # Five families, and prompts that are long: few samples, small minibatches, few steps.
-ESTIMATES = {"steps": "1000,2000,4000", "num_samples": 1024, "batch_size": 64, "max_gradients": 1500}
+ESTIMATES = {"steps": "1000,2000,3000", "num_samples": 1024, "batch_size": 64, "max_gradients": 5000}
 
 CLAIMS = (
     Claim("linear: like least squares", f"after {2 * DIM} examples it loses less than a tenth of what 0 does", 0.0,
