@@ -7,6 +7,7 @@ import pytest
 import torch
 import xarray as xr
 from click.testing import CliRunner
+from conftest import small_config
 
 import llc
 from llc import behaviour, development, figures, store
@@ -104,14 +105,24 @@ def test_a_threshold_is_where_the_map_changes_sign():
     assert np.isnan(_threshold(found * 0 + 1, "num_tasks")).all()
 
 
-def test_llc_in_place_of_bits(own):
-    """λ̂ of runs that ended like the complex reference, and of what has the simple one alone."""
-    places = {"num_tasks": ("num_tasks", [1.0, 4.0]), "seed": ("seed", [0])}
+def with_tradeoff(experiment: llc.Experiment, runs: int) -> None:
+    """One in which the first of its runs ended like the complex reference."""
     about = {"long_name": "made up", "units": "1"}
-    data = {"llc_simple": [[5.0], [5.0]], "llc_end": [[2.0], [8.0]], "ends_like": [["dmmse"], ["dmmse"]]}
-    made = xr.Dataset({name: (("num_tasks", "seed"), value, about) for name, value in data.items()})
-    made = made.assign_coords({name: (*value, about) for name, value in places.items()})
-    store.write_dataset(own.path / "tradeoff.nc", made, {**own.config, "tradeoff": {"pair": ["ridge", "dmmse"]}})
+    places = {"num_tasks": ("num_tasks", [1.0, 2.0, 4.0], about), "seed": ("seed", [0], about)}
+    ends = [["dmmse" if run < runs else "ridge"] for run in range(3)]
+    data = {"llc_simple": [[5.0]] * 3, "llc_end": [[2.0], [4.0], [8.0]], "ends_like": ends}
+    made = xr.Dataset({name: (("num_tasks", "seed"), value, about) for name, value in data.items()}, places)
+    settings = {"pair": ["ridge", "dmmse"]}
+    store.write_dataset(experiment.path / "tradeoff.nc", made, {**experiment.config, "tradeoff": settings})
+
+
+def test_llc_in_place_of_bits(tmp_path):
+    """λ̂ of runs that ended like the complex reference, and of what has the simple one alone."""
+    sweep = {"sweep.axes": {"task.num_tasks": [1, 2, 4, "inf"]}}
+    own = llc.train(small_config(**sweep), tmp_path / "own", jobs=1)
+    with_tradeoff(own, 2)
+    assert development.strategies(own).account.values.tolist() == ["bits"]  # two say nothing about runs
+    with_tradeoff(own, 3)
     found = development.strategies(own)
     assert found.account.values.tolist() == ["bits", "bits, where llc is known", "llc", "llc log n"]
     known = found.complexity.sel(account="llc", seed=0)
@@ -132,8 +143,6 @@ def test_the_command_and_the_figure(own):
 
 
 def test_nothing_to_place(tmp_path):
-    from conftest import small_config
-
     alone = llc.train(small_config(**{"sweep.axes": {"task.num_tasks": ["inf"]}}), tmp_path / "alone", jobs=1)
     with pytest.raises(StoreError, match="has no run in which ridge and dmmse differ"):
         development.strategies(alone)

@@ -32,7 +32,7 @@ def strategies(
     nearer to a mixture of the two than these to each other, evenly in log step. Complexity has four accounts: the bits
     of the two descriptions (`llc.predictors.description`), the same where λ̂ of both is known, and λ̂ in their place, in
     that form and in that of a free energy. λ̂ of A is that of runs which have A alone, λ̂ of B that of a run which ended
-    like B, both from `tradeoff.nc`; without it there is only the first.
+    like B, both from `tradeoff.nc`; without three of these there is only the first.
 
     Args:
         pair: names of references, the simple one, A, first; by default the task's own pair.
@@ -64,7 +64,8 @@ def strategies(
             found["threshold"] = _threshold(found, axis)
         costs = {"bits": bits(found, runs, chosen)}
         if (experiment.path / "tradeoff.nc").exists() and not experiment.outdated("tradeoff"):
-            costs["llc"] = llcs(found, experiment.tradeoff, chosen[1])
+            known = llcs(found, experiment.tradeoff, chosen[1])
+            costs |= {} if known is None else {"llc": known}
         samples = found.step * experiment.config["training"]["batch_size"]
         found = xr.merge([found, posteriors(found, costs, samples, axis)])
         found = found.assign_attrs(simple=chosen[0], complex=chosen[1])

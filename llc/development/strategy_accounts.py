@@ -26,6 +26,9 @@ class Account(NamedTuple):
     known_llc: bool
 
 
+# Runs of known λ̂ that a posterior is fitted to.
+_FEWEST = 3
+
 ACCOUNTS = {
     "bits": Account("power", "bits", False),
     "bits, where llc is known": Account("power", "bits", True),
@@ -43,13 +46,17 @@ def bits(found: xr.Dataset, runs: list[store.Run], pair: tuple[str, str]) -> xr.
     return _by_run(found, lengths)
 
 
-def llcs(found: xr.Dataset, traded: xr.Dataset, complex_: str) -> xr.Dataset:
-    """λ̂ of the two, in every run that ended like the second; NaN in the others."""
+def llcs(found: xr.Dataset, traded: xr.Dataset, complex_: str) -> xr.Dataset | None:
+    """λ̂ of the two, in every run that ended like the second; NaN in the others. None where there are fewer than three.
+
+    Three numbers fitted to one run or two say nothing about runs.
+    """
     known = {}
     for place, row in each_run(traded):
         if row.ends_like.item() == complex_:
             known[tuple(place.values())] = [float(row.llc_simple), float(row.llc_end)]
-    return _by_run(found, known)
+    numbers = [pair for pair in known.values() if np.isfinite(pair).all()]
+    return _by_run(found, known) if len(numbers) >= _FEWEST else None
 
 
 def _by_run(found: xr.Dataset, values: dict[tuple, list[float]]) -> xr.Dataset:

@@ -67,7 +67,12 @@ def _better_at_home(compared: xr.Dataset) -> tuple[float, float]:
 
 
 # Six runs: few samples, small minibatches.
-ESTIMATES = {"steps": "500,1000,2000,3000,4500,6000", "num_samples": 1024, "batch_size": 64, "max_gradients": 8000}
+ESTIMATES = {
+    "steps": "500,1000,2000,3000,3500,4000,4500,5000,5500,6000",
+    "num_samples": 1024,
+    "batch_size": 64,
+    "max_gradients": 8000,
+}
 
 CLAIMS = (
     Claim("few tasks: dMMSE", "of 4 tasks it knows only those: on others its loss is nearer to dMMSE_M's than to ridge",
