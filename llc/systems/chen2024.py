@@ -61,7 +61,12 @@ def _first_layer(compared: xr.Dataset) -> tuple[float, float]:
 
 
 # Prompts are long: few samples, small minibatches.
-ESTIMATES = {"steps": "500,1000,2000,3000,5000,8000", "num_samples": 1024, "batch_size": 64, "max_gradients": 6000}
+ESTIMATES = {
+    "steps": "500,1000,1500,2000,3000,4000,5000,6500,8000",
+    "num_samples": 1024,
+    "batch_size": 64,
+    "max_gradients": 6000,
+}
 
 CLAIMS = (
     Claim("preprocessed GD: below GD, 8 examples", "scaled by its correlation with y, x is learned from faster",
