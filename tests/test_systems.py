@@ -110,6 +110,10 @@ def test_the_command_rebuilds_a_system(tmp_path, monkeypatch):
     for command in (["show"], ["plot"], ["report"]):
         made = CliRunner().invoke(main, [*command, str(shipped.path)])
         assert made.exit_code == 0, made.output
+    for command in ("pca", "stages", "readouts", "estimate-llc"):
+        refused = CliRunner().invoke(main, [command, str(shipped.path)])
+        assert refused.exit_code == 1
+        assert "holds results alone, without their runs and weights" in refused.output
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -69,7 +69,7 @@ def joint_pca(
         raise InvalidInput(f"weighting = {weighting} given, expected {' or '.join(_WEIGHTINGS)}")
     runs = [run for run in experiment.runs if steps_of(run, features)]
     if not runs:
-        raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
+        raise StoreError(experiment.no_checkpoints)
     fitted = _fitted(experiment, runs, fit or {})
     kind = make_features(runs, features, probe, sequences)
     checkpoints = sum(len(steps_of(run, features)) for run in runs)
@@ -115,7 +115,7 @@ def project(pca: xr.Dataset, experiment: store.Experiment, *, progress: Progress
         raise InvalidInput("this pca.nc was made of outputs or weights; expected one of predictions")
     runs = [run for run in experiment.runs if run.recorded_steps]
     if not runs:
-        raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
+        raise StoreError(experiment.no_checkpoints)
     kind = make_features(runs, "predictions", OWN_PROBE, pca.sizes["sequence"])
     if kind.shape != pca.center.shape:
         raise InvalidInput(f"{experiment.path} makes {kind.shape} predictions, expected {pca.center.shape}")

@@ -39,7 +39,7 @@ def pca_robustness(
         raise InvalidInput(f"sequences = {list(sequences)} and every = {list(every)} given, expected numbers from 1 up")
     runs = [run for run in experiment.runs if run.recorded_steps]
     if not runs:
-        raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
+        raise StoreError(experiment.no_checkpoints)
     features = make_features(runs, "predictions", OWN_PROBE, max(sequences))
     each = features.columns // features.shape[0]
     seeds = sorted({run.seed for run in runs})

@@ -59,6 +59,8 @@ def find_stages(
     """
     if method not in METHODS:
         raise InvalidInput(f"unknown method {method}; {did_you_mean(method, METHODS)}")
+    if experiment.alone:
+        raise StoreError(experiment.no_checkpoints)
     llc, settings = experiment.llc, {"method": method, "resamples": resamples, "seed": seed}
     pca = experiment.pca if (experiment.path / "pca.nc").exists() else None
     parts, curves = [], {}

@@ -51,6 +51,8 @@ def strategies(
     chosen = check_pair(experiment, pair)
     metrics = over_positions(experiment.metrics)
     runs = [run for run in experiment.runs if of_run(metrics, run.place) is not None]
+    if not runs:
+        raise StoreError(experiment.no_checkpoints)
     with store.folder_lock(experiment.path):
         parts = []
         for number, run in enumerate(runs):

@@ -181,6 +181,20 @@ class Experiment:
         return found
 
     @property
+    def alone(self) -> bool:
+        """Whether results are here and their runs are not."""
+        return not self.runs and self.has_metrics
+
+    @property
+    def no_checkpoints(self) -> str:
+        """What to say where checkpoints are asked for and there are none."""
+        if self.alone:
+            return (
+                f"{self.path} holds results alone, without their runs and weights; name the folder it was copied from"
+            )
+        return f"{self.path} has no checkpoints yet; train it first with: llc train"
+
+    @property
     def results(self) -> list[str]:
         """Names of the results that its task has, made or not."""
         return [

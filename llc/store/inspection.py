@@ -31,11 +31,10 @@ def describe(found: Experiment | Run) -> str:
         lines.append(f"  weights imported from {found.provenance['imported_from']}")
     for run in found.runs:
         lines.append("; ".join(filter(None, [f"  {run.name}: {len(run.steps)} checkpoints", _unfinished(run)])))
-    alone = not found.runs and found.has_metrics
     not_begun = [name for name in found.wanted if not (found.path / name).exists()]
-    lines += ["  results alone: its runs and their weights are not here"] if alone else []
-    lines += [f"  {name}: not begun" for name in not_begun if not alone]
-    if not alone and _unfinished(found) == _UNFINISHED:
+    lines += ["  results alone: its runs and their weights are not here"] if found.alone else []
+    lines += [f"  {name}: not begun" for name in not_begun if not found.alone]
+    if not found.alone and _unfinished(found) == _UNFINISHED:
         command = "import" if "imported_from" in found.provenance else "train"
         lines.append(f"  {_UNFINISHED}; run the same `llc {command}` command to go on")
     for name in ("metrics", "llc", "pca"):

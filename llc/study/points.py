@@ -73,7 +73,7 @@ def trained_runs(experiment: store.Experiment) -> list[store.Run]:
     """
     runs = [run for run in experiment.runs if run.steps]
     if not runs:
-        raise StoreError(f"{experiment.path} has no checkpoints yet; train it first with: llc train")
+        raise StoreError(experiment.no_checkpoints)
     return runs
 
 
