@@ -15,7 +15,7 @@ from llc import development, figures, store
 from llc.cli import main
 from llc.figures.complexity import decided_at_once
 from llc.report import write_report
-from llc.report.words import complexity
+from llc.report.words import complexity, strategies
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -124,6 +124,20 @@ def test_it_says_no_more_than_it_shows(full):
     )
     traded["turn"] = traded.turn * 0 + 2
     assert decided_at_once(traded) == ""
+
+
+def test_it_says_where_one_reference_gives_way(full):
+    made = full.strategies.copy(deep=True)
+    made["threshold"] = made.threshold * 0 + 2.5
+    made["correlation"] = made.correlation * 0 + 0.9
+    made["correlation"] = made.correlation.fillna(0.9)
+    made["threshold"] = made.threshold.fillna(2.5)
+    made["held_out_correlation"] = made.held_out_correlation * np.nan
+    assert strategies(made) == [
+        "At the end runs are nearer to dmmse up to M of about 2.5, and nearer to ridge beyond.",
+        "A posterior over the two with bits as complexity has a correlation of 0.90 with where checkpoints lie between "
+        "them; too few runs to leave any out.",
+    ]
 
 
 def test_its_commands_make_the_same_experiment(full, tmp_path):

@@ -66,6 +66,8 @@ def summary(experiment: store.Experiment, results: Mapping[str, Any]) -> list[tu
         found.append(("Where they go", trajectories(pca)))
     if traded is not None:
         found.append(("What complexity buys", tradeoff(traded)))
+    if results["strategies"] is not None:
+        found.append(("Which strategy, when", strategies(results["strategies"])))
     return [(heading, said) for heading, said in found if said]
 
 
@@ -235,4 +237,33 @@ def tradeoff(found: xr.Dataset) -> list[str]:
         said.append(
             f"Rank correlation of the n at which preference turns with t_crit: {rank:.2f} [{low:.2f}, {high:.2f}]."
         )
+    return said
+
+
+def strategies(found: xr.Dataset) -> list[str]:
+    """Where one reference gives way to the other, and whether complexity says so."""
+    simple, complex_ = found.attrs["simple"], found.attrs["complex"]
+    said = []
+    if "threshold" in found:
+        ends = found.threshold.isel(step=-1)
+        known = ends.values[np.isfinite(ends.values)]
+        axis = next(dim for dim in found.apart.dims if dim not in ends.dims)
+        if known.size:
+            spread = f" ({known.min():.3g} to {known.max():.3g} over seeds and other axes)" if known.size > 1 else ""
+            said.append(
+                f"At the end runs are nearer to {complex_} up to {symbol_of(found, str(axis))} of about "
+                f"{np.median(known):.3g}{spread}, and nearer to {simple} beyond."
+            )
+    for name in found.account.values.tolist():
+        one = found.sel(account=name)
+        if np.isfinite(one.correlation):
+            held_out = (
+                f", and {float(one.held_out_correlation):.2f} with those of runs that were left out of the fit"
+                if np.isfinite(one.held_out_correlation)
+                else "; too few runs to leave any out"
+            )
+            said.append(
+                f"A posterior over the two with {name} as complexity has a correlation of {float(one.correlation):.2f} "
+                f"with where checkpoints lie between them{held_out}."
+            )
     return said
