@@ -68,7 +68,7 @@ def _largest(
 _EVERY, _LATER = range(1, SEGMENTS + 1), range(2, SEGMENTS + 1)
 
 # A gradient of 64 streams takes 80 ms of a core, and there are ten runs: few streams, few steps.
-ESTIMATES = {"steps": "200,700,1500", "num_samples": 512, "batch_size": 16, "max_gradients": 6000}
+ESTIMATES = {"steps": "200,400,700,1000,1500", "num_samples": 512, "batch_size": 16, "max_gradients": 1500}
 
 CLAIMS = (
     Claim("below softmax attention", "at every segment's end local linear attention loses less than softmax does",
