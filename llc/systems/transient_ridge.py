@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from llc.store.labels import over_positions
 from llc.systems.claims import Claim, NoNumber, StudyResults
@@ -153,6 +152,12 @@ def _mean(values: Iterable[float]) -> tuple[float, float]:
     return float(known.mean()), float(known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else 0.0
 
 
+def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    from scipy import stats  # takes long, and a job that trains has no use for it
+
+    return float(stats.spearmanr(one, other).statistic)
+
+
 def _ordered(found: StudyResults) -> tuple[float, float]:
     """Rank correlation with M of how far dMMSE_M lies from dMMSE of the least M towards ridge, in the plane."""
     points = _finite(found.pca.score_reference.isel(component=slice(2), seed=0))
@@ -161,7 +166,7 @@ def _ordered(found: StudyResults) -> tuple[float, float]:
     if len(dmmse) < 3:
         raise NoNumber("fewer than three M")
     along = (dmmse - dmmse[0]) @ (ridge[0] - dmmse[0])
-    return float(stats.spearmanr(points[_AXIS].values, along).statistic), 0.0
+    return _rank_correlation(points[_AXIS].values, along), 0.0
 
 
 def _ends(found: StudyResults) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float]:
@@ -191,10 +196,9 @@ def _llc_rises(found: StudyResults) -> tuple[float, float]:
         raise NoNumber("fewer than three M below the crossing")
     rng = np.random.default_rng(0)
     again = [
-        stats.spearmanr(logs[:upto], ends[:upto] + errors[:upto] * rng.standard_normal(upto)).statistic
-        for _ in range(200)
+        _rank_correlation(logs[:upto], ends[:upto] + errors[:upto] * rng.standard_normal(upto)) for _ in range(200)
     ]
-    return float(stats.spearmanr(logs[:upto], ends[:upto]).statistic), float(np.std(again))
+    return _rank_correlation(logs[:upto], ends[:upto]), float(np.std(again))
 
 
 def _crossing(found: StudyResults) -> tuple[float, float]:
