@@ -105,14 +105,15 @@ def test_a_threshold_is_where_the_map_changes_sign():
     assert np.isnan(_threshold(found * 0 + 1, "num_tasks")).all()
 
 
-def with_tradeoff(experiment: llc.Experiment, runs: int) -> None:
+def with_tradeoff(experiment: llc.Experiment, runs: int, pair: tuple[str, str] = ("ridge", "dmmse")) -> None:
     """One in which the first of its runs ended like the complex reference."""
     about = {"long_name": "made up", "units": "1"}
     places = {"num_tasks": ("num_tasks", [1.0, 2.0, 4.0], about), "seed": ("seed", [0], about)}
     ends = [["dmmse" if run < runs else "ridge"] for run in range(3)]
     data = {"llc_simple": [[5.0]] * 3, "llc_end": [[2.0], [4.0], [8.0]], "ends_like": ends}
     made = xr.Dataset({name: (("num_tasks", "seed"), value, about) for name, value in data.items()}, places)
-    settings = {"pair": ["ridge", "dmmse"]}
+    made = made.assign_attrs(simple=pair[0], complex=pair[1])
+    settings = {"pair": list(pair)}
     store.write_dataset(experiment.path / "tradeoff.nc", made, {**experiment.config, "tradeoff": settings})
 
 
@@ -129,6 +130,8 @@ def test_llc_in_place_of_bits(tmp_path):
     assert known.sel(num_tasks=4).values.tolist() == [5.0, 8.0]
     assert np.isnan(known.sel(num_tasks=np.inf)).all()
     assert "llc log n" in development.format_strategies(found)
+    with_tradeoff(own, 3, ("dmmse", "ridge"))  # λ̂ of the other way round is not of these
+    assert development.strategies(own).account.values.tolist() == ["bits"]
 
 
 def test_the_command_and_the_figure(own):

@@ -11,9 +11,10 @@ import llc
 from llc import development
 from llc.cli import main
 from llc.errors import InvalidInput
+from llc.estimate import verdict
 from llc.systems import STUDIES, study_claims_of
 from llc.systems.claims import Claim, StudyResults, claims_dataset
-from llc.systems.transient_ridge import CLAIMS, transient, ways
+from llc.systems.transient_ridge import CLAIMS, COMPARABLE, transient, ways
 
 M = [4.0, 16.0, 32.0, 64.0, 256.0, np.inf]
 STEPS = [0, 100, 1000, 10_000]
@@ -125,6 +126,10 @@ def test_one_that_stays_at_ridge_contradicts_it(made):
     assert verdict["transient M leave ridge"] == "contradicted"
     assert verdict["trajectories pass ridge and leave"] == "undecided"  # of no run
     assert float(ways(metrics).end.max()) == pytest.approx(float(ways(metrics).best.max()))
+
+
+def test_estimates_that_may_be_compared_are_those_of_the_verdicts():
+    assert set(COMPARABLE) == set(verdict.COMPARABLE)
 
 
 def test_what_is_not_there_is_undecided(made):

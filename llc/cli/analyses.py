@@ -56,6 +56,11 @@ def pca(
     say_next(f"llc plot {experiment.path}")
 
 
+def _references(pair: str | None) -> tuple[str, ...] | None:
+    """The names in SIMPLE,COMPLEX; None for the task's own."""
+    return None if pair is None else tuple(name.strip() for name in pair.split(","))
+
+
 @main.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--method", default="turns", show_default=True, help="turns (maxima and minima) or trend (slopes).")
@@ -82,7 +87,7 @@ def stages(
     from llc.errors import LLCError
 
     experiment = open_experiment(folder)
-    chosen = None if pair is None else tuple(name.strip() for name in pair.split(","))
+    chosen = _references(pair)
     # Before minutes of work, not after.
     if chosen is not None:
         development.check_pair(experiment, chosen)
@@ -153,7 +158,7 @@ def strategies(folder: Path, pair: str | None) -> None:
     from llc import development
 
     experiment = open_experiment(folder)
-    chosen = None if pair is None else tuple(name.strip() for name in pair.split(","))
+    chosen = _references(pair)
     with show_progress("runs") as progress:
         found = development.strategies(experiment, pair=chosen, progress=progress)
     click.echo(development.format_strategies(found))

@@ -32,7 +32,7 @@ def strategies(
     nearer to a mixture of the two than these to each other, evenly in log step. Complexity has four accounts: the bits
     of the two descriptions (`llc.predictors.description`), the same where λ̂ of both is known, and λ̂ in their place, in
     that form and in that of a free energy. λ̂ of A is that of runs which have A alone, λ̂ of B that of a run which ended
-    like B, both from `tradeoff.nc`; without three of these there is only the first.
+    like B, both from a `tradeoff.nc` of the same pair; without three of these there is only the first.
 
     Args:
         pair: names of references, the simple one, A, first; by default the task's own pair.
@@ -44,7 +44,7 @@ def strategies(
         predictions for values of the axis that were left out, `held_out_correlation`, `held_out_rmse`; `complexity`
         (account, …, strategy).
     Raises:
-        StoreError: nothing is trained yet, or no run in which the two differ.
+        StoreError: nothing is trained yet, no run in which the two differ, or a tradeoff that is out of date.
         InvalidInput: no pair, an unknown reference, or losses that are no log-likelihoods.
     Source: Wurgaft et al. (2025), arXiv 2506.17859.
     """
@@ -58,22 +58,36 @@ def strategies(
         for number, run in enumerate(runs):
             progress("strategies", number, len(runs), run.name)
             parts.append(_of_run(run, metrics, chosen))
-        if not parts or not any(float(part.apart.max()) > 0 for part in parts):
+        if not any(float(part.apart.max()) > 0 for part in parts):
             raise StoreError(f"{experiment.path} has no run in which {chosen[0]} and {chosen[1]} differ; train one")
         found = store.merge(parts)
         axis = _axis_of(found)
         if axis is not None:
             found["threshold"] = _threshold(found, axis)
         costs = {"bits": bits(found, runs, chosen)}
-        if (experiment.path / "tradeoff.nc").exists() and not experiment.outdated("tradeoff"):
-            known = llcs(found, experiment.tradeoff, chosen[1])
-            costs |= {} if known is None else {"llc": known}
+        traded = _tradeoff_of(experiment, chosen)
+        known = None if traded is None else llcs(found, traded, chosen[1])
+        costs |= {} if known is None else {"llc": known}
         samples = found.step * experiment.config["training"]["batch_size"]
         found = xr.merge([found, posteriors(found, costs, samples, axis)])
         found = found.assign_attrs(simple=chosen[0], complex=chosen[1])
         settings = {"pair": list(pair or ())}
         path = experiment.path / "strategies.nc"
         return store.write_dataset(path, found, {**experiment.config, "strategies": settings})
+
+
+def _tradeoff_of(experiment: store.Experiment, pair: tuple[str, str]) -> xr.Dataset | None:
+    """The tradeoff, where there is one and it is between these two.
+
+    Raises:
+        StoreError: it is older than what it was made from; the command that makes it again is named.
+    """
+    if not (experiment.path / "tradeoff.nc").exists():
+        return None
+    if outdated := experiment.outdated("tradeoff"):
+        raise StoreError(outdated)
+    found = experiment.tradeoff
+    return found if (found.attrs.get("simple"), found.attrs.get("complex")) == pair else None
 
 
 def _of_run(run: store.Run, metrics: xr.Dataset, pair: tuple[str, str]) -> xr.Dataset:
@@ -114,7 +128,8 @@ def _threshold(found: xr.Dataset, axis: str) -> xr.DataArray:
     """Where along the axis `relative` first rises through 0, at every step; NaN where it does not."""
     values = found[axis].values.astype(float)
     finite = np.flatnonzero(np.isfinite(values))
-    at = np.log(values[finite]) if (values[finite] > 0).all() else values[finite]
+    logarithmic = bool((values[finite] > 0).all())
+    at = np.log(values[finite]) if logarithmic else values[finite]
 
     def crossing(relative: np.ndarray) -> float:
         known = np.isfinite(relative)
@@ -124,7 +139,7 @@ def _threshold(found: xr.Dataset, axis: str) -> xr.DataArray:
             return np.nan
         i = rises[0]
         place = x[i] - r[i] * (x[i + 1] - x[i]) / (r[i + 1] - r[i])
-        return float(np.exp(place)) if (values[finite] > 0).all() else float(place)
+        return float(np.exp(place)) if logarithmic else float(place)
 
     crossed = xr.apply_ufunc(crossing, found.relative.isel({axis: finite}), input_core_dims=[[axis]], vectorize=True)
     return crossed.assign_attrs(about(_SAID, "threshold"))

@@ -38,7 +38,7 @@ ACCOUNTS = {
 
 
 def bits(found: xr.Dataset, runs: list[store.Run], pair: tuple[str, str]) -> xr.Dataset:
-    """Lengths of the two descriptions, in every run."""
+    """Lengths of the two descriptions in every run, `simple` and `complex` (…), in bits."""
     lengths = {}
     for run in runs:
         known = run.task.predictors()
@@ -75,6 +75,9 @@ def posteriors(found: xr.Dataset, costs: dict[str, xr.Dataset], samples: xr.Data
         found: `relative`, `interpolation` (…, step), `apart` and `loss_gap` (…).
         costs: complexities of the two (…), by kind.
         samples: seen at every step, (step,). axis: of which one value after the other is left out.
+    Returns:
+        By `account`: `predicted` (…, step), `parameter` (parameter_name), `complexity` (…, strategy), and `correlation`
+        and `rmse`, fitted and `held_out_…`.
     """
     names = [name for name, of in ACCOUNTS.items() if of.cost in costs and ("llc" in costs or not of.known_llc)]
     both = costs.get("llc")

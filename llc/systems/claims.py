@@ -12,7 +12,8 @@ import xarray as xr
 
 from llc.errors import InvalidInput
 
-_Z = NormalDist().inv_cdf(0.95)
+# 90 % of a normal distribution lie within so many standard deviations.
+Z = NormalDist().inv_cdf(0.95)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def judged(claim: Claim, compared: xr.Dataset | StudyResults) -> dict[str, float
         value, se = map(float, claim.measure(compared))
     except NoNumber:
         value, se = math.nan, math.nan
-    low, high = value - _Z * se, value + _Z * se
+    low, high = value - Z * se, value + Z * se
     return {"value": value, "low": low, "high": high, "verdict": verdict_of(claim, low, high)}
 
 

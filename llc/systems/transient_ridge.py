@@ -11,11 +11,13 @@ import numpy as np
 import xarray as xr
 
 from llc.store.labels import over_positions
-from llc.systems.claims import Claim, NoNumber, StudyResults
+from llc.systems.claims import Claim, NoNumber, StudyResults, Z
 
 # A transient run comes this share of the way from zero to ridge, and then loses this share of what it gained.
 _NEAR, _LOST = 0.8, 1 / 3
 _OOD, _AXIS = "ood", "num_tasks"
+# As in `llc.estimate.verdict`, a room below this one; a test holds the two together.
+COMPARABLE = ("converged", "scale-dependent")
 
 
 def ways(metrics: xr.Dataset) -> xr.Dataset:
@@ -171,7 +173,7 @@ def _ordered(found: StudyResults) -> tuple[float, float]:
 
 def _ends(found: StudyResults) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float]:
     """log₂ M, λ̂ at the end and its error of the finite M, and λ̂ and its error of M = ∞; means over seeds."""
-    comparable = found.llc.verdict.isin(["converged", "scale-dependent"])
+    comparable = found.llc.verdict.isin(COMPARABLE)
     value, error = (_last(found.llc[name].where(comparable)) for name in ("llc", "llc_se"))
     if _AXIS not in value.dims or math.inf not in value[_AXIS].values:
         raise NoNumber("no estimates over M with M = ∞ among them")
@@ -235,7 +237,7 @@ def _at_critical(found: StudyResults) -> tuple[float, float]:
     traded = found.tradeoff.sel({_AXIS: [m for m in _transient_or_none(found) if m in found.tradeoff[_AXIS].values]})
     ratios = (traded.llc_critical / traded.llc_simple).values.ravel()
     value, spread = _mean(ratios)
-    errors = ((traded.llc_critical_high - traded.llc_critical_low) / (2 * 1.645) / traded.llc_simple).values.ravel()
+    errors = ((traded.llc_critical_high - traded.llc_critical_low) / (2 * Z) / traded.llc_simple).values.ravel()
     known = errors[np.isfinite(errors)]
     return value, math.hypot(spread, float(np.sqrt((known**2).sum())) / len(known))
 
@@ -246,7 +248,7 @@ def _order_of_leaving(found: StudyResults) -> tuple[float, float]:
     value, low, high = (float(attrs.get(f"rank_correlation{end}", math.nan)) for end in ("", "_low", "_high"))
     if math.isnan(value):
         raise NoNumber("too few runs whose preference turns")
-    return value, (high - low) / (2 * 1.645)
+    return value, (high - low) / (2 * Z)
 
 
 CLAIMS = (
