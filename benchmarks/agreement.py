@@ -44,8 +44,9 @@ def study_settings(experiment: store.Experiment, where: str) -> LLCConfig:
     made = experiment.path / "llc.toml"
     if made.is_file():
         return LLCConfig.from_table(store.read_table(made))
-    tiny = presets.TINY if experiment.config.get("preset") == "tiny" else {}
-    return settle(LLCConfig(**tiny), experiment.runs, devices.choose_device(where))
+    own = presets.ESTIMATES.get(str(experiment.config.get("preset")), {})
+    own = {name: value for name, value in own.items() if name != "steps"}
+    return settle(LLCConfig(**own), experiment.runs, devices.choose_device(where))
 
 
 def estimate(path: Path, step: int, config: LLCConfig, changed: str, where: str, _progress=quiet) -> dict:

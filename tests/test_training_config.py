@@ -37,6 +37,13 @@ def test_constant_schedule_warms_up():
     assert [learning_rate(config, step) for step in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
 
 
+def test_linear_schedule_ends_at_nothing():
+    config = TrainingConfig(steps=100, batch_size=1, learning_rate=2.0, warmup_steps=4, schedule="linear")
+    rates = [learning_rate(config, step) for step in range(101)]
+    assert rates == pytest.approx([2 * min(1, (step + 1) / 4) * (1 - step / 100) for step in range(101)])
+    assert rates[100] == 0
+
+
 def test_triangle_schedule_peaks_at_half_time():
     config = TrainingConfig(steps=100, batch_size=1, learning_rate=3.0, schedule="triangle")
     rates = [learning_rate(config, step) for step in range(101)]
@@ -70,7 +77,7 @@ def test_table_round_trip():
         ({"training.steps": 0}, "training.steps = 0 given"),
         ({"task.noise_variance": -0.1}, "task.noise_variance = -0.1 given"),
         ({"model.heads": 5}, "model.heads = 5 given, expected a divisor of model.width"),
-        ({"training.schedule": "cosine"}, "training.schedule = 'cosine' given, expected 'constant' or 'triangle'"),
+        ({"training.schedule": "cosine"}, "training.schedule = 'cosine' given, expected 'constant', 'linear' or 'triangle'"),
         ({"training.warmup_steps": 10**9}, "training.warmup_steps = 1000000000 given, expected at most"),
         (
             {"sweep.axes": {"task.num_tasks": [0]}},

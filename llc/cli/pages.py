@@ -1,16 +1,14 @@
-"""Commands that draw and write: plot, report; and demo, which is all of it."""
+"""Commands that draw and write: plot, report."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import open_experiment, show_figures, show_progress, show_summary
+from llc.cli.shared import open_experiment, show_figures, show_progress
 
 
 @main.command()
@@ -51,54 +49,3 @@ def report(folder: Path, out: Path | None) -> None:
     with show_progress("parts") as tell:
         path = write_report(open_experiment(folder), out, progress=tell)
     click.echo(f"Wrote {path}")
-
-
-@main.command()
-@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder of the experiment.")
-@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Workers.  [default: one a core or GPU]")
-def demo(out: Path, jobs: int | None) -> None:
-    """Everything at once on the tiny preset: train, estimate-llc, pca, stages, plot, report.
-
-    \b
-    Example:
-      llc demo --out runs/demo
-    """
-    from llc import development, figures, study, training
-    from llc.errors import StoreError
-    from llc.report import write_report
-    from llc.study import presets as study_presets
-    from llc.training import presets
-
-    click.echo(f"1/6  llc train --preset tiny --out {out}")
-    with show_progress("steps") as progress:
-        experiment = training.train(presets.tiny(), out, jobs=jobs, progress=progress)
-    settings: dict[str, Any] = study_presets.TINY
-    steps = study_presets.TINY_STEPS
-    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
-    click.echo(f"2/6  llc estimate-llc {out} --steps {steps} {options}")
-    with show_progress("checkpoints") as progress:
-        estimates = study.estimate_llc_over_training(experiment, steps=steps, jobs=jobs, progress=progress, **settings)
-    click.echo(study.format_estimates(estimates))
-    click.echo(f"3/6  llc pca {out}")
-    with show_progress("checkpoints") as progress:
-        development.joint_pca(experiment, progress=progress)
-    click.echo(f"4/6  llc stages {out}")
-
-    def attempt(analyse: Callable[..., Any], **options: Any) -> Any:
-        try:
-            return analyse(experiment, **options)
-        except (development.NothingToStage, StoreError) as error:  # figures and the report show what there is
-            click.echo(f"Left out: {error}")
-            return None
-
-    with show_progress("checkpoints") as progress:
-        found = attempt(development.find_stages, progress=progress)
-        attempt(development.tradeoff, progress=progress)
-        attempt(development.essential_dynamics)
-    if found is not None:
-        click.echo(development.format_stages(development.stage_rows(found)))
-    click.echo(f"5/6  llc plot {out}")
-    show_figures(*figures.save_figures(experiment))
-    click.echo(f"6/6  llc report {out}")
-    click.echo(f"Wrote {write_report(experiment)}")
-    show_summary(experiment)

@@ -130,8 +130,10 @@ def show_figures(written: list[Path], missing: dict[str, str]) -> None:
 
 
 def say_next(*commands: str) -> None:
-    """Which commands come next."""
-    click.echo("Next: " + "   ".join(commands))
+    """Which commands come next, unless they come by themselves."""
+    chained = (click.get_current_context().find_root().obj or {}).get("chained", False)
+    if not chained:
+        click.echo("Next: " + "   ".join(commands))
 
 
 def say(message: str) -> None:

@@ -22,7 +22,7 @@ class TrainingConfig(Config):
         batch_size: B, sequences a step.
         learning_rate: the peak of the schedule.
         schedule: see `llc.training.schedules`.
-        warmup_steps: linear warm-up from 0, for `constant`.
+        warmup_steps: linear warm-up from 0, for `constant` and `linear`.
         optimiser: `adam`, or plain stochastic gradient descent, `sgd`.
         betas: of Adam.
         average_steps: n > 0 to record weights that are averaged over about the last n steps, see
@@ -34,7 +34,7 @@ class TrainingConfig(Config):
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
-    schedule: Literal["constant", "triangle"] = "constant"
+    schedule: Literal["constant", "linear", "triangle"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     optimiser: Literal["adam", "sgd"] = "adam"
     betas: list[float] = Field(default=[0.9, 0.999])
