@@ -77,7 +77,10 @@ def test_table_round_trip():
         ({"training.steps": 0}, "training.steps = 0 given"),
         ({"task.noise_variance": -0.1}, "task.noise_variance = -0.1 given"),
         ({"model.heads": 5}, "model.heads = 5 given, expected a divisor of model.width"),
-        ({"training.schedule": "cosine"}, "training.schedule = 'cosine' given, expected 'constant', 'linear' or 'triangle'"),
+        (
+            {"training.schedule": "cosine"},
+            "training.schedule = 'cosine' given, expected 'constant', 'linear' or 'triangle'",
+        ),
         ({"training.warmup_steps": 10**9}, "training.warmup_steps = 1000000000 given, expected at most"),
         (
             {"sweep.axes": {"task.num_tasks": [0]}},

@@ -41,7 +41,7 @@ def systems(
     """
     from llc.errors import InvalidInput, LLCError
     from llc.systems import SYSTEMS
-    from llc.systems.record import RECORD, keep, read_record, systems_table
+    from llc.systems.record import FIGURES, RECORD, keep, read_record, systems_table
 
     known = read_record(RECORD if record is None else record)  # named before hours of work where it is none
     if not names:
@@ -53,7 +53,7 @@ def systems(
         try:
             _rebuild(name, out / name, estimate=not no_llc, record=record, jobs=jobs)
             if kept is not None:
-                for path in keep(out / name, kept / name):
+                for path in keep(out / name, kept / name, FIGURES):
                     click.echo(f"Wrote {path}")
         except LLCError as error:  # the others are rebuilt all the same
             if len(names) == 1 and names != ("all",):

@@ -4,7 +4,7 @@ import math
 import re
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,12 +14,11 @@ import xarray as xr
 
 import llc
 from llc.errors import InvalidInput
-from llc.store import EXPERIMENT_FILE, atomic_path, write_text
+from llc.store import EXPERIMENT_FILE, MADE, atomic_path, write_text
 from llc.systems.claims import Claim, claim_rows, verdict_of
 
-# Results, and figures called like them; and further figures.
-_KEPT = ("metrics", "compare", "llc", "pca", "stages")
-_FIGURES = ("losses_by_position",)
+FIGURES = ("compare", "llc", "pca", "stages", "losses_by_position")
+"""Those that are kept of every system alike."""
 RECORD = Path(llc.__file__).parent.parent / "benchmarks" / "results" / "systems.toml"
 """Of a checkout; an installed package has none, and lists claims without values."""
 
@@ -64,12 +63,14 @@ def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | N
     write_text(path, tomli_w.dumps(dict(sorted(known.items()))))
 
 
-def keep(experiment: Path, folder: Path) -> list[Path]:
-    """Copy an experiment's results and its figures of them to a folder, a few hundred KiB of each.
+def keep(experiment: Path, folder: Path, figures: Sequence[str] | None = None) -> list[Path]:
+    """Copy an experiment's results and its figures to a folder, a few hundred KiB of each.
 
     In single precision, without draws and loadings, and distances to references as means over positions; with what
     `llc.open_results` needs to open them.
 
+    Args:
+        figures: names; by default every one that is drawn.
     Returns:
         What was written.
     """
@@ -77,8 +78,7 @@ def keep(experiment: Path, folder: Path) -> list[Path]:
     written = [folder / EXPERIMENT_FILE]
     with atomic_path(written[0]) as scratch:
         shutil.copyfile(experiment / EXPERIMENT_FILE, scratch)
-    for name in (*_KEPT, *_FIGURES):
-        result, figure = experiment / f"{name}.nc", experiment / "figures" / f"{name}.png"
+    for result in (experiment / f"{name}.nc" for name in ("metrics", *MADE)):
         if result.exists():
             with xr.open_dataset(result) as found:
                 small = found.drop_dims(["draw", "sequence"], errors="ignore")
@@ -90,7 +90,8 @@ def keep(experiment: Path, folder: Path) -> list[Path]:
                 with atomic_path(folder / result.name) as scratch:
                     small.to_netcdf(scratch, engine="netcdf4", encoding=compressed)
             written.append(folder / result.name)
-        if figure.exists():
+    for figure in sorted((experiment / "figures").glob("*.png")):
+        if figures is None or figure.stem in figures:
             with atomic_path(folder / figure.name) as scratch:
                 shutil.copyfile(figure, scratch)
             written.append(folder / figure.name)
