@@ -99,6 +99,21 @@ def test_blockwise_is_exact_and_so_are_its_gradients(block, gaussian):
     assert torch.allclose(*steep, atol=1e-8)
 
 
+def test_blockwise_is_exact_on_long_streams():
+    """1,024 keys. In single precision both forms subtract nearly equal sums and are that far from the double one."""
+    rng = torch.Generator().manual_seed(3)
+    queries, keys, values = (torch.randn(1, 1024, size, generator=rng, dtype=torch.float64) for size in (4, 4, 1))
+    settings = {"bandwidth": 1.0, "ridge": 0.1}
+    exact = predictors.local_linear_attention(queries, keys, values, **settings)
+    assert torch.allclose(
+        exact, predictors.local_linear_attention(queries, keys, values, block=64, **settings), rtol=0, atol=1e-9
+    )
+    single = [one.float() for one in (queries, keys, values)]
+    for block in (None, 64):
+        found = predictors.local_linear_attention(*single, block=block, **settings)
+        assert torch.allclose(found.double(), exact, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("block", [None, 2])
 def test_its_derivatives_are_those_of_differences(block):
     """First and second ones, which curvatures are made of."""

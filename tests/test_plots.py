@@ -202,19 +202,26 @@ def test_further_axes_make_panels_too(finished):
 
 
 def test_losses_along_the_sequence_are_those_of_the_last_step(finished):
-    """A line a run and a reference, but for one that loses nothing beside the models."""
+    """A line a run and a reference, a panel for each M where dMMSE_M is another, or one where references are one."""
     metrics = finished.metrics.copy(deep=True)
     first = metrics.position.values[0]
     metrics.reference_loss.loc[{"reference": "ridge", "position": first}] = 0.0
     spec = figures.losses_by_position(metrics)
-    assert [panel.title for panel in spec.panels] == ["id", "ood"]
-    for panel, test_set in zip(spec.panels, ("id", "ood"), strict=True):
+    assert [panel.title for panel in spec.panels] == [
+        f"{name}, M = {m}" for name in ("id", "ood") for m in ("1", "4", "∞")
+    ]
+    for panel, test_set in zip(spec.panels[1::3], ("id", "ood"), strict=True):
         lines = {mark.label: mark for mark in panel.marks}
+        low, high = panel.y.limits
+        assert low < lines["M = 4"].y.min() < lines["M = 4"].y.max() < high
         run = metrics.sel(test_set=test_set, num_tasks=4).squeeze()
         np.testing.assert_array_equal(lines["M = 4"].y, run.loss.dropna("step", how="all").isel(step=-1))
         known = np.isfinite(lines["ridge"].y)
         assert not known[0]
         assert known[1:].all()
+    alike = figures.losses_by_position(metrics.sel(reference=["ridge"])).panels[-1]  # out of distribution
+    assert alike.title == "ood"
+    assert {mark.label for mark in alike.marks} == {"M = 1", "M = 4", "M = ∞", "ridge"}
     assert figures.losses_by_position(metrics.isel(position=[0])) is None
     assert figures.losses_by_position(metrics.mean("position")) is None
 
@@ -241,7 +248,7 @@ def test_what_is_missing_is_said(own):
     (own.path / "llc.nc").unlink()
     written, missing = figures.save_figures(own)
     of_llc = {"llc", "llc_by_axis", "llc_at_critical", "loss_llc_plane", "stages", "tradeoff"}
-    assert set(missing) == of_llc | {"essential", "behaviour", "readouts", "compare", "strategies"}
+    assert set(missing) == of_llc | {"essential", "behaviour", "readouts", "compare", "learned", "strategies"}
     assert "llc estimate-llc" in missing["llc"]
     assert "llc stages" in missing["tradeoff"]
     assert len(written) == len(figures.FIGURES) - len(missing)

@@ -28,6 +28,7 @@ SHOWN = [
     "reference_plane",
     "shifts",
     "compare",
+    "learned",
     "readouts",
     "llc",
     "llc_by_axis",

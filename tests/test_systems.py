@@ -13,13 +13,13 @@ from llc.cli import main
 from llc.errors import InvalidInput, StoreError
 from llc.study.points import LLCConfig, chosen_steps
 from llc.systems import SYSTEMS, Claim, estimate_settings, preset
-from llc.systems.claims import with_claims
+from llc.systems.claims import judged, with_claims
 from llc.systems.record import RECORD, read_record, systems_table, write_record
 
-README = Path(__file__).parents[1] / "README.md"
+DOCS = Path(__file__).parents[1] / "docs"
 CLAIMS = (
     Claim("half", "it is a half", 0.5, lambda _: (0.51, 0.01), 0.4, 0.6),
-    Claim("more", "it is |more| than one", math.nan, lambda _: (0.2, 0.0), low=1.0),
+    Claim("more", "it is |more| than one", math.nan, lambda _: (0.2, 0.0), low=1.0, already="of references alone"),
 )
 MADE_UP = SimpleNamespace(__doc__="Doe (2020), arXiv 2001.00001: a system.\n\nMore.", CLAIMS=CLAIMS)
 
@@ -36,7 +36,7 @@ def test_what_is_recorded_is_what_is_shown(tmp_path):
         "| **`doe`**: Doe (2020), [arXiv 2001.00001](https://arxiv.org/abs/2001.00001): a system | "
         "| trained in 1.5 minutes, 2 workers | |",
         "| half: it is a half (0.4 to 0.6) | 0.5 | 0.51 [0.494, 0.526] | supported |",
-        "| more: it is \\|more\\| than one (above 1) |  | 0.2 | contradicted |",
+        "| more: it is \\|more\\| than one (above 1) |  | 0.2 | contradicted, of references alone |",
     ]
     assert "not measured" in systems_table({"roe": MADE_UP}, measured)
 
@@ -51,10 +51,10 @@ def test_a_record_that_is_none_is_named(tmp_path):
         read_record(tmp_path)
 
 
-def test_the_readme_has_the_table_of_the_record():
+def test_the_page_has_the_table_of_the_record():
     """`llc systems` prints it; every preset is in it, with every claim that it makes."""
     table = systems_table(SYSTEMS, read_record())
-    assert table in README.read_text()
+    assert table in (DOCS / "systems.md").read_text()
     measured = read_record()
     assert set(measured) == set(SYSTEMS)
     for name, system in SYSTEMS.items():
@@ -65,7 +65,12 @@ def test_the_command_lists_and_names_what_it_does_not_know():
     listed = CliRunner().invoke(main, ["systems"])
     assert listed.exit_code == 0
     assert listed.output.strip() == systems_table(SYSTEMS, read_record(RECORD))
-    for options, said in ((["--keep", "x"], "--keep given without --run"), (["--record", "."], "expected a record")):
+    for options, said in (
+        (["--keep", "x"], "--keep given without --run"),
+        (["--record", "."], "expected a record"),
+        (["--record", "no.toml"], "there is no such file"),
+        (["--run", "huang2023", "--record", "no/no.toml"], "there is no folder no"),
+    ):
         refused = CliRunner().invoke(main, ["systems", *options])
         assert refused.exit_code != 0
         assert said in refused.output
@@ -117,9 +122,19 @@ def test_the_command_rebuilds_a_system(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
+def test_the_record_is_what_the_shipped_results_say(name):
+    """Each claim's measure, taken again from what is shipped, is what the record and the table have."""
+    shipped = llc.open_results(DOCS / "systems" / name)
+    for claim, row in zip(SYSTEMS[name].CLAIMS, read_record()[name]["claims"], strict=True):
+        found = judged(claim, shipped.compare)
+        for key in ("value", "low", "high"):
+            assert found[key] == pytest.approx(row[key], rel=1e-4, abs=1e-6), claim.name
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_results_that_are_shipped_open(name):
     """Without runs or weights; each has its claims, and estimates with their verdicts."""
-    shipped = llc.open_results(README.parent / "docs" / "systems" / name)
+    shipped = llc.open_results(DOCS / "systems" / name)
     assert shipped.config["preset"] == name
     assert shipped.compare.claim.values.tolist() == [claim.name for claim in SYSTEMS[name].CLAIMS]
     assert shipped.llc.verdict.notnull().any()

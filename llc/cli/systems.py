@@ -44,6 +44,11 @@ def systems(
     from llc.systems.record import FIGURES, RECORD, keep, read_record, systems_table
 
     known = read_record(RECORD if record is None else record)  # named before hours of work where it is none
+    if record is not None and not record.exists():
+        if not names:
+            raise InvalidInput(f"--record {record} given; there is no such file, and without --run none is written")
+        if not record.parent.is_dir():
+            raise InvalidInput(f"--record {record} given; there is no folder {record.parent}")
     if not names:
         if kept is not None:
             raise InvalidInput("--keep given without --run; name what to rebuild, such as --run all")

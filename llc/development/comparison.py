@@ -52,7 +52,8 @@ def compare(
         By (axes of the sweep …, step, test_set): `loss`; with `reference`: `excess`, `prediction_difference`, and on
         the first test set `sensitivity_difference`, `sensitivity_cosine`, and `interpolation_loss` (…, reference,
         share) where the model has a method `interpolated(task, reference, share)`. `reference_loss` (…, test_set,
-        reference); what the model says of itself (see `readouts`); the claims by `claim`.
+        reference); of every two references `reference_difference` and `reference_excess_se` (…, reference, other);
+        what the model says of itself (see `readouts`); the claims by `claim`.
     Raises:
         StoreError: nothing is trained yet, or steps without weights. InvalidInput: a task without references.
     """
@@ -92,6 +93,7 @@ class _References:
             name: torch.stack([behaviour.reference_losses_by_sequence(of, name) for of in sets.values()])
             for name in self.names
         }  # (test_set, B)
+        self.differences = _differences(sets, self.losses)
         self.first = next(iter(sets.values()))
         self.slopes = {
             name: sensitivity(predictor, self.first.batch, task.asked) for name, predictor in task.predictors().items()
@@ -133,6 +135,17 @@ class _References:
         return None if np.isnan(found).all() else found
 
 
+def _differences(sets: Mapping[str, EvalSet], losses: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Of every two references (test_set, reference, other): how far apart their outputs are, and the standard error of
+    the difference of their losses."""
+    apart, errors = [], []
+    for number, of_set in enumerate(sets.values()):
+        said = {name: found.double().reshape(len(found), -1) for name, found in of_set.references.items()}
+        apart.append([[float((a - b).norm(dim=1).mean()) for b in said.values()] for a in said.values()])
+        errors.append([[_mean(a[number] - b[number])[1] for b in losses.values()] for a in losses.values()])
+    return {"reference_difference": np.array(apart), "reference_excess_se": np.array(errors)}
+
+
 def sensitivity(call: Callable[..., Tensor], batch: Batch, number: int) -> Tensor:
     """∂(sum of the outputs of a sequence)/∂(input of that number), (B, …) flattened to (B, d), float64.
 
@@ -166,6 +179,8 @@ _SAID = {
     "sensitivity_cosine": "mean cosine of sensitivities with a reference's",
     "interpolation_loss": "mean loss between the weights (share 0) and those that are a reference (share 1)",
     "reference_loss": "mean loss of a reference",
+    "reference_difference": "mean norm of the difference of two references' outputs to a sequence",
+    "reference_excess": "difference of the losses of two references, on the same sequences",
 }
 _DIMS = {
     "loss": ("test_set",),
@@ -175,6 +190,8 @@ _DIMS = {
     "sensitivity_cosine": ("reference",),
     "interpolation_loss": ("reference", "share"),
     "reference_loss": ("test_set", "reference"),
+    "reference_difference": ("test_set", "reference", "other"),
+    "reference_excess": ("test_set", "reference", "other"),
 }
 
 
@@ -195,6 +212,9 @@ def _label(
     means = np.array([[_mean(of_set) for of_set in each] for each in losses]).transpose(2, 1, 0)
     for name, values in zip(("reference_loss", "reference_loss_se"), means, strict=True):
         data[name] = ((*run.place, *_DIMS["reference_loss"]), lead(values, run.place), about(said, name))
+    for name, values in references.differences.items():
+        data[name] = ((*run.place, *_DIMS[name.removesuffix("_se")]), lead(values, run.place), about(said, name))
+    coords["other"] = ("other", references.names, {"long_name": "another reference", "units": "1"})
     if "interpolation_loss" not in data:
         del coords["share"]
     return xr.merge([xr.Dataset(data, coords), own_readouts(run, steps)])

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from llc import store
 from llc.errors import InvalidInput, StoreError, did_you_mean
 from llc.figures import static
-from llc.figures.behaviour import compared, losses, losses_by_axis, losses_by_position, reference_plane, shifts
+from llc.figures.behaviour import losses, losses_by_axis, losses_by_position, reference_plane, shifts
+from llc.figures.comparison import compared, learned
 from llc.figures.complexity import llc_by_axis, llc_over_training, loss_llc_plane, stages, tradeoff
 from llc.figures.kernels import kernel
 from llc.figures.responses import responses, susceptibilities
@@ -49,6 +50,7 @@ FIGURES: dict[str, Drawn] = {
     "tradeoff": Drawn("Tradeoff", ("tradeoff",), tradeoff),
     "strategies": Drawn("Tradeoff", ("strategies",), strategies),
     "compare": Drawn("Against references", ("compare",), compared),
+    "learned": Drawn("Against references", ("compare",), learned),
     "behaviour": Drawn("Further read-outs", ("behaviour",), shifts),
     "readouts": Drawn("Further read-outs", ("readouts",), readouts),
 }
@@ -63,6 +65,7 @@ __all__ = [
     "draw",
     "essential",
     "kernel",
+    "learned",
     "llc_by_axis",
     "llc_over_training",
     "losses",

@@ -1,19 +1,20 @@
 """Figures of what models do: losses, distances to references, shifted inputs."""
 
-import itertools
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import xarray as xr
 
-from llc.figures.runs import REFERENCE_LINES, Runs, known
+from llc.figures.runs import Runs, known, reference_looks
 from llc.figures.spec import BLUE, GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import headline_of, over_positions, references_of, symbol_in
 
 _STEP = Axis("training step", "step")
 # What loses so much less than the models has no place on their log axis.
 _NOTHING = 1e-3
+# Losses that are so many times those of the models, or so little, are beyond their axis.
+_NEAR_MODELS = 30
 # Of panels of one test set beside one another.
 _MOST_COLUMNS = 5
 
@@ -116,10 +117,10 @@ def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
             for name in references_of(data):
                 found = {runs.at(place): _reference_loss(test_set, run, name) for place, run in members}
                 lines[(name, *sorted((at, round(loss, 9)) for at, loss in found.items()))] = None
-        styles = dict(zip(references_of(data), itertools.cycle(REFERENCE_LINES), strict=False))
         for name, *points in lines:
             xs, ys = np.array(points).T
-            marks.append(Marks(xs, ys, GREY, symbol_in(data, "reference", name), line=styles[name]))
+            colour, line = reference_looks(data)[name]
+            marks.append(Marks(xs, ys, colour, symbol_in(data, "reference", name), line=line))
         panels.append(Panel(runs.axis_of_panel, Axis("loss"), marks, symbol_in(data, "test_set", test_set)))
     return Spec(
         "losses_by_axis",
@@ -142,43 +143,69 @@ def losses_by_position(metrics: xr.Dataset) -> Spec | None:
     wanted = [name for name in ("loss", "reference_loss") if name in metrics]
     runs, panels = Runs(metrics[wanted].sel(test_set=list(sets))), []
     for test_set in sets:
-        for facet, members in runs.panels():
-            marks: list = []
-            for place, run in members:
-                here = known(run, "loss").sel(test_set=test_set)
-                if not here.sizes["step"]:
-                    continue
-                y = here.loss.isel(step=-1)
-                text = [
-                    f"position {at}<br>loss {value:.4g}" for at, value in zip(y.position.values, y.values, strict=True)
-                ]
-                marks.append(runs.mark(place, y.position.values, y.values, text))
-                known_there = "reference_loss" in run and "position" in run.reference_loss.dims
-                lines = zip(references_of(metrics) * known_there, itertools.cycle(REFERENCE_LINES), strict=False)
-                for name, line in lines:
-                    its = run.reference_loss.sel(test_set=test_set, reference=name).values
-                    its = np.where(its > _NOTHING * np.nanmin(y.values), its, np.nan)
-                    symbol = symbol_in(metrics, "reference", name)
-                    marks.append(Marks(y.position.values, its, GREY, symbol, line, width=1.1))
+        for facet, members in _alike(runs, test_set):
+            marks = [mark for place, run in members for mark in _along_sequence(runs, place, run, test_set)]
+            models = [mark.y for mark in marks if isinstance(mark, Marks) and mark.hover]
+            if not models:
+                continue
+            reach = float(np.nanmin(models)) / _NEAR_MODELS, float(np.nanmax(models)) * _NEAR_MODELS
+            drawn = [mark.y[(mark.y > reach[0]) & (mark.y < reach[1])] for mark in marks]
+            ends = float(np.min(np.concatenate(drawn))) / 1.3, float(np.max(np.concatenate(drawn))) * 1.3
             title = symbol_in(metrics, "test_set", test_set) + (f", {facet}" if facet else "")
-            panels.append(
-                Panel(Axis("position in the sequence"), Axis("loss at the last step", "log"), _once(marks), title)
-            )
+            y = Axis("loss at the last step", "log", limits=ends)
+            panels.append(Panel(Axis("position in the sequence"), y, _once(marks), title))
     return Spec(
         "losses_by_position",
         "Losses along the sequence",
         panels,
-        "What is lost at each position at the end of training, beside what references lose there: they have no line "
-        "where that is nothing beside the models.",
+        "What is lost at each position at the end of training, beside what references lose there; what is "
+        f"{_NEAR_MODELS} times as much as the models, or as little, is beyond the axis.",
         f"Losses at {metrics.sizes['position']} positions of {len(list(runs))} runs.",
-        columns=2,
+        columns=2 if len(panels) < _MOST_COLUMNS else 3,
     )
+
+
+def _alike(runs: Runs, test_set: str) -> list[tuple[str, list]]:
+    """Panels of runs whose references are the same; where they differ, one for each value that a colour tells."""
+    panels = list(runs.panels())
+    if "reference_loss" not in runs.data or "position" not in runs.data.reference_loss.dims:
+        return panels
+    found = []
+    for facet, members in panels:
+        lines = [run.reference_loss.sel(test_set=test_set).values for _, run in members]
+        if all(np.allclose(lines[0], one, equal_nan=True) for one in lines):
+            found.append((facet, members))
+            continue
+        for place, run in members:
+            name = runs.label(place) + (f", {facet}" if facet else "")
+            if found and found[-1][0] == name:
+                found[-1][1].append((place, run))
+            else:
+                found.append((name, [(place, run)]))
+    return found
+
+
+def _along_sequence(runs: Runs, place, run: xr.Dataset, test_set: str) -> list[Marks]:
+    """A run's losses at the end, position by position, and those of its references."""
+    here = known(run, "loss").sel(test_set=test_set)
+    if not here.sizes["step"]:
+        return []
+    y = here.loss.isel(step=-1)
+    text = [f"position {at}<br>loss {value:.4g}" for at, value in zip(y.position.values, y.values, strict=True)]
+    marks = [runs.mark(place, y.position.values, y.values, text)]
+    if "reference_loss" in run and "position" in run.reference_loss.dims:
+        for name, (colour, line) in reference_looks(runs.data).items():
+            its = run.reference_loss.sel(test_set=test_set, reference=name).values
+            its = np.where(its > 0, its, np.nan)  # nothing has no place on a log axis
+            symbol = symbol_in(runs.data, "reference", name)
+            marks.append(Marks(y.position.values, its, colour, symbol, line, width=1.1))
+    return marks
 
 
 def _once(marks: list[Marks]) -> list[Marks]:
     """Lines of references that are the same for several runs drawn once, behind those of the runs."""
     lines = {(mark.label, mark.colour, *mark.y.round(9).tolist()): mark for mark in marks}
-    return sorted(lines.values(), key=lambda mark: mark.colour != GREY)
+    return sorted(lines.values(), key=lambda mark: bool(mark.hover))
 
 
 def shifts(found: xr.Dataset) -> Spec:
@@ -215,72 +242,6 @@ def shifts(found: xr.Dataset) -> Spec:
         f"Losses on {len(words)} kinds of input.",
         size=(5.6, 4.8),
         key=runs.shape_key,
-    )
-
-
-# What is drawn of a comparison, a row each.
-_COMPARED = {
-    "excess": "loss above the reference's",
-    "prediction_difference": "norm of the difference of predictions",
-    "sensitivity_cosine": "cosine of sensitivities",
-}
-
-
-def compared(found: xr.Dataset) -> Spec:
-    """The trained models against their references over training, a column a reference, on the first test set.
-
-    In the last row, losses at the last step on every test set, and the reference's.
-    """
-    first = str(found.test_set.values[0])
-    names, rows = references_of(found), [name for name in _COMPARED if name in found]
-    several = found.sizes["test_set"] > 1
-    wanted = [*rows, *(f"{name}_se" for name in rows), *(["loss", "loss_se", "reference_loss"] if several else [])]
-    runs, panels = Runs(found[wanted]), []
-    for row in rows:
-        for reference in names:
-            marks: list = [Level(1.0 if row == "sensitivity_cosine" else 0.0, GREY)]
-            for place, run in runs:
-                at = known(run, row).sel(reference=reference)
-                at = at.sel(test_set=first) if "test_set" in at[row].dims else at
-                reach, y = 1.645 * at[f"{row}_se"].values, at[row].values
-                text = [f"step {step:,}<br>{value:.4g}" for step, value in _pairs(at[row])]
-                ends = {"low": y - reach, "high": y + reach}
-                marks.append(runs.mark(place, at.step.values, y, text, **ends, shape=runs.shape(place), size=4.5))
-            title = f"against {symbol_in(found, 'reference', reference)}"
-            panels.append(Panel(_STEP, Axis(_COMPARED[row]), marks, title))
-    if several:
-        panels += [_by_test_set(found, runs, reference) for reference in names]
-    return Spec(
-        "compare",
-        "Against references",
-        panels,
-        f"Trained models beside what the task can be solved by, on {symbol_in(found, 'test_set', first)}, with 90 % "
-        "intervals: how much more they lose, how far predictions lie apart, and whether they react to the question in "
-        "the same direction.",
-        f"{len(list(runs))} runs against {', '.join(names)}.",
-        columns=len(names),
-        size=(4.4, 3.4),
-        key=runs.shape_key,
-    )
-
-
-def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
-    words = [symbol_in(found, "test_set", str(name)) for name in found.test_set.values]
-    at, marks, levels = np.arange(len(words), dtype=float), [], {}
-    for place, run in runs:
-        here = known(run, "loss")
-        if not here.sizes["step"]:
-            continue
-        end = here.isel(step=-1)
-        level = end.reference_loss.sel(reference=reference).values
-        key = tuple(level.round(6))
-        level = np.where(level > _NOTHING * np.nanmin(end.loss.values), level, np.nan)
-        levels[key] = Marks(at, level, GREY, "the reference", line="dash", shape="square", size=4)
-        text = [f"{word}<br>{y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
-        marks.append(runs.mark(place, at, end.loss.values, text, shape=runs.shape(place)))
-    title = f"against {symbol_in(found, 'reference', reference)}"
-    return Panel(
-        Axis("", "words", words=words), Axis("loss at the last step", "log"), [*levels.values(), *marks], title
     )
 
 

@@ -13,6 +13,8 @@ from llc.estimate.verdict import COMPARABLE
 from llc.figures.spec import GREY, LINES, Axis, Level, Marks, Panel, Scale
 from llc.store.labels import axes_in, each_run, references_of, run_label, symbol_in, symbol_of, value_label
 
+# Colours of seaborn's palette for everybody's eyes; of more words, hues.
+_COLOURBLIND = 10
 # Of infinity, on an axis of numbers.
 _INFINITY = "#d6545a"
 # Part of the colour map that is seen on light and on dark pages.
@@ -34,10 +36,16 @@ VERDICT_SHAPES = {
 # Of the places on the other axes, where their runs share a panel.
 _SHAPES = ("circle", "diamond", "triangle", "inverted", "star", "hexagon", "cross", "plus")
 
-# Of references, the models' own last.
-REFERENCE_LINES = (*LINES[1:], LINES[0])
+# Of references: the models' own line last, and when these are used up again in a lighter grey.
+_LIGHT = "#b4b4b4"
+_LOOKS = [(colour, line) for colour in (GREY, _LIGHT) for line in (*LINES[1:], LINES[0])]
 
 Place = Mapping[str, Any]
+
+
+def reference_looks(data: xr.Dataset) -> dict[str, tuple[str, str]]:
+    """Colour and line of every reference of a result."""
+    return dict(zip(references_of(data), itertools.cycle(_LOOKS), strict=False))
 
 
 class Runs:
@@ -110,11 +118,11 @@ class Runs:
     ) -> list[Level]:
         """What references come to: a level where it is the same for all runs, else one a run in its colour."""
         found = []
-        for name, line in zip(references_of(self.data), itertools.cycle(REFERENCE_LINES), strict=False):
+        for name, (colour, line) in reference_looks(self.data).items():
             symbol, of_runs = symbol_in(self.data, "reference", name), [(values(run, name), p) for p, run in members]
             known = [(value, place) for value, place in of_runs if np.isfinite(value)]
             if known and np.ptp([value for value, _ in known]) <= 1e-6 * abs(known[0][0]):
-                found.append(Level(known[0][0], GREY, symbol, line))
+                found.append(Level(known[0][0], colour, symbol, line))
                 continue
             once = {round(value, 9): place for value, place in known}
             found += [Level(value, self.colour(place), symbol, line) for value, place in once.items()]
@@ -165,7 +173,8 @@ def palette(values: list) -> list[str]:
     numbers = [value for value in values if not isinstance(value, str)]
     finite = [float(value) for value in numbers if np.isfinite(value)]
     if len(numbers) < len(values) or len(set(finite)) < 2:
-        words = sns.color_palette("colorblind", max(1, len(values))).as_hex()
+        kind = "colorblind" if len(values) <= _COLOURBLIND else "husl"
+        words = sns.color_palette(kind, max(1, len(values))).as_hex()
         return [_INFINITY if not isinstance(v, str) and np.isinf(v) else str(words[i]) for i, v in enumerate(values)]
     ranks = {value: rank for rank, value in enumerate(sorted(set(finite)))}
     colours = sns.color_palette("viridis", as_cmap=True)

@@ -158,7 +158,7 @@ def _legend(figure: Figure, spec: Spec) -> None:
         ]
     handles += [_handle(label, shape, GREY) for label, shape in spec.further]
     if handles:
-        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small")
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small", handlelength=3.4)
 
 
 def _handle(label: str, shape: str, colour: str):

@@ -162,7 +162,8 @@ class Experiment:
             return self.metrics
         path = self.path / f"{name}.nc"
         if not path.exists():
-            raise StoreError(f"{self.path} has no {name}.nc; make it with: {self._again(name)}")
+            how = "it is not among these results" if self.alone else f"make it with: {self._again(name)}"
+            raise StoreError(f"{self.path} has no {name}.nc; {how}")
         return self._read(name)
 
     def _read(self, name: str) -> xr.Dataset:

@@ -88,8 +88,14 @@ def format_table(table: pd.DataFrame, metrics: xr.Dataset) -> str:
             for rise, se in zip(table["rise"], table["rise_se"], strict=True)
         ]
     shown["LLC"] = [
-        "-" if np.isnan(value) else f"{value:.1f} ± {se:.1f}" + ("" if at == end else f" at {at:.0f}")
+        "-" if np.isnan(value) else _with_error(value, se) + ("" if at == end else f" at {at:.0f}")
         for value, se, at, end in zip(table["llc"], table["llc_se"], table["llc_step"], table["step"], strict=True)
     ]
     shown["verdict"] = table["verdict"]
     return pd.DataFrame(shown).to_string(index=False)
+
+
+def _with_error(value: float, error: float) -> str:
+    """As many places as tell the error, one or two."""
+    places = 2 if error < 0.05 else 1
+    return f"{value:.{places}f} ± {error:.{places}f}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from llc.errors import InvalidInput
 from llc.systems import (
     bhargav2024,
     chen2024,
@@ -71,10 +72,13 @@ def claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
     system = SYSTEMS.get(str(config.get("preset")))
     if system is None:
         return ()
-    own = system.config().to_table()
-    parts = ("task", "model", "training")
-    swept = [set(table.get("sweep", {}).get("axes", {})) - {"seed"} for table in (config, own)]
-    same = all(config.get(part) == own[part] for part in parts) and swept[0] == swept[1]
+    own = system.config()
+    try:  # settings that are newer than the experiment are at their defaults
+        found = ExperimentConfig.from_table({key: config[key] for key in own.to_table() if key in config})
+    except InvalidInput:
+        return ()
+    swept = [set(one.sweep.axes) - {"seed"} for one in (found, own)]
+    same = (found.task, found.model, found.training) == (own.task, own.model, own.training) and swept[0] == swept[1]
     return system.CLAIMS if same else ()
 
 

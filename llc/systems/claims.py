@@ -25,6 +25,7 @@ class Claim:
         measure: (value, standard error) from what `compare` returns, or of a claim about a whole study from its
             `StudyResults`; the error is 0 for what is read off weights.
         low, high: the claim holds where the value lies between these.
+        already: why training has no part in it, such as `of references alone`; else empty.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Claim:
     measure: Callable[[Any], tuple[float, float]]
     low: float = -math.inf
     high: float = math.inf
+    already: str = ""
 
     def __post_init__(self) -> None:
         if not (self.low < self.high and (math.isfinite(self.low) or math.isfinite(self.high))):

@@ -52,17 +52,17 @@ def _of_zero(family: str, test_set: str):
     return measure
 
 
-def _worse(test_set: str):
-    """How much larger that share is on a shift than on prompts as in training, for linear functions."""
+def _worse(test_set: str, plain: str):
+    """How much larger that share is on a shift than on other prompts of as many examples, for linear functions."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:
-        (shifted, error), (plain, its) = (_of_zero("linear", name)(compared) for name in (test_set, _ALL))
-        return shifted - plain, math.hypot(error, its)
+        (shifted, error), (usual, its) = (_of_zero("linear", name)(compared) for name in (test_set, plain))
+        return shifted - usual, math.hypot(error, its)
 
     return measure
 
 
-_ALL, _HALF = f"{2 * DIM} examples", f"{DIM // 2} examples"
+_ALL, _D, _HALF = f"{2 * DIM} examples", f"{DIM} examples", f"{DIM // 2} examples"
 
 # Five families, and prompts that are long: few samples, small minibatches, few steps.
 ESTIMATES = {"steps": "1000,2000,3000", "num_samples": 1024, "batch_size": 64, "max_gradients": 5000}
@@ -82,12 +82,19 @@ CLAIMS = (
           _excess("tree", "tree", _ALL), high=0.0),
     Claim("relu: below least squares", "it learns two-layer networks better than a linear fit", math.nan,
           _excess("relu", "least_squares", _ALL), high=0.0),
-    Claim("random quadrants: holds", "in another orthant than the examples it loses at most a fifth of 0", math.nan,
-          _of_zero("linear", "random quadrants"), high=0.2),
+    Claim("random quadrants: holds", "in another orthant than the examples it loses no more of what 0 does, by a "
+          "twentieth", math.nan, _worse("random quadrants", _D), high=0.05),
     Claim("orthogonal question: holds", "of a question orthogonal to all examples it says 0, within a tenth", 1.0,
           _of_zero("linear", "orthogonal question"), 0.9, 1.1),
     Claim("question seen before: holds", "it says again what it saw, to a fifth of what 0 loses", math.nan,
           _of_zero("linear", "question seen before"), high=0.2),
     Claim("skewed: breaks", f"after {2 * DIM} skewed examples it loses more of what 0 does, by a twentieth", math.nan,
-          _worse("skewed"), low=0.05),
+          _worse("skewed", _ALL), low=0.05),
+    Claim("half subspace: holds", "of x in half of the dimensions it loses at most a tenth of what 0 does", math.nan,
+          _of_zero("linear", "half subspace"), high=0.1),
+    Claim("x times 3: breaks", "of x three times as large it loses more of what 0 does, by a twentieth", math.nan,
+          _worse("x times 3", _ALL), low=0.05),
+    Claim("y times 3: breaks", "of y three times as large too", math.nan, _worse("y times 3", _ALL), low=0.05),
+    Claim("noise: near least squares", "of y with noise it loses at most a tenth of the noise more a dimension",
+          math.nan, _excess("linear", "least_squares", "noise of variance 1"), high=0.1),
 )  # fmt: skip

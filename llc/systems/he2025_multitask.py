@@ -44,6 +44,8 @@ def _zero_sum(compared: xr.Dataset) -> tuple[float, float]:
     return float(last_of(compared, heads=4).mu_sum), 0.0
 
 
+ESTIMATES = {"steps": "0,500,1000,1500,3000,6000,16000"}
+
 CLAIMS = (
     Claim("three heads: as good as four", "N + 1 heads lose within 10 % of what 2N do", 0.0, _change(3, 4), -0.1, 0.1),
     Claim("two heads: not enough", "N heads lose more than a tenth above 2N", math.nan, _change(2, 4), low=0.1),

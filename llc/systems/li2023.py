@@ -50,6 +50,8 @@ def _nearer(compared: xr.Dataset) -> tuple[float, float]:
     return ratio, ratio * math.hypot(*errors)
 
 
+ESTIMATES = {"steps": "log:6"}
+
 CLAIMS = (
     Claim("as good as a step", "a layer loses no more than the best step of gradient descent does, within a tenth",
           math.nan, _over_step, high=0.1),

@@ -52,6 +52,8 @@ def _two_layers(compared: xr.Dataset) -> tuple[float, float]:
     return float(two.excess - one.excess), math.hypot(float(one.excess_se), float(two.excess_se))
 
 
+ESTIMATES = {"steps": "0,500,1000,1500,2000,3000,4500,6000,8000,10000"}
+
 CLAIMS = (
     Claim("the optimum", "one layer loses within 2 % of what the best step of gradient descent does", 0.0,
           _over_optimum, -0.02, 0.02),

@@ -3,7 +3,7 @@
 from llc.systems import oswald2023
 from llc.training import ExperimentConfig
 
-CLAIMS = oswald2023.CLAIMS
+CLAIMS, ESTIMATES = oswald2023.CLAIMS, oswald2023.ESTIMATES
 
 
 def config() -> ExperimentConfig:

@@ -17,7 +17,7 @@ from llc.errors import InvalidInput
 from llc.store import EXPERIMENT_FILE, MADE, atomic_path, write_text
 from llc.systems.claims import Claim, claim_rows, verdict_of
 
-FIGURES = ("compare", "llc", "pca", "stages", "losses_by_position")
+FIGURES = ("compare", "learned", "llc", "pca", "stages", "losses_by_axis", "losses_by_position")
 """Those that are kept of every system alike."""
 RECORD = Path(llc.__file__).parent.parent / "benchmarks" / "results" / "systems.toml"
 """Of a checkout; an installed package has none, and lists claims without values."""
@@ -136,6 +136,7 @@ def _row(claim: Claim, found: Mapping[str, Any] | None) -> str:
         inside = f" [{found['low']:.3g}, {found['high']:.3g}]" if found["high"] > found["low"] else ""
         measured, verdict = f"{found['value']:.3g}{inside}", verdict_of(claim, found["low"], found["high"])
     said = f"{claim.name}: {claim.said} ({_bounds(claim)})".replace("|", "\\|")
+    verdict += f", {claim.already}" if verdict and claim.already else ""
     return f"| {said} | {published} | {measured} | {verdict} |"
 
 

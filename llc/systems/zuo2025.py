@@ -76,7 +76,7 @@ CLAIMS = (
     Claim("below global least squares", "after the first segment it loses less than least squares on all pairs before",
           math.nan, _over_reference("global_linear", _LATER), high=1.0),
     Claim("below least-squares attention", "then too than a trained layer that fits all pairs before, as a MesaNet's",
-          math.nan, _over_run("least-squares", _LATER), high=1.0),
+          math.nan, _over_run("least-squares", _LATER), high=1.0, already="untrained too"),
     Claim("below linear attention", "at every segment's end it loses less than un-normalised linear attention",
-          math.nan, _over_run("linear", _EVERY), high=1.0),
+          math.nan, _over_run("linear", _EVERY), high=1.0, already="untrained too"),
 )  # fmt: skip
