@@ -8,10 +8,13 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.tx
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal --timeout 300
 export MPLBACKEND := Agg
 
-.PHONY: demo test check slow clean
+.PHONY: demo transient-ridge test check slow clean
 
 demo: $(READY) ## train, estimate, analyse and draw the tiny preset into runs/demo
 	$(VENV)/bin/llc demo --out runs/demo
+
+transient-ridge: $(READY) ## the study of docs/transient_ridge.md again, in hours; what is finished is kept
+	$(VENV)/bin/llc demo --preset small --out runs/transient_ridge --keep runs/transient_ridge_results
 
 test: $(READY_DEV) ## every test but those marked slow
 	$(PYTEST)
