@@ -30,6 +30,9 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            if isinstance(value, str) and any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+                raise InvalidInput(f"{name} = {value!r} given, expected text without line breaks or control characters")
         try:
             super().__init__(**{name: self._as_declared(name, _plain(value)) for name, value in values.items()})
         except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -48,9 +49,26 @@ class Group(click.Group):
         except Exception as error:  # whatever the library did not foresee
             if ctx.params.get("debug"):
                 raise
+            if sentence := _of_the_machine(error):
+                say(f"Error: {sentence}")
+                sys.exit(1)
             said = " ".join(str(error).split())[:300]
             say(f"Error: {type(error).__name__}: {said} (llc --debug COMMAND shows where)")
             sys.exit(1)
+
+
+def _of_the_machine(error: Exception) -> str:
+    """What memory or files refuse, in a sentence; empty for anything else."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+        asked = re.search(r"allocate (\d+) bytes", str(error))
+        size = f" ({int(asked[1]) / 1e9:,.1f} GB at once)" if asked else ""
+        return (
+            f"this takes more memory than there is{size}; give fewer sequences, samples or chains, or a smaller model"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{str(error.filename)[:100]}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return ""
 
 
 def _say_warning(message: Warning | str, *where: Any, **to: Any) -> None:

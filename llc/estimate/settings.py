@@ -57,8 +57,8 @@ class SamplingConfig(Config):
     """
 
     sampler: Annotated[str | None, BeforeValidator(_known_sampler)] = None
-    chains: int = Field(2, ge=1)
-    draws: int | None = Field(None, ge=LEAST_DRAWS)
+    chains: int = Field(2, ge=1, le=10_000)
+    draws: int | None = Field(None, ge=LEAST_DRAWS, le=10_000_000)
     warmup: int | None = Field(None, ge=0)
     batch_size: int | None = Field(None, ge=1)
     control_variates: bool | None = None

@@ -22,7 +22,7 @@ class LinearAttentionConfig(ModelConfig):
     """
 
     kind: Literal["linear-attention"] = "linear-attention"
-    depth: int = Field(1, ge=1)
+    depth: int = Field(1, ge=1, le=1000)
     heads: int = Field(1, ge=1)
     shared: bool = False
     spread: float = Field(0.1, gt=0)

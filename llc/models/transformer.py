@@ -40,7 +40,7 @@ class TransformerConfig(ModelConfig):
 
     kind: Literal["transformer"] = "transformer"
     width: int = Field(64, ge=1)
-    depth: int = Field(2, ge=1)
+    depth: int = Field(2, ge=1, le=1000)
     heads: int = Field(4, ge=1)
     mlp_width: int = Field(64, ge=1)
     attention_projection: bool = True

@@ -256,7 +256,8 @@ def open_folder(path: str | Path) -> Experiment | Run:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise StoreError(f"{path} does not exist; name a folder that `llc train --out` made")
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise StoreError(f"{path} {what}; name one that `llc train --out` made")
     return Run(folder) if (folder / RUN_FILE).exists() else Experiment(folder)
 
 

@@ -115,10 +115,16 @@ def chosen_steps(steps: str | Sequence[int], available: list[int], check: Callab
     return sorted(set(steps))
 
 
+# So many places for each step there is come to all of them.
+_FINE = 100
+
+
 def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int]:
     """At most `number` of the available steps, nearest to an even spacing, the first and the last among them."""
     if number == 1:
         return available[-1:]
+    if number > _FINE * len(available):  # finer than any of them lie apart
+        return list(available)
     scale = np.log1p if logarithmic else np.asarray
     places = scale(np.array(available, dtype=float))
     wanted = np.linspace(places[0], places[-1], number)

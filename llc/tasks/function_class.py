@@ -64,7 +64,7 @@ class FunctionClass(Task):
     length: int = Field(ge=1)
     sparsity: int = Field(3, ge=1)
     hidden: int = Field(100, ge=1)
-    depth: int = Field(4, ge=1)
+    depth: int = Field(4, ge=1, le=20)
     noise_variance: float = Field(0.0, ge=0)
     pool: int | None = Field(None, ge=1)
     start_dim: int | None = Field(None, ge=1)

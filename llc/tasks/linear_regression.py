@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from llc import predictors
 from llc.config import NumTasks
@@ -17,6 +17,8 @@ from llc.tasks.task import PROBE_SEQUENCES, Batch, Task
 # Task vectors are drawn in blocks so that T_M is exactly the first M of one stream: a single call of `torch.randn`
 # gives other numbers for another size.
 _BLOCK = 1024
+# Of all task vectors together.
+_MOST_NUMBERS = 10**9
 
 
 class LinearRegression(Task):
@@ -61,9 +63,11 @@ class LinearRegression(Task):
 
     @field_validator("num_tasks")
     @classmethod
-    def _at_least_one_task(cls, value: int | None) -> int | None:
+    def _as_many_tasks_as_fit(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and value < 1:
             raise ValueError("expected a whole number of tasks from 1 up, or inf for the Gaussian prior")
+        if value is not None and value * info.data.get("dim", 1) > _MOST_NUMBERS:
+            raise ValueError(f"expected at most {_MOST_NUMBERS:,} / dim, whose vectors take 4 GB, or inf")
         return value
 
     @field_validator("covariance")

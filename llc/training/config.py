@@ -99,7 +99,7 @@ class RunConfig(Config):
     training: TrainingConfig
     checkpoints: CheckpointsConfig
     behaviour: BehaviourConfig = BehaviourConfig()
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     place: dict[str, Any] = Field(default={})
 
 
