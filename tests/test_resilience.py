@@ -19,6 +19,7 @@ from test_training import assert_same_runs
 import llc
 from llc import store
 from llc.cli import main
+from llc.errors import StoreError
 
 # Does what it is told, but the write that `hang` names stops half-way, says so, and waits to be killed.
 _VICTIM = """
@@ -284,3 +285,19 @@ def _flags() -> list[str]:
     from test_cli import flags
 
     return flags(small_config())
+
+
+@pytest.mark.parametrize("name", ["resume.pt", "config.toml", "metrics.nc", "checkpoints/000000.safetensors"])
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(name, own):
+    run = own.runs[0]
+    path = run.path / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    readers = {
+        "resume.pt": lambda: store.read_state(path, config_hash=""),
+        "config.toml": lambda: store.Run(run.path).config,
+        "metrics.nc": lambda: store.Run(run.path).metrics,
+        "checkpoints/000000.safetensors": lambda: store.Run(run.path).model(0),
+    }
+    with pytest.raises(StoreError, match="it is a named pipe"):
+        readers[name]()

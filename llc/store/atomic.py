@@ -70,6 +70,17 @@ def check_regular(path: Path) -> None:
         )
 
 
+def check_readable(path: Path) -> None:
+    """Raise StoreError where opening would wait for ever or read a device: a pipe, a socket, a terminal."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # reading will tell
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise StoreError(f"cannot read {path}: it is {kind}, expected a regular file; move it away")
+
+
 def own_folder(folder: Path) -> Path:
     """A folder inside an experiment's, which may not be there yet.
 

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from llc.errors import StoreError
-from llc.store.atomic import atomic_path, check_regular
+from llc.store.atomic import atomic_path, check_readable, check_regular
 from llc.store.numbered import numbered_path, numbered_steps, step_of
 from llc.store.removal import remove_file
 
@@ -71,6 +71,7 @@ def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
         StoreError: it is not there, cut short, damaged, of another step than its name says, or of another config than
             `config_hash`.
     """
+    check_readable(path)
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -93,6 +94,7 @@ def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
 
 def _config_hash(path: Path) -> str | None:
     """The config that a checkpoint's header names; None if there is no file, or none that says."""
+    check_readable(path)
     try:
         with safe_open(path, framework="pt") as file:
             return (file.metadata() or {}).get("config_hash")

@@ -13,7 +13,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from llc.errors import StoreError
-from llc.store.atomic import atomic_path
+from llc.store.atomic import atomic_path, check_readable
 from llc.store.numbered import step_of
 from llc.store.registry import RESULTS
 from llc.store.tables import Table, differences
@@ -221,6 +221,7 @@ def _identity(path: Path) -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
+    check_readable(path)
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from llc.errors import StoreError
-from llc.store.atomic import atomic_path
+from llc.store.atomic import atomic_path, check_readable
 
 # Ends the file, before eight hex digits. PyTorch, which checks nothing itself, reads over it.
 _MARK = b"\ncrc32 "
@@ -30,6 +30,7 @@ def read_state(path: Path, *, config_hash: str) -> dict:
         StoreError: the file is damaged, or belongs to another config than `config_hash`.
     """
     again = "delete it to train this run again from step 0"
+    check_readable(path)
     try:
         data = memoryview(path.read_bytes())
     except OSError as error:

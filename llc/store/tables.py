@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 
 from llc.errors import StoreError
-from llc.store.atomic import write_text
+from llc.store.atomic import check_readable, write_text
 
 Table = dict[str, Any]
 
@@ -22,6 +22,7 @@ def write_table(path: Path, table: Table) -> None:
 
 def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
     """A table from a TOML file, or StoreError if it is not there, damaged, or lacks a key that it needs."""
+    check_readable(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
