@@ -297,7 +297,7 @@ def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(name, own):
         "resume.pt": lambda: store.read_state(path, config_hash=""),
         "config.toml": lambda: store.Run(run.path).config,
         "metrics.nc": lambda: store.Run(run.path).metrics,
-        "checkpoints/000000.safetensors": lambda: store.Run(run.path).model(0),
+        "checkpoints/000000.safetensors": lambda: store.read_checkpoint(path),
     }
     with pytest.raises(StoreError, match="it is a named pipe"):
         readers[name]()
