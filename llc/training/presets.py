@@ -49,7 +49,9 @@ def hoogland() -> ExperimentConfig:
 
 
 def small() -> ExperimentConfig:
-    """The transient ridge in two hours on two CPU cores, with two seeds; the docs say what else was tried.
+    """The transient ridge in two hours on two CPU cores, with two seeds.
+
+    What else was tried is in `benchmarks/results/recipes.toml` and `recipes_cpu.toml`.
 
     Three layers, where Carroll et al. have two: at this size no two layers came near ridge and left it. A rate that
     falls to nothing and averaged weights stand in for their batch of 1024, whose gradients have little noise.
