@@ -14,12 +14,12 @@ from llc.cli.shared import open_experiment, show_summary
 
 @main.command()
 @click.option("--preset", default="tiny", show_default=True, help="tiny, minutes; or small, hours.")
-@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True, help="Folder of the experiment.")
+@click.option("--out", type=FOLDER, default=None, help="Folder of the experiment.  [default: runs/demo, runs/PRESET]")
 @click.option("--jobs", type=click.IntRange(min=1), default=None, help="Workers.  [default: one a core or GPU]")
 @click.option(
     "--keep", "kept", type=FOLDER, default=None, help="Copy results without draws, and figures, to this folder."
 )
-def demo(preset: str, out: Path, jobs: int | None, kept: Path | None) -> None:
+def demo(preset: str, out: Path | None, jobs: int | None, kept: Path | None) -> None:
     """A whole study at once: train, estimate-llc, pca, stages and all that is made of them, to the report.
 
     Each command is printed as one would type it. What is finished is kept: the same command goes on where it stopped.
@@ -34,6 +34,7 @@ def demo(preset: str, out: Path, jobs: int | None, kept: Path | None) -> None:
 
     if preset not in ESTIMATES:
         raise InvalidInput(f"--preset {preset} given; {did_you_mean(preset, ESTIMATES)}")
+    out = out or Path("runs") / ("demo" if preset == "tiny" else preset)
     workers = [] if jobs is None else ["--jobs", str(jobs)]
     commands = _commands(preset, str(out), ESTIMATES[preset], workers)
     for number, (command, needed) in enumerate(commands, 1):

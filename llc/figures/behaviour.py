@@ -11,8 +11,6 @@ from llc.figures.spec import BLUE, GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import headline_of, over_positions, references_of, symbol_in
 
 _STEP = Axis("training step", "step")
-# What loses so much less than the models has no place on their log axis.
-_NOTHING = 1e-3
 # Losses that are so many times those of the models, or so little, are beyond their axis.
 _NEAR_MODELS = 30
 # Of panels of one test set beside one another.
@@ -149,8 +147,8 @@ def losses_by_position(metrics: xr.Dataset) -> Spec | None:
             if not models:
                 continue
             reach = float(np.nanmin(models)) / _NEAR_MODELS, float(np.nanmax(models)) * _NEAR_MODELS
-            drawn = [mark.y[(mark.y > reach[0]) & (mark.y < reach[1])] for mark in marks]
-            ends = float(np.min(np.concatenate(drawn))) / 1.3, float(np.max(np.concatenate(drawn))) * 1.3
+            drawn = np.concatenate([mark.y[(mark.y > reach[0]) & (mark.y < reach[1])] for mark in marks])
+            ends = (float(drawn.min()) / 1.3, float(drawn.max()) * 1.3) if drawn.size else None
             title = symbol_in(metrics, "test_set", test_set) + (f", {facet}" if facet else "")
             y = Axis("loss at the last step", "log", limits=ends)
             panels.append(Panel(Axis("position in the sequence"), y, _once(marks), title))
