@@ -140,7 +140,8 @@ def _differences(sets: Mapping[str, EvalSet], losses: Mapping[str, Tensor]) -> d
     the difference of their losses."""
     apart, errors = [], []
     for number, of_set in enumerate(sets.values()):
-        said = {name: found.double().reshape(len(found), -1) for name, found in of_set.references.items()}
+        answers = {name: of_set.references[name].double() for name in losses}
+        said = {name: answer.reshape(len(answer), -1) for name, answer in answers.items()}
         apart.append([[float((a - b).norm(dim=1).mean()) for b in said.values()] for a in said.values()])
         errors.append([[_mean(a[number] - b[number])[1] for b in losses.values()] for a in losses.values()])
     return {"reference_difference": np.array(apart), "reference_excess_se": np.array(errors)}
