@@ -10,6 +10,7 @@ import llc
 from llc import systems
 from llc.cli import main
 from llc.study import presets
+from llc.training.config import weight_steps
 
 
 @pytest.fixture
@@ -53,3 +54,10 @@ def test_a_preset_that_is_no_whole_study_is_named():
     refused = CliRunner().invoke(main, ["demo", "--preset", "smal"])
     assert refused.exit_code == 2
     assert "--preset smal given; did you mean small?" in refused.output
+
+
+@pytest.mark.parametrize("preset", presets.ESTIMATES)
+def test_estimates_are_of_checkpoints_that_there_are(preset):
+    steps = presets.ESTIMATES[preset]["steps"].split(",")
+    assert {int(step) for step in steps} <= set(weight_steps(systems.preset(preset)))
+    assert int(steps[-1]) == systems.preset(preset).training.steps

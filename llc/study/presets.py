@@ -10,6 +10,12 @@ TINY: dict[str, Any] = {
     "batch_size": 64,
     "draws": 100,
 }
-SMALL: dict[str, Any] = {"steps": "log:16", "max_gradients": 5000}
+# Sixteen runs: steps before, around and after t_crit, and for each less than a minute of a core.
+SMALL: dict[str, Any] = {
+    "steps": "300,600,900,1200,1800,2400,3000,4200,6000,8400,12000,15000,18000",
+    "num_samples": 1024,
+    "batch_size": 32,
+    "max_gradients": 3000,
+}
 # Presets that `llc demo` takes.
 ESTIMATES = {"tiny": TINY, "small": SMALL}
