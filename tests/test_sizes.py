@@ -1,4 +1,7 @@
-"""Numbers and names that no machine can do anything with: one sentence each, at once, and nothing written."""
+"""Numbers and names that no machine can do anything with: one sentence each, at once, and no checkpoint written.
+
+Sizes of memory are beyond any address space, so that they are refused however much a system promises.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +12,6 @@ from llc.cli import main
 from llc.study.points import chosen_steps
 
 HUGE = "99999999999999999999"
-# Sizes in bytes are beyond any address space, so that they are refused however much a system promises.
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_whole_study(tiny, tmp_path):
 
 
 def test_what_comes_after_needs_what_came_before(tiny, tmp_path, monkeypatch):
-    """A failed estimate ends it with its message; what only adds to a study is left out, and the rest is made."""
+    """A failed estimate ends it with its message."""
     broken = {**presets.ESTIMATES["tiny"], "steps": "61"}
     monkeypatch.setitem(presets.ESTIMATES, "tiny", broken)
     stopped = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--jobs", "1"])

@@ -14,7 +14,8 @@ import xarray as xr
 from llc.store.labels import over_positions
 from llc.systems.claims import Claim, NoNumber, StudyResults, Z
 
-# Transient runs come more than half of the way from zero to ridge, and then lose a tenth of what they gained.
+# Transient runs come more than half of the way from zero to ridge, and then lose a tenth of what they gained: a rise
+# that can be seen, whatever the size of the study. What of the paper's they lack, claims of their own say.
 _HALF, _TENTH = 0.5, 0.1
 # Those that do it as the paper's do come this share of the way, and lose this share.
 _NEAR, _LOST = 0.8, 1 / 3
