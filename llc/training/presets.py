@@ -51,9 +51,9 @@ def hoogland() -> ExperimentConfig:
 def small() -> ExperimentConfig:
     """Ridge comes and partly goes again between M = 16 and 32, in some two hours on two CPU cores, with two seeds.
 
-    Three layers, where Carroll et al. have two: at this size two end further from ridge (`benchmarks/results/recipes.toml`
-    and `recipes_cpu.toml` have what was tried; none came 80 % of the way to ridge and then lost a third of it). A rate that
-    falls to nothing and averaged weights stand in for their batch of 1024, whose gradients have little noise.
+    Three layers, where Carroll et al. have two: at this size two end further from ridge. A rate that falls to nothing
+    and averaged weights stand in for their batch of 1024, whose gradients have little noise. What was tried is in
+    `benchmarks/results/recipes.toml` and `recipes_cpu.toml`; none came 80 % of the way to ridge and then lost a third.
     """
     return ExperimentConfig(
         preset="small",
