@@ -4,7 +4,7 @@ Training calls this at every checkpoint; development reads what it left.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,17 +97,19 @@ class EvalSet:
     references: dict[str, Tensor]
 
 
-def eval_sets(task: Task, sequences: int, sources: Mapping[str, Task] | None = None) -> dict[str, EvalSet]:
+def eval_sets(
+    task: Task, sequences: int, sources: Mapping[str, Task] | None = None, beside: Iterable[EvalSet] = ()
+) -> dict[str, EvalSet]:
     """A task's test sets, and what its own references say of each.
 
     Args:
-        sources: other tasks to take sequences from, by name.
+        sources: other tasks to take sequences from, by name. beside: sets of the same task that are there already.
     """
     found: dict[str, EvalSet] = {}
     for name, source in (task.test_tasks() if sources is None else sources).items():
         batch = source.sample(sequences, stream="test")
         # Test sets that look at parts of the same sequences share them, and what is said of them.
-        same = next((known for known in found.values() if _equal(known.batch, batch)), None)
+        same = next((known for known in (*beside, *found.values()) if _equal(known.batch, batch)), None)
         found[name] = (
             EvalSet(source, batch, reference_outputs(task, batch)) if same is None else replace(same, task=source)
         )
@@ -231,6 +233,12 @@ def reference_losses_by_sequence(test: EvalSet, name: str) -> Tensor:
 def over_positions(losses: Tensor) -> Tensor:
     """(B,) or (B, K) -> (B,)."""
     return losses if losses.ndim == 1 else losses.mean(-1)
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float]:
+    """Of one number a sequence, (B,): the mean, and its standard error sd/√B."""
+    values = values.double()
+    return float(values.mean()), float(values.std() / len(values) ** 0.5)
 
 
 def _losses(of_set: EvalSet, outputs: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ import shutil
 import pytest
 
 import llc
-from llc.training import ExperimentConfig
+from llc.models import TransformerConfig
+from llc.tasks import FunctionClass
+from llc.training import CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
 
 def small_config(**settings) -> ExperimentConfig:
@@ -51,6 +53,21 @@ def finished(tmp_path_factory):
     experiment = llc.train(small_config(), tmp_path_factory.mktemp("runs") / "small", jobs=1)
     llc.estimate_llc_over_training(experiment, steps="0,20,60", **SMALL_LLC)
     llc.joint_pca(experiment, sequences=16)
+    return experiment
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory):
+    """Two families of functions, barely trained, with their comparison. Read only."""
+    config = ExperimentConfig(
+        task=FunctionClass(dim=2, length=4, depth=1),
+        model=TransformerConfig(width=4, heads=1, depth=1, mlp_width=4),
+        training=TrainingConfig(steps=2, batch_size=4, learning_rate=0.01),
+        checkpoints=CheckpointsConfig(every=2),
+        sweep=SweepConfig(axes={"task.family": ["linear", "tree"]}),
+    )
+    experiment = llc.train(config, tmp_path_factory.mktemp("runs") / "families", jobs=1)
+    llc.compare(experiment, steps=[0, 2], sequences=20)
     return experiment
 
 

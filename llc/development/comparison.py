@@ -9,7 +9,8 @@ import xarray as xr
 from torch import Tensor, nn
 
 from llc import behaviour, store
-from llc.behaviour import EvalSet, baselines
+from llc.behaviour import EvalSet, baselines, mean_and_error
+from llc.development.curves import ErrorCurves
 from llc.development.labels import about, lead, run_place
 from llc.development.readouts import own_readouts
 from llc.errors import InvalidInput
@@ -52,8 +53,9 @@ def compare(
         By (axes of the sweep …, step, test_set): `loss`; with `reference`: `excess`, `prediction_difference`, and on
         the first test set `sensitivity_difference`, `sensitivity_cosine`, and `interpolation_loss` (…, reference,
         share) where the model has a method `interpolated(task, reference, share)`. `reference_loss` (…, test_set,
-        reference); of every two references `reference_difference` and `reference_excess_se` (…, reference, other);
-        what the model says of itself (see `readouts`); the claims by `claim`.
+        reference); of every two references `reference_difference` and `reference_excess_se` (…, reference, other); at
+        the last step, of a task with `curves`, `curve_loss` (…, error_curve, shots) and `curve_reference_loss` (…,
+        error_curve, shots, reference); what the model says of itself (see `readouts`); the claims by `claim`.
     Raises:
         StoreError: nothing is trained yet, or steps without weights. InvalidInput: a task without references.
     """
@@ -69,12 +71,15 @@ def compare(
                 task = run.task
                 sets = behaviour.eval_sets(task, sequences, {**task.test_tasks(), **task.shifts()})
                 references = _References(task, sets)
+                curves = ErrorCurves(task, sequences, sets.values())
             rows = []
             for step in chosen[run.name]:
                 progress("compare", done, total, f"{run.name} step {step}")
-                rows.append(references.against(run.model(step)))
+                model = run.model(step)
+                rows.append(references.against(model))
                 done += 1
-            parts.append(_label(run, sets, chosen[run.name], rows, references))
+            found = _label(run, sets, chosen[run.name], rows, references)
+            parts.append(xr.merge([found, curves.of(model, run)]))
         ended = max(steps[-1] for steps in chosen.values()) == experiment.config["training"]["steps"]
         if claims is None:
             claims = claims_of(experiment.config)
@@ -104,18 +109,20 @@ class _References:
         found: dict[str, list] = {"loss": [], "excess": [], "prediction_difference": []}
         for number, (of_set, outputs) in enumerate(behaviour.said_of(model, self.sets)):
             losses = behaviour.losses_of(of_set, outputs)
-            found["loss"].append(_mean(losses))
-            found["excess"].append([_mean(losses - self.losses[name][number]) for name in self.names])
+            found["loss"].append(mean_and_error(losses))
+            found["excess"].append([mean_and_error(losses - self.losses[name][number]) for name in self.names])
             apart = [
                 (outputs - of_set.references[name].double()).reshape(len(outputs), -1).norm(dim=1)
                 for name in self.names
             ]
-            found["prediction_difference"].append([_mean(each) for each in apart])
+            found["prediction_difference"].append([mean_and_error(each) for each in apart])
         if self.task.asked is not None:
             own = sensitivity(model, self.first.batch, self.task.asked)
             pairs = [(own, self.slopes[name]) for name in self.names]
-            found["sensitivity_difference"] = [_mean((a - b).norm(dim=1)) for a, b in pairs]
-            found["sensitivity_cosine"] = [_mean(torch.cosine_similarity(a, b, dim=1, eps=0)) for a, b in pairs]
+            found["sensitivity_difference"] = [mean_and_error((a - b).norm(dim=1)) for a, b in pairs]
+            found["sensitivity_cosine"] = [
+                mean_and_error(torch.cosine_similarity(a, b, dim=1, eps=0)) for a, b in pairs
+            ]
         row = {name: np.array(values)[..., 0] for name, values in found.items()}
         row |= {f"{name}_se": np.array(values)[..., 1] for name, values in found.items()}
         between = self._between(model)
@@ -143,7 +150,7 @@ def _differences(sets: Mapping[str, EvalSet], losses: Mapping[str, Tensor]) -> d
         answers = {name: of_set.references[name].double() for name in losses}
         said = {name: answer.reshape(len(answer), -1) for name, answer in answers.items()}
         apart.append([[float((a - b).norm(dim=1).mean()) for b in said.values()] for a in said.values()])
-        errors.append([[_mean(a[number] - b[number])[1] for b in losses.values()] for a in losses.values()])
+        errors.append([[mean_and_error(a[number] - b[number])[1] for b in losses.values()] for a in losses.values()])
     return {"reference_difference": np.array(apart), "reference_excess_se": np.array(errors)}
 
 
@@ -164,12 +171,6 @@ def sensitivity(call: Callable[..., Tensor], batch: Batch, number: int) -> Tenso
             slope = slope if given is None else given
         slopes.append(slope.double().reshape(len(slope), -1))
     return torch.cat(slopes)
-
-
-def _mean(values: Tensor) -> tuple[float, float]:
-    """Mean and standard error."""
-    values = values.double()
-    return float(values.mean()), float(values.std() / len(values) ** 0.5)
 
 
 _SAID = {
@@ -210,7 +211,7 @@ def _label(
         dims = (*run.place, "step", *_DIMS[name.removesuffix("_se")])
         data[name] = (dims, lead(values, run.place), about(said, name))
     losses = [references.losses[name] for name in references.names]
-    means = np.array([[_mean(of_set) for of_set in each] for each in losses]).transpose(2, 1, 0)
+    means = np.array([[mean_and_error(of_set) for of_set in each] for each in losses]).transpose(2, 1, 0)
     for name, values in zip(("reference_loss", "reference_loss_se"), means, strict=True):
         data[name] = ((*run.place, *_DIMS["reference_loss"]), lead(values, run.place), about(said, name))
     for name, values in references.differences.items():

@@ -12,6 +12,7 @@ from llc.figures import static
 from llc.figures.behaviour import losses, losses_by_axis, losses_by_position, reference_plane, shifts
 from llc.figures.comparison import compared, learned
 from llc.figures.complexity import llc_by_axis, llc_over_training, loss_llc_plane, stages, tradeoff
+from llc.figures.curves import error_curves
 from llc.figures.kernels import kernel
 from llc.figures.responses import responses, susceptibilities
 from llc.figures.spec import Spec
@@ -51,6 +52,7 @@ FIGURES: dict[str, Drawn] = {
     "strategies": Drawn("Tradeoff", ("strategies",), strategies),
     "compare": Drawn("Against references", ("compare",), compared),
     "learned": Drawn("Against references", ("compare",), learned),
+    "error_curves": Drawn("Against references", ("compare",), error_curves),
     "behaviour": Drawn("Further read-outs", ("behaviour",), shifts),
     "readouts": Drawn("Further read-outs", ("readouts",), readouts),
 }
@@ -63,6 +65,7 @@ __all__ = [
     "calibration_traces",
     "compared",
     "draw",
+    "error_curves",
     "essential",
     "kernel",
     "learned",

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from llc.figures.runs import Runs, known, reference_looks
+from llc.figures.runs import Runs, known, once, reference_looks
 from llc.figures.spec import BLUE, GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import headline_of, over_positions, references_of, symbol_in
 
@@ -151,7 +151,7 @@ def losses_by_position(metrics: xr.Dataset) -> Spec | None:
             ends = (float(drawn.min()) / 1.3, float(drawn.max()) * 1.3) if drawn.size else None
             title = symbol_in(metrics, "test_set", test_set) + (f", {facet}" if facet else "")
             y = Axis("loss at the last step", "log", limits=ends)
-            panels.append(Panel(Axis("position in the sequence"), y, _once(marks), title))
+            panels.append(Panel(Axis("position in the sequence"), y, once(marks), title))
     return Spec(
         "losses_by_position",
         "Losses along the sequence",
@@ -198,12 +198,6 @@ def _along_sequence(runs: Runs, place, run: xr.Dataset, test_set: str) -> list[M
             symbol = symbol_in(runs.data, "reference", name)
             marks.append(Marks(y.position.values, its, colour, symbol, line, width=1.1))
     return marks
-
-
-def _once(marks: list[Marks]) -> list[Marks]:
-    """Lines of references that are the same for several runs drawn once, behind those of the runs."""
-    lines = {(mark.label, mark.colour, *mark.y.round(9).tolist()): mark for mark in marks}
-    return sorted(lines.values(), key=lambda mark: bool(mark.hover))
 
 
 def shifts(found: xr.Dataset) -> Spec:

@@ -48,6 +48,12 @@ def reference_looks(data: xr.Dataset) -> dict[str, tuple[str, str]]:
     return dict(zip(references_of(data), itertools.cycle(_LOOKS), strict=False))
 
 
+def once(marks: list[Marks]) -> list[Marks]:
+    """Lines of references that are the same for several runs drawn once, behind those of the runs."""
+    lines = {(mark.label, mark.colour, *mark.y.round(9).tolist()): mark for mark in marks}
+    return sorted(lines.values(), key=lambda mark: bool(mark.hover))
+
+
 class Runs:
     """The runs of a result, each with its colour; `data` without what is not drawn."""
 

@@ -60,8 +60,12 @@ def references_of(dataset: xr.Dataset) -> list[str]:
     """The references that a result knows of, but those that know nothing."""
     if "reference" not in dataset.coords:
         return []
-    baselines = json.loads(dataset.reference.attrs.get("baselines", "[]"))
-    return [str(name) for name in dataset.reference.values if name not in baselines]
+    return [str(name) for name in dataset.reference.values if name not in baselines_of(dataset)]
+
+
+def baselines_of(dataset: xr.Dataset) -> list[str]:
+    """The references that know nothing."""
+    return list(json.loads(dataset.reference.attrs.get("baselines", "[]")))
 
 
 def symbol_in(dataset: xr.Dataset | xr.DataArray, dim: str, name: str) -> str:

@@ -18,6 +18,7 @@ Place = Mapping[str, Any]
 _TAKEN = {
     *("step", "test_set", "reference", "other", "chain", "draw", "position", "component", "curve", "found_by"),
     *("boundary", "stage", "samples", "form", "axis", "walk", "sequence", "token", "output", "parameter", "run"),
+    *("error_curve", "shots", "share", "claim"),
     *("loss", "distance", "reference_loss", "weight_norm", "rise", "rise_se", "step_last", "step_critical"),
     *("llc", "verdict", "reason", "headline", "nbeta", "gamma", "radius", "warmup", "curvature", "floor", "drift"),
     *("score", "center", "loading", "start", "end", "type", "turn", "left_out", "ends_like", "log_odds"),

@@ -17,7 +17,7 @@ from llc.errors import InvalidInput
 from llc.store import EXPERIMENT_FILE, MADE, atomic_path, write_text
 from llc.systems.claims import Claim, claim_rows, verdict_of
 
-FIGURES = ("compare", "learned", "llc", "pca", "stages", "losses_by_axis", "losses_by_position")
+FIGURES = ("compare", "learned", "error_curves", "llc", "pca", "stages", "losses_by_axis", "losses_by_position")
 """Those that are kept of every system alike."""
 RECORD = Path(llc.__file__).parent.parent / "benchmarks" / "results" / "systems.toml"
 """Of a checkout; an installed package has none, and lists claims without values."""

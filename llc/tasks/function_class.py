@@ -146,22 +146,47 @@ class FunctionClass(Task):
 
     def shifts(self) -> dict[str, Task]:
         """Of linear functions the prompts of Garg et al.: bent questions after D or D/2 examples, others after 2D."""
-        found: dict[str, Task] = {}
-        if self.family != "linear":
-            return found
         seen, few, late = (min(most, self.length - 1) for most in (self.dim, max(1, self.dim // 2), 2 * self.dim))
-        if seen >= 1:
-            found["random quadrants"] = self._tested(prompt="quadrants", examples=seen)
-            found["question seen before"] = self._tested(prompt="overlapping", examples=seen)
-        if 1 <= few < self.dim:
-            found["orthogonal question"] = self._tested(prompt="orthogonal", examples=few)
+        after = {"quadrants": seen, "overlapping": seen, "orthogonal": few}
+        found = {}
+        for name, settings in self._prompts().items():
+            examples = after.get(settings.get("prompt", ""), late)
+            if self._askable(settings, examples):
+                found[name] = self._tested(**settings, examples=examples)
+        return found
+
+    def curves(self) -> dict[str, dict[int, Task]]:
+        """Sequences as in training and, of linear functions, every prompt, after each number of examples there is."""
+        return {
+            name: {
+                examples: self._tested(**settings, examples=examples)
+                for examples in range(self.length)
+                if self._askable(settings, examples)
+            }
+            for name, settings in {"as in training": {}, **self._prompts()}.items()
+        }
+
+    def _prompts(self) -> dict[str, dict[str, Any]]:
+        """The settings of the prompts of Garg et al. (§4), which are of linear functions."""
+        if self.family != "linear":
+            return {}
+        found: dict[str, dict[str, Any]] = {
+            "random quadrants": {"prompt": "quadrants"},
+            "question seen before": {"prompt": "overlapping"},
+        }
         if self.dim > 1:
-            found["skewed"] = self._tested(prompt="skewed", examples=late)
-            found["half subspace"] = self._tested(prompt="half-subspace", examples=late)
+            found["orthogonal question"] = {"prompt": "orthogonal"}
+            found["skewed"] = {"prompt": "skewed"}
+            found["half subspace"] = {"prompt": "half-subspace"}
         for scale in (1 / 3, 3.0):
-            found[f"x times {scale:.2g}"] = self._tested(x_scale=scale * self.x_scale, examples=late)
-            found[f"y times {scale:.2g}"] = self._tested(y_scale=scale * self.y_scale, examples=late)
-        return found | {"noise of variance 1": self._tested(noise_variance=1.0, examples=late)}
+            found[f"x times {scale:.2g}"] = {"x_scale": scale * self.x_scale}
+            found[f"y times {scale:.2g}"] = {"y_scale": scale * self.y_scale}
+        return found | {"noise of variance 1": {"noise_variance": 1.0}}
+
+    def _askable(self, settings: dict[str, Any], examples: int) -> bool:
+        """Whether a prompt has a question after so many examples: a bent one needs some, and room beside them."""
+        prompt = settings.get("prompt", self.prompt)
+        return (examples > 0 or prompt not in _BENT) and (examples < self.dim or prompt != "orthogonal")
 
     def predictors(self) -> dict[str, Predictor]:
         """Least squares (ridge with noise), averaging, three nearest neighbours, 0; and what suits the family."""

@@ -102,6 +102,11 @@ class Task(Kind):
         """Inputs that training does not show, by name."""
         return {}
 
+    def curves(self) -> dict[str, dict[int, "Task"]]:
+        """Kinds of prompts by name, and of each, by the number of examples, the task whose loss is of what is asked
+        after so many."""
+        return {}
+
     def predictors(self) -> dict[str, Predictor]:
         """Reference algorithms by name, `predictor(*inputs) -> outputs`; see `llc.predictors.baseline`."""
         return {}
