@@ -22,7 +22,7 @@ _COLOURS = {"ok": "green", "slow": "yellow", "missing": "yellow", "unusable": "r
 @click.argument("folder", type=FOLDER, default=Path("."))
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON, with plain numbers.")
 def doctor(folder: Path, as_json: bool) -> None:
-    """What there is to work with: versions, devices, their speed, disks; and what to do where something is amiss.
+    """Versions, devices, speed and disks, and what to do.
 
     FOLDER is where runs are to be kept; the working folder unless given. Takes some ten seconds, for rates are
     measured; what else uses the machine makes them lower. Each line begins with a word: ok; slow, work takes longer
