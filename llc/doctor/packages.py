@@ -105,12 +105,13 @@ def _required(wanted: Requirement) -> Finding:
     if not wanted.takes(version):
         return Finding("packages", wanted.name, f"{version}, expected {_range(wanted)}", "unusable", pip)
     try:
-        importlib.import_module(wanted.module)
+        module = importlib.import_module(wanted.module)
     except Exception as error:  # whatever a damaged package raises
         said = " ".join(str(error).split())[:200]
         again = f'pip install --force-reinstall "{wanted.name}{_range(wanted)}"'
         return Finding("packages", wanted.name, f"{version}, cannot be imported ({said})", "unusable", again)
-    return Finding("packages", wanted.name, version)
+    full = str(vars(module).get("__version__", ""))  # with a build's name, such as +cpu, which metadata may leave out
+    return Finding("packages", wanted.name, full if full.startswith(version) else version)
 
 
 def _optional(wanted: Requirement) -> Finding:
