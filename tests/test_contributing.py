@@ -24,6 +24,13 @@ def test_there_is_an_example_of_each():
     assert all(sum(map(bool, code.splitlines())) <= 15 for code in EXAMPLES.values())  # blank lines left out
 
 
+def test_files_that_are_named_are_there():
+    root = Path(__file__).parent.parent
+    named = set(re.findall(r"`((?:llc|tests|benchmarks)/[\w/]+\.(?:py|toml))`", TEXT))
+    assert {"llc/tasks/__init__.py", "llc/store/registry.py"} <= named
+    assert not [path for path in named if "/my_" not in path and not (root / path).exists()]
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
