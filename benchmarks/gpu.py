@@ -109,7 +109,8 @@ def updates(where: Where) -> Iterator[dict]:
             run = llc.presets.preset(name).override({"training.precision": precision}).runs()[-1]
             learned = learner([run], [None], ensemble=False, device=where.device)
             seconds = time_update(learned, [run], 1.0)
-            reached, peak = update_flops(run) / seconds / 1e12, matmul_rate(where, precision)
+            peak = devices.matmul_rate(where.device, precision, seconds=0.1 if where.quick else 1.0) / 1e3
+            reached = update_flops(run) / seconds / 1e12
             yield {
                 "what": f"an update of {name} in {precision}",
                 "ms": 1e3 * seconds,
@@ -241,16 +242,6 @@ def study(where: Where) -> Iterator[dict]:
             "ms_a_step_of_all": 1e3 * a_step,
             "minutes_for_all_steps_at_this_rate": whole / 60,
         }
-
-
-def matmul_rate(where: Where, precision: devices.Precision) -> float:
-    """The best TFLOP/s of matrix products of several sizes in a precision."""
-    kind, rates = torch.bfloat16 if precision == "bf16" else torch.float32, []
-    for size in (1024, 2048) if where.device.type == "cpu" else (2048, 4096, 8192):
-        a, b = torch.randn(2, size, size, device=where.device).to(kind)
-        with devices.matmul_precision(precision):
-            rates.append(2 * size**3 / where.seconds(lambda a=a, b=b: a @ b, 5) / 1e12)
-    return max(rates)
 
 
 _NBETA = SAMPLES / math.log(SAMPLES)

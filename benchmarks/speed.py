@@ -21,6 +21,8 @@ import tomli_w
 import torch
 from speed_rows import Row
 
+from llc.doctor.machine import processor
+
 RESULTS = Path(__file__).resolve().parent / "results" / "speed.toml"
 PARTS = {
     "training": speed_training.measure,
@@ -50,11 +52,9 @@ def main() -> None:
 def machine() -> dict[str, str | int]:
     names = ("torch", "devinterp", "canonical-interp", "numpy")
     versions = {name: _version(name) for name in names}
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {
-        "processor": processor,
+        "processor": processor(),
         "cores": os.cpu_count() or 1,
         "python": platform.python_version(),
         **gpu,

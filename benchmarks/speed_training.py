@@ -11,12 +11,14 @@ from speed_rows import Row, compared, in_turns
 
 import llc
 from llc import behaviour, devices, models
+from llc.devices import matmul_rate
 from llc.sampling import Target
 from llc.training import ExperimentConfig
 from llc.training.learner import learner
 from llc.training.plan import time_update, update_flops
 
 FEW, MANY = 100, 700
+_CPU = torch.device("cpu")
 
 
 def measure() -> list[Row]:
@@ -129,17 +131,7 @@ def gradient_rates(config: ExperimentConfig, precision: devices.Precision) -> li
     minibatch = next(target.minibatches(torch.Generator()))
     gradient = lambda: target.losses_and_gradient(target.center, minibatch)  # noqa: E731
     _seconds(gradient)
-    return [(update_flops(run) / _seconds(gradient) / 1e9, matmul_rate()) for _ in range(7)]
-
-
-def matmul_rate() -> float:
-    """The best GFLOP/s of float32 matrix products of several sizes."""
-    rates = []
-    for size in (1024, 2048, 4096):
-        a, b = torch.randn(2, size, size)
-        _seconds(lambda a=a, b=b: a @ b)
-        rates.append(2 * size**3 / _seconds(lambda a=a, b=b: a @ b) / 1e9)
-    return max(rates)
+    return [(update_flops(run) / _seconds(gradient) / 1e9, matmul_rate(_CPU)) for _ in range(7)]
 
 
 def has_bfloat16() -> bool:
@@ -152,7 +144,7 @@ def update_flop_rates(config: ExperimentConfig) -> list[tuple[float, float]]:
     """GFLOP/s of the last run's updates and of matrix products, turn and turn about, on all cores."""
     runs = config.runs()[-1:]
     learned, flops = learner(runs, [None], ensemble=False), update_flops(runs[0])
-    return [(flops / time_update(learned, runs) / 1e9, matmul_rate()) for _ in range(5)]
+    return [(flops / time_update(learned, runs) / 1e9, matmul_rate(_CPU)) for _ in range(5)]
 
 
 def update_rate(config: ExperimentConfig, together: bool, threads: int | None = 1) -> float:

@@ -1,6 +1,7 @@
-"""Where numbers are computed, and how precisely."""
+"""Where numbers are computed, how precisely and how fast."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Literal
 
@@ -57,6 +58,43 @@ def matmul_precision(precision: Precision) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+# Sides of the matrices that `matmul_rate` multiplies: small ones take no time, large ones show the most.
+_FIRST_SIDE, _LAST_SIDE = 256, 8192
+_TURNS = 3
+
+
+def matmul_rate(device: torch.device, precision: Precision = "float32", *, seconds: float = 1.0) -> float:
+    """The best GFLOP/s of matrix products of several sizes.
+
+    Args:
+        seconds: after which no larger size is begun; what is measured takes about as long.
+    """
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    side, best, until = _FIRST_SIDE, 0.0, time.perf_counter() + seconds
+    while True:
+        a, b = torch.randn(2, side, side, device=device).to(kind)
+        with matmul_precision(precision):
+            took = min(_seconds_of_product(a, b) for _ in range(_TURNS))
+        best = max(best, 2 * side**3 / took / 1e9)
+        # The next size takes eight times as long.
+        if side == _LAST_SIDE or time.perf_counter() + 8 * _TURNS * took > until:
+            return best
+        side *= 2
+
+
+def _seconds_of_product(a: Tensor, b: Tensor) -> float:
+    _wait_for(a.device)
+    started = time.perf_counter()
+    torch.mm(a, b)
+    _wait_for(a.device)
+    return time.perf_counter() - started
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from llc.cli import main
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ["train", "import", "export", "estimate-llc", "calibrate", "pca", "stages", "behaviour", "readouts"]
-COMMANDS += ["compare", "show", "plot", "report", "validate", "demo"]
+COMMANDS += ["compare", "show", "plot", "report", "validate", "demo", "doctor"]
 SMALL_LLC = [
     part for name, value in SETTINGS.items() if name != "jobs" for part in (f"--{name.replace('_', '-')}", str(value))
 ]
@@ -53,7 +53,7 @@ def test_help_loads_nothing_heavy():
 import sys
 from click.testing import CliRunner
 from llc.cli import main
-for command in ([], ["train"], ["estimate-llc"], ["pca"], ["show"], ["plot"], ["demo"]):
+for command in ([], ["train"], ["estimate-llc"], ["pca"], ["show"], ["plot"], ["demo"], ["doctor"]):
     assert CliRunner().invoke(main, [*command, "--help"]).exit_code == 0
 heavy = {"torch", "xarray", "sklearn", "matplotlib", "pandas", "numpy", "pydantic"} & set(sys.modules)
 assert not heavy, heavy

@@ -40,6 +40,7 @@ ROOMS = [
     "development",
     "figures",
     "report",
+    "doctor",
     "cli",
 ]
 

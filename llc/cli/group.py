@@ -90,9 +90,20 @@ class Auto(click.ParamType):
             self.fail(f"{value!r} given, expected a number or auto", param, ctx)
 
 
+def _cite(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from llc.citation import citation
+
+        click.echo(citation())
+        ctx.exit()
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, and where warnings come from.")
 @click.version_option(package_name="local-learning-coefficient", prog_name="llc")
+@click.option(
+    "--cite", is_flag=True, is_eager=True, expose_value=False, callback=_cite, help="How to cite llc, and exit."
+)
 def main(debug: bool) -> None:
     """How a network's complexity develops over training.
 
