@@ -25,16 +25,15 @@ from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.merging import merge
 from llc.store.numbered import numbered_path, numbered_steps, settings_folders
 from llc.store.places import run_name
+from llc.store.reading import large, read_dataset, read_numbered
 from llc.store.registry import MADE, RESULTS, Result
 from llc.store.removal import own_folders, remove_file, remove_folder, remove_if_empty, remove_scratch
 from llc.store.results import (
     labelled,
-    large,
     made_with,
     provenance,
-    read_dataset,
-    read_numbered,
     settings_of,
+    write_as_it_is,
     write_dataset,
     write_merged,
 )
@@ -99,6 +98,7 @@ __all__ = [
     "table_hash",
     "verify",
     "without_steps",
+    "write_as_it_is",
     "write_checkpoint",
     "write_dataset",
     "write_merged",

@@ -14,9 +14,10 @@ from llc.store.atomic import atomic_path
 from llc.store.merging import merge
 from llc.store.numbered import KEPT
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
+from llc.store.reading import read_dataset
 from llc.store.registry import MADE, RESULTS
 from llc.store.removal import own_folders, remove_file
-from llc.store.results import check_made_with, made, made_from, read_dataset
+from llc.store.results import check_made_with, made, made_from
 from llc.store.run import RUN_FILE, Run
 from llc.store.tables import Table, differences, read_table, write_table
 from llc.tasks import Task

@@ -10,8 +10,9 @@ from llc.store.checkpoints import CHECKPOINT, checkpoint_steps
 from llc.store.experiment import Experiment
 from llc.store.numbered import foreign, numbered_path, numbered_steps, settings_folders
 from llc.store.places import run_name
+from llc.store.reading import read_dataset, read_numbered
 from llc.store.registry import MADE, RESULTS
-from llc.store.results import check_made_with, made_from, read_dataset, read_numbered
+from llc.store.results import check_made_with, made_from
 from llc.store.run import RUN_FILE, Run
 from llc.store.state import read_state
 from llc.store.tables import flat, table_hash

@@ -13,7 +13,8 @@ from llc.models import ModelConfig
 from llc.store import places
 from llc.store.checkpoints import AGAIN, PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
 from llc.store.numbered import KEPT
-from llc.store.results import check_made_with, read_dataset
+from llc.store.reading import read_dataset
+from llc.store.results import check_made_with
 from llc.store.tables import Table, read_table, table_hash
 from llc.tasks import Task
 
