@@ -51,18 +51,21 @@ def made_from(path: Path) -> Table:
     return json.loads(attributes(path).get("config", "{}"))
 
 
-def check_made_with(found: xr.Dataset, path: Path, config: Table) -> Table:
+def check_made_with(found: xr.Dataset, path: Path, config: Mapping[str, Any]) -> Table:
     """Raise StoreError if a result says that it was made from a folder with another config.
 
     Its sweep may have grown since, and what it does not say is no difference. Returns the config that it carries.
     """
     stored = json.loads(found.attrs.get("config", "{}"))
     both = (config.keys() & stored.keys()) - {"sweep"}
-    others = differences({key: stored[key] for key in both}, {key: config[key] for key in both})
+    if {"sweep", "place"} & stored.keys():  # it says whether it is of a run or of a whole sweep
+        both |= {"place"}
+    there, now = ({key: table[key] for key in both & table.keys()} for table in (stored, config))
+    others = differences(there, now)
     if others:
         raise StoreError(
             f"{path} was made from another folder ({'; '.join(others[:_SHOWN])}); move it away and run the command "
-            "that made it again"
+            "that made it again, or restore what was edited"
         )
     return stored
 
