@@ -177,8 +177,9 @@ def _leaves(table: Table, but: set[str], prefix: str = "") -> Table:
 
 
 def _read_whole(found: Experiment, name: str) -> None:
-    has_checksum(found.path / f"{name}.nc")
-    found.result(name).load()
+    whole = found.result(name)
+    if not has_checksum(found.path / f"{name}.nc"):
+        whole.load()
 
 
 def _read_calibration(found: Experiment) -> None:
@@ -204,7 +205,9 @@ def _read_settings(found: Experiment) -> None:
 
 def _read_estimate(run: Run, path: Path) -> None:
     """Read an estimate, and hold its step, run and settings against its place."""
-    found = read_numbered(path).load()
+    found = read_numbered(path)
+    if not has_checksum(path):
+        found.load()
     settings = check_made_with(found, path, run.config).get("llc", {})
     here = {dim: found[dim].values.tolist() for dim in run.place if dim in found.coords}
     if here != {dim: [value] for dim, value in run.place.items()} or table_hash(settings) != path.parent.name:

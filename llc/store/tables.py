@@ -38,7 +38,8 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
     try:
         text = path.read_bytes().decode()
         first, _, rest = text.partition("\n")
-        if first.startswith(_CHECKSUM) and first != _first_line(rest):
+        cut = _CHECKSUM.startswith(text)
+        if (first.startswith(_CHECKSUM) or cut) and first != _first_line(rest):
             raise StoreError(
                 f"{path} is damaged, or was edited (checksum differs); restore it, or delete its first line if what it "
                 "says is meant"
