@@ -2,7 +2,6 @@
 
 import multiprocessing
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import xarray as xr
 from click.testing import CliRunner
 from test_report import text_of
 
-import llc
 from llc import figures, store
 from llc.cli import main
 from llc.errors import StoreError
@@ -88,54 +86,63 @@ def zeroed(data: bytes, chance: random.Random, trials: int) -> Iterator[bytes]:
         yield data[:first] + bytes(last - first) + data[last:]
 
 
-def read_all(kind: str, path: Path, damages: list[bytes], told) -> None:
-    """Read every damaged file; tell what went wrong with it, or that nothing did."""
-    read = reader(kind, path)
-    whole = read()
-    for number, damage in enumerate(damages):
-        path.unlink()  # another file, as a replaced one is
-        path.write_bytes(damage)
-        try:
-            wrong = "" if same(read(), whole) else "another value"
-        except StoreError as error:
-            wrong = "" if str(path) in str(error) else f"not named: {error}"
-        except BaseException as error:
-            wrong = f"{type(error).__name__}: {error}"
-        told.send((number, wrong))
+def serve(line) -> None:
+    """Read damaged files as long as there are any; tell what went wrong with each, or that nothing did."""
+    while True:
+        kind, path, damages = line.recv()
+        read = reader(kind, path)
+        whole = read()
+        for number, damage in enumerate(damages):
+            path.unlink()  # another file, as a replaced one is
+            path.write_bytes(damage)
+            try:
+                wrong = "" if same(read(), whole) else "another value"
+            except StoreError as error:
+                wrong = "" if str(path) in str(error) else f"not named: {error}"
+            except BaseException as error:
+                wrong = f"{type(error).__name__}: {error}"
+            line.send((number, wrong))
 
 
-def check(kind: str, folder: Path, trials: int, seed: int) -> None:
-    """In a process of its own, which may die or hang."""
+@pytest.fixture(scope="module")
+def line():
+    """To a process that reads: it may die or hang."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(there,))
+    process.start()
+    there.close()
+    yield here
+    process.kill()
+    process.join()
+
+
+def check(kind: str, folder: Path, line, trials: int, seed: int) -> None:
     if kind == "state":
         store.write_state(folder / KINDS[kind], {"step": 3, "model": {"w": torch.randn(30)}}, config_hash="ours")
     (path,) = folder.glob(KINDS[kind])
     data, chance = path.read_bytes(), random.Random(seed)
     damages = [*flipped(data, chance, trials), *cut(data, chance, trials // 3), *zeroed(data, chance, trials // 3)]
-    here, there = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=read_all, args=(kind, path, damages, there))
-    process.start()
-    there.close()
-    try:
-        for number in range(len(damages)):
-            assert here.poll(_SECONDS), f"trial {number} hangs"
-            try:
-                assert here.recv() == (number, "")
-            except EOFError:
-                pytest.fail(f"trial {number} ended the process")
-    finally:
-        process.kill()
-        process.join()
+    line.send((kind, path, damages))
+    told = []
+    for number in range(len(damages)):
+        assert line.poll(_SECONDS), f"trial {number} hangs"
+        try:
+            told.append(line.recv())
+        except EOFError:
+            pytest.fail(f"trial {number} ended the process")
+    assert [(number, wrong) for number, wrong in told if wrong] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_is_named_or_does_nothing(kind, own):
-    check(kind, own.path, trials=60, seed=0)
+def test_damage_is_named_or_does_nothing(kind, own, line):
+    check(kind, own.path, line, trials=60, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_is_named_or_does_nothing_however_often(kind, own):
-    check(kind, own.path, trials=600, seed=1)
+def test_damage_is_named_or_does_nothing_however_often(kind, own, line):
+    check(kind, own.path, line, trials=600, seed=1)
 
 
 # What a checksum says
@@ -266,86 +273,3 @@ def test_a_damaged_result_is_made_again_by_the_command_that_is_named(own, finish
     path.unlink()
     assert CliRunner().invoke(main, ["pca", str(own.path), "--sequences", "16"]).exit_code == 0
     assert own.pca.drop_attrs().identical(finished.pca.drop_attrs())
-
-
-# Files in another's place
-
-
-def test_a_result_in_the_place_of_another_is_named(own):
-    shutil.copy(own.path / "pca.nc", own.path / "llc.nc")
-    with pytest.raises(
-        StoreError, match=r"llc.nc is in another's place \(it holds pca\); delete it, and `llc estimate"
-    ):
-        own.llc  # noqa: B018
-    assert "llc.nc is in another's place" in " ".join(store.verify(own))
-
-
-def test_metrics_of_a_run_in_the_place_of_those_of_all_are_named(own):
-    """Also where the run's task is that of the sweep."""
-    run, path = own.run(num_tasks=None), own.path / "metrics.nc"
-    shutil.copy(path, run.path / "all.nc")
-    shutil.copy(run.path / "metrics.nc", path)
-    with pytest.raises(StoreError, match=r"metrics.nc was made from another folder \(place: "):
-        own.metrics  # noqa: B018
-    (run.path / "all.nc").replace(run.path / "metrics.nc")
-    with pytest.raises(StoreError, match=r"metrics.nc was made from another folder \(place: "):
-        run.metrics  # noqa: B018
-
-
-def test_an_estimate_with_other_settings_is_named(own):
-    (folder,) = (own.path / RUN / "llc").iterdir()
-    other = folder.with_name("0123456789abcdef")
-    shutil.copytree(folder, other)
-    with pytest.raises(StoreError, match=f"000020.nc is in another's place \\(it holds {folder.name}/000020\\)"):
-        store.read_numbered(other / "000020.nc")
-    assert f"{other / '000020.nc'} is in another's place" in " ".join(store.verify(own.run(num_tasks=4)))
-
-
-def test_averaged_and_trained_weights_are_not_mixed_up(own):
-    run = own.run(num_tasks=4)
-    run.trained.mkdir()
-    shutil.copy(run.checkpoints / "000020.safetensors", run.trained)
-    with pytest.raises(StoreError, match=r"000020.safetensors is damaged \(it is one of checkpoints, not of trained\)"):
-        run.read(run.trained, 20)
-
-
-def edit(path: Path, changed: Callable[[dict], None]) -> None:
-    """As a user does who deletes the line with the checksum."""
-    table = store.read_table(path)
-    changed(table)
-    store.write_table(path, table)
-
-
-def test_a_config_that_was_edited_is_told(own):
-    path = own.path / RUN / "config.toml"
-    path.write_text(path.read_text().replace("batch_size = 16", "batch_size = 17"))
-    with pytest.raises(StoreError, match=r"config.toml is damaged, or was edited \(checksum differs\); restore it"):
-        own.run(num_tasks=4)
-    edited = path.read_text().partition("\n")[2]
-    path.write_text(edited)
-    run = own.run(num_tasks=4)
-    with pytest.raises(StoreError, match=r"belongs to another config .*, or restore the config if that was edited"):
-        run.weights(20)
-    with pytest.raises(StoreError, match=r"training\.batch_size: 16 there, 17 now"):
-        run.metrics  # noqa: B018
-    said = " ".join(store.verify(own))
-    assert f"{path} does not belong to {own.path / 'experiment.toml'} (training.batch_size: 16 there, 17 now)" in said
-
-
-def test_an_experiments_config_that_was_edited_is_told(own):
-    edit(own.path / "experiment.toml", lambda table: table["behaviour"].update(sequences=33))
-    again = llc.open(own.path)
-    with pytest.raises(StoreError, match=r"behaviour\.sequences: 32 there, 33 now"):
-        again.pca  # noqa: B018
-    for path in own.path.glob("*.nc"):
-        path.unlink()
-    said = store.verify(again)
-    assert len(said) == 3
-    assert all("does not belong to" in one and "behaviour.sequences: 33 there, 32 now" in one for one in said)
-
-
-def test_settings_that_are_not_those_of_the_estimates_are_told(own):
-    assert store.verify(own) == []
-    edit(own.path / "llc.toml", lambda table: table.update(draws=99))
-    (said,) = store.verify(own)
-    assert f"{own.path / 'llc.toml'} is not what {own.path / 'llc.nc'} was made with (draws: 16 there, 99 now)" in said
