@@ -280,7 +280,9 @@ def test_predictions_in_the_place_of_weights_are_named(tmp_path):
     step = (set(made.recorded_steps) - set(made.steps)).pop()
     moved = made.checkpoints / f"{step:06d}.safetensors"
     moved.write_bytes((made.predicted / moved.name).read_bytes())
-    assert f"{moved} is damaged (it holds predictions, not weights)" in run("show", thin.path, "--verify", code=1)
+    assert f"{moved} is damaged (it is one of predictions, not of checkpoints)" in run(
+        "show", thin.path, "--verify", code=1
+    )
 
 
 def test_an_estimate_of_another_step_or_run_is_named(own):
@@ -289,9 +291,12 @@ def test_an_estimate_of_another_step_or_run_is_named(own):
     moved.write_bytes((folder / "000060.nc").read_bytes())
     foreign.write_bytes((own.run(num_tasks=1).path / "llc" / folder.name / "000020.nc").read_bytes())
     said = run("show", own.path, "--verify", code=1)
-    assert f"{moved} is damaged (it holds steps [60], not 40); delete it" in said
-    assert f"{foreign} is of another run or of other settings than its place; delete it" in said
-    with pytest.raises(StoreError, match=r"000040.nc is damaged \(it holds steps \[60\], not 40\)"):
+    assert f"{moved} is in another's place (it holds {folder.name}/000060); delete it" in said
+    assert f"{foreign} was made from another folder (place.num_tasks: 1 there, 4 now" in said
+    with pytest.raises(StoreError, match=r"000040.nc is in another's place \(it holds .*/000060\)"):
+        llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
+    moved.unlink()
+    with pytest.raises(StoreError, match=r"000020.nc was made from another folder \(place.num_tasks: 1 there, 4 now"):
         llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
 
 

@@ -33,9 +33,9 @@ def test_a_verdict_is_stored_whole(own):
     """Estimates with short and long verdicts side by side, merged through files."""
     for step, verdict in ((0, "no"), (20, "a much longer verdict")):
         path = estimate_path(own.runs[0], step)
-        data = xr.load_dataset(path)
+        data = llc.store.read_dataset(path)
         data["verdict"] = xr.full_like(data.verdict, verdict, dtype=object)
-        data.drop_encoding().to_netcdf(path)
+        data.to_netcdf(path)
     again = llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)
     assert again.verdict.sel(num_tasks=1, seed=0, step=20).item() == "a much longer verdict"
     assert own.llc.verdict.sel(num_tasks=1, seed=0, step=20).item() == "a much longer verdict"
@@ -134,7 +134,7 @@ def _said(experiment) -> str:
 def test_estimates_of_different_lengths_share_a_file(own):
     """Rounds go on until an error is reached: the shorter estimate's traces end in NaN, and no number is lost."""
     paths = [estimate_path(own.run(num_tasks=4), step) for step in (0, 20)]
-    short = xr.load_dataset(paths[1]).isel(draw=slice(0, 14)).drop_encoding()
+    short = llc.store.read_dataset(paths[1]).isel(draw=slice(0, 14))
     short.to_netcdf(paths[1])
     (own.path / "llc.nc").unlink()
     found = llc.estimate_llc_over_training(own, steps="0,20,60", **SMALL_LLC).sel(num_tasks=4, seed=0)

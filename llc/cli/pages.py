@@ -46,6 +46,9 @@ def report(folder: Path, out: Path | None) -> None:
     """
     from llc.report import write_report
 
+    experiment = open_experiment(folder)
     with show_progress("parts") as tell:
-        path = write_report(open_experiment(folder), out, progress=tell)
+        path = write_report(experiment, out, progress=tell)
+    for why in experiment.damaged().values():
+        click.echo(f"Left out: {why}")
     click.echo(f"Wrote {path}")

@@ -169,7 +169,7 @@ def show(folder: Path, verify: bool) -> None:
     if verify:
         damaged = store.verify(found)
         click.echo("\n".join(damaged) or "Every checkpoint and result is whole.")
-        for said in store.passed_over(found):
+        for said in (*store.passed_over(found), *store.without_checksum(found)):
             click.echo(said)
         if damaged:
             sys.exit(1)

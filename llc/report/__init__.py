@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llc import store
 from llc.errors import StoreError
 from llc.parallel import Progress, quiet
 from llc.version import library_version
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["write_report"]
 
@@ -30,8 +34,8 @@ class _Section:
 def write_report(experiment: store.Experiment, path: Path | None = None, *, progress: Progress = quiet) -> Path:
     """Write `report.html`: the study's question, a summary, figures to zoom into, tables that sort, settings, commands.
 
-    What has not been computed is left out and named, with the command that makes it. The page holds all it needs, data
-    and plotting library included (about 5 MB), and opens without a network.
+    What has not been computed, or is damaged, is left out and named, with the command that makes it. The page holds all
+    it needs, data and plotting library included (about 5 MB), and opens without a network.
 
     Args:
         path: where to; None for `report.html` in the experiment's folder. progress: told (unit, done, total, note).
@@ -54,7 +58,8 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, prog
     path = path or experiment.path / "report.html"
     store.check_regular(path)  # before the work, not after it
     progress("report", 0, 2, "pictures")
-    sections, summary, missing = _contents(experiment)
+    there, results, missing = _read(experiment)
+    sections = _sections(experiment, results)
     pictures = [picture for section in sections for picture in section.pictures]
     progress("report", 1, 2, f"{len(pictures)} pictures")
     figures = {picture.name: json.loads(interactive.draw(picture).to_json()) for picture in pictures}
@@ -68,12 +73,12 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, prog
             ("settings", "Settings"),
             ("again", "Make it again"),
         ],
-        summary=summary,
+        summary=words.summary(experiment, results),
         sections=sections,
-        settings=_settings(experiment),
-        commands=commands(experiment),
+        settings=_settings(experiment, there),
+        commands=commands(experiment, there),
         missing=missing,
-        made=_origin(experiment),
+        made=_origin(experiment, results["metrics"]),
         plotly=jinja2.utils.markupsafe.Markup(get_plotlyjs()),
         # Nothing in a string may look like an end of the script.
         figures=jinja2.utils.markupsafe.Markup(json.dumps(figures, allow_nan=False).replace("<", "\\u003c")),
@@ -83,21 +88,34 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, prog
     return path
 
 
-def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[str, list[str]]], list[str]]:
-    """Sections with pictures and tables, the summary, and what is missing."""
-    from llc.figures import FIGURES, spec_of
-    from llc.report import tables, words
-
+def _read(experiment: store.Experiment) -> tuple[dict[str, xr.Dataset], dict[str, xr.Dataset | None], list[str]]:
+    """The results that are there and whole, those of all names that are of use, and why others are left out."""
+    there: dict[str, xr.Dataset] = {}
+    results: dict[str, xr.Dataset | None] = dict.fromkeys(store.RESULTS)
     missing: list[str] = []
-    results: dict[str, Any] = dict.fromkeys(store.RESULTS)
     for name in experiment.results:
         try:
-            found = experiment.result(name)
-            outdated = experiment.outdated(name)
-            missing += [why for why in (outdated, experiment.incomplete(name)) if why]
-            results[name] = None if outdated else found
+            there[name] = experiment.result(name)
         except StoreError as error:
             missing.append(str(error))
+            continue
+        try:
+            outdated = experiment.outdated(name)
+        except StoreError as error:
+            outdated = f"{name}.nc is left out with what it was made from: {error}"
+        missing += [why for why in (outdated, experiment.incomplete(name)) if why]
+        results[name] = None if outdated else there[name]
+    stages = results["stages"]
+    if stages is not None:
+        missing += [f"stages of {reason}" for reason in stages.left_out.values.ravel() if reason]
+    return there, results, missing
+
+
+def _sections(experiment: store.Experiment, results: Mapping[str, xr.Dataset | None]) -> list[_Section]:
+    """Those that have pictures or tables."""
+    from llc.figures import FIGURES, spec_of
+    from llc.report import tables
+
     sections: dict[str, _Section] = {}
     for name, figure in FIGURES.items():
         section = sections.setdefault(figure.section, _Section(figure.section))
@@ -110,26 +128,21 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
         section.pictures += [] if spec is None else [spec]
     for place, table in tables.every(experiment, results):
         sections.setdefault(place, _Section(place)).tables.append(table)
-    if results["stages"] is not None:
-        missing += [f"stages of {reason}" for reason in results["stages"].left_out.values.ravel() if reason]
-    kept = [section for section in sections.values() if section.pictures or section.tables]
-    return kept, words.summary(experiment, results), missing
+    return [section for section in sections.values() if section.pictures or section.tables]
 
 
 # A figure that is left out where another says all that it does.
 _SAID_BY_ANOTHER = {"llc_by_axis": "llc_at_critical"}
 
 
-def _settings(experiment: store.Experiment) -> list[tuple[str, list[tuple[str, str]]]]:
+def _settings(experiment: store.Experiment, there: Mapping[str, xr.Dataset]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Every setting by name, of training and of each result."""
     task = experiment.task
     names = [*task.test_tasks(), *task.shifts(), *task.predictors()]
     meant = {name: task.said(name) for name in names if task.said(name) != name}
     config = {"names": meant} if meant else {}
     config |= {key: value for key, value in experiment.config.items() if isinstance(value, dict)}
-    for name in store.MADE:
-        if (experiment.path / f"{name}.nc").exists():
-            config[f"{name}.nc"] = store.settings_of(experiment.result(name), name)
+    config |= {f"{name}.nc": store.settings_of(there[name], name) for name in store.MADE if name in there}
     return [
         (heading, [(name, _said(value)) for name, value in settings.items() if value is not None])
         for heading, settings in config.items()
@@ -144,13 +157,15 @@ def _said(value: Any) -> str:
     return ", ".join(map(_said, value)) if isinstance(value, list) else str(value)
 
 
-def _origin(experiment: store.Experiment) -> str:
-    made = experiment.provenance
-    recorded = experiment.metrics.loss.notnull()
-    recorded = recorded.any([dim for dim in recorded.dims if dim not in {"step", *experiment.axes}])
+def _origin(experiment: store.Experiment, metrics: xr.Dataset | None) -> str:
+    made, runs = experiment.provenance, f"{len(experiment.wanted)} runs"
+    if metrics is not None:
+        recorded = metrics.loss.notnull()
+        recorded = recorded.any([dim for dim in recorded.dims if dim not in {"step", *experiment.axes}])
+        runs = f"{int(recorded.any('step').sum())} runs with {int(recorded.sum())} checkpoints"
     return (
-        f"Made by local-learning-coefficient {library_version()} from {int(recorded.any('step').sum())} runs with "
-        f"{int(recorded.sum())} checkpoints, {'imported' if 'imported_from' in made else 'trained'} with torch "
+        f"Made by local-learning-coefficient {library_version()} from {runs}, "
+        f"{'imported' if 'imported_from' in made else 'trained'} with torch "
         f"{made.get('torch', '?')} on "
         f"{made.get('created', 'an unknown day')}."
     )

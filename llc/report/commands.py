@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
@@ -11,19 +12,25 @@ from llc import own_code, store, systems
 _SWEPT = "sweep.axes."
 
 
-def commands(experiment: store.Experiment) -> list[str]:
-    """`llc train`, and one command for each result that is there, with every setting that is not a default."""
+def commands(experiment: store.Experiment, results: Mapping[str, xr.Dataset] | None = None) -> list[str]:
+    """`llc train`, and one command for each result that is there, with every setting that is not a default.
+
+    Args:
+        results: those that are there, by default read again.
+    """
+    if results is None:
+        results = {name: experiment.result(name) for name in store.MADE if (experiment.path / f"{name}.nc").exists()}
     folder = shlex.quote(str(experiment.path))
     found = [_begin(experiment)]
     made: list[str] = []
     for name in store.MADE:
         command = store.RESULTS[name].command
-        if command not in made and (experiment.path / f"{name}.nc").exists():
+        if command not in made and name in results:
             made.append(command)
-            settings = store.settings_of(experiment.result(name), name)
-            options = _MAKERS.get(name, _plain)(settings, experiment.result(name))
+            settings = store.settings_of(results[name], name)
+            options = _MAKERS.get(name, _plain)(settings, results[name])
             if name == "stages":  # the same command makes the tradeoff
-                options += _pair(experiment)
+                options += _pair(experiment, results.get("tradeoff"))
             found.append(" ".join(["llc", command, folder, *options]))
     return [*found, f"llc report {folder}"]
 
@@ -117,11 +124,11 @@ def _readouts(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
     return parts if settings.get("hessian", True) else [*parts, "--no-hessian"]
 
 
-def _pair(experiment: store.Experiment) -> list[str]:
+def _pair(experiment: store.Experiment, tradeoff: xr.Dataset | None) -> list[str]:
     """The references of the tradeoff, where they are not the task's own pair."""
-    if not (experiment.path / "tradeoff.nc").exists():
+    if tradeoff is None:
         return []
-    pair = store.settings_of(experiment.result("tradeoff"), "tradeoff").get("pair", [])
+    pair = store.settings_of(tradeoff, "tradeoff").get("pair", [])
     return [] if not pair or tuple(pair) == tuple(experiment.task.pair or ()) else ["--pair", _joined(pair)]
 
 

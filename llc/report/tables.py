@@ -34,7 +34,8 @@ class Table:
 def every(experiment: store.Experiment, results: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
     """The tables of what there is, each with the section that it belongs to."""
     metrics = results["metrics"]
-    yield "Behaviour", runs(store.summary_table(experiment), metrics, results["stages"])
+    if metrics is not None:
+        yield "Behaviour", runs(store.summary_table(experiment, results), metrics, results["stages"])
     if results["llc"] is not None:
         yield "Complexity", estimates(results["llc"])
     if results["stages"] is not None and results["llc"] is not None:

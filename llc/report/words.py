@@ -59,7 +59,9 @@ def _replicated(seeds: list) -> str:
 def summary(experiment: store.Experiment, results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Headings with sentences below them, of what there is."""
     metrics, llc, pca, traded = (results[name] for name in ("metrics", "llc", "pca", "tradeoff"))
-    found = [("What runs do", behaviour(store.summary_table(experiment), metrics))]
+    found = []
+    if metrics is not None:
+        found.append(("What runs do", behaviour(store.summary_table(experiment, results), metrics)))
     if llc is not None:
         found.append(("How complex they are", complexity(llc)))
     if pca is not None and pca.sizes["component"] > 1:

@@ -10,31 +10,29 @@ from llc.store.checkpoints import (
     remove_checkpoint,
     write_checkpoint,
 )
+from llc.store.claiming import claim, extend_sweep, keep_code
 from llc.store.experiment import (
     EXPERIMENT_FILE,
     Experiment,
-    claim,
-    extend_sweep,
-    keep_code,
     open_folder,
     open_results,
 )
 from llc.store.foreign_checkpoints import checkpoints_in, read_foreign, state_in, without_steps
-from llc.store.inspection import describe, passed_over, verify
+from llc.store.inspection import describe, passed_over, verify, without_checksum
 from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.merging import merge
 from llc.store.numbered import numbered_path, numbered_steps, settings_folders
 from llc.store.places import run_name
+from llc.store.reading import large, read_dataset, read_numbered
 from llc.store.registry import MADE, RESULTS, Result
 from llc.store.removal import own_folders, remove_file, remove_folder, remove_if_empty, remove_scratch
 from llc.store.results import (
+    check_made_with,
     labelled,
-    large,
     made_with,
     provenance,
-    read_dataset,
-    read_numbered,
     settings_of,
+    write_as_it_is,
     write_dataset,
     write_merged,
 )
@@ -55,6 +53,7 @@ __all__ = [
     "Run",
     "apart",
     "atomic_path",
+    "check_made_with",
     "check_regular",
     "checkpoint_path",
     "checkpoints_in",
@@ -98,7 +97,9 @@ __all__ = [
     "summary_table",
     "table_hash",
     "verify",
+    "without_checksum",
     "without_steps",
+    "write_as_it_is",
     "write_checkpoint",
     "write_dataset",
     "write_merged",

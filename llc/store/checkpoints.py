@@ -31,7 +31,7 @@ def checkpoint_steps(folder: Path) -> list[int]:
 
 
 def write_checkpoint(path: Path, weights: Weights, *, step: int, config_hash: str) -> None:
-    """Save weights as they are (their dtype is kept); the header carries step, config hash and a checksum.
+    """Save weights as they are (their dtype is kept); the header carries step, config hash, folder and a checksum.
 
     Raises:
         StoreError: it cannot be written, or would take the place of a checkpoint of another config.
@@ -41,7 +41,12 @@ def write_checkpoint(path: Path, weights: Weights, *, step: int, config_hash: st
     if there not in (None, config_hash):
         raise StoreError(f"{path} belongs to another config ({there}, expected {config_hash}); move it away")
     weights = apart(weights)
-    header = {"step": str(step), "config_hash": config_hash, "crc32": _checksum(weights)}
+    header = {
+        "step": str(step),
+        "config_hash": config_hash,
+        "folder": path.absolute().parent.name,
+        "crc32": _checksum(weights),
+    }
     with atomic_path(path) as scratch:
         save_file(weights, scratch, metadata=header)
 
@@ -69,7 +74,7 @@ def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
 
     Raises:
         StoreError: it is not there, cut short, damaged, of another step than its name says, or of another config than
-            `config_hash`.
+            `config_hash`; or, where that is given, from another folder of a run.
     """
     check_readable(path)
     try:
@@ -84,11 +89,15 @@ def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
         raise StoreError(f"{path} is damaged (checksum differs); {AGAIN}")
     if config_hash is not None and header.get("config_hash") != config_hash:
         raise StoreError(
-            f"{path} belongs to another config ({header.get('config_hash')}, expected {config_hash}); move it away"
+            f"{path} belongs to another config ({header.get('config_hash')}, expected {config_hash}); move it away, or "
+            "restore the config if that was edited"
         )
     named = step_of(path)
     if named is not None and header.get("step") != str(named):
         raise StoreError(f"{path} is damaged (it holds step {header.get('step')}, not {named}); {AGAIN}")
+    held, here = header.get("folder"), path.absolute().parent.name
+    if config_hash is not None and held not in (None, here):
+        raise StoreError(f"{path} is damaged (it is one of {held}, not of {here}); {AGAIN}")
     return weights
 
 

@@ -1,7 +1,5 @@
 """Experiments: folders of the runs of one sweep, with the results that are made of them."""
 
-import os
-import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,34 +8,19 @@ import xarray as xr
 
 from llc import own_code
 from llc.errors import StoreError
-from llc.store.atomic import atomic_path
 from llc.store.merging import merge
-from llc.store.numbered import KEPT
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
+from llc.store.reading import read_dataset
 from llc.store.registry import MADE, RESULTS
-from llc.store.removal import own_folders, remove_file
-from llc.store.results import check_made_with, made, made_from, read_dataset
+from llc.store.removal import own_folders
+from llc.store.results import check_made_with, made, made_from
 from llc.store.run import RUN_FILE, Run
-from llc.store.tables import Table, differences, read_table, write_table
+from llc.store.tables import Table, read_table
 from llc.tasks import Task
 
 EXPERIMENT_FILE = "experiment.toml"
 # Part of the two files above that says how they came about; two folders may differ in it and be the same.
 PROVENANCE = "provenance"
-# What is written into the two kinds of folder beside the file that claims it.
-_WRITTEN = {
-    EXPERIMENT_FILE: (
-        "metrics.nc",
-        *(f"{name}.nc" for name in MADE),
-        "llc.toml",
-        "calibration.toml",
-        "calibration.nc",
-        own_code.CODE,
-        "figures",
-        "report.html",
-    ),
-    RUN_FILE: ("metrics.nc", "resume.pt", *KEPT, "llc"),
-}
 
 
 def _run_names(sweep: Table) -> list[str]:
@@ -181,6 +164,17 @@ class Experiment:
             )
         return found
 
+    def damaged(self) -> dict[str, str]:
+        """Why results that are there cannot be used, by name."""
+        found = {}
+        for name in self.results:
+            try:
+                if (self.path / f"{name}.nc").exists():
+                    self.result(name)
+            except StoreError as error:
+                found[name] = str(error)
+        return found
+
     @property
     def alone(self) -> bool:
         """Whether results are here and their runs are not."""
@@ -276,75 +270,3 @@ def open_results(path: str | Path) -> Experiment:
     if not any((found.path / f"{name}.nc").exists() for name in RESULTS):
         raise StoreError(f"{path} holds no results yet; train it first with: llc train --out {path}")
     return found
-
-
-def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
-    """Let an experiment's folder hold more runs, if `table` is its config but for further values on its sweep's axes.
-
-    Its provenance stays if some runs are under way, which are to end with the bits that they would have had.
-    """
-    stored = read_table(folder / EXPERIMENT_FILE)
-    kept = stored.pop(PROVENANCE, {})
-    before, after = axes_of(stored.get("sweep", {})), axes_of(table["sweep"])
-    table = own_code.as_before(table, stored, folder)
-    only_sweep = {**stored, "sweep": {}} == {**table, "sweep": {}} and before.keys() == after.keys()
-    if only_sweep and before != after and all(_labels(before[key]) <= _labels(after[key]) for key in after):
-        under_way = not all(run.finished for run in Experiment(folder).runs)
-        # First: it lacks the new runs, and without it the sweep is not finished.
-        remove_file(folder / "metrics.nc")
-        write_table(folder / EXPERIMENT_FILE, {**table, PROVENANCE: kept if under_way else provenance})
-
-
-def _labels(values: list) -> set:
-    return {coordinate(value) for value in values}
-
-
-def claim(folder: Path, file: str, table: Table, provenance: Table | None = None) -> None:
-    """Make `folder` the home of this config, or check that it already is.
-
-    Raises:
-        StoreError: it belongs to another config (the difference is shown), or holds somebody's files whose place ours
-            would take.
-    """
-    path = folder / file
-    if path.exists():
-        stored = {key: value for key, value in read_table(path).items() if key != PROVENANCE}
-        home = folder if file == EXPERIMENT_FILE else folder.parent  # where copies of its code are
-        changed = differences(stored, own_code.as_before(table, stored, home))
-        if changed:
-            raise StoreError(
-                f"{folder} was made with another config ({'; '.join(changed)}); choose another folder, or give the "
-                "settings it was made with (a sweep grows by further values beside all that it had)"
-            )
-    else:
-        there = [name for name in _WRITTEN[file] if os.path.lexists(folder / name)]
-        if there:
-            raise StoreError(
-                f"{folder} holds {', '.join(there)} but no {file}, so it is not known whose they are; choose another "
-                "folder, or move them away"
-            )
-        if file == RUN_FILE and (folder.parent / EXPERIMENT_FILE).exists():  # one folder calls a file one thing
-            table = own_code.as_before(table, read_table(folder.parent / EXPERIMENT_FILE), folder.parent)
-        write_table(path, {**table, PROVENANCE: provenance} if provenance else table)
-
-
-def keep_code(folder: Path, table: Table) -> None:
-    """Copy the files that a config names into its experiment, so that it can be opened where they are not.
-
-    What they import from beside them is not copied. Of a file edited since, the copy stays as it was, and a warning
-    says that what comes next is made with another.
-    """
-    for path in set(own_code.files_in(table)):
-        kept = folder / own_code.CODE / own_code.copy_name(path)
-        if not path.is_file():
-            continue
-        if not os.path.lexists(kept):
-            kept.parent.mkdir(exist_ok=True)
-            with atomic_path(kept) as scratch:
-                scratch.write_bytes(path.read_bytes())
-        elif not own_code.same_file(kept, path):
-            warnings.warn(
-                f"{path} was edited since {folder} was begun with it ({kept} is as it was then); what is made from now "
-                "on is made with the edited file: take another folder if it says anything else about the study",
-                stacklevel=2,
-            )

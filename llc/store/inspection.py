@@ -7,14 +7,15 @@ from pathlib import Path
 
 from llc.errors import StoreError
 from llc.store.checkpoints import CHECKPOINT, checkpoint_steps
-from llc.store.experiment import Experiment
+from llc.store.experiment import EXPERIMENT_FILE, Experiment
 from llc.store.numbered import foreign, numbered_path, numbered_steps, settings_folders
-from llc.store.places import run_name
-from llc.store.registry import MADE, RESULTS
-from llc.store.results import check_made_with, made_from, read_dataset, read_numbered
+from llc.store.places import axes_of, run_name
+from llc.store.reading import has_checksum, read_dataset, read_numbered
+from llc.store.registry import MADE, RESULTS, again
+from llc.store.results import check_made_with, settings_of
 from llc.store.run import RUN_FILE, Run
 from llc.store.state import read_state
-from llc.store.tables import flat, table_hash
+from llc.store.tables import Table, differences, flat, read_table, table_hash
 
 
 def describe(found: Experiment | Run) -> str:
@@ -75,6 +76,35 @@ def verify(found: Experiment | Run) -> list[str]:
     return said
 
 
+def without_checksum(found: Experiment | Run) -> list[str]:
+    """Which results have no checksum, a sentence a folder: they are read, and damage to their values is not seen."""
+    by_folder: dict[Path, list[str]] = {}
+    for path in _results(found):
+        try:
+            known = has_checksum(path)
+        except StoreError:  # `verify` says it
+            continue
+        if not known:
+            by_folder.setdefault(path.parent, []).append(path.name)
+    return [
+        f"{folder}: no checksum in {', '.join(names)}, so that it is not known whether their values are whole; they "
+        "were written by another program or an earlier version"
+        for folder, names in by_folder.items()
+    ]
+
+
+def _results(found: Experiment | Run) -> Iterator[Path]:
+    """The netCDF files of ours, one after the other."""
+    for run in _runs(found):
+        paths = [run.path / "metrics.nc"]
+        for folder in settings_folders(run.estimates):
+            paths += [numbered_path(folder, step, ".nc") for step in numbered_steps(folder, ".nc")]
+        yield from (path for path in paths if path.exists())
+    if isinstance(found, Experiment):
+        names = (*RESULTS, "calibration")
+        yield from (path for name in names if (path := found.path / f"{name}.nc").exists())
+
+
 def passed_over(found: Experiment | Run) -> list[str]:
     """What lies where files of ours are expected and is none of them, a sentence each. Every command ignores it."""
     there: list[Path] = []
@@ -111,22 +141,45 @@ def _looks(found: Experiment | Run) -> Iterator[Callable[[], object]]:
         if run.state.exists():
             yield partial(read_state, run.state, config_hash=run.config_hash)
         if isinstance(found, Experiment):
-            yield partial(_check_name, run)
+            yield partial(_check_config, found, run)
     if isinstance(found, Experiment):
         for name in RESULTS:
             if (found.path / f"{name}.nc").exists():
                 yield partial(_read_whole, found, name)
         yield partial(_read_calibration, found)
+        yield partial(_read_settings, found)
 
 
-def _check_name(run: Run) -> None:
+def _check_config(found: Experiment, run: Run) -> None:
+    """Hold a run's config against its name, and against the experiment's but for what the sweep sets."""
     name = run_name(run.config["place"])
     if name != run.name:
         raise StoreError(f"{run.path} holds the run {name}; move it away and run the same `llc train` command again")
+    swept = set(axes_of(found.config["sweep"]))
+    shared, own = (_leaves(table, swept) for table in (found.config, run.config))
+    both = shared.keys() & own.keys()
+    others = differences({key: shared[key] for key in both}, {key: own[key] for key in both})
+    if others:
+        raise StoreError(
+            f"{run.path / RUN_FILE} does not belong to {found.path / EXPERIMENT_FILE} ({'; '.join(others)}); restore "
+            "the one that was edited"
+        )
+
+
+def _leaves(table: Table, but: set[str], prefix: str = "") -> Table:
+    """The values of a table by their whole keys, without those at and below some."""
+    found: Table = {}
+    for key, value in table.items():
+        whole = f"{prefix}{key}"
+        if whole not in but:
+            found |= _leaves(value, but, f"{whole}.") if isinstance(value, dict) else {whole: value}
+    return found
 
 
 def _read_whole(found: Experiment, name: str) -> None:
-    found.result(name).load()
+    whole = found.result(name)
+    if not has_checksum(found.path / f"{name}.nc"):
+        whole.load()
 
 
 def _read_calibration(found: Experiment) -> None:
@@ -135,16 +188,30 @@ def _read_calibration(found: Experiment) -> None:
         check_made_with(read_dataset(path), path, found.config)
 
 
+def _read_settings(found: Experiment) -> None:
+    """Read the settings of further estimates, and hold them against those of the estimates there are."""
+    tables = {
+        path: read_table(path) for name in ("calibration", "llc") if (path := found.path / f"{name}.toml").exists()
+    }
+    result, path = found.path / "llc.nc", found.path / "llc.toml"
+    if path in tables and result.exists():
+        others = differences(settings_of(read_dataset(result, lazy=True), "llc"), tables[path])
+        if others:
+            raise StoreError(
+                f"{path} is not what {result} was made with ({'; '.join(others)}); delete it and run the same "
+                "`llc estimate-llc` command again"
+            )
+
+
 def _read_estimate(run: Run, path: Path) -> None:
     """Read an estimate, and hold its step, run and settings against its place."""
-    settings = made_from(path).get("llc", {})
-    place = read_numbered(path).load()
-    here = {dim: place[dim].item() for dim in run.place} == run.place
-    if not here or table_hash(settings) != path.parent.name:
-        raise StoreError(
-            f"{path} is of another run or of other settings than its place; delete it and run the same "
-            "`llc estimate-llc` command again"
-        )
+    found = read_numbered(path)
+    if not has_checksum(path):
+        found.load()
+    settings = check_made_with(found, path, run.config).get("llc", {})
+    here = {dim: found[dim].values.tolist() for dim in run.place if dim in found.coords}
+    if here != {dim: [value] for dim, value in run.place.items()} or table_hash(settings) != path.parent.name:
+        raise StoreError(f"{path} is of another run or of other settings than its place; {again(path)}")
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """The results of an experiment: what each is made from, by which command, and what its settings are called."""
 
+import shlex
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -37,3 +39,13 @@ _RESULTS = (
 RESULTS = {result.name: result for result in _RESULTS}
 # Those that training does not make.
 MADE = [name for name in RESULTS if name != "metrics"]
+
+
+def again(path: Path) -> str:
+    """What to do about the file of a result that cannot be used."""
+    if path.stem == "metrics":
+        return "delete it and run the same `llc train` or `llc import` command again"
+    commands = {name: result.command for name, result in RESULTS.items()} | {"calibration": "calibrate"}
+    if path.stem in commands:
+        return f"delete it, and `llc {commands[path.stem]} {shlex.quote(str(path.parent))}` makes it again"
+    return "delete it and run the same `llc estimate-llc` command, or what else made it, again"

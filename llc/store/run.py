@@ -11,9 +11,10 @@ from llc import models, own_code
 from llc.errors import StoreError
 from llc.models import ModelConfig
 from llc.store import places
-from llc.store.checkpoints import AGAIN, PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
+from llc.store.checkpoints import PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
 from llc.store.numbered import KEPT
-from llc.store.results import check_made_with, read_dataset
+from llc.store.reading import read_dataset
+from llc.store.results import check_made_with
 from llc.store.tables import Table, read_table, table_hash
 from llc.tasks import Task
 
@@ -180,15 +181,7 @@ class Run:
         Raises:
             StoreError: there is none, it is damaged, or it is one of the other folder's.
         """
-        path = checkpoint_path(folder, step)
-        found = read_checkpoint(path, config_hash=self.config_hash)
-        held, wanted = (
-            "predictions" if stands_in else "weights"
-            for stands_in in (set(found) == {PREDICTIONS}, folder == self.predicted)
-        )
-        if held != wanted:
-            raise StoreError(f"{path} is damaged (it holds {held}, not {wanted}); {AGAIN}")
-        return found
+        return read_checkpoint(checkpoint_path(folder, step), config_hash=self.config_hash)
 
     def check_step(self, step: int) -> None:
         """Raise StoreError, naming the nearest steps, unless there is a checkpoint at this one."""

@@ -1,26 +1,22 @@
 """The state that a run goes on from, on disk: PyTorch's format with a checksum behind it."""
 
 import io
-import zlib
 from pathlib import Path
 
 import torch
 
 from llc.errors import StoreError
 from llc.store.atomic import atomic_path, check_readable
-
-# Ends the file, before eight hex digits. PyTorch, which checks nothing itself, reads over it.
-_MARK = b"\ncrc32 "
-_LENGTH = len(_MARK) + 8
+from llc.store.seal import Damaged, add_seal, check_seal
 
 
 def write_state(path: Path, state: dict, *, config_hash: str) -> None:
     """Save a state atomically, with the hash of the config that it belongs to."""
     buffer = io.BytesIO()
     torch.save({**state, "config_hash": config_hash}, buffer)
-    with atomic_path(path) as scratch, open(scratch, "wb") as file:
-        file.write(buffer.getbuffer())
-        file.write(_MARK + _checksum(buffer.getbuffer()))
+    with atomic_path(path) as scratch:
+        scratch.write_bytes(buffer.getbuffer())
+        add_seal(scratch)
 
 
 def read_state(path: Path, *, config_hash: str) -> dict:
@@ -32,18 +28,14 @@ def read_state(path: Path, *, config_hash: str) -> dict:
     again = "delete it to train this run again from step 0"
     check_readable(path)
     try:
-        data = memoryview(path.read_bytes())
+        why = "" if check_seal(path) else "cut short, or written by an earlier version"
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}); {again}") from None
-    whole, end = data[:-_LENGTH], bytes(data[-_LENGTH:])
-    if end != _MARK + _checksum(whole):
-        why = "checksum differs" if end.startswith(_MARK) else "cut short, or written by an earlier version"
+    except Damaged as error:
+        why = str(error)
+    if why:
         raise StoreError(f"{path} is damaged ({why}); {again}")
-    state = torch.load(io.BytesIO(whole), weights_only=True, map_location="cpu")
+    state = torch.load(path, weights_only=True, map_location="cpu")
     if state.pop("config_hash", None) != config_hash:
         raise StoreError(f"{path} belongs to another run; {again}")
     return state
-
-
-def _checksum(data: memoryview) -> bytes:
-    return f"{zlib.crc32(data):08x}".encode()

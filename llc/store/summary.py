@@ -11,9 +11,11 @@ from llc.store.experiment import Experiment
 from llc.store.labels import axes_in, of_run, over_positions, references_of, symbol_of, value_label
 
 
-def summary_table(experiment: Experiment) -> pd.DataFrame:
+def summary_table(experiment: Experiment, results: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Where each run ended: losses, distances, t_crit, and λ̂ at the last step that was estimated.
 
+    Args:
+        results: `metrics` and, unless it is None, `llc`; by default those of the experiment.
     Returns:
         A row for each run. What has not been computed yet is NaN or empty; columns: the axes of the sweep; `step`
         reached; `loss_…` of every test set; `distance_…` to every reference on the first of them; `t_crit`, `rise` and
@@ -22,8 +24,10 @@ def summary_table(experiment: Experiment) -> pd.DataFrame:
     Raises:
         StoreError: there are no metrics yet.
     """
-    metrics = over_positions(experiment.metrics)
-    llc = experiment.llc if (experiment.path / "llc.nc").exists() else None
+    if results is None:
+        there = ["metrics", *(["llc"] if (experiment.path / "llc.nc").exists() else [])]
+        results = {name: experiment.result(name) for name in there}
+    metrics, llc = over_positions(results["metrics"]), results.get("llc")
     rows = []
     # Results may be there without their runs; where there are runs, a damaged one is named.
     for place in [run.place for run in experiment.runs] or experiment.places:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tomllib
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,36 @@ from llc.store.atomic import check_readable, write_text
 
 Table = dict[str, Any]
 
+# The first line of a table of ours, before eight hex digits: of one that was cut short it is still there.
+_CHECKSUM = "# crc32 "
+
 
 def write_table(path: Path, table: Table) -> None:
-    """Write a table as TOML, atomically."""
-    write_text(path, tomli_w.dumps(table))
+    """Write a table as TOML with its checksum, atomically."""
+    text = tomli_w.dumps(table)
+    write_text(path, f"{_first_line(text)}\n{text}")
+
+
+def _first_line(text: str) -> str:
+    return f"{_CHECKSUM}{zlib.crc32(text.encode()):08x}"
 
 
 def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
-    """A table from a TOML file, or StoreError if it is not there, damaged, or lacks a key that it needs."""
+    """A table from a TOML file, or StoreError if it is not there, damaged, or lacks a key that it needs.
+
+    Somebody's own has no checksum, nor need it have one.
+    """
     check_readable(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode()
+        first, _, rest = text.partition("\n")
+        cut = _CHECKSUM.startswith(text)
+        if (first.startswith(_CHECKSUM) or cut) and first != _first_line(rest):
+            raise StoreError(
+                f"{path} is damaged, or was edited (checksum differs); restore it, or delete its first line if what it "
+                "says is meant"
+            )
+        table = tomllib.loads(text)
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist") from None
     except OSError as error:

@@ -1,7 +1,8 @@
 """One estimate of a study as a labelled dataset, and many of them joined."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -49,10 +50,14 @@ def label(estimate: Estimate, axes: Sequence[str], axis_coords: dict, step: int)
     return xr.Dataset(data, coords)
 
 
-def joined(files: Sequence[Path]) -> xr.Dataset | None:
-    """The estimates of one run along `step`, without what only a look at their chains needs; None of none."""
+def joined(files: Sequence[Path], config: Mapping[str, Any] | None = None) -> xr.Dataset | None:
+    """The estimates of one run along `step`, without what only a look at their chains needs; None of none.
+
+    Args:
+        config: of the run, where it is one of ours.
+    """
     groups = [files[start : start + _FILES_AT_ONCE] for start in range(0, len(files), _FILES_AT_ONCE)]
-    parts = [_concat([_without_traces(path) for path in group]) for group in groups]
+    parts = [_concat([_without_traces(path, config) for path in group]) for group in groups]
     return _concat(parts) if parts else None
 
 
@@ -60,7 +65,9 @@ def _concat(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     return xr.concat(parts, "step", join="outer", combine_attrs="override")
 
 
-def _without_traces(path: Path) -> xr.Dataset:
+def _without_traces(path: Path, config: Mapping[str, Any] | None) -> xr.Dataset:
     """One estimate without its large variables: thousands of them fit in memory."""
     found = store.read_numbered(path)
+    if config is not None:
+        store.check_made_with(found, path, config)
     return found.drop_vars(store.large(found))

@@ -206,7 +206,7 @@ def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfi
     files = [path for run in runs for path in _results(run, config)]
     if not files:
         return None
-    parts = [joined(_results(run, config)) for run in runs]
+    parts = [joined(_results(run, config), run.config) for run in runs]
     whole = store.merge(part for part in parts if part is not None)
     store.write_merged(experiment.path / "llc.nc", files, whole, _provenance(experiment, runs, config))
     store.write_table(experiment.path / "llc.toml", config.to_table())

@@ -14,7 +14,7 @@ import xarray as xr
 
 import llc
 from llc.errors import InvalidInput
-from llc.store import EXPERIMENT_FILE, MADE, atomic_path, write_text
+from llc.store import EXPERIMENT_FILE, MADE, atomic_path, read_dataset, write_as_it_is, write_text
 from llc.systems.claims import Claim, claim_rows, verdict_of
 
 FIGURES = ("compare", "learned", "error_curves", "llc", "pca", "stages", "losses_by_axis", "losses_by_position")
@@ -80,15 +80,13 @@ def keep(experiment: Path, folder: Path, figures: Sequence[str] | None = None) -
         shutil.copyfile(experiment / EXPERIMENT_FILE, scratch)
     for result in (experiment / f"{name}.nc" for name in ("metrics", *MADE)):
         if result.exists():
-            with xr.open_dataset(result) as found:
-                small = found.drop_dims(["draw", "sequence"], errors="ignore")
-                if "distance" in small and "position" in small.distance.dims:
-                    small["distance"] = small.distance.mean("position", keep_attrs=True)
-                compressed = {
-                    key: {"zlib": True, "dtype": "float32"} for key, values in small.items() if values.dtype.kind == "f"
-                }
-                with atomic_path(folder / result.name) as scratch:
-                    small.to_netcdf(scratch, engine="netcdf4", encoding=compressed)
+            small = read_dataset(result, lazy=True).drop_dims(["draw", "sequence"], errors="ignore")
+            if "distance" in small and "position" in small.distance.dims:
+                small["distance"] = small.distance.mean("position", keep_attrs=True)
+            compressed = {
+                key: {"zlib": True, "dtype": "float32"} for key, values in small.items() if values.dtype.kind == "f"
+            }
+            write_as_it_is(folder / result.name, small, compressed)
             written.append(folder / result.name)
     for figure in sorted((experiment / "figures").glob("*.png")):
         if figures is None or figure.stem in figures:

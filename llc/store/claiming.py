@@ -1,0 +1,103 @@
+"""Whose a folder is: the config that it was made with, and copies of the code that this names."""
+
+import os
+import warnings
+from pathlib import Path
+
+from llc import own_code
+from llc.errors import StoreError
+from llc.store.atomic import atomic_path
+from llc.store.experiment import EXPERIMENT_FILE, PROVENANCE, Experiment
+from llc.store.numbered import KEPT
+from llc.store.places import axes_of, coordinate
+from llc.store.registry import MADE
+from llc.store.removal import remove_file
+from llc.store.run import RUN_FILE
+from llc.store.tables import Table, differences, read_table, write_table
+
+# What is written into the two kinds of folder beside the file that claims it.
+_WRITTEN = {
+    EXPERIMENT_FILE: (
+        "metrics.nc",
+        *(f"{name}.nc" for name in MADE),
+        "llc.toml",
+        "calibration.toml",
+        "calibration.nc",
+        own_code.CODE,
+        "figures",
+        "report.html",
+    ),
+    RUN_FILE: ("metrics.nc", "resume.pt", *KEPT, "llc"),
+}
+
+
+def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
+    """Let an experiment's folder hold more runs, if `table` is its config but for further values on its sweep's axes.
+
+    Its provenance stays if some runs are under way, which are to end with the bits that they would have had.
+    """
+    stored = read_table(folder / EXPERIMENT_FILE)
+    kept = stored.pop(PROVENANCE, {})
+    before, after = axes_of(stored.get("sweep", {})), axes_of(table["sweep"])
+    table = own_code.as_before(table, stored, folder)
+    only_sweep = {**stored, "sweep": {}} == {**table, "sweep": {}} and before.keys() == after.keys()
+    if only_sweep and before != after and all(_labels(before[key]) <= _labels(after[key]) for key in after):
+        under_way = not all(run.finished for run in Experiment(folder).runs)
+        # First: it lacks the new runs, and without it the sweep is not finished.
+        remove_file(folder / "metrics.nc")
+        write_table(folder / EXPERIMENT_FILE, {**table, PROVENANCE: kept if under_way else provenance})
+
+
+def _labels(values: list) -> set:
+    return {coordinate(value) for value in values}
+
+
+def claim(folder: Path, file: str, table: Table, provenance: Table | None = None) -> None:
+    """Make `folder` the home of this config, or check that it already is.
+
+    Raises:
+        StoreError: it belongs to another config (the difference is shown), or holds somebody's files whose place ours
+            would take.
+    """
+    path = folder / file
+    if path.exists():
+        stored = {key: value for key, value in read_table(path).items() if key != PROVENANCE}
+        home = folder if file == EXPERIMENT_FILE else folder.parent  # where copies of its code are
+        changed = differences(stored, own_code.as_before(table, stored, home))
+        if changed:
+            raise StoreError(
+                f"{folder} was made with another config ({'; '.join(changed)}); choose another folder, or give the "
+                "settings it was made with (a sweep grows by further values beside all that it had)"
+            )
+    else:
+        there = [name for name in _WRITTEN[file] if os.path.lexists(folder / name)]
+        if there:
+            raise StoreError(
+                f"{folder} holds {', '.join(there)} but no {file}, so it is not known whose they are; choose another "
+                "folder, or move them away"
+            )
+        if file == RUN_FILE and (folder.parent / EXPERIMENT_FILE).exists():  # one folder calls a file one thing
+            table = own_code.as_before(table, read_table(folder.parent / EXPERIMENT_FILE), folder.parent)
+        write_table(path, {**table, PROVENANCE: provenance} if provenance else table)
+
+
+def keep_code(folder: Path, table: Table) -> None:
+    """Copy the files that a config names into its experiment, so that it can be opened where they are not.
+
+    What they import from beside them is not copied. Of a file edited since, the copy stays as it was, and a warning
+    says that what comes next is made with another.
+    """
+    for path in set(own_code.files_in(table)):
+        kept = folder / own_code.CODE / own_code.copy_name(path)
+        if not path.is_file():
+            continue
+        if not os.path.lexists(kept):
+            kept.parent.mkdir(exist_ok=True)
+            with atomic_path(kept) as scratch:
+                scratch.write_bytes(path.read_bytes())
+        elif not own_code.same_file(kept, path):
+            warnings.warn(
+                f"{path} was edited since {folder} was begun with it ({kept} is as it was then); what is made from now "
+                "on is made with the edited file: take another folder if it says anything else about the study",
+                stacklevel=2,
+            )

@@ -1,0 +1,275 @@
+"""Files that were damaged: whatever byte it is, they read as they were or are named, and nothing else happens."""
+
+import multiprocessing
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from click.testing import CliRunner
+from test_report import text_of
+
+from llc import figures, store
+from llc.cli import main
+from llc.errors import StoreError
+from llc.report import write_report
+from llc.store import contents
+from llc.study.labels import joined
+
+RUN = "num_tasks=4,seed=0"
+KINDS = {
+    "result": "pca.nc",
+    "merged": "llc.nc",
+    "traces": "llc.nc",
+    "behaviour": f"{RUN}/metrics.nc",
+    "estimate": f"{RUN}/llc/*/000020.nc",
+    "weights": f"{RUN}/checkpoints/000020.safetensors",
+    "state": f"{RUN}/resume.pt",
+    "config": f"{RUN}/config.toml",
+    "settings": "llc.toml",
+}
+# A trial that takes longer hangs.
+_SECONDS = 120
+
+
+def reader(kind: str, path: Path) -> Callable[[], object]:
+    """How the library reads a kind of file."""
+    readers = {
+        "result": lambda: store.read_dataset(path),
+        "merged": lambda: store.read_dataset(path, lazy=True).drop_dims("draw"),
+        "traces": lambda: store.read_dataset(path, lazy=True).load(),
+        "behaviour": lambda: store.Run(path.parent).metrics,
+        "estimate": lambda: store.read_numbered(path).load(),
+        "weights": lambda: store.read_checkpoint(path),
+        "state": lambda: store.read_state(path, config_hash="ours"),
+        "config": lambda: store.read_table(path),
+        "settings": lambda: store.read_table(path),
+    }
+    return readers[kind]
+
+
+def same(one, other) -> bool:
+    """Whether two of what readers return say the same."""
+    if isinstance(one, xr.Dataset):
+        return one.identical(other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return one == other
+
+
+def flipped(data: bytes, chance: random.Random, trials: int) -> Iterator[bytes]:
+    """One bit."""
+    for _ in range(trials):
+        place = chance.randrange(8 * len(data))
+        found = bytearray(data)
+        found[place // 8] ^= 1 << place % 8
+        yield bytes(found)
+
+
+def cut(data: bytes, chance: random.Random, trials: int) -> Iterator[bytes]:
+    """The end is missing, or all of it."""
+    for length in [0, len(data) - 1, len(data) - 15, *(chance.randrange(len(data)) for _ in range(trials))]:
+        yield data[:length]
+
+
+def zeroed(data: bytes, chance: random.Random, trials: int) -> Iterator[bytes]:
+    """A range is zero, as where a disk has lost a block; that at the end too."""
+    for trial in range(trials):
+        first = chance.randrange(len(data))
+        last = len(data) if trial % 3 == 0 else min(len(data), first + 1 + chance.randrange(4096))
+        yield data[:first] + bytes(last - first) + data[last:]
+
+
+def serve(line) -> None:
+    """Read damaged files as long as there are any; tell what went wrong with each, or that nothing did."""
+    while True:
+        kind, path, damages = line.recv()
+        read = reader(kind, path)
+        whole = read()
+        for number, damage in enumerate(damages):
+            path.unlink()  # another file, as a replaced one is
+            path.write_bytes(damage)
+            try:
+                wrong = "" if same(read(), whole) else "another value"
+            except StoreError as error:
+                wrong = "" if str(path) in str(error) else f"not named: {error}"
+            except BaseException as error:
+                wrong = f"{type(error).__name__}: {error}"
+            line.send((number, wrong))
+
+
+@pytest.fixture(scope="module")
+def line():
+    """To a process that reads: it may die or hang."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(there,))
+    process.start()
+    there.close()
+    yield here
+    process.kill()
+    process.join()
+
+
+def check(kind: str, folder: Path, line, trials: int, seed: int) -> None:
+    if kind == "state":
+        store.write_state(folder / KINDS[kind], {"step": 3, "model": {"w": torch.randn(30)}}, config_hash="ours")
+    (path,) = folder.glob(KINDS[kind])
+    data, chance = path.read_bytes(), random.Random(seed)
+    damages = [*flipped(data, chance, trials), *cut(data, chance, trials // 3), *zeroed(data, chance, trials // 3)]
+    line.send((kind, path, damages))
+    told = []
+    for number in range(len(damages)):
+        assert line.poll(_SECONDS), f"trial {number} hangs"
+        try:
+            told.append(line.recv())
+        except EOFError:
+            pytest.fail(f"trial {number} ended the process")
+    assert [(number, wrong) for number, wrong in told if wrong] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_is_named_or_does_nothing(kind, own, line):
+    check(kind, own.path, line, trials=60, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_is_named_or_does_nothing_however_often(kind, own, line):
+    check(kind, own.path, line, trials=600, seed=1)
+
+
+# What a checksum says
+
+
+def said(path: Path) -> str:
+    """The checksum of a file's contents, as anyone reads it."""
+    with netCDF4.Dataset(path) as file:
+        return file.getncattr(contents.CHECKSUM)
+
+
+def test_the_same_result_has_the_same_checksum_and_another_has_another(own, tmp_path):
+    metrics, names = own.metrics, list(own.metrics.data_vars)
+    one, other = tmp_path / "one" / "metrics.nc", tmp_path / "other" / "metrics.nc"
+    store.write_dataset(one, metrics, own.config)
+    store.write_dataset(other, metrics[names[::-1]].assign_attrs(created="then"), own.config)
+    assert said(one) == said(other)
+    for changed in (
+        metrics.assign(loss=metrics.loss + 1e-12),
+        metrics.isel(step=slice(1, None)),
+        metrics.rename(weight_norm="norm"),
+        metrics.assign_coords(step=metrics.step + 1),
+    ):
+        for name, variable in changed.variables.items():
+            variable.attrs |= metrics[name].attrs if name in metrics.variables else {"long_name": "norm", "units": "1"}
+        store.write_dataset(other, changed, own.config)
+        assert said(one) != said(other)
+    with netCDF4.Dataset(one, "a") as file:
+        file["loss"].units = "bit"
+    with pytest.raises(StoreError, match=r"metrics.nc is damaged \(its contents are not those that were written\)"):
+        store.read_dataset(one)
+
+
+def test_a_result_that_is_merged_of_more_has_another_checksum(own, tmp_path):
+    parts, found = sorted(own.path.glob(f"{RUN}/llc/*/*.nc")), []
+    for number in (2, 3, 3):
+        store.write_merged(tmp_path / "llc.nc", parts[:number], joined(parts[:number]), {})
+        found.append(said(tmp_path / "llc.nc"))
+    assert found[0] != found[1] == found[2]
+
+
+def test_a_copy_of_other_hands_is_read_as_long_as_it_says_the_same(own):
+    """xarray writes the attribute again, and no end of ours."""
+    path, known = own.path / "llc.nc", own.llc.load()
+    copy = xr.load_dataset(path)
+    path.unlink()
+    copy.to_netcdf(path)
+    assert own.llc.load().identical(known)
+    copy["llc"][0, 0, 0] += 1
+    path.unlink()
+    copy.to_netcdf(path)
+    with pytest.raises(StoreError, match=r"llc.nc is damaged \(its contents are not those that were written\)"):
+        own.llc  # noqa: B018
+
+
+def test_a_file_without_a_checksum_opens_and_verify_says_so(own):
+    path = own.path / "pca.nc"
+    theirs = own.pca
+    path.unlink()
+    theirs.to_netcdf(path)
+    assert store.open_results(own.path).pca.identical(theirs)
+    shown = CliRunner().invoke(main, ["show", str(own.path), "--verify"])
+    assert shown.exit_code == 0
+    assert "Every checkpoint and result is whole." in shown.output
+    assert f"{own.path}: no checksum in pca.nc, so" in shown.output
+
+
+def test_traces_that_are_never_read_are_looked_at_by_verify(own):
+    path = own.path / "llc.nc"
+    data, head = bytearray(path.read_bytes()), len(store.seal.sealed_head(path))
+    data[(len(data) - head) // 2] ^= 1
+    path.write_bytes(data)
+    assert np.isfinite(own.llc.llc).all()
+    assert f"{path} is damaged (checksum differs); delete it, and `llc estimate-llc" in " ".join(store.verify(own))
+    with pytest.raises(StoreError, match=r"llc.nc is damaged \(checksum differs\)"):
+        own.llc.load()
+
+
+# What becomes of the rest
+
+
+def damage(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "lost", "kept"),
+    [
+        ("pca", "llc pca", "pca", "losses"),
+        ("llc", "llc estimate-llc", "llc", "losses"),
+        ("metrics", "the same `llc train`", "losses", "pca"),
+    ],
+)
+def test_report_and_plot_leave_out_what_is_damaged_and_say_so(name, command, lost, kept, own):
+    path = own.path / f"{name}.nc"
+    damage(path, at=-100)
+    done = CliRunner().invoke(main, ["report", str(own.path)])
+    assert done.exit_code == 0, done.output
+    page = text_of((own.path / "report.html").read_text())
+    for text in (done.output, page):
+        assert f"{path} is damaged" in text
+        assert command in text
+    assert f'id="plot-{kept}"' in page
+    assert f'id="plot-{lost}"' not in page
+    done = CliRunner().invoke(main, ["plot", str(own.path)])
+    assert done.exit_code == 0, done.output
+    assert f"Left out {lost}: {path} is damaged" in done.output
+    assert f"Drew {own.path}/figures/{kept}.png" in done.output
+
+
+def test_what_was_made_from_a_damaged_result_is_left_out_and_named(own):
+    store.write_dataset(own.path / "essential.nc", xr.Dataset(), own.config)
+    damage(own.path / "pca.nc", at=5000)
+    page = text_of(write_report(own).read_text())
+    assert "essential.nc is left out with what it was made from: " in page
+    written, missing = figures.save_figures(own, ["essential", "losses"])
+    assert [path.name for path in written] == ["losses.png"]
+    assert "pca.nc is damaged" in missing["essential"]
+
+
+def test_a_damaged_result_is_made_again_by_the_command_that_is_named(own, finished):
+    path = own.path / "pca.nc"
+    damage(path, at=5000)
+    with pytest.raises(StoreError, match=f"pca.nc is damaged .*; delete it, and `llc pca {own.path}` makes it again"):
+        own.pca  # noqa: B018
+    path.unlink()
+    assert CliRunner().invoke(main, ["pca", str(own.path), "--sequences", "16"]).exit_code == 0
+    assert own.pca.drop_attrs().identical(finished.pca.drop_attrs())

@@ -1,0 +1,92 @@
+"""Files in another's place, and configs that were edited: named where they are read, and by `llc show --verify`."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_damage import RUN
+
+import llc
+from llc import store
+from llc.errors import StoreError
+
+
+def test_a_result_in_the_place_of_another_is_named(own):
+    shutil.copy(own.path / "pca.nc", own.path / "llc.nc")
+    with pytest.raises(
+        StoreError, match=r"llc.nc is in another's place \(it holds pca\); delete it, and `llc estimate"
+    ):
+        own.llc  # noqa: B018
+    assert "llc.nc is in another's place" in " ".join(store.verify(own))
+
+
+def test_metrics_of_a_run_in_the_place_of_those_of_all_are_named(own):
+    """Also where the run's task is that of the sweep."""
+    run, path = own.run(num_tasks=None), own.path / "metrics.nc"
+    shutil.copy(path, run.path / "all.nc")
+    shutil.copy(run.path / "metrics.nc", path)
+    with pytest.raises(StoreError, match=r"metrics.nc was made from another folder \(place: "):
+        own.metrics  # noqa: B018
+    (run.path / "all.nc").replace(run.path / "metrics.nc")
+    with pytest.raises(StoreError, match=r"metrics.nc was made from another folder \(place: "):
+        run.metrics  # noqa: B018
+
+
+def test_an_estimate_with_other_settings_is_named(own):
+    (folder,) = (own.path / RUN / "llc").iterdir()
+    other = folder.with_name("0123456789abcdef")
+    shutil.copytree(folder, other)
+    with pytest.raises(StoreError, match=f"000020.nc is in another's place \\(it holds {folder.name}/000020\\)"):
+        store.read_numbered(other / "000020.nc")
+    assert f"{other / '000020.nc'} is in another's place" in " ".join(store.verify(own.run(num_tasks=4)))
+
+
+def test_averaged_and_trained_weights_are_not_mixed_up(own):
+    run = own.run(num_tasks=4)
+    run.trained.mkdir()
+    shutil.copy(run.checkpoints / "000020.safetensors", run.trained)
+    with pytest.raises(StoreError, match=r"000020.safetensors is damaged \(it is one of checkpoints, not of trained\)"):
+        run.read(run.trained, 20)
+
+
+def edit(path: Path, changed: Callable[[dict], None]) -> None:
+    """As a user does who deletes the line with the checksum."""
+    table = store.read_table(path)
+    changed(table)
+    store.write_table(path, table)
+
+
+def test_a_config_that_was_edited_is_told(own):
+    path = own.path / RUN / "config.toml"
+    path.write_text(path.read_text().replace("batch_size = 16", "batch_size = 17"))
+    with pytest.raises(StoreError, match=r"config.toml is damaged, or was edited \(checksum differs\); restore it"):
+        own.run(num_tasks=4)
+    edited = path.read_text().partition("\n")[2]
+    path.write_text(edited)
+    run = own.run(num_tasks=4)
+    with pytest.raises(StoreError, match=r"belongs to another config .*, or restore the config if that was edited"):
+        run.weights(20)
+    with pytest.raises(StoreError, match=r"training\.batch_size: 16 there, 17 now"):
+        run.metrics  # noqa: B018
+    said = " ".join(store.verify(own))
+    assert f"{path} does not belong to {own.path / 'experiment.toml'} (training.batch_size: 16 there, 17 now)" in said
+
+
+def test_an_experiments_config_that_was_edited_is_told(own):
+    edit(own.path / "experiment.toml", lambda table: table["behaviour"].update(sequences=33))
+    again = llc.open(own.path)
+    with pytest.raises(StoreError, match=r"behaviour\.sequences: 32 there, 33 now"):
+        again.pca  # noqa: B018
+    for path in own.path.glob("*.nc"):
+        path.unlink()
+    said = store.verify(again)
+    assert len(said) == 3
+    assert all("does not belong to" in one and "behaviour.sequences: 33 there, 32 now" in one for one in said)
+
+
+def test_settings_that_are_not_those_of_the_estimates_are_told(own):
+    assert store.verify(own) == []
+    edit(own.path / "llc.toml", lambda table: table.update(draws=99))
+    (said,) = store.verify(own)
+    assert f"{own.path / 'llc.toml'} is not what {own.path / 'llc.nc'} was made with (draws: 16 there, 99 now)" in said
