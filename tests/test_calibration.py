@@ -105,7 +105,12 @@ def test_calibrating_an_experiment(own, monkeypatch):
         assert {"long_name", "units"} <= set(variable.attrs)
     with xr.open_dataset(own.path / "calibration.nc") as kept:
         assert kept.sizes == dataset.sizes
+    # The settings file is there to be edited.
+    text = (own.path / "calibration.toml").read_text()
+    (own.path / "calibration.toml").write_text("\n".join(line for line in text.split("\n") if "step_size" not in line))
     again = study.settings_from(own.path / "calibration.toml")
+    assert "step_size" in text
+    assert "step_size" not in again
     assert again["gamma"] == found.settings.gamma
     assert again["num_samples"] == 64
     said = estimate.format_calibration(found)

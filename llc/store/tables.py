@@ -19,10 +19,14 @@ Table = dict[str, Any]
 _CHECKSUM = "# crc32 "
 
 
-def write_table(path: Path, table: Table) -> None:
-    """Write a table as TOML with its checksum, atomically."""
+def write_table(path: Path, table: Table, *, to_edit: bool = False) -> None:
+    """Write a table as TOML with its checksum, atomically.
+
+    Args:
+        to_edit: it is meant to be edited, and has none.
+    """
     text = tomli_w.dumps(table)
-    write_text(path, f"{_first_line(text)}\n{text}")
+    write_text(path, text if to_edit else f"{_first_line(text)}\n{text}")
 
 
 def _first_line(text: str) -> str:

@@ -44,5 +44,5 @@ def calibrate_experiment(
         written = store.write_dataset(experiment.path / "calibration.nc", dataset, about)
         # The trials were short; how long to run is for the estimates to say.
         chosen_table = {name: value for name, value in found.settings.to_table().items() if name != "draws"}
-        store.write_table(experiment.path / "calibration.toml", chosen_table)
+        store.write_table(experiment.path / "calibration.toml", chosen_table, to_edit=True)
     return found, written
