@@ -61,7 +61,7 @@ def _plain(line: str) -> str:
 
 
 def _as_text(lines: list[str]) -> None:
-    """Escape what reStructuredText would read as emphasis or substitution, and quote indented blocks before sections."""
+    """Escape what reStructuredText reads as emphasis or substitution; before sections, indented blocks are literal."""
     found: list[str] = []
     in_block = in_section = False
     for number, line in enumerate(lines):
@@ -76,11 +76,12 @@ def _as_text(lines: list[str]) -> None:
     lines[:] = found
 
 
-def _docstring(app, what, name, obj, options, lines: list[str]) -> None:
-    _as_text(lines)
+def _docstring(*told) -> None:
+    _as_text(told[-1])
 
 
-def _command(app, ctx, lines: list[str]) -> None:
+def _command(*told) -> None:
+    lines: list[str] = told[-1]
     lines[:] = [_plain(line) for line in lines]
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the pages on verdicts: an estimate that ends with each, made anew by `python docs/verdict_pictures.py`.
+"""The pictures of the pages on verdicts, an estimate that ends with each: `python docs/verdict_pictures.py`.
 
 Takes a minute or two of one core. The problems are small ones whose learning coefficients are known.
 """
@@ -29,6 +29,7 @@ class Weights(nn.Module):
         self.weight = nn.Parameter(torch.tensor(at, dtype=torch.float64))
 
     def forward(self) -> torch.Tensor:
+        """Them."""
         return self.weight
 
 
@@ -73,7 +74,7 @@ def off_minimum() -> tuple[DataTree, float]:
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.02 * torch.randn(weight.shape, generator=rng)
+            weight.add_(0.02 * torch.randn(weight.shape, generator=rng))
     exact = float(llc.learning_coefficient.deep_linear((6, 4, 6), 2).value)
     return llc.estimate_llc(model, loss, data, headline="w*"), exact
 

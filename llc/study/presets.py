@@ -10,8 +10,8 @@ TINY: dict[str, Any] = {
     "batch_size": 64,
     "draws": 100,
 }
-# Sixteen runs: steps before, around and after t_crit, and for each about a minute of a core. That leaves nothing for the
-# search of a floor, without which λ̂ of the basin is known to a quarter: so it is asked for at w*, as in the paper.
+# Sixteen runs: steps before, around and after t_crit, and for each about a minute of a core. That leaves too little for
+# the search of a floor, without which λ̂ of the basin is known to a quarter: it is asked for at w*, as in the paper.
 SMALL: dict[str, Any] = {
     "steps": "300,600,900,1200,1800,2400,3000,4200,6000,8400,12000,15000,18000",
     "num_samples": 1024,
