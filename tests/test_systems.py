@@ -112,9 +112,10 @@ def test_the_command_rebuilds_a_system(tmp_path, monkeypatch):
     assert shipped.runs == []
     xr.testing.assert_allclose(shipped.metrics, llc.open(folder).metrics.drop_dims("sequence", errors="ignore"))
     assert shipped.pca.score.shape == llc.open(folder).pca.score.shape
-    for command in (["show"], ["plot"], ["report"]):
+    for command in (["show", "--verify"], ["plot"], ["report"]):
         made = CliRunner().invoke(main, [*command, str(shipped.path)])
         assert made.exit_code == 0, made.output
+        assert "--verify" not in command or "Every checkpoint and result is whole." in made.output
     for command in ("pca", "stages", "readouts", "estimate-llc"):
         refused = CliRunner().invoke(main, [command, str(shipped.path)])
         assert refused.exit_code == 1

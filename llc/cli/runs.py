@@ -167,9 +167,10 @@ def show(folder: Path, verify: bool) -> None:
     found = store.open_folder(folder)
     click.echo(store.describe(found))
     if verify:
-        damaged = store.verify(found)
-        click.echo("\n".join(damaged) or "Every checkpoint and result is whole.")
-        for said in (*store.passed_over(found), *store.without_checksum(found)):
+        damaged, unknown = store.verify(found), store.without_checksum(found)
+        whole = "No damage was found." if unknown else "Every checkpoint and result is whole."
+        click.echo("\n".join(damaged) or whole)
+        for said in (*unknown, *store.passed_over(found)):
             click.echo(said)
         if damaged:
             sys.exit(1)
