@@ -88,7 +88,8 @@ def _contents(experiment: store.Experiment) -> tuple[list[_Section], list[tuple[
     from llc.figures import FIGURES, spec_of
     from llc.report import tables, words
 
-    missing: list[str] = []
+    _, refused = experiment.described
+    missing = [f"what the task says of itself: {refused}"] if refused else []
     results: dict[str, Any] = dict.fromkeys(store.RESULTS)
     for name in experiment.results:
         try:
@@ -122,7 +123,7 @@ _SAID_BY_ANOTHER = {"llc_by_axis": "llc_at_critical"}
 
 def _settings(experiment: store.Experiment) -> list[tuple[str, list[tuple[str, str]]]]:
     """Every setting by name, of training and of each result."""
-    task = experiment.task
+    task, _ = experiment.described
     names = [*task.test_tasks(), *task.shifts(), *task.predictors()]
     meant = {name: task.said(name) for name in names if task.said(name) != name}
     config = {"names": meant} if meant else {}

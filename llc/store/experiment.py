@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from llc import own_code
-from llc.errors import StoreError
+from llc.errors import InvalidInput, StoreError
 from llc.store.atomic import atomic_path
 from llc.store.merging import merge
 from llc.store.numbered import KEPT
@@ -17,11 +17,10 @@ from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_o
 from llc.store.registry import MADE, RESULTS
 from llc.store.removal import own_folders, remove_file
 from llc.store.results import check_made_with, made, made_from, read_dataset
-from llc.store.run import RUN_FILE, Run
+from llc.store.run import EXPERIMENT_FILE, RUN_FILE, Run
 from llc.store.tables import Table, differences, read_table, write_table
 from llc.tasks import Task
 
-EXPERIMENT_FILE = "experiment.toml"
 # Part of the two files above that says how they came about; two folders may differ in it and be the same.
 PROVENANCE = "provenance"
 # What is written into the two kinds of folder beside the file that claims it.
@@ -103,8 +102,21 @@ class Experiment:
 
     @property
     def task(self) -> Task:
-        """That of its runs, but for what the sweep sets."""
-        return Task.of(self.config["task"])
+        """That of its runs, but for what the sweep sets.
+
+        Raises:
+            UntrustedCode: its class is in a file that may not be imported.
+        """
+        with own_code.named_in(self.path):
+            return Task.of(self.config["task"])
+
+    @cached_property
+    def described(self) -> tuple[Task, str]:
+        """The task as far as its words go, and why they are no more than its name: its code may not run, or is gone."""
+        try:
+            return self.task, ""
+        except InvalidInput as error:
+            return Task(kind=str(self.config["task"].get("kind"))), str(error)
 
     @property
     def axes(self) -> dict[str, list]:
@@ -208,7 +220,7 @@ class Experiment:
         """Whether the task has what a result asks for."""
         if not asks:
             return True
-        found = getattr(self.task, asks)
+        found = getattr(self.described[0], asks)
         return bool(found() if callable(found) else found)
 
     def _again(self, name: str) -> str:
