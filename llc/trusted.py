@@ -1,8 +1,8 @@
 """Which code of other people's may run here: what this user gave, in this process, or trusted before.
 
-A folder can name any function or file as its task, its model or its study, and may come from anybody. So nothing that it
-names is imported unless it was given (on the command line, or in Python by making the config or training it), or is in
-the user's list of trusted code: files by the SHA-256 of what is in them, functions of modules by name.
+A folder can name any function or file as its task, its model or its study, and may come from anybody. So nothing that
+it names is imported unless it was given (on the command line, or in Python by making the config or training it), or is
+in the user's list of trusted code: files by the SHA-256 of what is in them, functions of modules by name.
 """
 
 import contextlib
@@ -133,13 +133,13 @@ def is_allowed(code: Code, data: bytes | None = None) -> bool:
         if str(code) in read().functions:
             _allowed.add(code.key)
         return code.key in _allowed
-    content = digest(code.file.read_bytes() if data is None else data)
-    if _holds(str(code.file), code.name) or _holds(content, code.name):
+    if _holds(str(code.file), code.name):
         return True
+    content = digest(code.file.read_bytes() if data is None else data)
     found = [one for one in read().files if one.sha256 == content and (code.name in one.names or not code.name)]
-    for one in found:  # by its path too where that was trusted, so that it may import what is beside it
+    for one in found:  # by its path where that was trusted, so that it may import what is beside it
         _allowed.add((one.path if one.path == str(code.file) else content, code.name))
-    return bool(found)
+    return _holds(str(code.file), code.name) or _holds(content, code.name)
 
 
 def imports_beside(path: Path) -> bool:
@@ -169,7 +169,7 @@ def _is_meant(code: Code) -> bool:
 
 
 class TrustedFile(NamedTuple):
-    """A file that may be imported while it holds what it held: the full path, and functions of it that may be called."""
+    """A file that may be imported while it holds what it held: where it is, and functions that may be called."""
 
     path: str
     sha256: str
