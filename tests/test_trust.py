@@ -415,3 +415,16 @@ def test_a_folder_without_code_has_nothing_to_trust(finished):
     with contextlib.suppress(StoreError):
         llc.trust(finished.path / "none")
         raise AssertionError
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_may_run_what_their_client_may(mine, made):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        experiment, address = llc.open(mine), cluster.scheduler_address
+        experiment.run().check_code()
+        trusted.place().unlink()
+        settings = {**SMALL_LLC, "num_samples": 32, "scheduler": address}
+        assert llc.estimate_llc_over_training(experiment, steps="8", **settings).llc.notnull().all()
+        config = own_code.called(_given(f"{made / 'study.py'}:study"), {}, asked_by="system")
+        assert llc.train(config, mine.parent / "spread", scheduler=address).finished
