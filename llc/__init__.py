@@ -33,6 +33,7 @@ _PUBLIC = {
     "Experiment": "llc.store:Experiment",
     "open": "llc.store:open_folder",
     "open_results": "llc.store:open_results",
+    "trust": "llc.store:trust",
     "train": "llc.training:train",
     "import_weights": "llc.training:import_weights",
     "export_weights": "llc.training:export_weights",
@@ -89,7 +90,7 @@ if TYPE_CHECKING:
     from llc.models import heads
     from llc.report import write_report
     from llc.sampling import Losses
-    from llc.store import Experiment, Run, open_results, summary_table
+    from llc.store import Experiment, Run, open_results, summary_table, trust
     from llc.store import open_folder as open
     from llc.study import (
         estimate_llc_over_checkpoints,

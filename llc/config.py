@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Self, cast, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_serializer
 from pydantic_core import ErrorDetails
 
-from llc import own_code
-from llc.errors import InvalidInput, did_you_mean
+from llc import own_code, trusted
+from llc.errors import InvalidInput, LLCError, did_you_mean
 
 Table = dict[str, Any]
 
@@ -145,6 +145,7 @@ class Kind(Config):
 
         Raises:
             InvalidInput: there is no such kind, or its file is not where it was.
+            UntrustedCode: its file would have to be imported, and may not be.
         """
         if not isinstance(table, dict):
             return table
@@ -158,13 +159,16 @@ class Kind(Config):
         if kind not in cls.known and file is not None:
             try:
                 own_code.load_file(file)
-            except (ImportError, OSError) as error:
+            except (LLCError, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # whatever is wrong with other people's files, `sys.exit()` too
                 raise InvalidInput(f"kind = {kind} is defined in {file}, which cannot be imported ({error})") from None
         if kind not in cls.known:
             raise InvalidInput(
                 f"kind = {kind!r} given; {did_you_mean(str(kind), cls.known)} One of your own has to be imported first"
             )
-        return cls.known[kind](**table)
+        with trusted.of_table():
+            return cls.known[kind](**table)
 
     @model_serializer(mode="wrap")
     def _with_file(self, serialise: Callable[[Any], dict]) -> dict:
@@ -179,7 +183,14 @@ class Kind(Config):
     def __reduce__(self):
         # By its table: a class in a file of somebody's cannot be imported by name where it is unpickled.
         family = next(base for base in type(self).__mro__ if Kind in base.__bases__)
-        return cast(type[Kind], family).of, (self.to_table(),)
+        table = self.to_table()
+        return _unpickled, (family, table, trusted.passed_on(list(trusted.code_in(table))))
+
+
+def _unpickled(family: type[Kind], table: Table, code: frozenset[trusted.Key]) -> Kind:
+    """A config in another process, which may run what this one may."""
+    trusted.take(code)
+    return family.of(table)
 
 
 def _copied(one: type, other: type) -> bool:

@@ -5,6 +5,7 @@ as it stands; a Python user can catch `LLCError`, or `ValueError` where an argum
 """
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -14,6 +15,32 @@ class LLCError(Exception):
 
 class InvalidInput(LLCError, ValueError):
     """An argument, option or config value that cannot be used."""
+
+
+class UntrustedCode(InvalidInput):
+    """Code that a folder names, and that this user has neither given nor trusted.
+
+    Args:
+        code: as the folder names it. asked_by: the setting that names it. changed: whether its file was trusted when it
+            held something else. folder: that names it; empty where that is not known.
+    """
+
+    def __init__(self, code: str, asked_by: str, changed: bool = False, folder: str = "") -> None:
+        super().__init__(code, asked_by, changed, folder)  # by which it is pickled
+
+    def __str__(self) -> str:
+        code, asked_by, changed, folder = self.args
+        what = "code that has changed since you trusted it" if changed else "code that you have not trusted"
+        where = folder or "FOLDER"
+        return (
+            f"{folder or 'a folder'} names {what}, {code} ({asked_by}), and nothing of it was run; look at it, then: "
+            f"llc trust {shlex.quote(where)}, or in Python llc.trust({where!r})"
+        )
+
+    def of(self, folder: object) -> "UntrustedCode":
+        """The same, with the folder."""
+        code, asked_by, changed, known = self.args
+        return UntrustedCode(code, asked_by, changed, known or str(folder))
 
 
 class StoreError(LLCError):

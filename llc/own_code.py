@@ -1,5 +1,6 @@
-"""Code of other people's: a function or class by where it is, a module or a file."""
+"""Code of other people's: a function or class by where it is, a module or a file. Only what is trusted is imported."""
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -11,7 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llc.errors import InvalidInput, LLCError, did_you_mean
+from llc import trusted
+from llc.errors import InvalidInput, LLCError, StoreError, UntrustedCode, did_you_mean
+from llc.trusted import Code
 
 # An experiment's folder keeps copies of the files that its config names in a folder of this name.
 CODE = "code"
@@ -28,13 +31,16 @@ def named(place: str, *, asked_by: str) -> Any:
         asked_by: the setting or option that says so, for the error.
     Raises:
         InvalidInput: there is no such function, or its file cannot be imported.
+        UntrustedCode: a folder named it, and this user did not.
     """
     where, _, name = place.rpartition(":")
     if not where:
         raise InvalidInput(f"{asked_by} = {place} given, expected package.module:name or /path/to/file.py:name")
     try:
-        module = load_file(where) if where.endswith(".py") else importlib.import_module(where)
-    except Exception as error:  # whatever is wrong with other people's files
+        module = load_file(where, name, asked_by=asked_by) if where.endswith(".py") else _module(where, name, asked_by)
+    except (UntrustedCode, StoreError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # whatever is wrong with other people's files, `sys.exit()` too
         raise InvalidInput(
             f"{asked_by} = {place} given, but {where} cannot be imported: {type(error).__name__}: {error}"
         ) from error
@@ -45,6 +51,19 @@ def named(place: str, *, asked_by: str) -> Any:
             there = f"{name} is a value of type {type(found).__name__}"
         raise InvalidInput(f"{asked_by} = {place} given, but there is no such function in {where}; {there}")
     return found
+
+
+def _module(where: str, name: str, asked_by: str) -> ModuleType:
+    trusted.check(Code(where, name, asked_by))  # first: importing is running
+    return importlib.import_module(where)
+
+
+def check(code: Code) -> None:
+    """Raise UntrustedCode unless code may run; code that is not there at all is another matter."""
+    if code.file is None:
+        trusted.check(code)
+    elif (path := there(code.where)).is_file():
+        trusted.check(Code(str(path), code.name, code.asked_by), path.read_bytes())
 
 
 def _defined_in(module: ModuleType, value: Any) -> bool:
@@ -63,9 +82,9 @@ def called(place: str, arguments: dict[str, Any], *, asked_by: str) -> Any:
     function = named(place, asked_by=asked_by)
     try:
         return function(**arguments)
-    except LLCError:
+    except (LLCError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # one that ends the process too
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         raise InvalidInput(
             f"{asked_by} = {place}: {place.rpartition(':')[2]}({given}) failed: {type(error).__name__}: {error}"
@@ -78,34 +97,62 @@ def absolute(place: str) -> str:
     return f"{Path(where).absolute()}{colon}{name}" if where.endswith(".py") else place
 
 
-def load_file(path: str | Path) -> ModuleType:
+@contextlib.contextmanager
+def named_in(folder: Path) -> Iterator[None]:
+    """Code that may not run in the block is said to be named by a folder."""
+    try:
+        yield
+    except UntrustedCode as error:
+        raise error.of(folder) from None
+
+
+def load_file(path: str | Path, name: str = "", *, asked_by: str = "defined_in") -> ModuleType:
     """A file as a module, imported once under a name of its own; where it is gone, the copy of it that was kept.
 
+    Args:
+        name: of the function that is asked for; by default none. asked_by: see `named`.
     Raises:
         ImportError, OSError: it cannot be.
+        UntrustedCode: a folder named it, and this user did not.
     """
-    path = Path(path).absolute()
-    if not path.exists():
-        path = next((folder / copy_name(path) for folder in _copies if (folder / copy_name(path)).exists()), path)
-    path = path.resolve()
-    there = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == str(path)]
-    if there:  # the same file under another name would define its classes twice
-        return there[0]
-    name = f"{_PREFIX}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.exists():
+    path = there(path)
+    loaded = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == str(path)]
+    if loaded and not name:  # what it runs has been run; its functions are another matter
+        return loaded[0]
+    if not path.is_file():
         raise ImportError(f"there is no such file as {path}")
+    data = path.read_bytes()
+    trusted.check(Code(str(path), name, asked_by), data)
+    if loaded:  # the same file under another name would define its classes twice
+        return loaded[0]
+    module_name = f"{_PREFIX}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None:
+        raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))  # as for a script: what lies beside it can be imported
+    sys.modules[module_name] = module
+    # As for a script, what lies beside it can be imported; not beside a copy, where anything may lie.
+    beside = [str(path.parent)] if trusted.imports_beside(path) and path.parent not in _copies else []
+    sys.path[:0] = beside
     try:
-        spec.loader.exec_module(module)
+        # Of these bytes: Python's own loader would take a file from `__pycache__`, which nobody has looked at.
+        exec(compile(data, str(path), "exec", dont_inherit=True), vars(module))
     except BaseException:
-        del sys.modules[name]
+        del sys.modules[module_name]
         raise
     finally:
-        sys.path.remove(str(path.parent))
+        for folder in beside:
+            sys.path.remove(folder)
     return module
+
+
+def there(path: str | Path) -> Path:
+    """Where a file is, in full; where it is gone, a copy of it that was kept, best one that may run."""
+    path = Path(path).absolute()
+    if not path.exists():
+        copies = [folder / copy_name(path) for folder in _copies if (folder / copy_name(path)).is_file()]
+        path = next((copy for copy in copies if trusted.is_allowed(Code(str(copy), "", ""))), [*copies, path][0])
+    return path.resolve()
 
 
 def loaded_files() -> list[str]:
@@ -183,10 +230,6 @@ def _split(key: str, value: str) -> tuple[str, str]:
 
 def files_in(table: dict[str, Any]) -> Iterator[Path]:
     """The files of other people's code that a config's table names."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from files_in(value)
-        elif key == "defined_in":
-            yield Path(value)
-        elif key == "function" and str(value).rpartition(":")[0].endswith(".py"):
-            yield Path(str(value).rpartition(":")[0])
+    for code in trusted.code_in(table):
+        if code.where.endswith(".py"):
+            yield Path(code.where)

@@ -1,10 +1,12 @@
 """One small experiment, made once and shared by every test that only reads it."""
 
+import os
 import shutil
 
 import pytest
 
 import llc
+from llc import trusted
 from llc.models import TransformerConfig
 from llc.tasks import FunctionClass
 from llc.training import CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
@@ -45,6 +47,12 @@ SMALL_LLC = {
     "max_gradients": 400,
     "jobs": 1,
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_list_of_trusted_code(tmp_path_factory):
+    """Nothing is noted in the user's own."""
+    os.environ[trusted.VARIABLE] = str(tmp_path_factory.mktemp("trust") / "trusted.toml")
 
 
 @pytest.fixture(scope="session")

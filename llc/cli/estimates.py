@@ -132,7 +132,7 @@ def _over_checkpoints(
     **how: Any,
 ) -> None:
     """Estimates at anyone's checkpoints, with the functions that the options name."""
-    from llc import figures, own_code, store, study
+    from llc import figures, own_code, store, study, trusted
     from llc.errors import InvalidInput
 
     for name, place in told.items():
@@ -146,6 +146,7 @@ def _over_checkpoints(
         if name in given(ctx):
             flag = "settings" if name == "file" else name.replace("_", "-")
             raise InvalidInput(f"--{flag} given, which is for experiments; leave it out with --model")
+    trusted.give(trusted.code_of(str(place), f"--{name}") for name, place in told.items())
     model, loss = (own_code.named(str(told[name]), asked_by=f"--{name}") for name in ("model", "loss"))
     settings = {name: value for name, value in settings.items() if name not in ("num_samples", "positions")}
     settings["parameters"] = patterns(settings["parameters"])

@@ -22,7 +22,7 @@ def experiment_config(
     settings: tuple[str, ...],
 ) -> ExperimentConfig:
     """A preset, or what a function of the user's returns, with what the options change."""
-    from llc import own_code
+    from llc import own_code, trusted
     from llc.config import parse_setting
     from llc.errors import InvalidInput
     from llc.systems import preset as preset_named
@@ -31,6 +31,7 @@ def experiment_config(
     if system is None:
         config = preset_named(preset)
     else:
+        trusted.give([trusted.code_of(system, "--system")])
         config = own_code.called(own_code.absolute(system), {}, asked_by="--system")
         if not isinstance(config, ExperimentConfig):
             raise InvalidInput(f"{system} returned a {type(config).__name__}, expected an ExperimentConfig")

@@ -7,7 +7,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import nn
 
-from llc import own_code
+from llc import own_code, trusted
 from llc.errors import InvalidInput
 from llc.models.model_config import ModelConfig
 
@@ -27,11 +27,17 @@ class FactoryConfig(ModelConfig):
     function: Annotated[str, AfterValidator(own_code.absolute)]
     arguments: dict[str, Any] = Field(default={})
 
+    def model_post_init(self, context: Any, /) -> None:
+        """A program that names a function gives it; a folder's table does not."""
+        if trusted.made_by_hand():
+            trusted.give([trusted.code_of(self.function, "function")])
+
     def build(self, shapes: dict[str, Any], seed: int) -> nn.Module:
         """The model, with whatever weights its own code gives it; torch's global random state is left as it was.
 
         Raises:
             InvalidInput: there is no such function, it fails with these arguments, or what it returns is no module.
+            UntrustedCode: a folder named the function, and this user did not.
         """
         function = own_code.named(self.function, asked_by="model.function")
         asked = inspect.signature(function).parameters

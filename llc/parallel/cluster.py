@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from llc import trusted
 from llc.errors import Interrupted, InvalidInput
 from llc.parallel.units import Outcome, Progress, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
 
@@ -43,8 +44,11 @@ def run_on_cluster(
         starts = [0] * len(units)
         client.subscribe_topic(study, lambda event: _hear(event[1], starts, progress))
         with _stop_for_all(client, study) as stop:
+            code = trusted.passed_on()
             futures = [
-                client.submit(_run_unit, study, index, work, unit, threads, key=f"{study}-{index}", pure=False)
+                client.submit(
+                    _run_unit, study, index, work, unit, threads, code=code, key=f"{study}-{index}", pure=False
+                )
                 for index, unit in enumerate(units)
             ]
             places = {future.key: index for index, future in enumerate(futures)}
@@ -60,11 +64,14 @@ def run_on_cluster(
             raise Interrupted("stopped on request")
 
 
-def _run_unit(study: str, index: int, work: Callable[..., Any], unit: tuple, threads: int) -> Outcome:
+def _run_unit(
+    study: str, index: int, work: Callable[..., Any], unit: tuple, threads: int, *, code: frozenset[trusted.Key]
+) -> Outcome:
     """On a worker."""
     from distributed import Event, get_worker
 
     worker = get_worker()
+    trusted.take(code)
 
     def send(*message: Any) -> None:
         worker.log_event(study, (index, *message))

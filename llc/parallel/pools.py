@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from llc import trusted
 from llc.errors import Interrupted
 from llc.parallel import units as units_of
 from llc.parallel.shared import Flag, Line, listening
@@ -65,7 +66,7 @@ def _run_in_pool(work, units: dict[int, tuple], jobs, threads, progress) -> Iter
     stop = Flag(processes)
     with listening(processes, progress) as line:
         pool = ProcessPoolExecutor(
-            jobs, mp_context=processes, initializer=_start_worker, initargs=(threads, stop, line)
+            jobs, mp_context=processes, initializer=_start_worker, initargs=(threads, stop, line, trusted.passed_on())
         )
         try:
             with interrupt_sets(stop):
@@ -110,9 +111,10 @@ def _children_ignore_interrupts() -> Iterator[None]:
 _line: Line
 
 
-def _start_worker(threads: int, stop: Flag, line: Line) -> None:
+def _start_worker(threads: int, stop: Flag, line: Line, code: frozenset[trusted.Key]) -> None:
     global _line
     _line = line
+    trusted.take(code)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where somebody else has started the server of processes
     units_of.set_stop(stop)
     torch.set_num_threads(threads)

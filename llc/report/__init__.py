@@ -92,7 +92,8 @@ def _read(experiment: store.Experiment) -> tuple[dict[str, xr.Dataset], dict[str
     """The results that are there and whole, those of all names that are of use, and why others are left out."""
     there: dict[str, xr.Dataset] = {}
     results: dict[str, xr.Dataset | None] = dict.fromkeys(store.RESULTS)
-    missing: list[str] = []
+    _, refused = experiment.described
+    missing = [f"what the task says of itself: {refused}"] if refused else []
     for name in experiment.results:
         try:
             there[name] = experiment.result(name)
@@ -137,7 +138,7 @@ _SAID_BY_ANOTHER = {"llc_by_axis": "llc_at_critical"}
 
 def _settings(experiment: store.Experiment, there: Mapping[str, xr.Dataset]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Every setting by name, of training and of each result."""
-    task = experiment.task
+    task, _ = experiment.described
     names = [*task.test_tasks(), *task.shifts(), *task.predictors()]
     meant = {name: task.said(name) for name in names if task.said(name) != name}
     config = {"names": meant} if meant else {}

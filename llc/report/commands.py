@@ -47,8 +47,8 @@ def _begin(experiment: store.Experiment) -> str:
     if system is not None:
         study = ["--system", shlex.quote(system)]
         try:
-            begun_with = own_code.named(system, asked_by="system")()
-        except Exception:  # somebody's code, which may be gone or want what is not here: no page fails for that
+            begun_with = own_code.called(system, {}, asked_by="system")
+        except Exception:  # somebody's code, which may be gone or not trusted: no page fails for that
             return " ".join([*begin, *study, *out, " # with the settings in experiment.toml"])
     elif name in systems.PRESETS:
         study, begun_with = ["--preset", name], systems.preset(name)
@@ -129,7 +129,7 @@ def _pair(experiment: store.Experiment, tradeoff: xr.Dataset | None) -> list[str
     if tradeoff is None:
         return []
     pair = store.settings_of(tradeoff, "tradeoff").get("pair", [])
-    return [] if not pair or tuple(pair) == tuple(experiment.task.pair or ()) else ["--pair", _joined(pair)]
+    return [] if not pair or tuple(pair) == tuple(experiment.described[0].pair or ()) else ["--pair", _joined(pair)]
 
 
 def _plain(settings: dict[str, Any], found: xr.Dataset) -> list[str]:

@@ -29,7 +29,7 @@ _LEAST_FOR_JITTER = 4
 
 def question(experiment: store.Experiment) -> str:
     """What the study asks and with what."""
-    task, training = experiment.task, experiment.config["training"]
+    (task, _), training = experiment.described, experiment.config["training"]
     imported = experiment.provenance.get("imported_from")
     how = (
         f"{training['steps']:,} steps of batch {training['batch_size']}"

@@ -40,6 +40,7 @@ from llc.store.run import RUN_FILE, Run
 from llc.store.state import read_state, write_state
 from llc.store.summary import format_table, summary_table
 from llc.store.tables import differences, read_table, table_hash, write_table
+from llc.store.trusting import code_of, distrust, remember, trust
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -58,8 +59,10 @@ __all__ = [
     "checkpoint_path",
     "checkpoints_in",
     "claim",
+    "code_of",
     "describe",
     "differences",
+    "distrust",
     "extend_sweep",
     "folder_lock",
     "format_table",
@@ -84,6 +87,7 @@ __all__ = [
     "read_numbered",
     "read_state",
     "read_table",
+    "remember",
     "remove_checkpoint",
     "remove_file",
     "remove_folder",
@@ -96,6 +100,7 @@ __all__ = [
     "state_in",
     "summary_table",
     "table_hash",
+    "trust",
     "verify",
     "without_checksum",
     "without_steps",

@@ -7,18 +7,17 @@ from typing import Any
 import xarray as xr
 
 from llc import own_code
-from llc.errors import StoreError
+from llc.errors import InvalidInput, StoreError
 from llc.store.merging import merge
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.reading import read_dataset
 from llc.store.registry import MADE, RESULTS
 from llc.store.removal import own_folders
 from llc.store.results import check_made_with, made, made_from
-from llc.store.run import RUN_FILE, Run
+from llc.store.run import EXPERIMENT_FILE, RUN_FILE, Run
 from llc.store.tables import Table, read_table
 from llc.tasks import Task
 
-EXPERIMENT_FILE = "experiment.toml"
 # Part of the two files above that says how they came about; two folders may differ in it and be the same.
 PROVENANCE = "provenance"
 
@@ -86,8 +85,21 @@ class Experiment:
 
     @property
     def task(self) -> Task:
-        """That of its runs, but for what the sweep sets."""
-        return Task.of(self.config["task"])
+        """That of its runs, but for what the sweep sets.
+
+        Raises:
+            UntrustedCode: its class is in a file that may not be imported.
+        """
+        with own_code.named_in(self.path):
+            return Task.of(self.config["task"])
+
+    @cached_property
+    def described(self) -> tuple[Task, str]:
+        """The task as far as its words go, and why they are no more than its name: its code may not run, or is gone."""
+        try:
+            return self.task, ""
+        except InvalidInput as error:
+            return Task(kind=str(self.config["task"].get("kind"))), str(error)
 
     @property
     def axes(self) -> dict[str, list]:
@@ -202,7 +214,7 @@ class Experiment:
         """Whether the task has what a result asks for."""
         if not asks:
             return True
-        found = getattr(self.task, asks)
+        found = getattr(self.described[0], asks)
         return bool(found() if callable(found) else found)
 
     def _again(self, name: str) -> str:

@@ -16,6 +16,8 @@ from llc.store.results import check_made_with, settings_of
 from llc.store.run import RUN_FILE, Run
 from llc.store.state import read_state
 from llc.store.tables import Table, differences, flat, read_table, table_hash
+from llc.store.trusting import code_of
+from llc.trusted import is_allowed
 
 
 def describe(found: Experiment | Run) -> str:
@@ -26,7 +28,7 @@ def describe(found: Experiment | Run) -> str:
         state = _unfinished(found) or "finished"
         state += "; run the same `llc train` command to go on" if state == _UNFINISHED else ""
         lines = [f"Run {found.path}: {held}; {state}"]
-        return "\n".join(lines + [f"  {line}" for line in flat(found.config)])
+        return "\n".join([*lines, *(f"  {line}" for line in flat(found.config)), *_untrusted(found)])
     lines = [f"Experiment {found.path}: preset {found.config['preset']}, {len(found.wanted)} runs"]
     if "imported_from" in found.provenance:
         lines.append(f"  weights imported from {found.provenance['imported_from']}")
@@ -47,10 +49,21 @@ def describe(found: Experiment | Run) -> str:
         except StoreError as error:
             why = str(error)
         lines += [f"  {why}"] if why and f"  {why}" not in lines else []
-    return "\n".join(lines)
+    return "\n".join([*lines, *_untrusted(found)])
 
 
 _UNFINISHED = "not finished"
+
+
+def _untrusted(found: Experiment | Run) -> list[str]:
+    """Code that the folder names and commands will not run; none of it is run to find out."""
+    try:
+        files = [code for code in code_of(found) if code.file is None or code.file.is_file()]
+        named = [str(code) for code in files if not is_allowed(code)]
+    except StoreError as error:
+        return [f"  {error}"]
+    said = f"  names code that you have not trusted: {', '.join(named)}; look at it, then: llc trust {found.path}"
+    return [said] if named else []
 
 
 def _unfinished(found: Experiment | Run) -> str:

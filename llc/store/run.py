@@ -7,7 +7,7 @@ from pathlib import Path
 import xarray as xr
 from torch import Tensor, nn
 
-from llc import models, own_code
+from llc import models, own_code, trusted
 from llc.errors import StoreError
 from llc.models import ModelConfig
 from llc.store import places
@@ -19,6 +19,7 @@ from llc.store.tables import Table, read_table, table_hash
 from llc.tasks import Task
 
 RUN_FILE = "config.toml"
+EXPERIMENT_FILE = "experiment.toml"
 
 
 class Run:
@@ -64,13 +65,31 @@ class Run:
 
     @cached_property
     def task(self) -> Task:
-        """What it was trained on."""
-        return Task.of(self.config["task"])
+        """What it was trained on.
+
+        Raises:
+            UntrustedCode: its class is in a file that may not be imported; so of a model.
+        """
+        with own_code.named_in(self._named_in):
+            return Task.of(self.config["task"])
 
     @cached_property
     def model_config(self) -> ModelConfig:
         """What its model is built from."""
-        return ModelConfig.of(self.config["model"])
+        with own_code.named_in(self._named_in):
+            for code in trusted.code_in({"model": self.config["model"]}):
+                if code.name:  # a function, which is called later; classes are imported here
+                    own_code.check(code)
+            return ModelConfig.of(self.config["model"])
+
+    def check_code(self) -> None:
+        """Raise UntrustedCode where its task or model is code that may not run here."""
+        _ = self.task, self.model_config
+
+    @property
+    def _named_in(self) -> Path:
+        """The folder that is to be trusted for the run's code."""
+        return self.path.parent if (self.path.parent / EXPERIMENT_FILE).exists() else self.path
 
     @property
     def sequences(self) -> int:

@@ -60,6 +60,7 @@ def estimate_llc_over_training(
     if config.parameters is not None:
         _check_patterns(runs, config.parameters)
     for run in runs:
+        run.check_code()  # here, since workers elsewhere have no list of what this user trusts
         sampled_task(run, config)  # a test set that is none is told before anything runs
     for run in runs:
         store.own_folder(run.estimates)

@@ -18,6 +18,7 @@ SMALL: dict[str, Any] = {
     "batch_size": 32,
     "max_gradients": 3000,
     "headline": "w*",
+    "target_error": 0.2,
 }
 # Presets that `llc demo` takes.
 ESTIMATES = {"tiny": TINY, "small": SMALL}

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from llc import trusted
 from llc.config import Config
 from llc.devices import Precision
 from llc.errors import InvalidInput
@@ -187,6 +188,20 @@ class ExperimentConfig(Config):
         base, axes = RunConfig(**shared), self.sweep.axes
         found = [_placed(base, dict(zip(axes, place.values(), strict=True))) for place in places.places_of(axes)]
         return sorted(found, key=lambda run: axes["seed"].index(run.place["seed"]))
+
+
+def give_code(config: ExperimentConfig, system: str | None = None) -> list[trusted.Code]:
+    """Let the code that a config names run here: who trains it, or plans to, has given it.
+
+    Args:
+        system: the function that gave the config.
+    Returns:
+        All of it.
+    """
+    tables = [{"system": system}, *(run.to_table() for run in config.runs())]
+    codes = [code for table in tables for code in trusted.code_in(table)]
+    trusted.give(codes)
+    return codes
 
 
 def checkpoint_steps(config: RunConfig | ExperimentConfig) -> list[int]:

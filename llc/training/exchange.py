@@ -10,7 +10,7 @@ from llc import models, own_code, store
 from llc.errors import InvalidInput, StoreError
 from llc.models import FactoryConfig, load_state
 from llc.parallel import Progress, quiet
-from llc.training.config import ExperimentConfig, RunConfig
+from llc.training.config import ExperimentConfig, RunConfig, give_code
 from llc.training.fit import check_fit
 from llc.training.recorder import Recorder
 from llc.training.sweep import check_not_inside_run, claim_experiment, run_folder
@@ -48,6 +48,7 @@ def import_weights(
     """
     source, out, runs = Path(source), Path(out), config.runs()
     check_not_inside_run(out)
+    give_code(config, system)
     folders = [source] if len(runs) == 1 and not (source / run_folder(runs[0])).is_dir() else None
     folders = folders or [source / run_folder(run) for run in runs]
     if source.is_dir() and not any(folder.is_dir() for folder in folders):

@@ -15,7 +15,7 @@ from llc import behaviour, devices, models, own_code, store
 from llc.errors import StoreError
 from llc.parallel import available_cores, default_jobs, default_workers, torch_threads
 from llc.tasks import PROBE_SEQUENCES
-from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, weight_steps
+from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, give_code, weight_steps
 from llc.training.learner import Learner, kind_of, learner
 
 # How long a trial may go on timing steps.
@@ -72,6 +72,7 @@ def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, 
     """What training a sweep would take: disk from the config, time from a trial of a few seconds. Writes nothing."""
     runs, where = config.runs(), devices.choose_device(device)
     jobs = jobs or default_workers(len(runs), where)
+    give_code(config)
     run = runs[-1]
     with torch_threads(max(1, available_cores() // default_jobs(len(runs)))):
         step_seconds, checkpoint_seconds = _probe(run, where)

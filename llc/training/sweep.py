@@ -10,7 +10,7 @@ import torch
 from llc import devices, own_code, store
 from llc.errors import InvalidInput, LLCError, StoreError
 from llc.parallel import Progress, available_cores, default_jobs, default_workers, quiet, raise_failures, run_units
-from llc.training.config import ExperimentConfig, RunConfig
+from llc.training.config import ExperimentConfig, RunConfig, give_code
 from llc.training.fit import check_fit
 from llc.training.learner import fits_ensemble, kind_of
 from llc.training.loop import train_runs
@@ -66,6 +66,7 @@ def train(
     runs, where = config.runs(), devices.choose_device(device)
     check_not_inside_run(out)
     _check_can_be_sent(config)
+    give_code(config, system)
     check_fit(runs[0], references=True)  # those of other runs may take long
     for run in _one_of_each_kind(runs[1:]):
         check_fit(run)
@@ -149,7 +150,8 @@ def claim_experiment(
             raise StoreError(f"{out} {how}; choose another folder")
         store.extend_sweep(out, config.to_table(), provenance)
     store.claim(out, store.EXPERIMENT_FILE, config.to_table(), provenance)
-    store.keep_code(out, {**config.to_table(), "function": system or ""})
+    store.keep_code(out, {**config.to_table(), "system": system or ""})
+    store.remember(give_code(config, system))  # so that other commands run it on this folder
 
 
 def choose_together(config: ExperimentConfig, device: torch.device) -> int:

@@ -1,0 +1,106 @@
+"""The user's list of trusted code, written: what folders name of it, what was trained, what was looked at."""
+
+import contextlib
+import fcntl
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from llc import own_code, trusted
+from llc.errors import StoreError
+from llc.store.experiment import Experiment, open_folder
+from llc.store.run import Run
+from llc.store.tables import write_table
+from llc.trusted import Code, Trusted, TrustedFile
+
+
+def code_of(found: Experiment | Run) -> list[Code]:
+    """The code that a folder names, each file and function once, files where they are; nothing of it is run."""
+    tables = [found.config]
+    if isinstance(found, Experiment):
+        tables += [{"system": found.provenance.get("system")}, *(run.config for run in found.runs)]
+    codes: dict[tuple, Code] = {}
+    for code in (code for table in tables for code in trusted.code_in(table)):
+        where = str(own_code.there(code.where)) if code.where.endswith(".py") else code.where
+        codes.setdefault((where, code.name), Code(where, code.name, code.asked_by))
+    return list(codes.values())
+
+
+def trust(folder: str | Path) -> list[Code]:
+    """Let the code that a folder names run from now on, in this process and in later ones; look at it first.
+
+    Files are trusted as they are: once edited they have to be trusted anew.
+
+    Returns:
+        What is trusted.
+    Raises:
+        StoreError: it is no such folder, or the list of trusted code cannot be written.
+    """
+    codes = code_of(open_folder(folder))
+    _change(lambda known: _with(known, codes))
+    return codes
+
+
+def distrust(codes: Iterable[Code]) -> None:
+    """Take functions, and files with what they hold, off the list.
+
+    Raises:
+        StoreError: the list of trusted code cannot be written.
+    """
+    codes = list(codes)
+    functions = {str(code) for code in codes}
+    files = {trusted.digest(code.file.read_bytes()) for code in codes if code.file is not None and code.file.is_file()}
+    _change(
+        lambda known: Trusted(
+            tuple(one for one in known.functions if one not in functions),
+            tuple(one for one in known.files if one.sha256 not in files),
+        )
+    )
+
+
+def remember(codes: Iterable[Code]) -> None:
+    """Put what the user has given on the list, for later processes; a list that cannot be written is warned of."""
+    codes = list(codes)
+    try:
+        if codes:
+            _change(lambda known: _with(known, codes))
+    except StoreError as error:
+        warnings.warn(f"{error}; other processes will not run the code that was given here before that", stacklevel=2)
+
+
+def _with(known: Trusted, codes: Iterable[Code]) -> Trusted:
+    functions, files = dict.fromkeys(known.functions), {(one.path, one.sha256): one for one in known.files}
+    for code in codes:
+        if code.file is None:
+            functions[str(code)] = None
+        elif code.file.is_file():
+            place = str(code.file), trusted.digest(code.file.read_bytes())
+            names = {code.name, *(files[place].names if place in files else ())}
+            files[place] = TrustedFile(*place, tuple(sorted(names)))
+    return Trusted(tuple(functions), tuple(files.values()))
+
+
+def _change(changed: Callable[[Trusted], Trusted]) -> None:
+    """Read the list, and write what becomes of it if that is another."""
+    if changed(trusted.read()) == trusted.read():
+        return
+    path = trusted.place()
+    with _alone(path):
+        new = changed(trusted.read())
+        write_table(path, {"functions": list(new.functions), "files": [one._asdict() for one in new.files]})
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While no other process changes the list."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreError(f"cannot write the list of trusted code, {path} ({error.strerror})") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,63 @@
+"""Pages: links lead somewhere, and what readers are told to type works."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import llc
+from llc import own_code
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+
+
+def blocks_of(page: str) -> list[str]:
+    """Python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_that_are_there(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    found = re.findall(r"\]\(([^)#\s]+)", text) + re.findall(r"```\{image\} (\S+)", page.read_text())
+    for link in found:
+        if not re.match(r"https?://|mailto:", link):
+            assert (page.parent / link).exists(), link
+    for name in re.findall(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`", text):
+        assert (page.parent / f"{name}.md").exists(), name
+
+
+def test_every_page_is_in_a_table_of_contents():
+    listed = set()
+    for page in PAGES:
+        for toctree in re.findall(r"```\{toctree\}(.*?)```", page.read_text(), flags=re.DOTALL):
+            names = [line for line in toctree.strip().splitlines() if line and not line.startswith(":")]
+            listed |= {(page.parent / name).resolve() for name in names}
+    docs = [page for page in PAGES if ROOT / "docs" in page.parents]
+    assert {page.with_suffix("").resolve() for page in docs} - {(ROOT / "docs" / "index").resolve()} == listed
+
+
+def test_the_readme_is_what_a_newcomer_needs():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_what_the_readme_says_of_a_model_of_ones_own_works():
+    (block,) = blocks_of("README.md")
+    found = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=120, check=True)
+    value, error = map(float, found.stdout.split()[:2])
+    assert abs(value - 2.5) < 3 * error
+    assert "converged" in found.stdout
+
+
+def test_the_study_from_scratch_trains(tmp_path):
+    file = tmp_path / "my_study.py"
+    task, model, sweep, _ = blocks_of("docs/study.md")
+    file.write_text("\n\n".join([task, model, sweep]))
+    config = own_code.called(f"{file}:my_study", {}, asked_by="system")
+    experiment = llc.train(config.override({"training.steps": 3}), tmp_path / "means", jobs=1)
+    assert experiment.metrics.sizes["width"] == 3
+    assert {"mean", "zero"} == set(experiment.metrics.reference.values)
