@@ -89,7 +89,8 @@ class EvalSet:
     """Fixed sequences with what the reference predictors say of them.
 
     Attributes:
-        task: that they come from. references: outputs by name of reference, in the shape of the targets.
+        task: that they come from.
+        references: outputs by name of reference, in the shape of the targets.
     """
 
     task: Task
@@ -103,7 +104,8 @@ def eval_sets(
     """A task's test sets, and what its own references say of each.
 
     Args:
-        sources: other tasks to take sequences from, by name. beside: sets of the same task that are there already.
+        sources: other tasks to take sequences from, by name.
+        beside: sets of the same task that are there already.
     """
     found: dict[str, EvalSet] = {}
     for name, source in (task.test_tasks() if sources is None else sources).items():

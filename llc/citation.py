@@ -11,8 +11,11 @@ class Work(NamedTuple):
     """Something to cite.
 
     Attributes:
-        key: by which BibTeX knows it. authors: as family and given names; a group has one name. year: of it.
-        arxiv: its number there. why: what it is cited for.
+        key: by which BibTeX knows it.
+        authors: as family and given names; a group has one name.
+        year: of it.
+        arxiv: its number there.
+        why: what it is cited for.
     """
 
     key: str

@@ -21,8 +21,10 @@ class UntrustedCode(InvalidInput):
     """Code that a folder names, and that this user has neither given nor trusted.
 
     Args:
-        code: as the folder names it. asked_by: the setting that names it. changed: whether its file was trusted when it
-            held something else. folder: that names it; empty where that is not known.
+        code: as the folder names it.
+        asked_by: the setting that names it.
+        changed: whether its file was trusted when it held something else.
+        folder: that names it; empty where that is not known.
     """
 
     def __init__(self, code: str, asked_by: str, changed: bool = False, folder: str = "") -> None:

@@ -75,7 +75,8 @@ def called(place: str, arguments: dict[str, Any], *, asked_by: str) -> Any:
     """What the function there returns.
 
     Args:
-        arguments: of it, by name. asked_by: see `named`.
+        arguments: of it, by name.
+        asked_by: see `named`.
     Raises:
         InvalidInput: there is none, or it fails with these.
     """
@@ -110,7 +111,8 @@ def load_file(path: str | Path, name: str = "", *, asked_by: str = "defined_in")
     """A file as a module, imported once under a name of its own; where it is gone, the copy of it that was kept.
 
     Args:
-        name: of the function that is asked for; by default none. asked_by: see `named`.
+        name: of the function that is asked for; by default none.
+        asked_by: see `named`.
     Raises:
         ImportError, OSError: it cannot be.
         UntrustedCode: a folder named it, and this user did not.

@@ -29,7 +29,8 @@ class Code(NamedTuple):
     """A function, or a whole file, that a setting names.
 
     Attributes:
-        where: a module, or a file whose name ends with `.py`. name: of the function; empty for a file that is imported.
+        where: a module, or a file whose name ends with `.py`.
+        name: of the function; empty for a file that is imported.
         asked_by: the setting.
     """
 

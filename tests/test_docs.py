@@ -1,5 +1,6 @@
 """Pages: links lead somewhere, and what readers are told to type works."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -61,3 +62,39 @@ def test_the_study_from_scratch_trains(tmp_path):
     experiment = llc.train(config.override({"training.steps": 3}), tmp_path / "means", jobs=1)
     assert experiment.metrics.sizes["width"] == 3
     assert {"mean", "zero"} == set(experiment.metrics.reference.values)
+
+
+def _parameters(node) -> set[str]:
+    """Names that a docstring may have entries of."""
+    if isinstance(node, ast.ClassDef):
+        fields = {one.target.id for one in node.body if isinstance(one, ast.AnnAssign)}
+        begun = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]
+        return fields.union(*(_parameters(one) for one in begun))
+    of = node.args
+    return {one.arg for one in [*of.posonlyargs, *of.args, *of.kwonlyargs]}
+
+
+def _entries(docstring: str) -> list[str]:
+    """Entries of `Args:` and `Attributes:`, a line each."""
+    found: list[str] = []
+    for section in re.findall(r"^(?:Args|Attributes):\n((?:    .*\n?|\n)*)", docstring, flags=re.MULTILINE):
+        for line in section.splitlines():
+            if line.startswith("     "):
+                found[-1] += " " + line.strip()
+            elif line.strip():
+                found.append(line.strip())
+    return found
+
+
+def test_a_docstring_has_an_entry_for_each_argument():
+    """Sphinx reads an entry as one argument, or as several of one meaning: `low, high: ends`."""
+    two = []
+    for file in (ROOT / "llc").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+                continue
+            names = "|".join(map(re.escape, _parameters(node))) or "-"
+            for entry in _entries(ast.get_docstring(node) or ""):
+                if re.search(rf"\. (?:{names})(?:, (?:{names}))*: ", entry):
+                    two.append(f"{file.name} {node.name}: {entry}")
+    assert not two

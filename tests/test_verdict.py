@@ -7,9 +7,10 @@ import pytest
 
 from llc.estimate import thresholds
 from llc.estimate.diagnostics import Summary
+from llc.estimate.evidence import Evidence
 from llc.estimate.floor import Basin
 from llc.estimate.scale import Rung
-from llc.estimate.verdict import VERDICTS, Evidence, judge
+from llc.estimate.verdict import VERDICTS, judge
 
 GOOD = Summary(
     llc=10.0, llc_se=0.2, llc_low=9.6, llc_high=10.4, ess_bulk=400, ess_tail=300, rhat=1.01, rhat_nested=1.01, drift=0.5

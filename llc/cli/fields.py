@@ -69,7 +69,8 @@ def settings(*names: str, leave_out: tuple[str, ...] = (), **defaults: Any) -> C
     """Give a command an option for each of these settings, or for all.
 
     Args:
-        leave_out: settings that are no options. defaults: other than the config's own.
+        leave_out: settings that are no options.
+        defaults: other than the config's own.
     """
     known = fields()
     chosen = [name for name in known if (name in names or not names) and name not in leave_out]

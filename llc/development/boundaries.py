@@ -28,7 +28,8 @@ class Boundary:
     """Where one stage ends and the next begins.
 
     Attributes:
-        step: where. low, high: 90 % interval from the errors of the curve.
+        step: where.
+        low, high: 90 % interval from the errors of the curve.
         kind: `maximum`, `minimum`, or `trend` where the slope changes.
         support: share of the resampled curves that have a boundary of this kind there.
     """
@@ -53,8 +54,11 @@ def turns(
     one: intervals of 90 % held the truth in 91 to 98 % of simulated curves.
 
     Args:
-        steps: increasing, (T,). values: (T,). errors: standard errors, (T,), > 0.
-        resamples: how many curves. seed: of their errors.
+        steps: increasing, (T,).
+        values: (T,).
+        errors: standard errors, (T,), > 0.
+        resamples: how many curves.
+        seed: of their errors.
     Raises:
         InvalidInput: fewer than six points, or numbers that are not finite.
     """

@@ -45,8 +45,10 @@ def compare(
     each with its standard error over sequences, the two of a pair on the same ones.
 
     Args:
-        experiment: from `llc.open` or `llc.train`. progress: told (unit, done, total, note).
-        steps: as of `estimate_llc_over_training`. sequences: of each test set.
+        experiment: from `llc.open` or `llc.train`.
+        progress: told (unit, done, total, note).
+        steps: as of `estimate_llc_over_training`.
+        sequences: of each test set.
         claims: of a paper; by default those of its preset (`llc.systems.claims_of`). They are of the end of training,
             and left out before it.
     Returns:
@@ -57,7 +59,8 @@ def compare(
         the last step, of a task with `curves`, `curve_loss` (…, error_curve, shots) and `curve_reference_loss` (…,
         error_curve, shots, reference); what the model says of itself (see `readouts`); the claims by `claim`.
     Raises:
-        StoreError: nothing is trained yet, or steps without weights. InvalidInput: a task without references.
+        StoreError: nothing is trained yet, or steps without weights.
+        InvalidInput: a task without references.
     """
     runs = trained_runs(experiment)
     if not set(runs[0].task.predictors()) - set(baselines(runs[0].task)):

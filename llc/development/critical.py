@@ -15,7 +15,8 @@ class CriticalStep:
     """t_crit with its 90 % interval.
 
     Attributes:
-        step, low, high: steps of checkpoints. is_last: whether it is the run's last one, so that nothing rose since.
+        step, low, high: steps of checkpoints.
+        is_last: whether it is the run's last one, so that nothing rose since.
     """
 
     step: int

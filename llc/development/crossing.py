@@ -17,7 +17,9 @@ def log_odds(samples: np.ndarray, delta_loss: np.ndarray, delta_llc: np.ndarray)
     """log p(U)/p(V) = n Δℓ + Δλ log n, with Δ = (value at v) − (value at u).
 
     Args:
-        samples: n. delta_loss: Δℓ, in units of the negative log-likelihood of one sample. delta_llc: Δλ.
+        samples: n.
+        delta_loss: Δℓ, in units of the negative log-likelihood of one sample.
+        delta_llc: Δλ.
     """
     return samples * delta_loss + delta_llc * np.log(samples)
 

@@ -29,7 +29,9 @@ class ErrorCurves:
     2208.01066, §3 and §4).
 
     Args:
-        task: of which runs. sequences: for each curve and number of examples. beside: sets of the task that are there.
+        task: of which runs.
+        sequences: for each curve and number of examples.
+        beside: sets of the task that are there.
     """
 
     def __init__(self, task: Task, sequences: int, beside: Iterable[EvalSet] = ()) -> None:

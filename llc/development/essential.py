@@ -22,8 +22,10 @@ class Geometry:
     """A smoothed plane curve z(u) over u = log(1 + step), at every step it was given.
 
     Attributes:
-        position, velocity: z and dz/du, (T, 2). curvature: κ, signed, (T,). center: of the osculating circle, the
-            evolute's points, (T, 2). forms: what stands out.
+        position, velocity: z and dz/du, (T, 2).
+        curvature: κ, signed, (T,).
+        center: of the osculating circle, the evolute's points, (T, 2).
+        forms: what stands out.
     """
 
     position: np.ndarray
@@ -56,8 +58,10 @@ def geometry(steps: np.ndarray, points: np.ndarray, *, width: float = DEFAULT_WI
     first order, and it has no bias at the ends.
 
     Args:
-        steps: increasing, (T,). points: (T, 2). width: the kernel's standard deviation in log(1 + step); wherever fewer
-            than five steps are that near, it reaches to the fifth.
+        steps: increasing, (T,).
+        points: (T, 2).
+        width: the kernel's standard deviation in log(1 + step); wherever fewer than five steps are that near, it
+            reaches to the fifth.
     Raises:
         InvalidInput: fewer than six points, or a width that is not positive.
     """

@@ -23,7 +23,8 @@ class Features:
         kind: `predictions` on the probe, in the shape of its targets; `outputs` at every token of it (B, T, d_out);
             or `weights` (P,).
         probe: not looked at for weights.
-        shape: of f(w) before it is made a vector. dims: their names.
+        shape: of f(w) before it is made a vector.
+        dims: their names.
     """
 
     kind: Kind

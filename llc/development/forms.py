@@ -20,7 +20,8 @@ def essential_dynamics(
     Source: Hoogland et al. (2024), arXiv 2402.02364; formulas in `llc.development.essential`.
 
     Args:
-        components: of `pca.nc`. width: of the smoothing kernel, in log(1 + step).
+        components: of `pca.nc`.
+        width: of the smoothing kernel, in log(1 + step).
     Returns:
         By (axes of the sweep …, step, axis): `smoothed`, `velocity` (by log(1 + step)), `center` of the osculating
         circle, whose path is the evolute; by (…, step): `curvature`, signed. By `form`, one row each: `form_run` (the

@@ -29,8 +29,10 @@ def curvature(
     (ARPACK, by `scipy.sparse.linalg.eigsh`), largest algebraically. Products Hv are exact, by differentiating twice.
 
     Args:
-        model: evaluated in eval mode; nothing of it is changed. loss, data: as for `estimate_llc`, looked at whole.
-        eigenvalues: how many, 0 for none. vectors: random signs for the trace, at least 2.
+        model: evaluated in eval mode; nothing of it is changed.
+        loss, data: as for `estimate_llc`, looked at whole.
+        eigenvalues: how many, 0 for none.
+        vectors: random signs for the trace, at least 2.
     Raises:
         InvalidInput: a count out of range, or a model that cannot be differentiated twice.
     """

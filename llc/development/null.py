@@ -18,7 +18,9 @@ def random_walk_variances(runs: list[np.ndarray], components: int, *, walks: int
     F Fᵀ = C S (Δ Δᵀ) S Cᵀ.
 
     Args:
-        runs: rows of each run in order of their steps, (T_run, columns) each. walks: how many. seed: of the signs.
+        runs: rows of each run in order of their steps, (T_run, columns) each.
+        walks: how many.
+        seed: of the signs.
     """
     starts = np.stack([rows[0] for rows in runs]).astype(np.float64)
     steps = [np.diff(rows.astype(np.float64), axis=0) for rows in runs]

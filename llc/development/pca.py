@@ -48,7 +48,8 @@ def joint_pca(
     Args:
         experiment: from `llc.open` or `llc.train`.
         components: how many principal components to keep.
-        sequences: B, the size of the probe. progress: told (unit, done, total, note).
+        sequences: B, the size of the probe.
+        progress: told (unit, done, total, note).
         probe: which sequences: `own`, the task's probe; those of one of its test sets; or a batch of your own.
         features: `predictions`, `outputs` (at every token, all coordinates) or `weights`.
         weighting: whether every checkpoint counts alike, or every run.

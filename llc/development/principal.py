@@ -21,8 +21,9 @@ class Components:
     """What a fit found.
 
     Attributes:
-        mean: of the rows, (columns,). axes: leading right singular vectors of the centred rows, (component, columns);
-            in each the entry of largest magnitude is positive.
+        mean: of the rows, (columns,).
+        axes: leading right singular vectors of the centred rows, (component, columns); in each the entry of largest
+            magnitude is positive.
         explained_variance_ratio: share of the rows' variance along each, (component,).
     """
 

@@ -37,7 +37,8 @@ def readouts(
         sequences of the task; with `hessian`, `hessian_trace` with its standard error and `hessian_eigenvalue`
         (…, rank) of the loss on those.
     Raises:
-        StoreError: nothing is trained yet, or steps without weights. InvalidInput: nothing to read out.
+        StoreError: nothing is trained yet, or steps without weights.
+        InvalidInput: nothing to read out.
     """
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}

@@ -20,7 +20,8 @@ def response_components(found: xr.Dataset, components: int = 3) -> xr.Dataset:
     Baker et al. (2025), arXiv 2504.18274.
 
     Args:
-        found: of `llc.susceptibilities` or `llc.susceptibilities_over_checkpoints`. components: how many.
+        found: of `llc.susceptibilities` or `llc.susceptibilities_over_checkpoints`.
+        components: how many.
     Returns:
         `score` by ([step, ]part, component), `loading` by (component, sample[, position]),
         `explained_variance_ratio` by component, and `noise_share`.
@@ -78,7 +79,8 @@ class Flip(NamedTuple):
     """A mean susceptibility that was beyond 0 on one side, with its 90 % interval, and then on the other.
 
     Attributes:
-        part, dataset: whose. before, after: the last step on the one side, and the first on the other.
+        part, dataset: whose.
+        before, after: the last step on the one side, and the first on the other.
         rises: from below 0 to above.
     """
 

@@ -28,12 +28,15 @@ def pca_robustness(
     subspace of the space of functions of (run, step), so that fits to probes of different sizes can be compared too.
 
     Args:
-        components: how many, together. sequences: sizes of the probe. every: spacings of checkpoints.
+        components: how many, together.
+        sequences: sizes of the probe.
+        every: spacings of checkpoints.
     Returns:
         Columns `changed` (`sequences`, `every` or `seed`), `to`, and principal angles between the two subspaces in
         degrees, the largest first: `angle_1`, ….
     Raises:
-        InvalidInput: a count out of range. StoreError: nothing is trained yet.
+        InvalidInput: a count out of range.
+        StoreError: nothing is trained yet.
     """
     if not sequences or min(sequences) < 1 or min(every, default=1) < 1:
         raise InvalidInput(f"sequences = {list(sequences)} and every = {list(every)} given, expected numbers from 1 up")

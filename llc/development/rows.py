@@ -51,7 +51,8 @@ class Rows:
 
         Args:
             weighting: whether every row counts alike (`checkpoints`), or every run (`runs`).
-            every: only every so many rows of each run. columns: only so many, the first.
+            every: only every so many rows of each run.
+            columns: only so many, the first.
         """
         counts = [-(-self._counts[run.name] // every) for run in runs]
         rows = sum(counts)

@@ -47,8 +47,8 @@ def shifted_behaviour(
         By (axes of the sweep …, step, test_set): `loss` and `distance` (…, reference), with a position where sequences
         have several; then also `icl_score` and its standard error `icl_score_se`, over sequences.
     Raises:
-        StoreError: nothing is trained yet, or steps without weights. InvalidInput: no shifts, one that the task cannot
-            have, positions out of range.
+        StoreError: nothing is trained yet, or steps without weights.
+        InvalidInput: no shifts, one that the task cannot have, positions out of range.
     """
     runs = trained_runs(experiment)
     places = _icl_positions(icl_positions, runs[0].task)

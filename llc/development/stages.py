@@ -47,7 +47,8 @@ def find_stages(
 
     Args:
         method: `turns`, maxima and minima of a smoothing spline, or `trend`, where the slope changes.
-        resamples: how many curves with new errors make intervals. seed: of those.
+        resamples: how many curves with new errors make intervals.
+        seed: of those.
     Returns:
         By the axes of the sweep: `boundary_step`, `_low`, `_high`, `_support` and `_kind` (…, curve, found_by,
         boundary); `start`, `end`, `end_low`, `end_high`, `type`, `delta_loss`, `delta_llc` and their intervals (…,

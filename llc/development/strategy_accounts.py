@@ -74,7 +74,8 @@ def posteriors(found: xr.Dataset, costs: dict[str, xr.Dataset], samples: xr.Data
     Args:
         found: `relative`, `interpolation` (…, step), `apart` and `loss_gap` (…).
         costs: complexities of the two (…), by kind.
-        samples: seen at every step, (step,). axis: of which one value after the other is left out.
+        samples: seen at every step, (step,).
+        axis: of which one value after the other is left out.
     Returns:
         By `account`: `predicted` (…, step), `parameter` (parameter_name), `complexity` (…, strategy), and `correlation`
         and `rmse`, fitted and `held_out_…`.

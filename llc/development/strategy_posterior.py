@@ -17,8 +17,11 @@ class Entries:
     """Checkpoints that a posterior is fitted to, (N,) each.
 
     Attributes:
-        samples: n, sequences seen. loss_gap: ℓ_A − ℓ_B, of the two references on the training distribution, in nats.
-        cost_a, cost_b: complexities of the two. share: w_A, what was measured. weight: of its square.
+        samples: n, sequences seen.
+        loss_gap: ℓ_A − ℓ_B, of the two references on the training distribution, in nats.
+        cost_a, cost_b: complexities of the two.
+        share: w_A, what was measured.
+        weight: of its square.
     """
 
     samples: np.ndarray
@@ -41,7 +44,9 @@ class Posterior:
     the form of a free energy, with K a learning coefficient.
 
     Attributes:
-        form: of P. a: how much less than all samples count, from 0 to 1. b, c: above 0.
+        form: of P.
+        a: how much less than all samples count, from 0 to 1.
+        b, c: above 0.
     """
 
     form: Form

@@ -17,7 +17,8 @@ def examine(folder: Path | str = ".", *, seconds: float = 1.0) -> list[Finding]:
     """Everything that was found, topic by topic.
 
     Args:
-        folder: where runs are to be kept. seconds: of measuring each rate.
+        folder: where runs are to be kept.
+        seconds: of measuring each rate.
     Raises:
         InvalidInput: there is no such folder.
     """

@@ -28,7 +28,8 @@ def disk(name: str, folder: Path, cannot: Status, other: str) -> Finding:
     """Free room of a folder's disk and how fast it is.
 
     Args:
-        cannot: what it is where nothing can be written there. other: how to choose another.
+        cannot: what it is where nothing can be written there.
+        other: how to choose another.
     """
     try:
         free = shutil.disk_usage(folder).free

@@ -11,7 +11,8 @@ class Finding:
     """What was found of one thing.
 
     Attributes:
-        topic, name: what was looked at. said: what was found, in words.
+        topic, name: what was looked at.
+        said: what was found, in words.
         status: `ok`; `slow`, work takes longer than it has to; `missing`, something cannot be done; `unusable`, llc
             cannot work at all.
         advice: what to do, in one line; empty where all is well.

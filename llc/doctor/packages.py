@@ -23,8 +23,10 @@ class Requirement(NamedTuple):
     """A line of the package's metadata.
 
     Attributes:
-        name: of a package. at_least: its oldest version that llc works with; below: the first that it does not.
-        extra: for which it is wanted, or "". python: from which version of Python on.
+        name: of a package.
+        at_least: its oldest version that llc works with; below: the first that it does not.
+        extra: for which it is wanted, or "".
+        python: from which version of Python on.
     """
 
     name: str

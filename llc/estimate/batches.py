@@ -23,7 +23,9 @@ def choose_control_variates(target: Target, kernel: Sampler, curvature: float, *
     0.5.
 
     Args:
-        target: without. curvature: nβ h_max at w*. key: seeds the chain and the minibatches.
+        target: without.
+        curvature: nβ h_max at w*.
+        key: seeds the chain and the minibatches.
     """
     if target.batch_size == target.num_samples:
         return target, "none: there are no minibatches"

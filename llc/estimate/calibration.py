@@ -31,7 +31,8 @@ class Scale:
     """What suits one w*.
 
     Attributes:
-        nbeta: nβ. gamma: γ. Both in the units of `SamplingConfig`.
+        nbeta: nβ.
+        gamma: γ. Both in the units of `SamplingConfig`.
         plateau: whether λ̂ is one there.
         control_variates: whether they lower the noise.
         pilot: the estimate that says so.
@@ -58,8 +59,10 @@ class Calibration:
     """What a calibration found.
 
     Attributes:
-        settings: the chosen `SamplingConfig`. reason: why.
-        trials: every estimate made. controls: λ̂ that the prior alone would give, by point.
+        settings: the chosen `SamplingConfig`.
+        reason: why.
+        trials: every estimate made.
+        controls: λ̂ that the prior alone would give, by point.
         scales: what would suit each point by itself, by its name; none where nβ and γ were given.
     """
 
@@ -86,7 +89,9 @@ def scale_at(
     Args:
         point: the model, at w*, its loss and data.
         config: what is not chosen here. An nβ or γ given there is kept; draws, warm-up and budget are the pilot's own.
-        key: seeds the pilot. budget: gradients that it may take. device: where to sample; None for where the model is.
+        key: seeds the pilot.
+        budget: gradients that it may take.
+        device: where to sample; None for where the model is.
     Raises:
         InvalidInput: data or a loss that no estimate can be made of.
     """

@@ -45,12 +45,15 @@ class Climb:
     """What came of it.
 
     Attributes:
-        rungs: every rung that was kept. pair, reading: of the last.
-        curvature: nβ h_max at w*, for the last nβ. gradients: minibatch gradients in all.
+        rungs: every rung that was kept.
+        pair, reading: of the last.
+        curvature: nβ h_max at w*, for the last nβ.
+        gradients: minibatch gradients in all.
         ended: why no more was done, for the reason; "" where the interval is as narrow as was asked for.
         highest: why there is no further rung; "" where none was needed.
         farther: the rung that was left out since chains went to other solutions on it, or None.
-        choice: why nβ and γ are what they are. variates: why there are control variates, or none.
+        choice: why nβ and γ are what they are.
+        variates: why there are control variates, or none.
     """
 
     rungs: list[Rung]
@@ -89,7 +92,8 @@ def climb(
     5. Rounds of draws there, until the interval, which carries what is left of the way, is narrow enough.
 
     Args:
-        target: at the first nβ and γ. config: an nβ, γ or number of draws given there is kept.
+        target: at the first nβ and γ.
+        config: an nβ, γ or number of draws given there is kept.
         reference_loss: of a predictor that knows nothing; localisation so weak that draws do no better is not tried on.
     """
     surroundings = {"graph": graph, "observables": observables, "progress": progress}

@@ -10,13 +10,14 @@ from scipy import stats
 
 from llc.estimate import diagnostics
 from llc.estimate.climb import Climb
+from llc.estimate.evidence import Evidence
 from llc.estimate.moments import second_moments
 from llc.estimate.pair import Reading
 from llc.estimate.reach import explored, of_kind
 from llc.estimate.scale import Rung, left, short
 from llc.estimate.settings import SamplingConfig
 from llc.estimate.thresholds import RHAT_LIMIT, ROUGH_RHAT_LIMIT
-from llc.estimate.verdict import Evidence, judge
+from llc.estimate.verdict import judge
 from llc.sampling import Chains, Sampler
 
 # Shares of the way gone that differ by less say nothing about the rest of it.

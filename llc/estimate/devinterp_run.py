@@ -22,9 +22,11 @@ class Run:
     """A devinterp result as plain numbers.
 
     Attributes:
-        loss: L_B(w_t) of every step, (chain, step). init_loss: what it takes for L(w*). settings: its own, by its
-            names.
-        metrics: by name, (chain, step), where `save_metrics` was on. random_loss: whether two looks at w* differed.
+        loss: L_B(w_t) of every step, (chain, step).
+        init_loss: what it takes for L(w*).
+        settings: its own, by its names.
+        metrics: by name, (chain, step), where `save_metrics` was on.
+        random_loss: whether two looks at w* differed.
     """
 
     samples: xr.Dataset

@@ -82,7 +82,8 @@ def estimate_llc(
             for a chain that runs into higher curvature. A step size that is given is kept.
         target_error: half-width of the 90 % interval, relative to λ̂, at which rounds of draws end.
         max_gradients: minibatch gradients, of all chains, after which no new round is begun.
-        chains: at each of the two temperatures. draws: how many each keeps; by default as many as `target_error` takes.
+        chains: at each of the two temperatures.
+        draws: how many each keeps; by default as many as `target_error` takes.
         warmup: draws each chain makes first, kept apart and never averaged; by default found from the traces.
         headline: which λ̂ is called `llc`: at `w*`, of the `basin` below it, or `auto`: of the basin where there is a
             ladder, or where w* lies above the floor.

@@ -27,7 +27,8 @@ class Depth:
     """What a minimiser found below w*.
 
     Attributes:
-        nats: a = nβ(L(w*) − L_0). nats_se: what its search left open, as a standard error.
+        nats: a = nβ(L(w*) − L_0).
+        nats_se: what its search left open, as a standard error.
         sample_losses: ℓ_i − ℓ_i(w*) where it ended, of `samples_looked_at`; None if that is w*.
     """
 
@@ -45,7 +46,8 @@ class Basin:
     """What two temperatures tell, with standard errors.
 
     Attributes:
-        llc: λ̂ of the basin. nats: nβ(L(w*) − L_0), w* above the floor.
+        llc: λ̂ of the basin.
+        nats: nβ(L(w*) − L_0), w* above the floor.
         bend: what the shape of the well, not quadratic at this temperature, adds to λ̂(nβ).
     """
 
@@ -94,7 +96,8 @@ def basin(
 
     Args:
         cold, hot: λ̂(w*) at nβ and at nβ/ratio, each with its standard error.
-        settled: of a minimiser; None if there is none. noise, tilt: nats, see `noise_nats` and `tilt_nats`.
+        settled: of a minimiser; None if there is none.
+        noise, tilt: nats, see `noise_nats` and `tilt_nats`.
         degeneracy: see `llc.estimate.scale.Rung`.
     """
     (cold_llc, cold_se), (hot_llc, hot_se) = cold, hot

@@ -12,8 +12,9 @@ from llc.errors import EstimateFailed, InvalidInput, did_you_mean
 from llc.estimate import diagnostics
 from llc.estimate.devinterp_run import Run, baseline_se, explored, read_run, step_excess
 from llc.estimate.diagnostics import Summary
+from llc.estimate.evidence import Evidence
 from llc.estimate.labels import SCALARS, TRACES, described
-from llc.estimate.verdict import Evidence, judge
+from llc.estimate.verdict import judge
 
 Definition = Literal["ours", "devinterp"]
 

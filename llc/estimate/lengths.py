@@ -21,7 +21,8 @@ def rung_lengths(
     """Warm-up and draws.
 
     Args:
-        curvature: nβ h_max. affordable: steps of each chain that the budget leaves.
+        curvature: nβ h_max.
+        affordable: steps of each chain that the budget leaves.
     """
     if config.draws is not None:
         return (config.draws if config.warmup is None else config.warmup), config.draws
@@ -41,7 +42,9 @@ def reachable(kernel: Sampler, last: Chains, gamma: float, farther: float, affor
     Steps for one crossing go with √(nβ/γ), from how long they were on the last rung.
 
     Args:
-        last: the chains there. gamma: γ there. farther: times nβ/γ that the rung asks for.
+        last: the chains there.
+        gamma: γ there.
+        farther: times nβ/γ that the rung asks for.
         affordable: steps of each chain that the budget leaves.
     """
     if not hasattr(kernel, "relaxation"):

@@ -70,7 +70,8 @@ def estimate_at(
     """`estimate_llc` without labels. A total failure is a verdict here, with NaN for numbers, not an error.
 
     Args:
-        device: where to sample; None for where the model is. observables: see `llc.sampling.Observable`.
+        device: where to sample; None for where the model is.
+        observables: see `llc.sampling.Observable`.
     """
     (found,) = estimate_all([point], config, keys=[key], device=device, observables=observables, progress=progress)
     return found
@@ -97,7 +98,8 @@ def estimate_all(
     each estimate is finished, and yielded, before the next is begun.
 
     Args:
-        points: with one architecture, loss and shape of data, where they are to share a graph. keys: of each.
+        points: with one architecture, loss and shape of data, where they are to share a graph.
+        keys: of each.
     """
     if len(points) > 1 and None not in (config.nbeta, config.gamma, config.draws):
         with torch.random.fork_rng():

@@ -15,7 +15,9 @@ class Moments:
     """Each with its standard error.
 
     Attributes:
-        variance: Var A. nbeta: ∂λ̂/∂log nβ. gamma: ∂λ̂/∂log γ.
+        variance: Var A.
+        nbeta: ∂λ̂/∂log nβ.
+        gamma: ∂λ̂/∂log γ.
     """
 
     variance: tuple[float, float]

@@ -53,8 +53,9 @@ def free_nats(noise: float, settled: float, *, llc: float, held: float, degenera
     error stays. In a well with hardly any curvature (w⁴) there is no telling, and it is half, give or take as much.
 
     Args:
-        settled: nats that a minimiser found below w*. llc, held, degeneracy: see `llc.estimate.scale.Rung`; where held
-            is not known, half of the degeneracy is what is free, give or take as much.
+        settled: nats that a minimiser found below w*.
+        llc, held, degeneracy: see `llc.estimate.scale.Rung`; where held is not known, half of the degeneracy is what is
+            free, give or take as much.
     """
     known = math.isfinite(held) and llc > 0
     free = noise * min(1.0, max(0.0, 1 - held / llc if known else degeneracy / 2))
@@ -82,7 +83,8 @@ def tilt_nats(
     as the negative ones, and as many positive ones, have of it.
 
     Args:
-        sample_losses: ℓ_i(w) − ℓ_i(w*), (chain, draw, sample). floor_losses: the same at the floor, (sample,).
+        sample_losses: ℓ_i(w) − ℓ_i(w*), (chain, draw, sample).
+        floor_losses: the same at the floor, (sample,).
     """
     means = sample_losses.mean(1) - floor_losses
     chains = len(means)
@@ -118,7 +120,8 @@ def choose_batch(
     The count of operations is what decides, not a clock, so that it comes out the same on every machine.
 
     Args:
-        given: what the user asks for. full_batch: whether the sampler needs the whole dataset at once.
+        given: what the user asks for.
+        full_batch: whether the sampler needs the whole dataset at once.
     Raises:
         InvalidInput: more samples asked for than there are, or no module with parameters.
     """

@@ -42,8 +42,9 @@ class Observing:
     where draws are too large to be kept, or a dataset says how often, losses are computed on the way.
 
     Args:
-        observables: `Losses`, and observables of the user's own. targets: of each w*. own: the loss and the data that
-            are sampled, as they were given.
+        observables: `Losses`, and observables of the user's own.
+        targets: of each w*.
+        own: the loss and the data that are sampled, as they were given.
 
     Attributes:
         on_the_way: what chains are to be given.

@@ -26,7 +26,8 @@ class Pair:
     """Chains at nβ and, with the same ρ, at nβ/4.
 
     Attributes:
-        target: at nβ and γ. cold, hot: the chains.
+        target: at nβ and γ.
+        cold, hot: the chains.
     """
 
     target: Target
@@ -39,9 +40,11 @@ class Reading:
     """What a pair says, heat and rounding taken off.
 
     Attributes:
-        cold, hot: mean-type λ̂(w*) at either temperature. basin: free of L(w*), whose error would be rest_se with
-            any number of draws. noise, tilt: nats, see `noise_nats` and `tilt_nats`.
-        excess: what step size and minibatches added to cold. warmup: draws left out of the cold chains.
+        cold, hot: mean-type λ̂(w*) at either temperature.
+        basin: free of L(w*), whose error would be rest_se with any number of draws.
+        noise, tilt: nats, see `noise_nats` and `tilt_nats`.
+        excess: what step size and minibatches added to cold.
+        warmup: draws left out of the cold chains.
         degeneracy, held, held_se: see `llc.estimate.scale.Rung`.
     """
 
@@ -79,7 +82,9 @@ def run_pairs(
     """Run the pair of every target.
 
     Args:
-        targets: at nβ and γ. curvatures: nβ h_max of each. chains: at each temperature.
+        targets: at nβ and γ.
+        curvatures: nβ h_max of each.
+        chains: at each temperature.
         step_size: kept if given; otherwise it follows the curvature.
         starts: pairs whose ends the chains begin from.
         hot_starts: without `starts`, begin the second half of the chains where a hotter chain goes.

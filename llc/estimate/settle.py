@@ -31,7 +31,9 @@ class Settled:
     """Where the search ended.
 
     Attributes:
-        nats: nβ(L(w*) − L) there. gradients: minibatch gradients it took. done: whether it ended by itself.
+        nats: nβ(L(w*) − L) there.
+        gradients: minibatch gradients it took.
+        done: whether it ended by itself.
         gained: nats of the larger of its last two steps; 0 where there were fewer. A last step may be cut short.
         sample_losses: ℓ_i − ℓ_i(w*) there, of `samples_looked_at`; None if it is at w*.
     """

@@ -26,8 +26,9 @@ class Drawn(NamedTuple):
     """A figure of an experiment.
 
     Attributes:
-        section: of the report. needs: results that it is drawn from. make: what it shows of them; None where they hold
-            nothing of the kind.
+        section: of the report.
+        needs: results that it is drawn from.
+        make: what it shows of them; None where they hold nothing of the kind.
     """
 
     section: str

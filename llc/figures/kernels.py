@@ -17,8 +17,8 @@ def kernel(found: xr.Dataset, groups: Sequence[object] | None = None, others: Se
 
     Args:
         found: of `llc.loss_kernel` or `llc.influence`.
-        groups: of each sample, such as its class; samples of a group stand together. others: the same of the columns;
-            None where these are the same samples.
+        groups: of each sample, such as its class; samples of a group stand together.
+        others: the same of the columns; None where these are the same samples.
     Raises:
         InvalidInput: no such result, or another number of groups than of samples.
     """

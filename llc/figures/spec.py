@@ -20,7 +20,8 @@ class Axis:
     Attributes:
         scale: `step` is logarithmic with room for step 0, `signed` logarithmic on both sides of 0, `words` has one word
             at each of 0, 1, 2 ….
-        words: those. ticks: places with what is written there, for what is not a number.
+        words: those.
+        ticks: places with what is written there, for what is not a number.
         limits: what is shown; None for all.
     """
 
@@ -36,9 +37,14 @@ class Marks:
     """Points that belong together, with a line through them or none.
 
     Attributes:
-        x, y: (N,). colour: `#rrggbb`. label: in the legend, once for all of one label.
-        line: one of `LINES`, or "". shape: of the points, one or one each; "" for none. size: of them.
-        low, high: ends of intervals, (N,). hover: what each point says where a reader points at it.
+        x, y: (N,).
+        colour: `#rrggbb`.
+        label: in the legend, once for all of one label.
+        line: one of `LINES`, or "".
+        shape: of the points, one or one each; "" for none.
+        size: of them.
+        low, high: ends of intervals, (N,).
+        hover: what each point says where a reader points at it.
         last: also mark the last point.
     """
 
@@ -93,7 +99,9 @@ class Cells:
     """A matrix of coloured cells, blue below 0 and red above, the first row on top.
 
     Attributes:
-        values: (rows, columns). label: of the scale of colours. limit: the value with the fullest colour.
+        values: (rows, columns).
+        label: of the scale of colours.
+        limit: the value with the fullest colour.
         borders: lines are drawn before these rows and columns.
     """
 
@@ -119,8 +127,11 @@ class Spec:
     """A figure.
 
     Attributes:
-        name: of the file, and anchor in the page. title: what it shows. caption: how to read it. alt: what it says, for
-            those who cannot see it. key: further legend entries, (label, shape), in grey.
+        name: of the file, and anchor in the page.
+        title: what it shows.
+        caption: how to read it.
+        alt: what it says, for those who cannot see it.
+        key: further legend entries, (label, shape), in grey.
     """
 
     name: str

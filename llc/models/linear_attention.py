@@ -17,8 +17,10 @@ class LinearAttentionConfig(ModelConfig):
     """Layers of linear self-attention with a residual, nothing else.
 
     Args:
-        depth: L. heads: a layer. shared: whether all layers have the same weights. spread: standard deviation of the
-            initial weights.
+        depth: L.
+        heads: a layer.
+        shared: whether all layers have the same weights.
+        spread: standard deviation of the initial weights.
     """
 
     kind: Literal["linear-attention"] = "linear-attention"
@@ -74,7 +76,8 @@ class LinearAttention(nn.Module):
         besides.
 
         Args:
-            step: η/L, the factor of the sum over the examples. gamma: γ.
+            step: η/L, the factor of the sum over the examples.
+            gamma: γ.
 
         Source: von Oswald et al. (2023), proposition 1 and appendix A.10.
         """

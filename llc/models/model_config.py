@@ -20,7 +20,8 @@ class ModelConfig(Kind):
         by name, and `outputs(*inputs)`, all that it says at every token.
 
         Args:
-            shapes: of a task, see `llc.tasks.Task.shapes`. seed: of the initial weights.
+            shapes: of a task, see `llc.tasks.Task.shapes`.
+            seed: of the initial weights.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method build(shapes, seed)")
 

@@ -10,7 +10,10 @@ class Readout(NamedTuple):
     """Numbers over training, to set beside λ̂.
 
     Attributes:
-        values: of one model. dims: names of their dimensions. said: what they are. units: of them.
+        values: of one model.
+        dims: names of their dimensions.
+        said: what they are.
+        units: of them.
     """
 
     values: Tensor | np.ndarray | float

@@ -24,8 +24,8 @@ class StreamAttentionConfig(ModelConfig):
     Args:
         attention: `softmax`, `local-linear`, `linear`, `normalised-linear`, or `least-squares` as in a MesaNet; see
             `llc.predictors`.
-        spread: standard deviation of the initial W_q and W_k beside half the identity. ridge: λ at first, of the two
-            that have one; it is learned.
+        spread: standard deviation of the initial W_q and W_k beside half the identity.
+        ridge: λ at first, of the two that have one; it is learned.
         block: of local linear attention, so many queries and keys at a time; None for all.
     """
 

@@ -19,7 +19,8 @@ def softmax_attention(
     """Σ_j p_ij v_j, p_ij ∝ exp(q_iᵀk_j/h): the Nadaraya–Watson estimate.
 
     Args:
-        bandwidth: h > 0. gaussian: whether weights are ∝ exp(−‖q_i − k_j‖²/2h) instead.
+        bandwidth: h > 0.
+        gaussian: whether weights are ∝ exp(−‖q_i − k_j‖²/2h) instead.
     Raises:
         InvalidInput: a bandwidth that is not positive.
     """
@@ -45,7 +46,8 @@ def local_linear_attention(
     values are linear in keys of which enough have been seen; as λ → ∞ it is softmax attention.
 
     Args:
-        bandwidth, gaussian: see `softmax_attention`. ridge: λ > 0; that of the paper is Σ_j exp(q_iᵀk_j/h) times it.
+        bandwidth, gaussian: see `softmax_attention`.
+        ridge: λ > 0; that of the paper is Σ_j exp(q_iᵀk_j/h) times it.
         block: queries and keys at a time, for memory O(T·(D² + block)) in place of O(T² + T·D²), also in the backward
             pass, which then computes everything again; None for all at once.
     Raises:

@@ -20,7 +20,10 @@ def dmmse(xs: Tensor, ys: Tensor, *, tasks: Tensor, noise_variance: float) -> Te
     from block to block, so memory is bounded for any M and B.
 
     Args:
-        xs: (B, K, D). ys: (B, K). tasks: T_M, (M, D). noise_variance: σ² > 0.
+        xs: (B, K, D).
+        ys: (B, K).
+        tasks: T_M, (M, D).
+        noise_variance: σ² > 0.
     Returns:
         Predictions (B, K), in the dtype of ys, or of xs where ys are whole numbers; computed in float64.
     Raises:

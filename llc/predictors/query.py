@@ -29,7 +29,8 @@ def one_step(
     """(η/L) Σ_l y_l (x_l − c)ᵀx_q: one step of gradient descent from 0 on ½(wᵀx_l − y_l)², averaged over l.
 
     Args:
-        step: η. centred: whether c is the mean of the x_l, or 0.
+        step: η.
+        centred: whether c is the mean of the x_l, or 0.
         examples: L; None for as many as there are. Linear attention has that of its training, whatever it is shown.
 
     Source: von Oswald et al. (2023), arXiv 2212.07677; with c, He et al. (2025), arXiv 2503.12734.
@@ -46,7 +47,8 @@ def ridge_query(
     """x_qᵀ(Σ x_l x_lᵀ + λI)⁻¹ Σ x_l y_l, Bayes-optimal for w ~ N(0, τ²I) and noise σ² with λ = σ²/τ².
 
     Args:
-        strength: λ > 0. supports: the coordinates that each output depends on; None for all.
+        strength: λ > 0.
+        supports: the coordinates that each output depends on; None for all.
     """
     x, y, asked = _examples(xs, ys, query)
     found = []

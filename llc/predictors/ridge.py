@@ -15,7 +15,9 @@ def ridge(xs: Tensor, ys: Tensor, *, noise_variance: float) -> Tensor:
     cost is linear in K; memory is O(B K D²).
 
     Args:
-        xs: (B, K, D). ys: (B, K). noise_variance: σ² > 0.
+        xs: (B, K, D).
+        ys: (B, K).
+        noise_variance: σ² > 0.
     Returns:
         Predictions (B, K), in the dtype of ys, or of xs where ys are whole numbers.
     Raises:

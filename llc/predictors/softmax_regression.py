@@ -11,7 +11,9 @@ def softmax_regression_gradient(xs: Tensor, shares: Tensor, weights: Tensor) -> 
     """Aᵀ(diag f − ffᵀ)(f − b), the gradient of ½‖f − b‖² for f = softmax(Aw). (B, D).
 
     Args:
-        xs: A, (B, L, D), an example a row. shares: b, (B, L). weights: w, (B, D).
+        xs: A, (B, L, D), an example a row.
+        shares: b, (B, L).
+        weights: w, (B, D).
 
     Source: Li et al. (2023), arXiv 2304.13276.
     """
@@ -25,7 +27,8 @@ def softmax_descent(xs: Tensor, ys: Tensor, query: Tensor, *, step: float, steps
     """L exp(wᵀx_q)/Σ_j exp(wᵀx_j) with w after some steps of gradient descent from 0, each −η times the gradient. (B,).
 
     Args:
-        ys: L times the share of each example, so that they average to one. step: η.
+        ys: L times the share of each example, so that they average to one.
+        step: η.
     Raises:
         InvalidInput: wrong shapes, or less than one step.
     """

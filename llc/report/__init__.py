@@ -38,7 +38,8 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, prog
     it needs, data and plotting library included (about 5 MB), and opens without a network.
 
     Args:
-        path: where to; None for `report.html` in the experiment's folder. progress: told (unit, done, total, note).
+        path: where to; None for `report.html` in the experiment's folder.
+        progress: told (unit, done, total, note).
     Returns:
         Where it was written.
     Raises:

@@ -20,7 +20,9 @@ def check_apart(model: nn.Module, made: nn.Module, losses: Losses) -> None:
     """Refuse a loss that weights of the copy do not move alone, or that has no gradient.
 
     Args:
-        model: the original. made: the copy that is sampled, in eval mode. losses: of a few samples.
+        model: the original.
+        made: the copy that is sampled, in eval mode.
+        losses: of a few samples.
 
     Raises:
         InvalidInput: modules of the original run, or its weights are used; something the model holds was computed from

@@ -37,7 +37,8 @@ def check_baseline(model: nn.Module, samples: Samples, nbeta: float, without: Lo
     """ℓ_i(w*) of some samples is the same again, with and without gradients, and in other company; or InvalidInput.
 
     Args:
-        model: the copy that is sampled, at w*. nbeta: what multiplies differences.
+        model: the copy that is sampled, at w*.
+        nbeta: what multiplies differences.
         without, gradient: the losses as full passes and as gradients compute them.
 
     Raises:
@@ -87,7 +88,8 @@ def check_still(samples: Samples, nbeta: float, without: Losses, baseline: Tenso
     """ℓ_i(w*) is after the draws what it was before, or InvalidInput.
 
     Args:
-        without: as for `check_baseline`. baseline: ℓ_i(w*) of all samples, (n,), from before.
+        without: as for `check_baseline`.
+        baseline: ℓ_i(w*) of all samples, (n,), from before.
     """
     few = _few(samples)
     now = mean_over_positions(without(few))

@@ -38,7 +38,8 @@ def agreeing_function(
     Models of one kind share what was compiled, though they may differ in what they do; hence the comparison.
 
     Args:
-        center: w*, (P,). frozen, batch, weight: to compare with.
+        center: w*, (P,).
+        frozen, batch, weight: to compare with.
     Raises:
         InvalidInput: PyTorch cannot compile it, or what it compiles does something else.
     """

@@ -24,7 +24,9 @@ def corrected_partition(
     """The samples in near-equal minibatches, each with its correction.
 
     Args:
-        cells: how many. center: w*, (P,). gradient_of: ∇L_B(w*), (P,).
+        cells: how many.
+        center: w*, (P,).
+        gradient_of: ∇L_B(w*), (P,).
     Raises:
         InvalidInput: they would take too much memory.
     """

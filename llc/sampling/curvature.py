@@ -57,9 +57,10 @@ def power_iteration(
     Differences of gradients ask nothing of the model but a gradient; each iteration takes two.
 
     Args:
-        evaluate: gives ∇Û from one minibatch, always the same. gamma: γ, or (R, 1).
-        position: (P,), or R of them, (R, P). direction: where to start, likewise; the last one found makes a few
-            iterations enough.
+        evaluate: gives ∇Û from one minibatch, always the same.
+        gamma: γ, or (R, 1).
+        position: (P,), or R of them, (R, P).
+        direction: where to start, likewise; the last one found makes a few iterations enough.
     Returns:
         The eigenvalue, () or (R,), and the direction.
     """

@@ -31,7 +31,8 @@ class Columns:
     """Tensors of one first dimension n, in a structure of tuples, lists and dicts.
 
     Args:
-        leaves: the tensors. template: the structure, with the place of its tensor for each leaf.
+        leaves: the tensors.
+        template: the structure, with the place of its tensor for each leaf.
         of_numpy: places whose floats have the type that the model has, whatever they came in.
     """
 
@@ -56,7 +57,9 @@ class Items:
     """Anything with a length that is asked for its samples one by one.
 
     Args:
-        items: `items[i]` is sample i. collate: makes a batch of a list of them. of: what it is, for errors.
+        items: `items[i]` is sample i.
+        collate: makes a batch of a list of them.
+        of: what it is, for errors.
     """
 
     def __init__(self, items: Any, collate: Callable[[list], Any], of: str) -> None:
@@ -93,7 +96,8 @@ class Samples:
     """n samples, of which a model is given some at a time.
 
     Args:
-        data: as `llc.sampling.check_data` gives them. device: where batches go.
+        data: as `llc.sampling.check_data` gives them.
+        device: where batches go.
 
     Attributes:
         everything: 0 … n − 1; a batch of just these indices is the data as they are.

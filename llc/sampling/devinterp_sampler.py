@@ -104,7 +104,8 @@ class DevInterp:
         arXiv 1512.07666, is left out) does not vanish as ε → 0. `RMSpropSGLD` freezes its own and knows its bias.
 
         Args:
-            square: E‖∇Û‖² − γP. noise: tr C, not needed here.
+            square: E‖∇Û‖² − γP.
+            noise: tr C, not needed here.
         """
         return math.nan if self._preconditioned else SGLD().bias(settings, square=square, noise=noise)
 
@@ -121,7 +122,8 @@ class DevInterp:
 
         Args:
             curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian at w*.
-            gamma: γ. draws: how many the chain is to make, not needed here.
+            gamma: γ.
+            draws: how many the chain is to make, not needed here.
         """
         return {"step_size": self.stability_limit(curvature, gamma) / (2 if self._preconditioned else 4)}
 

@@ -28,7 +28,9 @@ class Ensemble:
         graph: to compute rows in one graph, see `one_graph`; None to take them one by one.
 
     Attributes:
-        center: what γ holds each row to, (R, P). origin: w* of each row, (R, P). nbeta, gamma: (R, 1).
+        center: what γ holds each row to, (R, P).
+        origin: w* of each row, (R, P).
+        nbeta, gamma: (R, 1).
     """
 
     def __init__(self, targets: Sequence[Target], graph: Graph | None = None) -> None:

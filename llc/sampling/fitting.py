@@ -23,8 +23,9 @@ def fitted(model: nn.Module, loss: Loss, data: Data, weights: Any = None) -> tup
         ℓ'_ik = w_ik ℓ_ik / (Σ_ik w_ik / nK),   of which the mean is Σ w ℓ / Σ w
 
     Args:
-        model: a copy in eval mode. data: as for `check_data`. weights: (n,), one a sample, or (n, K), one a position, 0
-            for padding.
+        model: a copy in eval mode.
+        data: as for `check_data`.
+        weights: (n,), one a sample, or (n, K), one a position, 0 for padding.
 
     Raises:
         InvalidInput: data or weights of another form.

@@ -60,8 +60,9 @@ class GLE:
             state: from `init` or an earlier step.
             evaluate: gives the loss and ∇Û at a position.
             rng: of the noise; of R chains, one each.
-            step_size: h > 0. friction: α, of fast motions; slow_friction: α₀ ≤ α, of slow ones; crossover: c, the
-                frequency between them; all in units of 1/h. Of R chains, (R, 1).
+            step_size: h > 0.
+            friction: α, of fast motions; slow_friction: α₀ ≤ α, of slow ones; crossover: c, the frequency between them;
+                all in units of 1/h. Of R chains, (R, 1).
         Returns:
             The new state, and the evaluation at the old position.
         """
@@ -86,7 +87,8 @@ class GLE:
         As for `Kinetic`; motions that the data hold are mostly above the crossover, so that this errs on the high side.
 
         Args:
-            square: E‖∇Û‖² − γP, not needed here. noise: tr C.
+            square: E‖∇Û‖² − γP, not needed here.
+            noise: tr C.
         """
         return settings["step_size"] * noise / (2 * (settings["friction"] + settings["slow_friction"]))
 
@@ -103,7 +105,8 @@ class GLE:
 
         Args:
             curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian.
-            gamma: γ. draws: how many the chain is to make, not needed here.
+            gamma: γ.
+            draws: how many the chain is to make, not needed here.
         """
         step_size = 0.4 * self.stability_limit(curvature, gamma)
         fastest, slowest = 0.8 / step_size, max(math.sqrt(gamma), 1e-4 / step_size)

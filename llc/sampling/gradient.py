@@ -30,7 +30,8 @@ class Gradient:
     """The function for one model and loss.
 
     Args:
-        weights: of the model; `plain` moves it. precision: of matrix products, see `llc.devices`.
+        weights: of the model; `plain` moves it.
+        precision: of matrix products, see `llc.devices`.
     """
 
     def __init__(self, weights: Weights, loss: Loss, precision: Precision) -> None:

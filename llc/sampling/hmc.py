@@ -51,7 +51,8 @@ class HMC:
             state: from `init` or an earlier step.
             evaluate: gives U and ∇U on the full dataset; called L times, of R chains as often as the longest takes.
             rng: of momenta, lengths and tests; of R chains, one each.
-            step_size: h > 0; of R chains, (R, 1). leapfrog_steps: the mean of L, the same for all of them.
+            step_size: h > 0; of R chains, (R, 1).
+            leapfrog_steps: the mean of L, the same for all of them.
         Returns:
             The new state, and the evaluation at the old position with whether the proposal was `accepted`, 1 or 0.
         """

@@ -55,7 +55,8 @@ class Kinetic:
             state: from `init` or an earlier step.
             evaluate: gives the loss and ∇Û at a position, from this step's minibatch.
             rng: of the noise; of R chains, one each.
-            step_size: h > 0. friction: α > 0, in units of 1/h. Of R chains, (R, 1).
+            step_size: h > 0.
+            friction: α > 0, in units of 1/h. Of R chains, (R, 1).
         Returns:
             The new state, and the evaluation at the old position.
         """
@@ -76,7 +77,8 @@ class Kinetic:
         where λ̂ rises by half of that; the step size alone does no harm on a quadratic.
 
         Args:
-            square: E‖∇Û‖² − γP, not needed here. noise: tr C.
+            square: E‖∇Û‖² − γP, not needed here.
+            noise: tr C.
         """
         return settings["step_size"] * noise / (4 * settings["friction"])
 
@@ -98,7 +100,8 @@ class Kinetic:
 
         Args:
             curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian.
-            gamma: γ. draws: how many the chain is to make.
+            gamma: γ.
+            draws: how many the chain is to make.
         """
         step_size = 0.4 * self.stability_limit(curvature, gamma)
         return {"step_size": step_size, "friction": _least_friction(step_size, gamma, draws)}
@@ -111,7 +114,10 @@ class Kinetic:
         The position's distribution does not depend on α otherwise, so that chains may choose it in warm-up.
 
         Args:
-            noise: tr C where the chain is. llc: λ̂ so far. gamma: γ. draws: how many the chain is to make.
+            noise: tr C where the chain is.
+            llc: λ̂ so far.
+            gamma: γ.
+            draws: how many the chain is to make.
         """
         step_size = settings["step_size"]
         least = _least_friction(step_size, gamma, draws)

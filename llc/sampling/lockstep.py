@@ -33,8 +33,10 @@ class Lockstep:
 
     Args:
         settings: of each chain, the hyperparameters of the sampler's `step`; copied.
-        start: positions, (R, P), or states of the sampler. keys: of each chain (*study, chain).
-        places: the number of each chain's target. watches: what looks at them, in this order.
+        start: positions, (R, P), or states of the sampler.
+        keys: of each chain (*study, chain).
+        places: the number of each chain's target.
+        watches: what looks at them, in this order.
     """
 
     def __init__(

@@ -61,11 +61,13 @@ class Look:
     """`Losses` as an `Observable` of chains on certain targets.
 
     Args:
-        losses: what is asked for. targets: of every w* at which it will look, one for each w* and model.
+        losses: what is asked for.
+        targets: of every w* at which it will look, one for each w* and model.
         own: the loss and the data that are sampled, as they were given.
 
     Attributes:
-        losses, name, every: as asked for. dims: of what is returned.
+        losses, name, every: as asked for.
+        dims: of what is returned.
         weighted: whether losses are times their weights, as they are sampled.
 
     Raises:

@@ -27,8 +27,11 @@ class Draw:
     """One draw of one chain. What it holds is the engine's: read it, do not change it in place.
 
     Attributes:
-        position: w, (P,). minibatch, evaluation: of the step that left it. target: of the chain.
-        index: its number, 0 for the first after warm-up. chain: its chain's number.
+        position: w, (P,).
+        minibatch, evaluation: of the step that left it.
+        target: of the chain.
+        index: its number, 0 for the first after warm-up.
+        chain: its chain's number.
     """
 
     position: Tensor
@@ -76,7 +79,8 @@ class Draws:
     """Draws of several chains at once, one a row.
 
     Attributes:
-        metric: what the sampler multiplies gradients with, (R, P). fresh: the chains' next minibatches.
+        metric: what the sampler multiplies gradients with, (R, P).
+        fresh: the chains' next minibatches.
     """
 
     ensemble: Ensemble
@@ -189,7 +193,8 @@ class Record:
     """What one observer saw of the rows of a run.
 
     Args:
-        places: the number of each row's target, (R,). steps: of each row in all.
+        places: the number of each row's target, (R,).
+        steps: of each row in all.
     """
 
     def __init__(self, watch: Watch, places: np.ndarray, steps: int) -> None:

@@ -88,7 +88,8 @@ class RMSpropSGLD:
         """As for SGLD, in the metric G: ε Σ_i G_i(E(∇Û_i)² − γ)/8.
 
         Args:
-            square: Σ_i G_i(E(∇Û_i)² − γ). noise: tr GC, not needed here.
+            square: Σ_i G_i(E(∇Û_i)² − γ).
+            noise: tr GC, not needed here.
         """
         return settings["step_size"] * max(0.0, square) / 8
 

@@ -11,8 +11,8 @@ def choose(chosen: Tensor, one: Any, other: Any) -> Any:
     """`one` in the chosen rows, `other` elsewhere; nothing is copied where that is all of them or none.
 
     Args:
-        chosen: (R,), or () for a single chain, on the CPU. one, other: tensors of R rows, numbers, or tuples of
-            these; where either is None, so is the result.
+        chosen: (R,), or () for a single chain, on the CPU.
+        one, other: tensors of R rows, numbers, or tuples of these; where either is None, so is the result.
     """
     if bool(chosen.all()):
         return one

@@ -85,7 +85,8 @@ class Sampler(Protocol):
 
         Args:
             curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian.
-            gamma: γ. draws: how many the chain is to make.
+            gamma: γ.
+            draws: how many the chain is to make.
         """
         ...
 
@@ -97,6 +98,7 @@ class Sampler(Protocol):
         """By how much step size and minibatch noise raise λ̂, to first order.
 
         Args:
-            square: E‖∇Û‖² − γP. noise: tr C of ∇Û; both in the sampler's metric.
+            square: E‖∇Û‖² − γP.
+            noise: tr C of ∇Û; both in the sampler's metric.
         """
         ...

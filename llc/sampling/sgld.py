@@ -59,7 +59,8 @@ class SGLD:
         nothing, and so is what they add to E‖∇Û‖² − γP.
 
         Args:
-            square: E‖∇Û‖² − γP. noise: tr C, not needed here.
+            square: E‖∇Û‖² − γP.
+            noise: tr C, not needed here.
         """
         return settings["step_size"] * max(0.0, square) / 8
 
@@ -76,6 +77,7 @@ class SGLD:
 
         Args:
             curvature: nβ h_max, the largest eigenvalue of nβ times the loss's Hessian at w*.
-            gamma: γ. draws: how many the chain is to make, not needed here.
+            gamma: γ.
+            draws: how many the chain is to make, not needed here.
         """
         return {"step_size": self.stability_limit(curvature, gamma) / 4}

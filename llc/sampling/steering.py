@@ -30,7 +30,8 @@ class Course:
     """What every chain of an estimate is to do.
 
     Attributes:
-        steps: in all. warmup: how many of them are warm-up.
+        steps: in all.
+        warmup: how many of them are warm-up.
         adapt: follow the curvature where the chain is: the sampler's settings are chosen anew in warm-up, and cut
             after it where they have become unsafe; a chain that runs away is taken back with half its step size.
             Otherwise the settings are kept whatever happens, and the curvature is only recorded.
@@ -49,10 +50,12 @@ class Steering:
     """Settings of chains, one a row.
 
     Args:
-        settings: of each chain, the hyperparameters of the sampler's `step`; copied. keys: of each, (*study, chain).
+        settings: of each chain, the hyperparameters of the sampler's `step`; copied.
+        keys: of each, (*study, chain).
 
     Attributes:
-        settings: as they are now. cuts: of each chain, (step, new step size) after trouble.
+        settings: as they are now.
+        cuts: of each chain, (step, new step size) after trouble.
         step_over_limit: the largest step size relative to the stability limit where a chain was after warm-up, (R,).
     """
 
@@ -98,8 +101,10 @@ class Steering:
         """Measure the curvature and the gradient's noise where chains are, and choose settings that suit them.
 
         Args:
-            rows: which chains; either all of them are at their first step or none. step: of each.
-            ensemble, state: theirs. recent: the mean of a chain's latest loss differences.
+            rows: which chains; either all of them are at their first step or none.
+            step: of each.
+            ensemble, state: theirs.
+            recent: the mean of a chain's latest loss differences.
         """
         course, first = self._course, step[0] == 0
         minibatches = [next(self._minibatches[row]) for row in rows]

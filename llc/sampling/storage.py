@@ -20,7 +20,8 @@ class Storage:
     process.
 
     Args:
-        shape: (row, slot, …). dtype: of the numbers, floating.
+        shape: (row, slot, …).
+        dtype: of the numbers, floating.
     Raises:
         StoreError: the disk of temporary files has too little room for it.
     """

@@ -48,9 +48,12 @@ class Target:
         device: where the copy lives; None for where the model is.
 
     Attributes:
-        origin: w*, (P,), where the baseline was taken. center: what γ holds chains to; w* unless `at` moved it.
-        weights: the parameters that move, by name, and the others. positions: K, or None.
-        baseline: ℓ_i(w*) for all i, (n,), float64. exact_baseline: the same in float32 whatever the precision.
+        origin: w*, (P,), where the baseline was taken.
+        center: what γ holds chains to; w* unless `at` moved it.
+        weights: the parameters that move, by name, and the others.
+        positions: K, or None.
+        baseline: ℓ_i(w*) for all i, (n,), float64.
+        exact_baseline: the same in float32 whatever the precision.
         gradients: minibatch gradients computed so far, whatever for.
 
     Raises:
@@ -133,7 +136,9 @@ class Target:
         Its `gradients` start from 0. Targets that share a model may take turns, but not run in two threads.
 
         Args:
-            nbeta: nβ. gamma: γ. center: what γ/2 ‖w − center‖² holds chains to, (P,). Each as it is, if not given.
+            nbeta: nβ.
+            gamma: γ.
+            center: what γ/2 ‖w − center‖² holds chains to, (P,). Each as it is, if not given.
         Raises:
             InvalidInput: a value out of range, or a center of another shape.
         """

@@ -23,7 +23,8 @@ class Trail:
         observed: what each observer saw, by its name, (look, …); None where it never looked.
         settings: the sampler's, as they were at the end.
         step_over_limit: the largest step size relative to the stability limit where the chain was after warm-up.
-        diverged: the step at which it did. cuts: (step, new step size) after trouble.
+        diverged: the step at which it did.
+        cuts: (step, new step size) after trouble.
     """
 
     traces: np.ndarray
@@ -40,7 +41,8 @@ class Observed:
 
     Attributes:
         values: (chain, look, *dims), in a file where they are large (`llc.sampling.storage`); NaN where a chain had
-            diverged. at: draw of each look, warm-up included.
+            diverged.
+        at: draw of each look, warm-up included.
     """
 
     values: np.ndarray
@@ -54,7 +56,8 @@ class Chains:
 
     Attributes:
         difference: paired L_B(w_t) − L_B(w*), (chain, warmup + draws); NaN from where a chain diverged.
-        loss: L_B(w_t), likewise. distance: ‖w_t − c‖, likewise, c being the target's center, w* unless it was moved.
+        loss: L_B(w_t), likewise.
+        distance: ‖w_t − c‖, likewise, c being the target's center, w* unless it was moved.
         virial: (w_t − c)·∇Û(w_t), likewise.
         acceptance: whether a Metropolis sampler moved, likewise; NaN for the others.
         by_position: paired differences of every position, (chain, warmup + draws, K), or None.

@@ -43,11 +43,13 @@ class Weights:
     """A model whose trainable parameters are views of one flat vector: giving it other weights is one copy.
 
     Args:
-        model: changed in place. restriction: see `chosen_weights`; what it leaves out is held.
+        model: changed in place.
+        restriction: see `chosen_weights`; what it leaves out is held.
 
     Attributes:
-        trainable: the parameters that move, by name. frozen: what does not. shapes: of the trainable ones, named as
-            `frozen`.
+        trainable: the parameters that move, by name.
+        frozen: what does not.
+        shapes: of the trainable ones, named as `frozen`.
         places: which elements of the trainable ones, laid end to end, move; None for all.
 
     Raises:

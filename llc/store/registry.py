@@ -9,9 +9,12 @@ class Result(NamedTuple):
     """A labelled dataset in an experiment's folder, `NAME.nc`.
 
     Attributes:
-        name: of it. command: that makes it. needs: results that it is made from, and says nothing without or after.
-        settings: what its settings are called in what it says of itself. asks: what the task has to have for it, an
-            attribute or what a method of that name returns. missed: whether a study without it lacks something.
+        name: of it.
+        command: that makes it.
+        needs: results that it is made from, and says nothing without or after.
+        settings: what its settings are called in what it says of itself.
+        asks: what the task has to have for it, an attribute or what a method of that name returns.
+        missed: whether a study without it lacks something.
     """
 
     name: str

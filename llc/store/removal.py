@@ -14,7 +14,8 @@ def own_folders(folder: Path, runs: Iterable[str]) -> list[Path]:
     """The folders that an experiment writes into, as far as they are there; links to folders are left out.
 
     Args:
-        folder: of the experiment. runs: names of its runs.
+        folder: of the experiment.
+        runs: names of its runs.
     """
     found = [folder]
     for place in [folder / "figures", folder / CODE, *(folder / run for run in runs)]:

@@ -121,8 +121,9 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
     """Write a result atomically of which the large variables, those with a `draw`, are taken from the parts one by one.
 
     Args:
-        path: of the result. parts: files of datasets that each hold one step of one run, all with the same
-            chains; where one has fewer draws than another, NaN follows them.
+        path: of the result.
+        parts: files of datasets that each hold one step of one run, all with the same chains; where one has fewer draws
+            than another, NaN follows them.
         whole: everything but the large variables, with all coordinates, `chain` and `draw` among them.
     """
     whole = labelled(whole).assign_attrs(provenance(config), result=place_of(path))

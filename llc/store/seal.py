@@ -33,7 +33,8 @@ def check_seal(path: Path) -> bool:
     """Whether a file ends with a checksum, after a look at whether it is that of the file.
 
     Raises:
-        Damaged: it is not. OSError: the file cannot be read.
+        Damaged: it is not.
+        OSError: the file cannot be read.
     """
     size = path.stat().st_size - _LENGTH
     with open(path, "rb") as file:
@@ -50,7 +51,8 @@ def sealed_head(path: Path) -> bytes:
     """The head that a file was given; empty where there is none.
 
     Raises:
-        Damaged: it is not what was written. OSError: the file cannot be read.
+        Damaged: it is not what was written.
+        OSError: the file cannot be read.
     """
     end = path.stat().st_size - _LENGTH - _HEAD_LENGTH
     with open(path, "rb") as file:

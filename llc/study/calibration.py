@@ -25,10 +25,12 @@ def calibrate_experiment(
     Writes `calibration.nc` (every trial, with traces) and `calibration.toml` (what `settings_from` reads).
 
     Args:
-        steps: as for `estimate_llc_over_training`. points: how many checkpoints to use, spread over runs and steps.
+        steps: as for `estimate_llc_over_training`.
+        points: how many checkpoints to use, spread over runs and steps.
         settings: the fields of `LLCConfig` that are not to be chosen.
     Raises:
-        InvalidInput: a setting that does not fit. StoreError: nothing is trained yet.
+        InvalidInput: a setting that does not fit.
+        StoreError: nothing is trained yet.
         EstimateFailed: the choice will not do somewhere; the reason is given.
     """
     if points < 1:

@@ -33,7 +33,8 @@ class Source:
     """Where the weights of each step come from.
 
     Attributes:
-        of: a state by step, or a function of the step. steps: those there are, ascending.
+        of: a state by step, or a function of the step.
+        steps: those there are, ascending.
         left_out: files whose names have no step.
     """
 
@@ -122,8 +123,10 @@ class CheckpointStudy:
     """What is the same at every step.
 
     Attributes:
-        source: of the weights. template: takes them, where they are no models. loss, data, sample_weights,
-        reference_losses: as for `estimate_llc`. masks: of the weights that move, where there are any.
+        source: of the weights.
+        template: takes them, where they are no models. loss, data, sample_weights,
+        reference_losses: as for `estimate_llc`.
+        masks: of the weights that move, where there are any.
     """
 
     source: Source
@@ -144,7 +147,8 @@ class CheckpointStudy:
         """The model at a step.
 
         Raises:
-            InvalidInput: weights that do not fit it. StoreError: a file that cannot be read.
+            InvalidInput: weights that do not fit it.
+            StoreError: a file that cannot be read.
         """
         state, where = self.source(step), f"the checkpoint of step {step}"
         if isinstance(state, nn.Module):

@@ -69,7 +69,8 @@ def estimate_llc_over_checkpoints(
         steps: `all`, `last`, `log:12`, `linear:12`, or a list.
         out: a folder to keep each estimate in as it is made, and `llc.nc` of all; the same call goes on there, and adds
             the steps that are new. Without one nothing is kept but what is returned.
-        collate_fn: as for `estimate_llc`. sample_weights, reference_losses, parameters, device: likewise.
+        collate_fn: as for `estimate_llc`.
+        sample_weights, reference_losses, parameters, device: likewise.
         jobs: worker processes; by default one a core, or one a GPU.
         overwrite: replace estimates in `out` that were made with other settings, data or weights.
         progress: told (unit, done, total, note); by default shown where it takes long.

@@ -58,7 +58,8 @@ def settings_from(path: Path) -> dict:
     """The fields of `LLCConfig` in a settings file, such as `calibration.toml` or an `llc.toml`.
 
     Raises:
-        StoreError: there is no such file, or it cannot be read. InvalidInput: a key or value that does not fit.
+        StoreError: there is no such file, or it cannot be read.
+        InvalidInput: a key or value that does not fit.
     """
     if not path.is_file():
         raise StoreError(f"no settings file {path}; llc calibrate makes one")
@@ -81,7 +82,8 @@ def choose_steps(steps: str | Sequence[int], run: store.Run) -> list[int]:
     """The checkpoints of a run that a choice of steps names.
 
     Raises:
-        InvalidInput: a choice that cannot be read. StoreError: a step without a checkpoint; the nearest are named.
+        InvalidInput: a choice that cannot be read.
+        StoreError: a step without a checkpoint; the nearest are named.
     """
     return chosen_steps(steps, run.steps, run.check_step)
 
@@ -146,8 +148,10 @@ def settle(
     warmest nβ and the strongest localisation of these.
 
     Args:
-        config: what is given there is kept. runs: with a last checkpoint each.
-        device: where to sample; None for where the models are. progress: told (unit, done, total, note).
+        config: what is given there is kept.
+        runs: with a last checkpoint each.
+        device: where to sample; None for where the models are.
+        progress: told (unit, done, total, note).
     """
     if config.radius is not None:
         gamma = choose_gamma((run.model(run.steps[-1]) for run in runs), config)

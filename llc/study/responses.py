@@ -82,7 +82,8 @@ def susceptibilities_over_checkpoints(
     Returns:
         What `susceptibilities` returns, by `step` as well.
     Raises:
-        InvalidInput: as there, or steps that are none. StoreError: a folder with results of something else.
+        InvalidInput: as there, or steps that are none.
+        StoreError: a folder with results of something else.
         EstimateFailed: some checkpoints failed (each is named); the others are saved.
     """
     where = None if device is None else devices.choose_device(device)

@@ -49,7 +49,8 @@ def at_every_step(
     """The outcome of every step; in this process where model, loss or data cannot be sent to others.
 
     Args:
-        jobs: worker processes; by default one a core, or one a GPU. stack: holds what has to outlive the outcomes.
+        jobs: worker processes; by default one a core, or one a GPU.
+        stack: holds what has to outlive the outcomes.
     Raises:
         InvalidInput: jobs are asked for, and what they need cannot be sent.
     """

@@ -21,7 +21,9 @@ class Claim:
     """One claim of a paper.
 
     Attributes:
-        name: short, one each. said: the claim in words. published: the paper's number, NaN where it has none.
+        name: short, one each.
+        said: the claim in words.
+        published: the paper's number, NaN where it has none.
         measure: (value, standard error) from what `compare` returns, or of a claim about a whole study from its
             `StudyResults`; the error is 0 for what is read off weights.
         low, high: the claim holds where the value lies between these.
@@ -62,7 +64,8 @@ def run_at(compared: xr.Dataset, **place: float | str) -> xr.Dataset:
     """The runs at a place of the sweep, at every step.
 
     Raises:
-        NoNumber: there is none. KeyError: the sweep has no such axis, which is a mistake of the claim's.
+        NoNumber: there is none.
+        KeyError: the sweep has no such axis, which is a mistake of the claim's.
     """
     for dim, value in place.items():
         if value not in compared[dim].values:

@@ -46,8 +46,9 @@ def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | N
     """Put what was measured of one preset into the file, beside what it has of others.
 
     Args:
-        compared: with the claims, as `llc.development.compare` returns it. seconds: that training took; None where
-            part of it was there before, for what the file has of that. jobs: workers that it had; None for one a core.
+        compared: with the claims, as `llc.development.compare` returns it.
+        seconds: that training took; None where part of it was there before, for what the file has of that.
+        jobs: workers that it had; None for one a core.
     """
     known = read_record(path)
     rows = claim_rows(compared)
@@ -100,7 +101,8 @@ def systems_table(systems: Mapping[str, ModuleType], measured: Mapping[str, Any]
     """Every preset's claims, what was published and what was measured, in Markdown.
 
     Args:
-        systems: modules by preset. measured: as `read_record` returns it.
+        systems: modules by preset.
+        measured: as `read_record` returns it.
     """
     lines = ["| preset, claim | published | measured, 90 % interval | |", "|---|---|---|---|"]
     for name, system in systems.items():

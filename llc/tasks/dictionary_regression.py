@@ -18,7 +18,8 @@ class DictionaryRegression(Task):
     The features are the coordinates themselves: a rotation of x rotates Q(0) = 0 and its gradients along.
 
     Args:
-        features: K, also the dimension of x. length: N, pairs before the question.
+        features: K, also the dimension of x.
+        length: N, pairs before the question.
         dominant: p_1 of the first feature, the others share the rest: 1/K for a balanced dictionary.
         asked_feature: the number, from 1, of the only feature that is asked about; None for p_k there too.
         seed: of every batch.

@@ -27,12 +27,16 @@ class FunctionClass(Task):
     """x ~ N(0, I_D), y = f(x) + noise for an f of a family that is drawn afresh for each sequence.
 
     Args:
-        family: see `llc.tasks.functions`. dim: D. length: K, pairs of a sequence.
+        family: see `llc.tasks.functions`.
+        dim: D.
+        length: K, pairs of a sequence.
         sparsity, hidden, depth: of the families that have them.
-        noise_variance: σ². pool: so many functions in all, from which each sequence has one; None for endlessly many.
+        noise_variance: σ².
+        pool: so many functions in all, from which each sequence has one; None for endlessly many.
         start_dim, start_length, grow_every: the curriculum of training: at first only so many coordinates are not 0 and
             sequences have so many pairs; every so many steps there are one and two more. None for all from the start.
-        prompt: how xs are drawn, see `llc.tasks.functions.bent`. x_scale, y_scale: what they are multiplied by.
+        prompt: how xs are drawn, see `llc.tasks.functions.bent`.
+        x_scale, y_scale: what they are multiplied by.
         examples: the only question whose loss counts is that after so many pairs; None for all questions.
         seed: of every batch.
 

@@ -29,8 +29,11 @@ class PiecewiseLinear(Task):
     It goes through them in turn, and returns after 2D segments.
 
     Args:
-        dim: D. length: T, pairs of a stream. segment: pairs of a segment, of which T is a multiple.
-        noise_variance: σ² of every y. reach: ‖c_s‖.
+        dim: D.
+        length: T, pairs of a stream.
+        segment: pairs of a segment, of which T is a multiple.
+        noise_variance: σ² of every y.
+        reach: ‖c_s‖.
         near: which positions' losses count: None for all; s for the last of segment s, from 1, −s for its first ones.
         seed: of every batch.
 

@@ -22,11 +22,13 @@ class QueryRegression(Task):
     """y = wᵀx + noise with w ~ N(0, τ² I_D), the same for all of a sequence; only the last y is asked for.
 
     Args:
-        dim: D. length: L, pairs before the question.
+        dim: D.
+        length: L, pairs before the question.
         noise_variance: σ² of every y, that of the question too unless `clean_query`.
         weight_variance: τ²; None for 1/D.
         covariates: `normal`, x ~ N(0, Σ); or `uniform`, each coordinate from [−reach, reach].
-        correlation: ρ of Σ_ij = ρ^|i−j|, for normal ones. reach: of uniform ones.
+        correlation: ρ of Σ_ij = ρ^|i−j|, for normal ones.
+        reach: of uniform ones.
         half: whether the loss is half the squared error.
         supports: for several outputs, the coordinates of x, from 0, that each depends on: `[[0, 1], [1, 2]]`. Its
             weights are N(0, τ²) on these, and 0 elsewhere; ys are (B, L, C) then, and targets (B, 1, C).

@@ -28,7 +28,9 @@ class SoftmaxRegression(Task):
     square of y would have no mean.
 
     Args:
-        dim: D. length: L. norm: ‖w‖.
+        dim: D.
+        length: L.
+        norm: ‖w‖.
         seed: of every batch.
 
     Raises:

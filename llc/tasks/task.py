@@ -81,7 +81,9 @@ class Task(Kind):
         """A batch, a pure function of the task and these.
 
         Args:
-            size: B. step: which batch of the stream. stream: names an independent one, such as `"test"`.
+            size: B.
+            step: which batch of the stream.
+            stream: names an independent one, such as `"test"`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method sample(size, *, step, stream)")
 

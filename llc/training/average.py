@@ -14,7 +14,8 @@ class Average:
     within n steps, lags behind by so many.
 
     Args:
-        steps: n. weights: of step t by name, which are copied, or the average as it was left.
+        steps: n.
+        weights: of step t by name, which are copied, or the average as it was left.
     """
 
     def __init__(self, steps: int, weights: Mapping[str, Tensor]) -> None:

@@ -91,7 +91,8 @@ class RunConfig(Config):
     """Everything that determines one run.
 
     Args:
-        place: the values of the sweep's axes, by their dims. seed: of the initial weights and the training data.
+        place: the values of the sweep's axes, by their dims.
+        seed: of the initial weights and the training data.
     """
 
     preset: str

@@ -39,7 +39,8 @@ def import_weights(
         out: the experiment's folder.
         config: gives task, model and sweep. For a model of one's own, `model` is a `FactoryConfig`. What it says of
             training is not used.
-        system: the function that gave `config`, as for `train`. progress: told about progress.
+        system: the function that gave `config`, as for `train`.
+        progress: told about progress.
     Raises:
         InvalidInput: no checkpoints, two of one step, a name that may mean several steps, weights that do not fit the
             model, or a model that cannot take the task's inputs.

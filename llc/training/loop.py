@@ -40,7 +40,8 @@ def train_runs(
     What each ends with is equal to training it alone within rounding, which training lets grow.
 
     Args:
-        configs: of one kind, see `llc.training.learner.kind_of`. device: see `llc.devices.choose_device`.
+        configs: of one kind, see `llc.training.learner.kind_of`.
+        device: see `llc.devices.choose_device`.
     Returns:
         The errors of runs that diverged; the others are finished.
     Raises:

@@ -27,9 +27,13 @@ class Plan:
     """What `train` would do, and what that takes.
 
     Attributes:
-        runs: their number. parameters: P of each. jobs: workers.
-        steps: updates a run. batch_size: sequences an update.
-        checkpoints: recorded steps a run. weights: those whose weights are kept.
+        runs: their number.
+        parameters: P of each.
+        jobs: workers.
+        steps: updates a run.
+        batch_size: sequences an update.
+        checkpoints: recorded steps a run.
+        weights: those whose weights are kept.
         flops: floating-point operations of all updates of all runs.
         disk, free: bytes that the experiment takes, and bytes that are free where it goes.
         step_seconds, checkpoint_seconds: of one update and one evaluation, as timed on this machine just now.

@@ -45,7 +45,8 @@ class Recorder:
         steps: of weights that were trained elsewhere, to be recorded instead of the config's.
 
     Attributes:
-        run, config: of the folder. steps: those to record.
+        run, config: of the folder.
+        steps: those to record.
 
     Raises:
         StoreError: the folder belongs to another config, or cannot be written.
@@ -79,7 +80,8 @@ class Recorder:
         The weights of the best step so far are kept whatever the grid says.
 
         Raises:
-            TrainingDiverged: weights are not finite. StoreError: the disk is full, or not to be written.
+            TrainingDiverged: weights are not finite.
+            StoreError: the disk is full, or not to be written.
         """
         if step not in self.steps or (step in self._rows and self._path(step).exists()):
             return

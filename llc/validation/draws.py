@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from llc.estimate.observed import influence, loss_kernel, per_sample_llc, suscep
 from llc.parallel import Progress, default_jobs, quiet, raise_failures, run_units
 from llc.randomness import generator
 from llc.sampling import Losses
+from llc.validation.compared import Compared, compared_with
 
 # Draws of each of two chains, and before them; K = x²y⁴, whose valleys are crossed slowly, takes more …
 _DRAWS, _WARMUP, _GAMMA = 400, 100, 1.0
@@ -43,7 +43,8 @@ def validate_draws(
     quadratic anywhere near 0, are integrated numerically.
 
     Args:
-        repeats: of each kind of problem, a quarter as many of the slowest. seed: of the chains.
+        repeats: of each kind of problem, a quarter as many of the slowest.
+        seed: of the chains.
         problems: another number draws other problems.
         jobs: worker processes; by default one a core.
         folder: keeps what is finished as it comes; calling again goes on from there.
@@ -115,37 +116,6 @@ def format_draws(result: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """Numbers found, with errors and intervals, and what they should be."""
-
-    found: np.ndarray
-    se: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    exact: np.ndarray
-    believed: bool
-
-    @property
-    def scores(self) -> dict[str, float]:
-        """What is kept of them, see `validate_draws`."""
-        off = np.abs(self.found - self.exact) / self.se
-        return {
-            "believed": float(self.believed),
-            "held": float(np.mean((self.low <= self.exact) & (self.exact <= self.high))),
-            "within_3": float(np.mean(off < 3)),
-            "worst": float(off.max()),
-            "slope": float((self.found * self.exact).sum() / np.square(self.exact).sum()),
-        }
-
-
-def _compared(found: xr.Dataset, name: str, exact: np.ndarray | float) -> _Compared:
-    value, se, low, high = (found[key].values for key in (name, f"{name}_se", f"{name}_low", f"{name}_high"))
-    return _Compared(
-        value, se, low, high, np.asarray(exact), found.attrs["verdict"] in {"converged", "scale-dependent"}
-    )
-
-
 def _repetition(
     name: str, number: int, seed: int, problems: int, folder: Path | None, _progress: Progress = quiet
 ) -> dict[str, dict[str, float]]:
@@ -163,7 +133,7 @@ def _repetition(
 
 # Samples whose kernel is looked at.
 _FEW = 40
-Quantities = Iterator[tuple[str, _Compared]]
+Quantities = Iterator[tuple[str, Compared]]
 
 
 class _Line(nn.Module):
@@ -204,22 +174,23 @@ def _regression(rng: torch.Generator, seed: int, *, batch: int | None = None) ->
     exact = GaussianLosses(xs.numpy(), ys.numpy(), weight.numpy(), nbeta, _GAMMA)
     few = slice(0, _FEW)
     kernel = loss_kernel(tree, "own").isel(sample=few, other_sample=few)
-    yield "kernel", _compared(kernel, "kernel", exact.kernel[few, few])
-    yield "influence", _compared(influence(tree, "own"), "influence", -exact.kernel)
+    yield "kernel", compared_with(kernel, "kernel", exact.kernel[few, few])
+    yield "influence", compared_with(influence(tree, "own"), "influence", -exact.kernel)
     chi = susceptibility(tree, "own", whole="own")
-    yield "susceptibility", _compared(chi, "susceptibility", -nbeta * (exact.kernel.mean(0) - exact.kernel.mean()))
-    yield "per-sample llc", _compared(per_sample_llc(tree, "own"), "llc", exact.per_sample)
+    yield "susceptibility", compared_with(chi, "susceptibility", -nbeta * (exact.kernel.mean(0) - exact.kernel.mean()))
+    yield "per-sample llc", compared_with(per_sample_llc(tree, "own"), "llc", exact.per_sample)
     numbers = waic(tree, "own")
-    yield "functional variance", _compared(numbers, "functional_variance", np.trace(exact.kernel))
-    yield "training loss T", _compared(numbers, "training_loss", exact.training)
-    yield "WAIC", _compared(numbers, "waic", exact.training + nbeta / n * np.trace(exact.kernel) / n)
+    yield "functional variance", compared_with(numbers, "functional_variance", np.trace(exact.kernel))
+    yield "training loss T", compared_with(numbers, "training_loss", exact.training)
+    yield "WAIC", compared_with(numbers, "waic", exact.training + nbeta / n * np.trace(exact.kernel) / n)
 
 
 class GaussianLosses:
     """Moments of ℓ_i = ½(x_i·w − y_i)² under exp(−nβL − γ/2 ‖w − w*‖²), a Gaussian about μ with Σ = (nβH + γI)⁻¹.
 
     Attributes:
-        kernel: Cov(ℓ_i, ℓ_j) = g_iᵀΣg_j + ½ tr(H_iΣH_jΣ), g at μ, (n, n). per_sample: nβ(E ℓ_i − ℓ_i(w*)), (n,).
+        kernel: Cov(ℓ_i, ℓ_j) = g_iᵀΣg_j + ½ tr(H_iΣH_jΣ), g at μ, (n, n).
+        per_sample: nβ(E ℓ_i − ℓ_i(w*)), (n,).
         training: −mean log E e^{−ℓ_i}, Gaussian integrals over x_i·w.
     """
 
@@ -279,7 +250,7 @@ def _anharmonic(rng: torch.Generator, seed: int) -> Quantities:
 
     exact = mean(lambda x: x**3) - mean(lambda x: x**2) * mean(lambda x: x)
     found = loss_kernel(tree, "square", "place").isel(sample=[0], other_sample=[0])
-    yield "Cov(x^2, x)", _compared(found, "kernel", np.full((1, 1), exact))
+    yield "Cov(x^2, x)", compared_with(found, "kernel", np.full((1, 1), exact))
 
 
 def _mean_on_a_line(function: Callable, potential: Callable, reach: float) -> float:
@@ -312,9 +283,9 @@ def _degenerate(rng: torch.Generator, seed: int) -> Quantities:
     exact = degenerate_means(nbeta, 2.0)
     for name in ("k", "x"):
         found = per_sample_llc(tree, name).isel(sample=[0])
-        yield {"k": "nbeta E K", "x": "nbeta E x^2"}[name], _compared(found, "llc", np.array([nbeta * exact[name]]))
+        yield {"k": "nbeta E K", "x": "nbeta E x^2"}[name], compared_with(found, "llc", np.array([nbeta * exact[name]]))
     found = loss_kernel(tree, "x", "y").isel(sample=[0], other_sample=[0])
-    yield "Cov(x^2, y^2)", _compared(found, "kernel", np.array([[exact["xy"] - exact["x"] * exact["y"]]]))
+    yield "Cov(x^2, y^2)", compared_with(found, "kernel", np.array([[exact["xy"] - exact["x"] * exact["y"]]]))
 
 
 def degenerate_means(nbeta: float, gamma: float) -> dict[str, float]:

@@ -15,7 +15,8 @@ class LearningCoefficient(NamedTuple):
     """λ and its multiplicity m.
 
     Attributes:
-        value: λ, exact. multiplicity: m ≥ 1.
+        value: λ, exact.
+        multiplicity: m ≥ 1.
     """
 
     value: Fraction
@@ -30,7 +31,8 @@ def gaussian_well(curvatures: Iterable[float], *, nbeta: float, gamma: float = 0
 
     Args:
         curvatures: h_i ≥ 0, eigenvalues of the mean loss's Hessian.
-        nbeta: nβ > 0. gamma: γ ≥ 0.
+        nbeta: nβ > 0.
+        gamma: γ ≥ 0.
     Raises:
         InvalidInput: a value out of range.
     """
@@ -138,7 +140,9 @@ def two_layer_local(
     With α = β = 0 this is `deep_linear([M, H, N], r)`, the smallest value on the true set.
 
     Args:
-        rank_in: rank of A (H × M). rank_out: rank of B (N × H). rank: r of BA.
+        rank_in: rank of A (H × M).
+        rank_out: rank of B (N × H).
+        rank: r of BA.
     Raises:
         InvalidInput: ranks that no such factors have.
     """

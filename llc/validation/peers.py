@@ -66,7 +66,9 @@ def peer_estimate(
     and what that took is not counted.
 
     Args:
-        name: in `PEERS`. gradients: of all chains. target: `nbeta`, `gamma`, `batch_size`, `key`.
+        name: in `PEERS`.
+        gradients: of all chains.
+        target: `nbeta`, `gamma`, `batch_size`, `key`.
     """
     steps = gradients // chains
     for _ in range(_HALVINGS):

@@ -45,7 +45,8 @@ def validate(
         methods: `default`, for the sampler that `estimate_llc` chooses, samplers of `llc.sampling`, and other tools
             by name (`llc.validation.peers`), for their SGLD with their own estimator, which get the gradients that the
             first one takes; those with verdicts choose for themselves, or have the case's settings.
-        jobs: worker processes; by default one a core. seed: of the chains.
+        jobs: worker processes; by default one a core.
+        seed: of the chains.
         problems: another number draws other problems of the same kinds (see `known_cases.suite`).
         only: cases whose names hold this, or one of these; () for all.
         folder: keeps what is finished as it comes; calling again goes on from there.

@@ -22,7 +22,8 @@ def loss_kernel(
     Adam et al. (2025), arXiv 2509.26537. Draws are taken about the mean of their own chain.
 
     Args:
-        tree: of `estimate_llc(…, observables=[llc.Losses(dataset, …)])`. other: for j; None for the same dataset.
+        tree: of `estimate_llc(…, observables=[llc.Losses(dataset, …)])`.
+        other: for j; None for the same dataset.
         normalised: correlations in place of covariances.
         by_position: of single positions, numbered through; otherwise losses are averaged over positions.
     Returns:
@@ -53,7 +54,8 @@ def influence(
     Kreer et al. (2025), arXiv 2509.26544. Negative where sample i helps sample j.
 
     Args:
-        tree: of `estimate_llc`, with losses of both datasets. on: the dataset of j, which is looked at.
+        tree: of `estimate_llc`, with losses of both datasets.
+        on: the dataset of j, which is looked at.
         of: the dataset of i, which gets the weight; None for `on`.
         convention: `llc` as above, chains about their own means; `devinterp`, that tool's default: +Pearson's
             correlation, all chains about one mean.

@@ -23,8 +23,10 @@ class Cut:
     """How chains are cut.
 
     Attributes:
-        chains: how many. pieces: of each chain. length: draws in a piece. effective: draws that are worth an
-            independent one, of all chains.
+        chains: how many.
+        pieces: of each chain.
+        length: draws in a piece.
+        effective: draws that are worth an independent one, of all chains.
     """
 
     chains: int

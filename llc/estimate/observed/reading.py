@@ -22,9 +22,13 @@ class Reading:
     """Losses of a dataset at the draws of one estimate.
 
     Attributes:
-        difference: ℓ_i(w) − ℓ_i(w*), (chain, draw, …); perhaps in a file. baseline: ℓ_i(w*), (…).
-        dims: of the dataset, sample and perhaps position. cut: pieces of the chains, for errors.
-        draws: their numbers. nbeta, gamma: of the posterior. num_samples: n, of the data that are sampled.
+        difference: ℓ_i(w) − ℓ_i(w*), (chain, draw, …); perhaps in a file.
+        baseline: ℓ_i(w*), (…).
+        dims: of the dataset, sample and perhaps position.
+        cut: pieces of the chains, for errors.
+        draws: their numbers.
+        nbeta, gamma: of the posterior.
+        num_samples: n, of the data that are sampled.
         heat: share of second moments that step size and minibatches have added.
         verdict, reason: of what is made of the draws.
         trace: the mean loss at every draw, (chain, draw).

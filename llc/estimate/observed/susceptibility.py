@@ -34,7 +34,8 @@ def susceptibility(
 
     Args:
         tree: of `estimate_llc(…, parameters=part, observables=[llc.Losses(dataset, …), llc.Losses(whole, mean=True)])`.
-        dataset: whose samples. whole: the name of the losses of the sampled data, all of them or their mean.
+        dataset: whose samples.
+        whole: the name of the losses of the sampled data, all of them or their mean.
         convention: `primer` as above, with nβ; `devinterp`, without it.
     Returns:
         `susceptibility`, `susceptibility_se`, `susceptibility_low`, `susceptibility_high` (90 %) by (sample[,
@@ -121,7 +122,8 @@ def susceptibilities(
         parts: by name, which weights move, as `parameters` of `estimate_llc`; such as `llc.heads(model)`.
         datasets: whose samples are looked at, by name; None for the data that are sampled, as `own`.
         nbeta, gamma: what is not given is what `estimate_llc` chooses where all weights move.
-        convention: see `susceptibility`. collate_fn: of data and datasets.
+        convention: see `susceptibility`.
+        collate_fn: of data and datasets.
         progress: told ("parts", done, total, name).
         settings: of `estimate_llc` for each part, such as `draws` or `target_error`.
     Returns:

@@ -40,8 +40,11 @@ def above_the_floor(
     4T(log n)/n / E‖g_B − g‖², which is it on a quadratic loss in the long run.
 
     Args:
-        build, arguments: of the problem. lowest: its least mean loss, from the data.
-        optimiser: a name in `OPTIMISERS`. nats: T. redraw: another sample of the same truth.
+        build, arguments: of the problem.
+        lowest: its least mean loss, from the data.
+        optimiser: a name in `OPTIMISERS`.
+        nats: T.
+        redraw: another sample of the same truth.
     Raises:
         InvalidInput: no rate leaves it there.
     """

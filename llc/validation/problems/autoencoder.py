@@ -13,7 +13,9 @@ class LinearAutoencoder(nn.Module):
     """x ↦ D E x, or WᵀW x where it is tied, (B, d) -> (B, d), without biases.
 
     Args:
-        dim: d. rank: r, rows of E. tied: D = Eᵀ.
+        dim: d.
+        rank: r, rows of E.
+        tied: D = Eᵀ.
     """
 
     def __init__(self, dim: int, rank: int, tied: bool) -> None:
@@ -36,7 +38,8 @@ def autoencoder(dim: int, rank: int, tied: bool, samples: int, loss: str, seed: 
         λ = (2rd − r²)/2,   or   (rd − r(r − 1)/2)/2   where they are tied.
 
     Args:
-        loss: a name in `losses.SQUARED`. redraw: another sample of the same truth.
+        loss: a name in `losses.SQUARED`.
+        redraw: another sample of the same truth.
     """
     key = ("autoencoder", dim, rank, seed)
     rng, sample = generator(*key), generator(*key, "sample", redraw)

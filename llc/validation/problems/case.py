@@ -19,7 +19,8 @@ class Case:
     """One problem with its answer, small enough to send to a worker.
 
     Attributes:
-        name: says all that determines it. kind: groups cases in the report.
+        name: says all that determines it.
+        kind: groups cases in the report.
         build: makes (model, loss, data) when called with `arguments`.
         exact: what λ̂ should come out at.
         settings: fields of `SamplingConfig`; where there are none, `estimate_llc` is called at its defaults.
@@ -59,7 +60,8 @@ def redrawn(case: Case, redraw: int) -> Case:
     λ of the truth can be held against.
 
     Args:
-        case: one whose `build` takes `redraw`. redraw: which sample; 0 is the case's own.
+        case: one whose `build` takes `redraw`.
+        redraw: which sample; 0 is the case's own.
     """
     build = partial(case.build, redraw=redraw)
     return replace(case, name=f"{case.truth}, sample {redraw}", build=build, sample_of=case.truth)

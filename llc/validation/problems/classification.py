@@ -45,7 +45,8 @@ def most_likely(inputs: Tensor, labels: Tensor, classes: int) -> Tensor:
     """The weights of classes 1 … C − 1 that maximise the likelihood, those of class 0 being 0: Newton's method.
 
     Args:
-        inputs: (n, D), a column of ones among them for a bias. labels: (n,), 0 … C − 1.
+        inputs: (n, D), a column of ones among them for a bias.
+        labels: (n,), 0 … C − 1.
     Returns:
         (C − 1, D), float64, where steps have become rounding.
     """

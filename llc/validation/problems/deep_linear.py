@@ -49,7 +49,9 @@ def teacher(
     With noise these weights are the truth, whose λ is known, yet not the minimum of a finite sample.
 
     Args:
-        inputs: a name in `INPUTS`. loss: a name in `losses.SQUARED`. redraw: another sample of the same truth.
+        inputs: a name in `INPUTS`.
+        loss: a name in `losses.SQUARED`.
+        redraw: another sample of the same truth.
     """
     model = DeepLinear(widths)
     model.set_to_rank(rank, generator("teacher", *widths, rank, seed))

@@ -56,7 +56,8 @@ def least_squares(
         sum: w = u + v.         product: w = u ∘ v, at u_i v_i ≠ 0.
 
     Args:
-        loss: a name in `losses.SQUARED`. redraw: another sample of the same truth.
+        loss: a name in `losses.SQUARED`.
+        redraw: another sample of the same truth.
     """
     key = ("least squares", rank, extra, flat, seed)
     rng, sample = generator(*key), generator(*key, "sample", redraw)

@@ -19,7 +19,8 @@ def two_layer_stratum(widths: Sequence[int], ranks: Sequence[int], samples: int,
     or by neither.
 
     Args:
-        widths: M, H, N. ranks: a, b, r.
+        widths: M, H, N.
+        ranks: a, b, r.
     """
     inputs, hidden, outputs = widths
     rank_in, rank_out, rank = ranks
