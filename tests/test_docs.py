@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import llc
-from llc import own_code
+from llc.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -58,8 +59,10 @@ def test_the_study_from_scratch_trains(tmp_path):
     file = tmp_path / "my_study.py"
     task, model, sweep, _ = blocks_of("docs/study.md")
     file.write_text("\n\n".join([task, model, sweep]))
-    config = own_code.called(f"{file}:my_study", {}, asked_by="system")
-    experiment = llc.train(config.override({"training.steps": 3}), tmp_path / "means", jobs=1)
+    told = ["train", "--system", f"{file}:my_study", "--set", "training.steps=3", "--jobs", "1"]
+    found = CliRunner().invoke(main, [*told, "--out", str(tmp_path / "means")])
+    assert found.exit_code == 0, found.output
+    experiment = llc.open(tmp_path / "means")
     assert experiment.metrics.sizes["width"] == 3
     assert {"mean", "zero"} == set(experiment.metrics.reference.values)
 
