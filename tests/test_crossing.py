@@ -54,5 +54,6 @@ def test_rank_correlation_and_its_interval():
     assert low < rho < high
     assert high - low < 0.8
     assert np.isnan(rank_correlation(first[:3], first[:3])).all()
+    assert np.isnan(rank_correlation(np.ones_like(first), first)).all()
     some = np.where(first < 5, np.nan, first)
     assert rank_correlation(some, first)[0] == pytest.approx(1)

@@ -78,15 +78,21 @@ def turn_with_interval(loss: Measured, llc: Measured, *, resamples: int = 4000, 
 def rank_correlation(
     first: np.ndarray, second: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Spearman's ρ of two quantities over runs, with its 90 % interval by bootstrap; NaN with fewer than four runs."""
+    """Spearman's ρ of two quantities over runs, with its 90 % interval by bootstrap.
+
+    NaN with fewer than four runs, or where one quantity is the same for all.
+    """
     known = np.isfinite(first) & np.isfinite(second)
     pair = (np.asarray(first, float)[known], np.asarray(second, float)[known])
-    if len(pair[0]) < 4:
-        return (np.nan, np.nan, np.nan)
+
+    def varied(*values: np.ndarray) -> bool:
+        return all(np.ptp(one) > 0 for one in values)
 
     def correlation(one: np.ndarray, other: np.ndarray) -> float:
-        varied = np.ptp(one) > 0 and np.ptp(other) > 0
-        return float(stats.spearmanr(one, other).statistic) if varied else 0.0
+        return float(stats.spearmanr(one, other).statistic) if varied(one, other) else 0.0
+
+    if len(pair[0]) < 4 or not varied(*pair):
+        return (np.nan, np.nan, np.nan)
 
     found = stats.bootstrap(
         pair, correlation, paired=True, vectorized=False, n_resamples=resamples, confidence_level=0.9,

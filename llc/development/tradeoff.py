@@ -241,7 +241,7 @@ def format_tradeoff(found: xr.Dataset) -> str:
     low, high = found.attrs["rank_correlation_low"], found.attrs["rank_correlation_high"]
     rank = found.attrs["rank_correlation"]
     said = (
-        "too few runs for a rank correlation of that n with t_crit"
+        "no rank correlation of that n with t_crit: it is of too few runs, or the same for all"
         if np.isnan(rank)
         else f"rank correlation of that n with t_crit: {rank:.2f} [{low:.2f}, {high:.2f}]"
     )

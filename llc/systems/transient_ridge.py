@@ -257,7 +257,7 @@ def _order_of_leaving(found: StudyResults) -> tuple[float, float]:
     attrs = found.tradeoff.attrs
     value, low, high = (float(attrs.get(f"rank_correlation{end}", math.nan)) for end in ("", "_low", "_high"))
     if math.isnan(value):
-        raise NoNumber("too few runs whose preference turns")
+        raise NoNumber("too few runs whose preference turns, or all turn at one n")
     return value, (high - low) / (2 * Z)
 
 
