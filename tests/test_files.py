@@ -293,10 +293,10 @@ def test_an_estimate_of_another_step_or_run_is_named(own):
     said = run("show", own.path, "--verify", code=1)
     assert f"{moved} is in another's place (it holds {folder.name}/000060); delete it" in said
     assert f"{foreign} was made from another folder (place.num_tasks: 1 there, 4 now" in said
-    with pytest.raises(StoreError, match=r"000040.nc is in another's place \(it holds .*/000060\)"):
-        llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
-    moved.unlink()
     with pytest.raises(StoreError, match=r"000020.nc was made from another folder \(place.num_tasks: 1 there, 4 now"):
+        llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
+    foreign.unlink()
+    with pytest.raises(StoreError, match=r"000040.nc is in another's place \(it holds .*/000060\)"):
         llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
 
 
