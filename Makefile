@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_DOCS := $(VENV)/.ready-docs
 INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable
 # Two tests at a time, each on one thread; one that hangs is stopped and named.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal --timeout 300
 export MPLBACKEND := Agg
 
-.PHONY: demo transient-ridge test check slow clean
+.PHONY: demo transient-ridge test check slow docs linkcheck clean
 
 demo: $(READY) ## train, estimate, analyse and draw the tiny preset into runs/demo
 	$(VENV)/bin/llc demo --out runs/demo
@@ -28,6 +29,12 @@ check: $(READY_DEV) ## format, lint, types, fast tests
 	$(VENV)/bin/mypy
 	$(PYTEST)
 
+docs: $(READY_DOCS) ## the pages, into docs/_build/html; a warning is an error
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+linkcheck: $(READY_DOCS) ## whether links of the pages lead anywhere
+	$(VENV)/bin/python -m sphinx -q -b linkcheck docs docs/_build/linkcheck
+
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) .
@@ -36,6 +43,10 @@ $(READY): pyproject.toml constraints.txt
 $(READY_DEV): $(READY)
 	$(INSTALL) ".[dev]"
 	touch $(READY_DEV)
+
+$(READY_DOCS): $(READY)
+	$(INSTALL) ".[docs]"
+	touch $(READY_DOCS)
 
 clean: ## remove the environment; runs/ stays
 	rm -rf $(VENV)

@@ -38,6 +38,8 @@ napoleon_use_ivar = True
 autosummary_generate = True
 # Docstrings are plain text whose equations stand indented; single backticks are code, as in Markdown.
 default_role = "code"
+# Attributes of several classes are called `name`; napoleon's entries of them are no links.
+suppress_warnings = ["ref.python"]
 
 html_theme = "furo"
 html_title = "llc"
