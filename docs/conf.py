@@ -84,7 +84,7 @@ def _docstring(*told) -> None:
 
 def _command(*told) -> None:
     lines: list[str] = told[-1]
-    lines[:] = [_plain(line) for line in lines]
+    lines[:] = [line[:2] + _plain(line[2:]) if line.startswith("| ") else _plain(line) for line in lines]
 
 
 def setup(app) -> None:

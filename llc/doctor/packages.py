@@ -10,7 +10,7 @@ from typing import NamedTuple
 from llc.doctor.finding import Finding
 from llc.version import DISTRIBUTION, library_version
 
-# What the optional packages are for, by their extra in pyproject.toml. Those of `dev` are for llc's own tests.
+# What optional packages are for, by their extra in pyproject.toml. Those of `dev` and `docs` are for contributors.
 EXTRAS = {
     "cluster": "work spread over many machines (--scheduler)",
     "peers": "devinterp's samplers and llc validate --against",
