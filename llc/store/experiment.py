@@ -1,7 +1,6 @@
 """Experiments: folders of the runs of one sweep, with the results that are made of them."""
 
 import os
-import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import xarray as xr
 
 from llc import own_code
 from llc.errors import InvalidInput, StoreError
-from llc.store.atomic import atomic_path
 from llc.store.merging import merge
 from llc.store.numbered import KEPT
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
@@ -110,7 +108,7 @@ class Experiment:
         with own_code.named_in(self.path):
             return Task.of(self.config["task"])
 
-    @cached_property
+    @property
     def described(self) -> tuple[Task, str]:
         """The task as far as its words go, and why they are no more than its name: its code may not run, or is gone."""
         try:
@@ -338,25 +336,3 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
         if file == RUN_FILE and (folder.parent / EXPERIMENT_FILE).exists():  # one folder calls a file one thing
             table = own_code.as_before(table, read_table(folder.parent / EXPERIMENT_FILE), folder.parent)
         write_table(path, {**table, PROVENANCE: provenance} if provenance else table)
-
-
-def keep_code(folder: Path, table: Table) -> None:
-    """Copy the files that a config names into its experiment, so that it can be opened where they are not.
-
-    What they import from beside them is not copied. Of a file edited since, the copy stays as it was, and a warning
-    says that what comes next is made with another.
-    """
-    for path in set(own_code.files_in(table)):
-        kept = folder / own_code.CODE / own_code.copy_name(path)
-        if not path.is_file():
-            continue
-        if not os.path.lexists(kept):
-            kept.parent.mkdir(exist_ok=True)
-            with atomic_path(kept) as scratch:
-                scratch.write_bytes(path.read_bytes())
-        elif not own_code.same_file(kept, path):
-            warnings.warn(
-                f"{path} was edited since {folder} was begun with it ({kept} is as it was then); what is made from now "
-                "on is made with the edited file: take another folder if it says anything else about the study",
-                stacklevel=2,
-            )
