@@ -1,12 +1,10 @@
 """Whose a folder is: the config that it was made with, and copies of the code that this names."""
 
 import os
-import warnings
 from pathlib import Path
 
 from llc import own_code
 from llc.errors import StoreError
-from llc.store.atomic import atomic_path
 from llc.store.experiment import EXPERIMENT_FILE, PROVENANCE, Experiment
 from llc.store.numbered import KEPT
 from llc.store.places import axes_of, coordinate
@@ -79,25 +77,3 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
         if file == RUN_FILE and (folder.parent / EXPERIMENT_FILE).exists():  # one folder calls a file one thing
             table = own_code.as_before(table, read_table(folder.parent / EXPERIMENT_FILE), folder.parent)
         write_table(path, {**table, PROVENANCE: provenance} if provenance else table)
-
-
-def keep_code(folder: Path, table: Table) -> None:
-    """Copy the files that a config names into its experiment, so that it can be opened where they are not.
-
-    What they import from beside them is not copied. Of a file edited since, the copy stays as it was, and a warning
-    says that what comes next is made with another.
-    """
-    for path in set(own_code.files_in(table)):
-        kept = folder / own_code.CODE / own_code.copy_name(path)
-        if not path.is_file():
-            continue
-        if not os.path.lexists(kept):
-            kept.parent.mkdir(exist_ok=True)
-            with atomic_path(kept) as scratch:
-                scratch.write_bytes(path.read_bytes())
-        elif not own_code.same_file(kept, path):
-            warnings.warn(
-                f"{path} was edited since {folder} was begun with it ({kept} is as it was then); what is made from now "
-                "on is made with the edited file: take another folder if it says anything else about the study",
-                stacklevel=2,
-            )

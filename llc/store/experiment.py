@@ -93,7 +93,7 @@ class Experiment:
         with own_code.named_in(self.path):
             return Task.of(self.config["task"])
 
-    @cached_property
+    @property
     def described(self) -> tuple[Task, str]:
         """The task as far as its words go, and why they are no more than its name: its code may not run, or is gone."""
         try:

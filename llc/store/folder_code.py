@@ -1,4 +1,4 @@
-"""The user's list of trusted code, written: what folders name of it, what was trained, what was looked at."""
+"""The code that an experiment's folder names: copies of it, and what of it is on the user's list of trusted code."""
 
 import contextlib
 import fcntl
@@ -9,10 +9,33 @@ from pathlib import Path
 
 from llc import own_code, trusted
 from llc.errors import StoreError
+from llc.store.atomic import atomic_path
 from llc.store.experiment import Experiment, open_folder
 from llc.store.run import Run
-from llc.store.tables import write_table
+from llc.store.tables import Table, write_table
 from llc.trusted import Code, Trusted, TrustedFile
+
+
+def keep_code(folder: Path, table: Table) -> None:
+    """Copy the files that a config names into its experiment, so that it can be opened where they are not.
+
+    What they import from beside them is not copied. Of a file edited since, the copy stays as it was, and a warning
+    says that what comes next is made with another.
+    """
+    for path in set(own_code.files_in(table)):
+        kept = folder / own_code.CODE / own_code.copy_name(path)
+        if not path.is_file():
+            continue
+        if not os.path.lexists(kept):
+            kept.parent.mkdir(exist_ok=True)
+            with atomic_path(kept) as scratch:
+                scratch.write_bytes(path.read_bytes())
+        elif not own_code.same_file(kept, path):
+            warnings.warn(
+                f"{path} was edited since {folder} was begun with it ({kept} is as it was then); what is made from now "
+                "on is made with the edited file: take another folder if it says anything else about the study",
+                stacklevel=2,
+            )
 
 
 def code_of(found: Experiment | Run) -> list[Code]:
