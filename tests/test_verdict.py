@@ -77,6 +77,7 @@ def evidence(**changes) -> Evidence:
         ({"basin": ABOVE}, "off-minimum", "30 ± 0.5 nats above the floor of its basin; llc is that at w*"),
         ({"basin": ABOVE, "of_basin": True}, "converged", "w* lies 30 ± 0.5 nats above its floor"),
         ({"basin": ABOVE, "of_basin": True, "llc_low": 2.0, "llc_high": 18.0}, "off-minimum", "better than ± 8"),
+        ({"basin": ABOVE, "of_basin": True, "llc": -9.0, "llc_low": -10.0, "llc_high": -8.0}, "off-minimum", "below 0"),
         ({"basin": ABOVE, "of_basin": True, "wanted_error": 0.01}, "off-minimum", "16.0 times as long"),
         (
             {"basin": ON_FLOOR, "of_basin": True, "wanted_error": 0.1, "rest_se": 1.0},

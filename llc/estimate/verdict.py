@@ -166,12 +166,8 @@ def _off_minimum(evidence: Evidence) -> str:
             f"{evidence.loss_init:.3g} at w*, {math.sqrt(evidence.prior_share):.2g} times as far from it as the prior "
             "alone would let them go; it has to have a floor"
         )
-    if basin is not None and evidence.of_basin and 1.645 * evidence.rest_se > evidence.wanted_error * abs(found.llc):
-        return (
-            f"{_height(basin)}, and no number of draws tells that better: llc is open by "
-            f"± {1.645 * evidence.rest_se:.2g}; a longer search (a larger max_gradients), more samples, or weights "
-            "nearer to the floor would"
-        )
+    if basin is not None and evidence.of_basin and (why := _no_basin(evidence, basin)):
+        return why
     if basin is None or basin.at_floor:
         return "the loss falls on average when the weights move: w* is no minimum" if found.llc_high < -NOTHING else ""
     above = _height(basin)
@@ -180,6 +176,23 @@ def _off_minimum(evidence: Evidence) -> str:
     half = (found.llc_high - found.llc_low) / 2
     if not half <= min(evidence.wanted_error, BASIN_LIMIT) * abs(found.llc) and basin.nats > abs(found.llc):
         return f"{above}, too far to tell llc of the basin better than ± {half:.2g}; train on, or {_longer(evidence)}"
+    return ""
+
+
+def _no_basin(evidence: Evidence, basin: Basin) -> str:
+    """Why λ̂ of the basin is none, or can be told no better by any number of draws."""
+    found = evidence.summary
+    if found.llc_high < -NOTHING:  # λ is never below 0
+        return (
+            f"{_height(basin)}, but llc of the basin comes out below 0: from such a height chains at nbeta and at "
+            "nbeta/4 run down to different places; train on"
+        )
+    if 1.645 * evidence.rest_se > evidence.wanted_error * abs(found.llc):
+        return (
+            f"{_height(basin)}, and no number of draws tells that better: llc is open by "
+            f"± {1.645 * evidence.rest_se:.2g}; a longer search (a larger max_gradients), more samples, or weights "
+            "nearer to the floor would"
+        )
     return ""
 
 
