@@ -30,7 +30,7 @@ check: $(READY_DEV) ## format, lint, types, fast tests
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) .
+	$(INSTALL) ".[all]"
 	touch $(READY)
 
 $(READY_DEV): $(READY)

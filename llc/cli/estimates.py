@@ -10,7 +10,7 @@ import click
 
 from llc.cli import fields
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import but, given, open_experiment, patterns, say_next, show_progress, show_summary
+from llc.cli.shared import but, draw_figure, given, open_experiment, patterns, say_next, show_progress, show_summary
 
 # What a calibration may be told of the estimates that it is for.
 _CALIBRATED = (
@@ -132,7 +132,7 @@ def _over_checkpoints(
     **how: Any,
 ) -> None:
     """Estimates at anyone's checkpoints, with the functions that the options name."""
-    from llc import figures, own_code, store, study
+    from llc import own_code, store, study
     from llc.errors import InvalidInput
 
     for name, place in told.items():
@@ -163,8 +163,7 @@ def _over_checkpoints(
             **settings,
         )
     click.echo(study.format_estimates(found))
-    path = store.own_folder(out / "figures") / "llc.png"
-    click.echo(f"Drew {figures.save_figure(figures.draw(figures.llc_over_training(found)), path)}")
+    draw_figure("llc_over_training", found, store.own_folder(out / "figures") / "llc.png")
     click.echo(f"Wrote {out / 'llc.nc'}")
 
 
@@ -184,7 +183,7 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
       llc calibrate runs/tiny --num-samples 1024 --batch-size 64
       llc estimate-llc runs/tiny --settings runs/tiny/calibration.toml
     """
-    from llc import estimate, figures, store, study
+    from llc import estimate, store, study
 
     experiment = open_experiment(folder)
     settings["parameters"] = patterns(settings["parameters"])
@@ -194,10 +193,8 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
             experiment, steps=steps, points=points, progress=progress, **settings
         )
     click.echo(estimate.format_calibration(found))
-    specs = {"scale": figures.calibration_scale(dataset), "traces": figures.calibration_traces(dataset)}
-    for name, spec in specs.items():
-        path = figures.save_figure(figures.draw(spec), folder_of_figures / f"calibration_{name}.png")
-        click.echo(f"Drew {path}")
+    for name in ("calibration_scale", "calibration_traces"):
+        draw_figure(name, dataset, folder_of_figures / f"{name}.png")
     say_next(f"llc estimate-llc {experiment.path} --settings {experiment.path / 'calibration.toml'}")
 
 
@@ -249,7 +246,7 @@ def validate(
       llc validate --suite draws --repeats 20
       llc validate --suite full --problems 26 --only "7-10-4, rank 4" --against ""
     """
-    from llc import figures, store, validation
+    from llc import store, validation
     from llc.validation.peers import PEERS
 
     if suite == "draws":
@@ -286,7 +283,7 @@ def validate(
         )
     settings = {"suite": suite, "sampler": sampler, "seed": seed, "problems": problems, "only": list(only)}
     store.write_dataset(out / f"{name}.nc", result, settings)
-    figures.save_figure(figures.draw(figures.validation(result)), out / f"{name}.png")
     store.remove_folder(unfinished, rf"[0-9a-f]{{16}}\.toml|{re.escape(store.LOCK_FILE)}")
     click.echo(validation.format_validation(result))
-    click.echo(f"Wrote {out / name}.nc and .png")
+    click.echo(f"Wrote {out / name}.nc")
+    draw_figure("validation", result, out / f"{name}.png")

@@ -129,6 +129,23 @@ def show_figures(written: list[Path], missing: dict[str, str]) -> None:
         click.echo(f"Left out {name}: {why}")
 
 
+def draw_figure(name: str, shown: Any, path: Path) -> None:
+    """Draw what a function of `llc.figures` shows of a result; that it cannot be drawn loses nobody the result.
+
+    Args:
+        name: of the function. shown: the result.
+    """
+    from llc.extras import MissingExtra
+
+    try:
+        from llc import figures
+    except MissingExtra as error:
+        click.echo(f"Left out {path.name}: {error}")
+        return
+    figures.save_figure(figures.draw(getattr(figures, name)(shown)), path)
+    click.echo(f"Drew {path}")
+
+
 def say_next(*commands: str) -> None:
     """Which commands come next, unless they come by themselves."""
     chained = (click.get_current_context().find_root().obj or {}).get("chained", False)

@@ -3,10 +3,13 @@
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from llc.extras import needed_by
 from llc.figures.spec import GREY, Axis, Bars, Cells, Level, Marks, Panel, Span, Spec
+
+with needed_by("llc.figures.interactive"):
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
 
 _SHAPES = {
     "circle": "circle", "diamond": "diamond", "triangle": "triangle-up", "inverted": "triangle-down",

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from llc import store
+from llc import extras, store
 from llc.errors import StoreError
 from llc.parallel import Progress, quiet
 from llc.version import library_version
@@ -40,6 +40,8 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, prog
     Raises:
         StoreError: nothing is trained yet, or the place cannot be written.
     """
+    extras.require("a report", "report")
+
     import jinja2
     from plotly.offline import get_plotlyjs
 

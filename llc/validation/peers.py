@@ -7,7 +7,6 @@ import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from llc.estimate.diagnostics import INTERVAL
+from llc.extras import installed
 from llc.randomness import generator
 
 Data = tuple[Tensor, ...]
@@ -54,7 +54,7 @@ class Peer(NamedTuple):
     @property
     def installed(self) -> bool:
         """Whether it can be imported here."""
-        return find_spec(self.module) is not None
+        return installed(self.module)
 
 
 def peer_estimate(
