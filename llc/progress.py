@@ -64,7 +64,7 @@ def _lines(unit: str) -> Progress:
 @contextmanager
 def _bars(unit: str) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Task, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
     from rich.text import Text
 
@@ -72,7 +72,7 @@ def _bars(unit: str) -> Iterator[Progress]:
         def __init__(self) -> None:
             super().__init__("")
 
-        def render(self, task) -> Text:
+        def render(self, task: Task) -> Text:
             return Text(f"{task.speed:.3g} {unit}/s" if task.speed else "")
 
     bars: dict[str, TaskID] = {}

@@ -9,3 +9,6 @@ def library_version() -> str:
         return metadata.version("local-learning-coefficient")
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+__version__ = library_version()

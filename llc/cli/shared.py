@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from llc.parallel import Progress
     from llc.store import Experiment
     from llc.training import ExperimentConfig
 
@@ -105,7 +108,7 @@ def given(ctx: click.Context) -> set[str]:
     return {name for name in ctx.params if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE}
 
 
-def show_progress(unit: str):
+def show_progress(unit: str) -> AbstractContextManager[Progress]:
     """A line of progress while the work in its block goes on."""
     from llc.progress import show_progress
 

@@ -164,7 +164,7 @@ def _symbol(shape: str) -> str:
     return f"{_SHAPES[shape[5:]]}-open" if shape.startswith("open ") else _SHAPES[shape]
 
 
-def _at(axis: Axis, values):
+def _at(axis: Axis, values: Any) -> np.ndarray:
     """Where values stand on an axis."""
     values = np.asarray(values, float)
     if axis.scale == "step":

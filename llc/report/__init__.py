@@ -19,7 +19,7 @@ __all__ = ["write_report"]
 @dataclass
 class _Section:
     name: str
-    pictures: list = field(default_factory=list)
+    pictures: list[Any] = field(default_factory=list)
     tables: list = field(default_factory=list)
 
     @property

@@ -107,7 +107,7 @@ class Experiment:
         return Task.of(self.config["task"])
 
     @property
-    def axes(self) -> dict[str, list]:
+    def axes(self) -> dict[str, list[Any]]:
         """Values of the sweep by axis, as they label results."""
         axes = axes_of(self.config["sweep"])
         return {dim: [coordinate(one) for one in axes[key]] for key, dim in dims_of(axes).items()}
@@ -295,7 +295,7 @@ def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
         write_table(folder / EXPERIMENT_FILE, {**table, PROVENANCE: kept if under_way else provenance})
 
 
-def _labels(values: list) -> set:
+def _labels(values: list[Any]) -> set[Any]:
     return {coordinate(value) for value in values}
 
 

@@ -16,14 +16,17 @@ from llc.errors import InvalidInput
 Z = NormalDist().inv_cdf(0.95)
 
 
+# (value, standard error) of what `compare` returns, or, of a whole study, of its `StudyResults`.
+Measure = Callable[[Any], tuple[float, float]]
+
+
 @dataclass(frozen=True)
 class Claim:
     """One claim of a paper.
 
     Attributes:
         name: short, one each. said: the claim in words. published: the paper's number, NaN where it has none.
-        measure: (value, standard error) from what `compare` returns, or of a claim about a whole study from its
-            `StudyResults`; the error is 0 for what is read off weights.
+        measure: what is measured; the error is 0 for what is read off weights.
         low, high: the claim holds where the value lies between these.
         already: why training has no part in it, such as `of references alone`; else empty.
     """
@@ -31,7 +34,7 @@ class Claim:
     name: str
     said: str
     published: float
-    measure: Callable[[Any], tuple[float, float]]
+    measure: Measure
     low: float = -math.inf
     high: float = math.inf
     already: str = ""

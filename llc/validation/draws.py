@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -259,7 +260,7 @@ def _anharmonic(rng: torch.Generator, seed: int) -> Quantities:
     stiff, skew, tail = 1.0, float(0.2 + 0.4 * torch.rand((), generator=rng)), 1.0
     nbeta = float(torch.randint(50, 800, (), generator=rng))
 
-    def potential(x):
+    def potential(x: Any) -> Any:
         return stiff * x**2 / 2 + skew * x**3 / 6 + tail * x**4 / 24
 
     tree = estimate_llc(
@@ -274,7 +275,7 @@ def _anharmonic(rng: torch.Generator, seed: int) -> Quantities:
         observables=[Losses("square", loss=_of(lambda x: x[0] ** 2)), Losses("place", loss=_of(lambda x: x[0]))],
     )
 
-    def mean(function):
+    def mean(function: Callable[[Any], Any]) -> float:
         return _mean_on_a_line(function, lambda x: nbeta * potential(x) + _GAMMA / 2 * x**2, 12 / np.sqrt(nbeta))
 
     exact = mean(lambda x: x**3) - mean(lambda x: x**2) * mean(lambda x: x)
