@@ -58,8 +58,10 @@ def test_the_installed_package_runs_outside_of_its_checkout(archives, tmp_path):
     surroundings = {**os.environ, "PYTHONPATH": str(site)}
 
     def said(*command: str) -> str:
-        made = {"cwd": tmp_path, "env": surroundings, "capture_output": True, "text": True, "check": True}
-        return subprocess.run([sys.executable, *command], **made).stdout
+        process = [sys.executable, *command]
+        return subprocess.run(
+            process, cwd=tmp_path, env=surroundings, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
 
     assert said("-c", "import llc; print(llc.__file__)").startswith(str(site))
     assert "estimate-llc" in said(str(site / "bin" / "llc"), "--help")
