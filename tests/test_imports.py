@@ -10,14 +10,14 @@ import pytest
 import llc
 
 DRAWING = {"figures", "seaborn", "plotly", "jinja2"}
-WORKERS = {"dask", "distributed", "cloudpickle"}
+WORKERS = {"dask", "distributed"}
 FILES = {"netCDF4", "safetensors", "tomli_w"}
 OF_STUDIES = {"development", "systems", "ruptures", "sklearn", "rich"}
 JOBS = {
     "llc.estimate": {"store", "tasks", "training", "study"} | OF_STUDIES | DRAWING | WORKERS | FILES,
-    "llc.study": {"report"} | OF_STUDIES | DRAWING | {"dask", "distributed"},
+    "llc.study": {"report"} | OF_STUDIES | DRAWING | WORKERS,
     "llc.training, llc.systems": {"study", "estimate", "development", "scipy.stats", "matplotlib", "sklearn"} | DRAWING,
-    "llc.development": {"report", "validation", "ruptures", "sklearn", "rich"} | DRAWING,
+    "llc.development": {"report", "ruptures", "sklearn", "rich"} | DRAWING,
 }
 
 

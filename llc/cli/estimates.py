@@ -45,6 +45,7 @@ _CALIBRATED = (
 @click.pass_context
 def estimate_llc(
     ctx: click.Context,
+    /,
     folder: Path,
     jobs: int | None,
     scheduler: str | None,

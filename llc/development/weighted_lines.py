@@ -9,7 +9,7 @@ with needed_by("a partition into straight lines"):
     from ruptures.base import BaseCost
 
 
-class WeightedLines(BaseCost):
+class WeightedLines(BaseCost):  # type: ignore[misc]
     """Sums of squares about weighted straight lines through stretches of a curve, in the form ruptures asks for."""
 
     model, min_size = "weighted lines", 3
