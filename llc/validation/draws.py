@@ -330,12 +330,7 @@ def degenerate_means(nbeta: float, gamma: float) -> dict[str, float]:
         return sum(integrate.quad(density, a, b)[0] for a, b in itertools.pairwise(edges))
 
     whole = integral(lambda _y, _v: 1.0)
-    means = {
-        "k": lambda y, v: v * y**4,
-        "x": lambda _y, v: v,
-        "y": lambda y, _v: y**2,
-        "xy": lambda y, v: v * y**2,
-    }
+    means = {"k": lambda y, v: v * y**4, "x": lambda _y, v: v, "y": lambda y, _v: y**2, "xy": lambda y, v: v * y**2}
     return {name: integral(of) / whole for name, of in means.items()}
 
 
