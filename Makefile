@@ -37,7 +37,7 @@ linkcheck: $(READY_DOCS) ## whether links of the pages lead anywhere
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) .
+	$(INSTALL) ".[all]"
 	touch $(READY)
 
 $(READY_DEV): $(READY)

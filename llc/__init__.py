@@ -10,9 +10,9 @@ Names are imported when first used, so that `import llc` is quick.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-# Public name -> where it lives: a module, or a module and an attribute of it.
+# Public name -> where it lives: a module, or a module and an attribute of it. Type checkers read `__init__.pyi`.
 _PUBLIC = {
     "tasks": "llc.tasks",
     "predictors": "llc.predictors",
@@ -57,48 +57,8 @@ _PUBLIC = {
     "summary_table": "llc.store:summary_table",
     "write_report": "llc.report:write_report",
     "LLCError": "llc.errors:LLCError",
+    "__version__": "llc.version:__version__",
 }
-
-if TYPE_CHECKING:
-    from llc import (
-        behaviour,
-        development,
-        errors,
-        estimate,
-        figures,
-        models,
-        predictors,
-        sampling,
-        store,
-        study,
-        systems,
-        tasks,
-        training,
-        validation,
-    )
-    from llc.development import compare, joint_pca, response_components
-    from llc.errors import LLCError
-    from llc.estimate import (
-        estimate_llc,
-        influence,
-        loss_kernel,
-        per_sample_llc,
-        susceptibilities,
-        susceptibility,
-        waic,
-    )
-    from llc.models import heads
-    from llc.report import write_report
-    from llc.sampling import Losses
-    from llc.store import Experiment, Run, open_results, summary_table, trust
-    from llc.store import open_folder as open
-    from llc.study import (
-        estimate_llc_over_checkpoints,
-        estimate_llc_over_training,
-        susceptibilities_over_checkpoints,
-    )
-    from llc.training import export_weights, import_weights, presets, train
-    from llc.validation import learning_coefficient
 
 __all__ = [  # noqa: PLE0604
     *_PUBLIC

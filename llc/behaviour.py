@@ -4,7 +4,7 @@ Training calls this at every checkpoint; development reads what it left.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -321,7 +321,7 @@ def position_coord(number: int) -> tuple:
                                                    "units": "1"})  # fmt: skip
 
 
-def step_coord(steps) -> dict[str, tuple]:
+def step_coord(steps: Sequence[int] | np.ndarray) -> dict[str, tuple]:
     """Of a result over training."""
     about = {"long_name": "number of optimiser updates", "units": "1"}
     return {"step": ("step", np.asarray(steps, dtype=np.int64), about)}

@@ -180,7 +180,7 @@ class Kind(Config):
         """See `Config.from_table`; of the kind that the table names."""
         return cls.of(table)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # By its table: a class in a file of somebody's cannot be imported by name where it is unpickled.
         family = next(base for base in type(self).__mro__ if Kind in base.__bases__)
         table = self.to_table()

@@ -1,4 +1,4 @@
-"""Progress of long work: bars with rate and time left on a terminal, quiet lines elsewhere."""
+"""Progress of long work: bars with rate and time left on a terminal, by `rich`, quiet lines elsewhere."""
 
 import sys
 import threading
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from llc.extras import installed
 from llc.parallel import Progress
 
 # Where there is no terminal: seconds between two lines about the same unit of work.
@@ -15,7 +16,7 @@ _LINE_EVERY_SECONDS = 30.0
 @contextmanager
 def show_progress(unit: str) -> Iterator[Progress]:
     """What to hand to long work; `unit` names what is counted, such as `steps`."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and installed("rich"):
         with _bars(unit) as progress:
             yield progress
     else:
@@ -63,7 +64,7 @@ def _lines(unit: str) -> Progress:
 @contextmanager
 def _bars(unit: str) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Task, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
     from rich.text import Text
 
@@ -71,7 +72,7 @@ def _bars(unit: str) -> Iterator[Progress]:
         def __init__(self) -> None:
             super().__init__("")
 
-        def render(self, task) -> Text:
+        def render(self, task: Task) -> Text:
             return Text(f"{task.speed:.3g} {unit}/s" if task.speed else "")
 
     bars: dict[str, TaskID] = {}

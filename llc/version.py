@@ -12,3 +12,6 @@ def library_version() -> str:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+__version__ = library_version()

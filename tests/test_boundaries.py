@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 
-from llc.development.boundaries import _WeightedLines, noise, trend_changes, turns
+from llc.development.boundaries import noise, trend_changes, turns
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
+from llc.development.weighted_lines import WeightedLines
 from llc.errors import InvalidInput
 
 STEPS = np.unique(np.geomspace(1, 20_000, 40).round())
@@ -68,7 +69,7 @@ def test_the_quick_partition_is_that_of_ruptures(points):
     for _ in range(8):
         errors = rng.uniform(0.1, 1.0, points)
         curve = lines(steps) + errors * rng.standard_normal(points)
-        cost = _WeightedLines(np.log1p(steps), curve, errors)
+        cost = WeightedLines(np.log1p(steps), curve, errors)
         most = min(6, points // 3 - 1)
         assert cost.quick_partition(most) == cost.best_partition(most)
         numbers.add(len(cost.quick_partition(most)))

@@ -22,7 +22,7 @@ from llc.cli.shared import given, numbers, open_experiment, parse_values, say_ne
 @click.option("--robustness", is_flag=True, help="How far two components turn with less: angles, nothing written.")
 @click.pass_context
 def pca(
-    ctx: click.Context, folder: Path, components: int, robustness: bool, fit: tuple[str, ...], **settings: Any
+    ctx: click.Context, /, folder: Path, components: int, robustness: bool, fit: tuple[str, ...], **settings: Any
 ) -> None:
     """Joint trajectory PCA over all checkpoints of all runs.
 

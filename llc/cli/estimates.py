@@ -10,7 +10,7 @@ import click
 
 from llc.cli import fields
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import but, given, open_experiment, patterns, say_next, show_progress, show_summary
+from llc.cli.shared import but, draw_figure, given, open_experiment, patterns, say_next, show_progress, show_summary
 
 # What a calibration may be told of the estimates that it is for.
 _CALIBRATED = (
@@ -45,6 +45,7 @@ _CALIBRATED = (
 @click.pass_context
 def estimate_llc(
     ctx: click.Context,
+    /,
     folder: Path,
     jobs: int | None,
     scheduler: str | None,
@@ -132,7 +133,7 @@ def _over_checkpoints(
     **how: Any,
 ) -> None:
     """Estimates at anyone's checkpoints, with the functions that the options name."""
-    from llc import figures, own_code, store, study, trusted
+    from llc import own_code, store, study, trusted
     from llc.errors import InvalidInput
 
     for name, place in told.items():
@@ -164,8 +165,7 @@ def _over_checkpoints(
             **settings,
         )
     click.echo(study.format_estimates(found))
-    path = store.own_folder(out / "figures") / "llc.png"
-    click.echo(f"Drew {figures.save_figure(figures.draw(figures.llc_over_training(found)), path)}")
+    draw_figure("llc_over_training", found, store.own_folder(out / "figures") / "llc.png")
     click.echo(f"Wrote {out / 'llc.nc'}")
 
 
@@ -185,7 +185,7 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
       llc calibrate runs/tiny --num-samples 1024 --batch-size 64
       llc estimate-llc runs/tiny --settings runs/tiny/calibration.toml
     """
-    from llc import estimate, figures, store, study
+    from llc import estimate, store, study
 
     experiment = open_experiment(folder)
     settings["parameters"] = patterns(settings["parameters"])
@@ -195,10 +195,8 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
             experiment, steps=steps, points=points, progress=progress, **settings
         )
     click.echo(estimate.format_calibration(found))
-    specs = {"scale": figures.calibration_scale(dataset), "traces": figures.calibration_traces(dataset)}
-    for name, spec in specs.items():
-        path = figures.save_figure(figures.draw(spec), folder_of_figures / f"calibration_{name}.png")
-        click.echo(f"Drew {path}")
+    for name in ("calibration_scale", "calibration_traces"):
+        draw_figure(name, dataset, folder_of_figures / f"{name}.png")
     say_next(f"llc estimate-llc {experiment.path} --settings {experiment.path / 'calibration.toml'}")
 
 
@@ -250,7 +248,7 @@ def validate(
       llc validate --suite draws --repeats 20
       llc validate --suite full --problems 26 --only "7-10-4, rank 4" --against ""
     """
-    from llc import figures, store, validation
+    from llc import store, validation
     from llc.validation.peers import PEERS
 
     if suite == "draws":
@@ -259,8 +257,9 @@ def validate(
         name = "validate_draws" + (f"_problems{problems}" if problems else "")
         unfinished = out / f"{name}.unfinished"
         with show_progress("repetitions") as progress:
-            made = {"seed": seed, "problems": problems, "jobs": jobs, "folder": unfinished, "progress": progress}
-            found = validation.validate_draws(repeats or 200, **made)
+            found = validation.validate_draws(
+                repeats or 200, seed=seed, problems=problems, jobs=jobs, folder=unfinished, progress=progress
+            )
         store.write_dataset(out / f"{name}.nc", found, {"suite": suite, "seed": seed, "problems": problems})
         store.remove_folder(unfinished, rf"[0-9a-f]{{16}}\.toml|{re.escape(store.LOCK_FILE)}")
         click.echo(validation.format_draws(found))
@@ -287,7 +286,7 @@ def validate(
         )
     settings = {"suite": suite, "sampler": sampler, "seed": seed, "problems": problems, "only": list(only)}
     store.write_dataset(out / f"{name}.nc", result, settings)
-    figures.save_figure(figures.draw(figures.validation(result)), out / f"{name}.png")
     store.remove_folder(unfinished, rf"[0-9a-f]{{16}}\.toml|{re.escape(store.LOCK_FILE)}")
     click.echo(validation.format_validation(result))
-    click.echo(f"Wrote {out / name}.nc and .png")
+    click.echo(f"Wrote {out / name}.nc")
+    draw_figure("validation", result, out / f"{name}.png")

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from llc.parallel import Progress
     from llc.store import Experiment
     from llc.training import ExperimentConfig
 
@@ -106,7 +109,7 @@ def given(ctx: click.Context) -> set[str]:
     return {name for name in ctx.params if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE}
 
 
-def show_progress(unit: str):
+def show_progress(unit: str) -> AbstractContextManager[Progress]:
     """A line of progress while the work in its block goes on."""
     from llc.progress import show_progress
 
@@ -128,6 +131,24 @@ def show_figures(written: list[Path], missing: dict[str, str]) -> None:
         click.echo(f"Drew {path}")
     for name, why in missing.items():
         click.echo(f"Left out {name}: {why}")
+
+
+def draw_figure(name: str, shown: Any, path: Path) -> None:
+    """Draw what a function of `llc.figures` shows of a result; that it cannot be drawn loses nobody the result.
+
+    Args:
+        name: of the function.
+        shown: the result.
+    """
+    from llc.extras import MissingExtra
+
+    try:
+        from llc import figures
+    except MissingExtra as error:
+        click.echo(f"Left out {path.name}: {error}")
+        return
+    figures.save_figure(figures.draw(getattr(figures, name)(shown)), path)
+    click.echo(f"Drew {path}")
 
 
 def say_next(*commands: str) -> None:

@@ -40,9 +40,12 @@ def systems(
       llc systems --run all --no-llc --record benchmarks/results/systems.toml
     """
     from llc.errors import InvalidInput, LLCError
+    from llc.extras import require
     from llc.systems import SYSTEMS
     from llc.systems.record import FIGURES, RECORD, keep, read_record, systems_table
 
+    if names:
+        require("llc systems --run", "study", "plots")
     known = read_record(RECORD if record is None else record)  # named before hours of work where it is none
     if record is not None and not record.exists():
         if not names:

@@ -10,7 +10,7 @@ import click
 from llc.cli.group import FOLDER, main
 
 if TYPE_CHECKING:
-    from llc.trusted import Code
+    from llc.trusted import Code, Trusted
 
 # Of a file, for a first look.
 _FIRST_LINES = 5
@@ -75,7 +75,7 @@ def _describe(code: Code) -> None:
         click.echo(f"    … {len(lines) - _FIRST_LINES} more lines")
 
 
-def _list(known) -> None:
+def _list(known: Trusted) -> None:
     from llc import trusted
 
     for function in known.functions:

@@ -30,8 +30,10 @@ def demo(preset: str, out: Path | None, jobs: int | None, kept: Path | None) -> 
       llc demo --preset small --out runs/small --keep results
     """
     from llc.errors import InvalidInput, LLCError, did_you_mean
+    from llc.extras import require
     from llc.study.presets import ESTIMATES
 
+    require("llc demo", "report")
     if preset not in ESTIMATES:
         raise InvalidInput(f"--preset {preset} given; {did_you_mean(preset, ESTIMATES)}")
     out = out or Path("runs") / ("demo" if preset == "tiny" else preset)

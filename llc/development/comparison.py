@@ -1,6 +1,7 @@
 """The trained model against its task's references over training."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,7 +110,7 @@ class _References:
 
     def against(self, model: nn.Module) -> dict[str, np.ndarray]:
         """Everything of one checkpoint, means and standard errors."""
-        found: dict[str, list] = {"loss": [], "excess": [], "prediction_difference": []}
+        found: dict[str, list[Any]] = {"loss": [], "excess": [], "prediction_difference": []}
         for number, (of_set, outputs) in enumerate(behaviour.said_of(model, self.sets)):
             losses = behaviour.losses_of(of_set, outputs)
             found["loss"].append(mean_and_error(losses))
@@ -133,7 +134,7 @@ class _References:
 
     def _between(self, model: nn.Module) -> np.ndarray | None:
         """(reference, share): losses between the weights and a construction's; None where there is no construction."""
-        interpolated: Callable | None = getattr(model, "interpolated", None)
+        interpolated: Callable[..., Any] | None = getattr(model, "interpolated", None)
         if interpolated is None:
             return None
         found = np.full((len(self.names), len(_SHARES)), np.nan)
@@ -201,7 +202,7 @@ _DIMS = {
 
 
 def _label(
-    run: store.Run, sets: Mapping[str, EvalSet], steps: list[int], rows: list[dict], references: _References
+    run: store.Run, sets: Mapping[str, EvalSet], steps: list[int], rows: list[dict[str, Any]], references: _References
 ) -> xr.Dataset:
     known = behaviour.eval_coords(sets, run.task)
     known.pop("position", None)

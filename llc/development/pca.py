@@ -161,14 +161,14 @@ def _label_scores(run: store.Run, features: str, scores: np.ndarray) -> xr.Datas
 
 def _label_fit(features: Features, fit: Components, null: np.ndarray) -> xr.Dataset:
     loading = fit.axes.reshape(-1, *features.shape)
-    coords: dict = {
+    coords: dict[str, Any] = {
         "component": _components(len(fit.axes)),
         "walk": ("walk", np.arange(len(null)), {"long_name": "random walk", "units": "1"}),
     }
     for dim, size in zip(features.dims, features.shape, strict=True):
         about = {"long_name": _PLACES[dim], "units": "1"} if dim != "position" else {}
         coords[dim] = position_coord(size) if dim == "position" else (dim, np.arange(size), about)
-    data: dict = {
+    data: dict[str, Any] = {
         "explained_variance_ratio": (
             "component",
             fit.explained_variance_ratio,
@@ -238,5 +238,5 @@ _PLACES = {
 }
 
 
-def _components(number: int) -> tuple:
+def _components(number: int) -> tuple[Any, ...]:
     return ("component", np.arange(1, number + 1), {"long_name": "number of the principal component", "units": "1"})

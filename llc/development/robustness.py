@@ -1,6 +1,7 @@
 """Whether a joint PCA would have come out the same with another probe, grid of checkpoints, or seed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ def pca_robustness(
     found = []
     with store.folder_lock(experiment.path), Rows(runs, features, experiment.path, progress) as rows:
 
-        def scores(fitted: list[store.Run], **less) -> np.ndarray:
+        def scores(fitted: list[store.Run], **less: Any) -> np.ndarray:
             fit = rows.fit(components, fitted, **less)
             return np.concatenate([fit.scores(rows.of(run)[:, : less.get("columns")]) for run in runs])
 

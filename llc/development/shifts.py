@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 
 from llc import behaviour, store
 from llc.behaviour import EvalSet
@@ -107,7 +107,7 @@ def _row(model: nn.Module, sets: Mapping[str, EvalSet], places: tuple[int, int] 
     return row
 
 
-def _change(losses, first: int, last: int) -> tuple[float, float]:
+def _change(losses: Tensor, first: int, last: int) -> tuple[float, float]:
     """Late minus early loss, and its standard error over sequences."""
     change = losses[:, last - 1] - losses[:, first - 1]
     return float(change.mean()), float(change.std() / len(change) ** 0.5)

@@ -12,6 +12,9 @@ from llc.version import DISTRIBUTION, library_version
 
 # What optional packages are for, by their extra in pyproject.toml. Those of `dev` and `docs` are for contributors.
 EXTRAS = {
+    "study": "stages by slopes, references of the literature and bars of progress",
+    "plots": "figures",
+    "report": "the page of a report",
     "cluster": "work spread over many machines (--scheduler)",
     "peers": "devinterp's samplers and llc validate --against",
     "notebooks": "running the notebooks",

@@ -40,7 +40,7 @@ def estimate_llc(
     control_variates: bool | None = None,
     headline: Literal["auto", "w*", "basin"] = "auto",
     parameters: Restriction | None = None,
-    collate_fn: Callable[[list], Any] | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
     sample_weights: Any = None,
     full_loss_every: int | None = None,
     max_rhat: float | None = None,

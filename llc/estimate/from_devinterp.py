@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -183,7 +183,7 @@ def _labelled(
     distance: np.ndarray | None,
 ) -> xr.DataTree:
     """The tree, with the labels of an estimate of ours."""
-    scalars: dict = {name: ((), numbers[name], described(SCALARS, name)) for name in SCALARS}
+    scalars: dict[str, Any] = {name: ((), numbers[name], described(SCALARS, name)) for name in SCALARS}
     about = {"long_name": "standard error of loss_init as the draws' baseline, unpaired", "units": "loss"}
     scalars["loss_init_se"] = ((), unpaired, about)
     own = {name: run.settings.get(name) for name in ("batch_size", "noise_level", "num_init_loss_batches", "init_seed")}
@@ -207,7 +207,7 @@ def _labelled(
             "chain": chain,
             "draw": ("draw", np.arange(steps)[draws] - draws.start, {"long_name": "draw", "units": "1"}),
         }
-        traces: dict = {
+        traces: dict[str, Any] = {
             name: (("chain", "draw"), trace[:, draws], described(TRACES, name)) for name, trace in everything.items()
         }
         found = xr.Dataset(traces, places)

@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from torch import nn
@@ -78,7 +78,7 @@ class SamplingConfig(Config):
     max_rhat: float | None = Field(None, gt=1)
 
     @model_validator(mode="after")
-    def _fit_together(self):
+    def _fit_together(self) -> Self:
         if self.gamma is not None and self.radius is not None:
             raise ValueError(f"gamma = {self.gamma} and radius = {self.radius} given; they are one setting, give one")
         if self.max_rhat is not None and self.chains < 2:

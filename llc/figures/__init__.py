@@ -4,11 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
-
 from llc import store
 from llc.errors import InvalidInput, StoreError, did_you_mean
-from llc.figures import static
+from llc.extras import needed_by
+
+with needed_by("llc.figures"):
+    from matplotlib.figure import Figure
+
+    from llc.figures import static
 from llc.figures.behaviour import losses, losses_by_axis, losses_by_position, reference_plane, shifts
 from llc.figures.comparison import compared, learned
 from llc.figures.complexity import llc_by_axis, llc_over_training, loss_llc_plane, stages, tradeoff

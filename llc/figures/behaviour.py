@@ -1,12 +1,14 @@
 """Figures of what models do: losses, distances to references, shifted inputs."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from llc.figures.runs import Runs, known, once, reference_looks
+from llc.figures.runs import Place, Runs, known, once, reference_looks
 from llc.figures.spec import BLUE, GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import headline_of, over_positions, references_of, symbol_in
 
@@ -66,7 +68,7 @@ def reference_plane(metrics: xr.Dataset) -> Spec | None:
     first, second = names[1], names[0]
     runs, said = Runs(data[["distance"]].isel(test_set=0, drop=True)), []
 
-    def way(place, run) -> list:
+    def way(place: Place, run: xr.Dataset) -> list[Marks]:
         here = known(run, "distance")
         x, y = (here.distance.sel(reference=name).values for name in (first, second))
         if not len(x) or np.array_equal(x, y):  # both references are one
@@ -183,7 +185,7 @@ def _alike(runs: Runs, test_set: str) -> list[tuple[str, list]]:
     return found
 
 
-def _along_sequence(runs: Runs, place, run: xr.Dataset, test_set: str) -> list[Marks]:
+def _along_sequence(runs: Runs, place: Place, run: xr.Dataset, test_set: str) -> list[Marks]:
     """A run's losses at the end, position by position, and those of its references."""
     here = known(run, "loss").sel(test_set=test_set)
     if not here.sizes["step"]:
@@ -237,5 +239,5 @@ def shifts(found: xr.Dataset) -> Spec:
     )
 
 
-def _pairs(values: xr.DataArray):
+def _pairs(values: xr.DataArray) -> Iterator[tuple[Any, Any]]:
     return zip(values.step.values, values.values, strict=True)

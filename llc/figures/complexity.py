@@ -7,7 +7,7 @@ import xarray as xr
 
 from llc.errors import InvalidInput
 from llc.estimate.verdict import COMPARABLE
-from llc.figures.runs import Runs, comparable, estimates, known, verdict_key
+from llc.figures.runs import Place, Runs, comparable, estimates, known, verdict_key
 from llc.figures.spec import BLUE, GREEN, GREY, ORANGE, RED, Axis, Level, Marks, Panel, Span, Spec
 from llc.store.labels import of_run
 
@@ -53,7 +53,7 @@ def llc_over_training(llc: xr.Dataset) -> Spec:
     runs, seen, said = _runs(llc), set[str](), []
     limits = _limits(llc)
 
-    def curve(place, run) -> list:
+    def curve(place: Place, run: xr.Dataset) -> list[Marks]:
         here = known(run, "llc")
         if not here.sizes["step"]:
             return []
@@ -124,7 +124,7 @@ def llc_by_axis(llc: xr.Dataset, tradeoff: xr.Dataset | None = None) -> Spec | N
         return None
     logarithmic = runs.axis_of_panel.scale == "log"
 
-    def ends(place, run) -> list:
+    def ends(place: Place, run: xr.Dataset) -> list[Marks]:
         here = known(run, "llc")
         if not here.sizes["step"]:
             return []
@@ -160,7 +160,7 @@ def loss_llc_plane(llc: xr.Dataset) -> Spec | None:
     """Loss against λ̂; along a line training goes on, to the large dot at its end."""
     runs = _runs(llc)
 
-    def way(place, run) -> list:
+    def way(place: Place, run: xr.Dataset) -> list[Marks]:
         here = comparable(known(run, "llc"))
         x, y = here.loss_init.values, here.llc.values
         text = [

@@ -3,10 +3,13 @@
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from llc.extras import needed_by
 from llc.figures.spec import GREY, Axis, Bars, Cells, Level, Marks, Panel, Span, Spec
+
+with needed_by("llc.figures.interactive"):
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
 
 _SHAPES = {
     "circle": "circle", "diamond": "diamond", "triangle": "triangle-up", "inverted": "triangle-down",
@@ -161,7 +164,7 @@ def _symbol(shape: str) -> str:
     return f"{_SHAPES[shape[5:]]}-open" if shape.startswith("open ") else _SHAPES[shape]
 
 
-def _at(axis: Axis, values):
+def _at(axis: Axis, values: Any) -> np.ndarray:
     """Where values stand on an axis."""
     values = np.asarray(values, float)
     if axis.scale == "step":

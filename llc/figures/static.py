@@ -7,6 +7,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from llc.figures.spec import GREY, Axis, Bars, Cells, Level, Marks, Panel, Span, Spec
 
@@ -92,7 +93,7 @@ def _marks(axes: Axes, mark: Marks) -> None:
         _points(axes, (mark.x[-1:], mark.y[-1:]), "circle", colour=mark.colour, size=7.5)
 
 
-def _points(axes: Axes, points, shape: str, *, colour: str, size: float) -> None:
+def _points(axes: Axes, points: tuple[Any, Any], shape: str, *, colour: str, size: float) -> None:
     face = "none" if shape.startswith("open ") else colour
     marker = _SHAPES[shape.removeprefix("open ")]
     axes.plot(*points, linestyle="", marker=marker, markersize=size, color=colour, markerfacecolor=face, zorder=3)
@@ -161,7 +162,7 @@ def _legend(figure: Figure, spec: Spec) -> None:
         figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small", handlelength=3.4)
 
 
-def _handle(label: str, shape: str, colour: str):
+def _handle(label: str, shape: str, colour: str) -> Line2D:
     face = "none" if shape.startswith("open ") else colour
     marker = _SHAPES[shape.removeprefix("open ")]
-    return mpl.lines.Line2D([], [], color=colour, marker=marker, markerfacecolor=face, linestyle="", label=label)
+    return Line2D([], [], color=colour, marker=marker, markerfacecolor=face, linestyle="", label=label)

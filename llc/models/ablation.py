@@ -1,6 +1,6 @@
 """Which attention heads of a transformer matter: what it loses without each."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,7 +47,7 @@ def _error(model: nn.Module, batch: Batch) -> Tensor:
     return (model(*batch.inputs) - batch.targets).double().square().mean()
 
 
-def _mean_of(head: int, heads: int):
+def _mean_of(head: int, heads: int) -> Callable[..., tuple[Tensor, ...]]:
     """A hook on a projection: one head's part of its input as its mean over sequences."""
 
     def replace(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +53,7 @@ class TransformerConfig(ModelConfig):
     head_ablation: bool = False
 
     @model_validator(mode="after")
-    def _heads_divide_width(self):
+    def _heads_divide_width(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"model.heads = {self.heads} given, expected a divisor of model.width = {self.width}")
         return self

@@ -13,6 +13,7 @@ from typing import Any
 
 from llc import trusted
 from llc.errors import Interrupted, InvalidInput
+from llc.extras import needed_by
 from llc.parallel.units import Outcome, Progress, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
 
 # How long a scheduler may take to answer.
@@ -25,12 +26,8 @@ def run_on_cluster(
     work: Callable[..., Any], units: Sequence[tuple], address: str, threads: int, progress: Progress
 ) -> Iterator[Outcome]:
     """`llc.parallel.run_units` on the workers of a scheduler; says at the end how many units ran again."""
-    try:
+    with needed_by("a scheduler"):
         from distributed import Client, KilledWorker, as_completed
-    except ImportError:
-        raise InvalidInput(
-            "a scheduler was given, but Dask is not installed; pip install 'local-learning-coefficient[cluster]'"
-        ) from None
     try:
         client = Client(address, timeout=_PATIENCE_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:

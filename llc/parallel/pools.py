@@ -61,7 +61,9 @@ def run_in_pools(
             )
 
 
-def _run_in_pool(work, units: dict[int, tuple], jobs, threads, progress) -> Iterator[Outcome]:
+def _run_in_pool(
+    work: Callable[..., Any], units: dict[int, tuple], jobs: int, threads: int, progress: Progress
+) -> Iterator[Outcome]:
     processes = _processes(work.__module__)
     stop = Flag(processes)
     with listening(processes, progress) as line:

@@ -119,7 +119,7 @@ def set_stop(stop: Any) -> None:
 
 
 @contextlib.contextmanager
-def stopping_with(stop) -> Iterator[None]:
+def stopping_with(stop: Any) -> Iterator[None]:
     """`check_interrupt` looks at `stop.is_set()` meanwhile."""
     before = _stop
     set_stop(stop)
@@ -130,13 +130,13 @@ def stopping_with(stop) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interrupt_sets(stop) -> Iterator[None]:
+def interrupt_sets(stop: Any) -> Iterator[None]:
     """Ctrl-C asks for a stop at the next point where work can be resumed; a second one insists."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def handle(_signal, _frame) -> None:
+    def handle(_signal: int, _frame: Any) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()

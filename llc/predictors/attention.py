@@ -159,7 +159,7 @@ class _Blockwise(torch.autograd.Function):
             )
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor):
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         block, bandwidth, gaussian = ctx.how
         wanted = [i for i, needed in enumerate(ctx.needs_input_grad[3:]) if needed]
         totals: list[Tensor | None] = [None] * len(ctx.saved_tensors)

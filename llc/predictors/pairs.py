@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from llc.errors import InvalidInput
+from llc.extras import needed_by
 from llc.predictors._checks import check_sequences, float_dtype
 
 
@@ -89,8 +90,9 @@ def lasso(xs: Tensor, ys: Tensor, *, penalty: float) -> Tensor:
     Args:
         penalty: α > 0.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import Lasso
+    with needed_by("lasso"):
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import Lasso
 
     if not penalty > 0:
         raise InvalidInput(f"lasso: penalty = {penalty} given, expected more than 0")
@@ -106,7 +108,8 @@ def decision_tree(xs: Tensor, ys: Tensor) -> Tensor:
 
     By scikit-learn; of signs, since that is what the trees of the task ask for.
     """
-    from sklearn.tree import DecisionTreeRegressor
+    with needed_by("decision_tree"):
+        from sklearn.tree import DecisionTreeRegressor
 
     model = DecisionTreeRegressor(random_state=0)
     return _fitted("decision_tree", xs.sign(), ys, model.fit, model.predict)

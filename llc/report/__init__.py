@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llc import store
+from llc import extras, store
 from llc.errors import StoreError
 from llc.parallel import Progress, quiet
 from llc.version import library_version
@@ -23,8 +23,8 @@ __all__ = ["write_report"]
 @dataclass
 class _Section:
     name: str
-    pictures: list = field(default_factory=list)
-    tables: list = field(default_factory=list)
+    pictures: list[Any] = field(default_factory=list)
+    tables: list[Any] = field(default_factory=list)
 
     @property
     def anchor(self) -> str:
@@ -45,6 +45,8 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, prog
     Raises:
         StoreError: nothing is trained yet, or the place cannot be written.
     """
+    extras.require("a report", "report")
+
     import jinja2
     from plotly.offline import get_plotlyjs
 

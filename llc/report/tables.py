@@ -193,19 +193,19 @@ def place_cell(value: Any) -> Cell:
     return Cell(value, value) if isinstance(value, str) else Cell(value_label(value), min(float(value), 1e300))
 
 
-def number(value, form: str) -> Cell:
+def number(value: Any, form: str) -> Cell:
     """A number, or a dash where there is none."""
     value = float(value)
     return Cell("–", -1e300) if np.isnan(value) else Cell(format(value, form), value)
 
 
-def with_error(value, error, form: str) -> Cell:
+def with_error(value: Any, error: Any, form: str) -> Cell:
     """value ± standard error."""
     value, error = float(value), float(error)
     return Cell("–", -1e300) if np.isnan(value) else Cell(f"{value:{form}} ± {error:{form}}", value)
 
 
-def interval(value, low, high) -> Cell:
+def interval(value: Any, low: Any, high: Any) -> Cell:
     """value [low, high]."""
     value, low, high = float(value), float(low), float(high)
     if np.isnan(low):

@@ -34,7 +34,7 @@ _LEAST_HOT_STEPS = 50
 
 
 def run_chains(
-    target: Target, sampler: Sampler, settings: dict[str, float], *, key: tuple, progress: Progress = quiet, **how
+    target: Target, sampler: Sampler, settings: dict[str, float], *, key: tuple, progress: Progress = quiet, **how: Any
 ) -> Chains:
     """Run chains on one target, each with its own noise and its own reshuffled minibatches.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from llc.errors import InvalidInput
+from llc.extras import to_install
 from llc.randomness import Rng
 from llc.sampling.sampler import Evaluate, Evaluation
 from llc.sampling.sgld import SGLD
@@ -162,6 +163,6 @@ def _sgmcmc() -> Any:
     except ImportError as error:
         raise InvalidInput(
             f"devinterp's samplers need devinterp 2, which cannot be imported ({error}); "
-            "pip install 'local-learning-coefficient[peers]', or use sampler='sgld', the same step"
+            f"{to_install('peers')}, or use sampler='sgld', the same step"
         ) from error
     return SGMCMC

@@ -46,7 +46,7 @@ class Losses:
     data: Data = None
     loss: Loss | None = None
     every: int | None = None
-    collate_fn: Callable[[list], Any] | None = None
+    collate_fn: Callable[[list[Any]], Any] | None = None
     mean: bool = False
 
     def __post_init__(self) -> None:

@@ -11,12 +11,7 @@ from llc.store.checkpoints import (
     write_checkpoint,
 )
 from llc.store.claiming import claim, extend_sweep
-from llc.store.experiment import (
-    EXPERIMENT_FILE,
-    Experiment,
-    open_folder,
-    open_results,
-)
+from llc.store.experiment import Experiment, open_folder, open_results
 from llc.store.folder_code import code_of, distrust, keep_code, remember, trust
 from llc.store.foreign_checkpoints import checkpoints_in, read_foreign, state_in, without_steps
 from llc.store.inspection import describe, passed_over, verify, without_checksum
@@ -37,7 +32,7 @@ from llc.store.results import (
     write_dataset,
     write_merged,
 )
-from llc.store.run import RUN_FILE, Run
+from llc.store.run import EXPERIMENT_FILE, RUN_FILE, Run
 from llc.store.state import read_state, write_state
 from llc.store.summary import format_table, summary_table
 from llc.store.tables import differences, read_table, table_hash, write_table

@@ -2,15 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from llc import own_code
 from llc.errors import StoreError
-from llc.store.experiment import EXPERIMENT_FILE, PROVENANCE, Experiment
+from llc.store.experiment import PROVENANCE, Experiment
 from llc.store.numbered import KEPT
 from llc.store.places import axes_of, coordinate
 from llc.store.registry import MADE
 from llc.store.removal import remove_file
-from llc.store.run import RUN_FILE
+from llc.store.run import EXPERIMENT_FILE, RUN_FILE
 from llc.store.tables import Table, differences, read_table, write_table
 
 # What is written into the two kinds of folder beside the file that claims it.
@@ -46,7 +47,7 @@ def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
         write_table(folder / EXPERIMENT_FILE, {**table, PROVENANCE: kept if under_way else provenance})
 
 
-def _labels(values: list) -> set:
+def _labels(values: list[Any]) -> set[Any]:
     return {coordinate(value) for value in values}
 
 

@@ -102,7 +102,7 @@ class Experiment:
             return Task(kind=str(self.config["task"].get("kind"))), str(error)
 
     @property
-    def axes(self) -> dict[str, list]:
+    def axes(self) -> dict[str, list[Any]]:
         """Values of the sweep by axis, as they label results."""
         axes = axes_of(self.config["sweep"])
         return {dim: [coordinate(one) for one in axes[key]] for key, dim in dims_of(axes).items()}

@@ -1,16 +1,15 @@
 """The code that an experiment's folder names: copies of it, and what of it is on the user's list of trusted code."""
 
-import contextlib
-import fcntl
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from llc import own_code, trusted
 from llc.errors import StoreError
 from llc.store.atomic import atomic_path
 from llc.store.experiment import Experiment, open_folder
+from llc.store.lock import file_lock
 from llc.store.run import Run
 from llc.store.tables import Table, write_table
 from llc.trusted import Code, Trusted, TrustedFile
@@ -109,21 +108,9 @@ def _change(changed: Callable[[Trusted], Trusted]) -> None:
     if changed(trusted.read()) == trusted.read():
         return
     path = trusted.place()
-    with _alone(path):
-        new = changed(trusted.read())
-        write_table(path, {"functions": list(new.functions), "files": [one._asdict() for one in new.files]})
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """While no other process changes the list."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise StoreError(f"cannot write the list of trusted code, {path} ({error.strerror})") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        with file_lock(path.with_name(f"{path.name}.lock")):
+            new = changed(trusted.read())
+            write_table(path, {"functions": list(new.functions), "files": [one._asdict() for one in new.files]})
+    except StoreError as error:
+        raise StoreError(f"the list of trusted code was not changed: {error}") from None

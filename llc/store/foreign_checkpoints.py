@@ -223,7 +223,7 @@ def _leads_to_state(found: Any) -> bool:
 
 def _from_shards(index: Path) -> dict[str, Tensor]:
     try:
-        names: Iterable[str] = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        names: Iterable[str] = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise StoreError(f"{index} is no list of shards ({type(error).__name__}: {error})") from None
     if not names:

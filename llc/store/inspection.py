@@ -7,14 +7,14 @@ from pathlib import Path
 
 from llc.errors import StoreError
 from llc.store.checkpoints import CHECKPOINT, checkpoint_steps
-from llc.store.experiment import EXPERIMENT_FILE, Experiment
+from llc.store.experiment import Experiment
 from llc.store.folder_code import code_of
 from llc.store.numbered import foreign, numbered_path, numbered_steps, settings_folders
 from llc.store.places import axes_of, run_name
 from llc.store.reading import has_checksum, read_dataset, read_numbered
 from llc.store.registry import MADE, RESULTS, again
 from llc.store.results import check_made_with, settings_of
-from llc.store.run import RUN_FILE, Run
+from llc.store.run import EXPERIMENT_FILE, RUN_FILE, Run
 from llc.store.state import read_state
 from llc.store.tables import Table, differences, flat, read_table, table_hash
 from llc.trusted import is_allowed

@@ -1,6 +1,5 @@
 """One writer a folder."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from llc.store.atomic import check_regular
 
 # A name that no other tool gives its locks: what is in it is overwritten.
 LOCK_FILE = ".llc-lock"
+# Where the holder's number begins in it: on Windows the byte before that is what is locked, and nobody else reads it.
+_HOLDER = 1
 
 
 @contextmanager
@@ -21,21 +22,39 @@ def folder_lock(folder: Path) -> Iterator[None]:
         StoreError: another process holds it (named), the folder cannot be written, or its lock is no regular file.
     """
     path = folder / LOCK_FILE
+    with file_lock(path, f"{folder} is in use by process {{holder}}; wait for it to end, or stop it"):
+        with open(path, "r+b") as file:
+            file.seek(_HOLDER)
+            file.write(str(os.getpid()).encode())
+            file.truncate()
+        yield
+
+
+@contextmanager
+def file_lock(path: Path, in_use: str = "") -> Iterator[None]:
+    """Hold a file that is nothing but a lock; it and the folders above it are made where they are not there.
+
+    Args:
+        path: of the lock.
+        in_use: what to say where another process holds it, with `{holder}` for that one's number; without it, wait.
+    Raises:
+        StoreError: another process holds it, it cannot be written, or it is no regular file.
+    """
+    from filelock import FileLock, Timeout  # what saves nothing needs no locks
+
     check_regular(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # A link that came after the check is not followed either.
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(path).acquire(timeout=0 if in_use else -1)
+    except Timeout:
+        raise StoreError(in_use.format(holder=_holder(path))) from None
     except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error.strerror}; choose a folder you can write to") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 100).decode() or "unknown"
-            raise StoreError(f"{folder} is in use by process {holder}; wait for it to end, or stop it") from None
-        os.ftruncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
+        raise StoreError(f"cannot write {path.parent}: {error.strerror}; choose a folder you can write to") from error
+    with held:
         yield
-    finally:
-        os.close(handle)
+
+
+def _holder(path: Path) -> str:
+    with open(path, "rb") as file:
+        file.seek(_HOLDER)
+        return file.read(20).decode("ascii", "replace") or "unknown"

@@ -50,7 +50,7 @@ def summary_table(experiment: Experiment, results: Mapping[str, Any] | None = No
 _NO_ESTIMATE = {"llc": np.nan, "llc_se": np.nan, "llc_step": np.nan, "verdict": ""}
 
 
-def _estimate_at_end(llc: xr.Dataset | None, place: Mapping[str, Any]) -> dict:
+def _estimate_at_end(llc: xr.Dataset | None, place: Mapping[str, Any]) -> dict[str, Any]:
     estimates = None if llc is None else of_run(llc[["llc", "llc_se", "verdict"]], place)
     if estimates is None:
         return _NO_ESTIMATE

@@ -1,6 +1,7 @@
 """Calibration on a few checkpoints of an experiment, and the files that come of it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import xarray as xr
 
@@ -18,7 +19,7 @@ def calibrate_experiment(
     steps: str | Sequence[int] = "last",
     points: int = 3,
     progress: Progress = quiet,
-    **settings,
+    **settings: Any,
 ) -> tuple[Calibration, xr.Dataset]:
     """Choose nβ, γ and the step size of a study on a few of its checkpoints; see `calibrate`.
 

@@ -45,7 +45,7 @@ def estimate_llc_over_checkpoints(
     *,
     steps: str | Sequence[int] = "all",
     out: str | Path | None = None,
-    collate_fn: Callable[[list], Any] | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
     sample_weights: Any = None,
     reference_losses: Mapping[str, float] | None = None,
     parameters: Restriction | None = None,
@@ -148,7 +148,7 @@ def _last_point(study: CheckpointStudy, steps: list[int]) -> Point:
     raise errors[0]
 
 
-def _check_same(folder: Path, table: dict, overwrite: bool, given: dict[str, Any]) -> None:
+def _check_same(folder: Path, table: dict[str, Any], overwrite: bool, given: dict[str, Any]) -> None:
     """Refuse to mix estimates of other data, loss or settings with these, unless asked to replace them."""
     path = folder / "llc.toml"
     if overwrite or not path.exists():
@@ -203,7 +203,7 @@ class _Estimates:
 
     study: CheckpointStudy
     results: Path
-    table: dict
+    table: dict[str, Any]
     device: torch.device | None
 
     def with_study(self, study: CheckpointStudy) -> Self:
@@ -227,7 +227,7 @@ class _Estimates:
         progress("", step, max(1, step), f"llc {found.llc:.1f} ± {found.llc_se:.1f}, {estimate.verdict}")
 
 
-def _merge(folder: Path, results: Path, table: dict) -> None:
+def _merge(folder: Path, results: Path, table: dict[str, Any]) -> None:
     """Write `llc.nc` and `llc.toml` from every estimate there is with these settings, if there are any."""
     files = [_path(results, step) for step in store.numbered_steps(results, ".nc")]
     whole = joined(files)

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import xarray as xr
@@ -27,7 +28,7 @@ def estimate_llc_over_training(
     scheduler: str | None = None,
     device: str = "auto",
     progress: Progress = quiet,
-    **settings,
+    **settings: Any,
 ) -> xr.Dataset:
     """λ̂ at the same steps of every run of a sweep; also written to its `llc.nc`.
 
@@ -149,7 +150,7 @@ def _checkpoints_at_once(runs: list[store.Run], config: LLCConfig, device: torch
     return max(1, min(int(fitting), share, _MOST_AT_ONCE))
 
 
-def _estimate_unit(places: list[tuple[Path, int]], table: dict, device: str, progress: Progress) -> None:
+def _estimate_unit(places: list[tuple[Path, int]], table: dict[str, Any], device: str, progress: Progress) -> None:
     """Estimate checkpoints, (run folder, step) each, and save the results beside them.
 
     Where several cannot be estimated together, because one of them is damaged or they need too much memory, halves of
@@ -219,7 +220,7 @@ def _up_to_date(experiment: store.Experiment, runs: list[store.Run], config: LLC
     return store.made_with(experiment.path / "llc.nc", _provenance(experiment, runs, config))
 
 
-def _provenance(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> dict:
+def _provenance(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> dict[str, Any]:
     """What `llc.nc` is made from: the experiment, the settings, and the steps of each run."""
     steps = {run.name: [int(path.stem) for path in _results(run, config)] for run in runs}
     return {**experiment.config, "llc": config.to_table(), "estimates": steps}

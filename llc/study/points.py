@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class LLCConfig(CurveConfig):
     test_set: str | None = None
 
     @model_validator(mode="after")
-    def _fits(self):
+    def _fits(self) -> Self:
         if self.batch_size is not None and self.batch_size > self.num_samples:
             raise ValueError(f"batch_size = {self.batch_size} given, expected at most num_samples = {self.num_samples}")
         return self

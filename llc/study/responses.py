@@ -62,7 +62,7 @@ def susceptibilities_over_checkpoints(
     nbeta: float | None = None,
     gamma: float | None = None,
     convention: str = "primer",
-    collate_fn: Callable[[list], Any] | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
     jobs: int | None = None,
     device: str | None = None,
     progress: Progress | None = None,
@@ -150,7 +150,7 @@ def _said(value: Any) -> str:
     return crc([torch.as_tensor(value)]) if large else str(value)
 
 
-def _begun(folder: Path, about: dict, asked: dict[str, float]) -> dict | None:
+def _begun(folder: Path, about: dict[str, Any], asked: dict[str, float]) -> dict[str, Any] | None:
     """The table of what is in the folder already; None where there is nothing.
 
     Raises:
@@ -174,7 +174,7 @@ class _Responses:
 
     study: CheckpointStudy
     results: Path
-    table: dict
+    table: dict[str, Any]
     device: torch.device | None
     parts: Parts
     datasets: Mapping[str, Columns | Items | None]

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from llc.models import SeriesTransformerConfig
-from llc.systems.claims import Claim, NoNumber, last_of, run_at
+from llc.systems.claims import Claim, Measure, NoNumber, last_of, run_at
 from llc.tasks import AffineRecurrence
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -29,7 +29,7 @@ def config() -> ExperimentConfig:
     )
 
 
-def _over(reference: str, position: int):
+def _over(reference: str, position: int) -> Measure:
     """Loss at a position over that of a reference there, of the deepest model at the end."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:

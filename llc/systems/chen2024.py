@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from llc.models import TransformerConfig
-from llc.systems.claims import Claim, last_of
+from llc.systems.claims import Claim, Measure, last_of
 from llc.tasks import FunctionClass
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -32,7 +32,7 @@ def config() -> ExperimentConfig:
     )
 
 
-def _against(reference: str, other: str, examples: int):
+def _against(reference: str, other: str, examples: int) -> Measure:
     """What one reference loses more than another after so many examples, on the same sequences."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:
@@ -43,7 +43,7 @@ def _against(reference: str, other: str, examples: int):
     return measure
 
 
-def _trained(reference: str, examples: int):
+def _trained(reference: str, examples: int) -> Measure:
     """What the trained model of four heads loses more than a reference."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:

@@ -16,6 +16,10 @@ from llc.errors import InvalidInput
 Z = NormalDist().inv_cdf(0.95)
 
 
+# (value, standard error) of what `compare` returns, or, of a whole study, of its `StudyResults`.
+Measure = Callable[[Any], tuple[float, float]]
+
+
 @dataclass(frozen=True)
 class Claim:
     """One claim of a paper.
@@ -33,7 +37,7 @@ class Claim:
     name: str
     said: str
     published: float
-    measure: Callable[[Any], tuple[float, float]]
+    measure: Measure
     low: float = -math.inf
     high: float = math.inf
     already: str = ""

@@ -5,7 +5,7 @@ import math
 import xarray as xr
 
 from llc.models import TransformerConfig
-from llc.systems.claims import Claim, last_of
+from llc.systems.claims import Claim, Measure, last_of
 from llc.tasks import FunctionClass
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -31,7 +31,7 @@ def config() -> ExperimentConfig:
     )
 
 
-def _excess(family: str, reference: str, test_set: str):
+def _excess(family: str, reference: str, test_set: str) -> Measure:
     """What a family's model loses more than a reference, per dimension as in the paper."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:
@@ -41,7 +41,7 @@ def _excess(family: str, reference: str, test_set: str):
     return measure
 
 
-def _of_zero(family: str, test_set: str):
+def _of_zero(family: str, test_set: str) -> Measure:
     """What a family's model loses, as a share of what 0 does."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:
@@ -52,7 +52,7 @@ def _of_zero(family: str, test_set: str):
     return measure
 
 
-def _worse(test_set: str, plain: str):
+def _worse(test_set: str, plain: str) -> Measure:
     """How much larger that share is on a shift than on other prompts of as many examples, for linear functions."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:

@@ -5,7 +5,7 @@ import math
 import xarray as xr
 
 from llc.models import SoftmaxHeadsConfig
-from llc.systems.claims import Claim, last_of
+from llc.systems.claims import Claim, Measure, last_of
 from llc.tasks import QueryRegression
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -28,7 +28,7 @@ def config() -> ExperimentConfig:
     )  # fmt: skip
 
 
-def _change(fewer: int, more: int):
+def _change(fewer: int, more: int) -> Measure:
     """How much fewer heads lose above more, as a share of that; on the same sequences but for the pairing of runs."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from llc.models import SoftmaxQueryConfig
-from llc.systems.claims import Claim, NoNumber, run_at
+from llc.systems.claims import Claim, Measure, NoNumber, run_at
 from llc.tasks import DictionaryRegression
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -78,7 +78,7 @@ def _falls_first(compared: xr.Dataset) -> tuple[float, float]:
     return min(found), 0.0
 
 
-def _left(dominant: float):
+def _left(dominant: float) -> Measure:
     """What questions about each feature lose in the end, as a share of what they did at first: the largest."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:

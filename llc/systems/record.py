@@ -32,7 +32,7 @@ def read_record(path: Path = RECORD) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = tomllib.loads(path.read_text())
+        found = tomllib.loads(path.read_text("utf-8"))
         whole = all({"claim", "value", "low", "high"} <= set(row) for one in found.values() for row in one["claims"])
         why = "" if whole else ": a claim without its value and interval"
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, KeyError, TypeError) as error:

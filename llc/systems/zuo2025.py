@@ -5,7 +5,7 @@ import math
 import xarray as xr
 
 from llc.models import StreamAttentionConfig
-from llc.systems.claims import Claim, last_of
+from llc.systems.claims import Claim, Measure, last_of
 from llc.tasks import PiecewiseLinear
 from llc.training import BehaviourConfig, CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -29,7 +29,7 @@ def config() -> ExperimentConfig:
     )
 
 
-def _over_run(other: str, segments: range):
+def _over_run(other: str, segments: range) -> Measure:
     """Loss of local linear attention at segments' ends over that of a run of another kind: the largest ratio.
 
     Both are measured on the same streams; that this makes the ratio's error smaller is not counted.
@@ -42,7 +42,7 @@ def _over_run(other: str, segments: range):
     return measure
 
 
-def _over_reference(reference: str, segments: range):
+def _over_reference(reference: str, segments: range) -> Measure:
     """The same over a reference."""
 
     def measure(compared: xr.Dataset) -> tuple[float, float]:

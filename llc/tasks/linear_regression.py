@@ -72,7 +72,7 @@ class LinearRegression(Task):
 
     @field_validator("covariance")
     @classmethod
-    def _is_covariance(cls, value, info):
+    def _is_covariance(cls, value: Any, info: ValidationInfo) -> Any:
         if value is None or "dim" not in info.data:
             return value
         matrix = torch.tensor(value, dtype=torch.float64)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from functools import cached_property, partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -102,7 +102,7 @@ class SoftmaxRegression(Task):
         )
 
     @property
-    def shapes(self):
+    def shapes(self) -> dict[str, Any]:
         """See `Task.shapes`."""
         inputs = [(self.length, self.dim), (self.length,), (self.dim,)]
         return {"inputs": inputs, "targets": (), "dim": self.dim, "num_examples": self.length}

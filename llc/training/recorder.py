@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
 from llc import behaviour, models, store
@@ -182,7 +183,7 @@ class Recorder:
             path = store.checkpoint_path(self.run.checkpoints, step)
             store.remove_checkpoint(path, config_hash=self.run.config_hash)
 
-    def _dataset(self):
+    def _dataset(self) -> xr.Dataset:
         return behaviour.metrics_dataset(self._rows, self._sets, self.config.place, self.config.task)
 
     def _path(self, step: int) -> Path:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -230,7 +231,7 @@ def _anharmonic(rng: torch.Generator, seed: int) -> Quantities:
     stiff, skew, tail = 1.0, float(0.2 + 0.4 * torch.rand((), generator=rng)), 1.0
     nbeta = float(torch.randint(50, 800, (), generator=rng))
 
-    def potential(x):
+    def potential(x: Any) -> Any:
         return stiff * x**2 / 2 + skew * x**3 / 6 + tail * x**4 / 24
 
     tree = estimate_llc(
@@ -245,7 +246,7 @@ def _anharmonic(rng: torch.Generator, seed: int) -> Quantities:
         observables=[Losses("square", loss=_of(lambda x: x[0] ** 2)), Losses("place", loss=_of(lambda x: x[0]))],
     )
 
-    def mean(function):
+    def mean(function: Callable[[Any], Any]) -> float:
         return _mean_on_a_line(function, lambda x: nbeta * potential(x) + _GAMMA / 2 * x**2, 12 / np.sqrt(nbeta))
 
     exact = mean(lambda x: x**3) - mean(lambda x: x**2) * mean(lambda x: x)
@@ -300,12 +301,7 @@ def degenerate_means(nbeta: float, gamma: float) -> dict[str, float]:
         return sum(integrate.quad(density, a, b)[0] for a, b in itertools.pairwise(edges))
 
     whole = integral(lambda _y, _v: 1.0)
-    means = {
-        "k": lambda y, v: v * y**4,
-        "x": lambda _y, v: v,
-        "y": lambda y, _v: y**2,
-        "xy": lambda y, v: v * y**2,
-    }
+    means = {"k": lambda y, v: v * y**4, "x": lambda _y, v: v, "y": lambda y, _v: y**2, "xy": lambda y, v: v * y**2}
     return {name: integral(of) / whole for name, of in means.items()}
 
 

@@ -7,8 +7,7 @@ import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from llc.estimate.diagnostics import INTERVAL
+from llc.extras import installed
 from llc.randomness import generator
 
 Data = tuple[Tensor, ...]
@@ -54,11 +54,19 @@ class Peer(NamedTuple):
     @property
     def installed(self) -> bool:
         """Whether it can be imported here."""
-        return find_spec(self.module) is not None
+        return installed(self.module)
 
 
 def peer_estimate(
-    name: str, model: nn.Module, loss: Callable, data: Data, *, gradients: int, chains: int, step_size: float, **target
+    name: str,
+    model: nn.Module,
+    loss: Callable,
+    data: Data,
+    *,
+    gradients: int,
+    chains: int,
+    step_size: float,
+    **target: Any,
 ) -> dict:
     """λ̂ as a tool defines it, of its plain SGLD: the mean over chains, burn-in and all.
 
@@ -120,7 +128,19 @@ def devinterp_sgld(
     return trace
 
 
-def _devinterp(model, loss, data, *, chains, steps, step_size, nbeta, gamma, batch_size, key):
+def _devinterp(
+    model: nn.Module,
+    loss: Callable,
+    data: Data,
+    *,
+    chains: int,
+    steps: int,
+    step_size: float,
+    nbeta: float,
+    gamma: float,
+    batch_size: int,
+    key: tuple,
+) -> np.ndarray:
     with torch.no_grad():
         start = float(loss(model, data).mean())
     traces = [
@@ -151,7 +171,19 @@ class _Losses(nn.Module):
         return self.loss(self.model, tuple(tensor[chosen] for tensor in self.data))
 
 
-def _canonical(model, loss, data, *, chains, steps, step_size, nbeta, gamma, batch_size, key):
+def _canonical(
+    model: nn.Module,
+    loss: Callable,
+    data: Data,
+    *,
+    chains: int,
+    steps: int,
+    step_size: float,
+    nbeta: float,
+    gamma: float,
+    batch_size: int,
+    key: tuple,
+) -> np.ndarray:
     with warnings.catch_warnings():  # of what it imports
         warnings.simplefilter("ignore")
         from canonical_interp.slt import LLCEstimator

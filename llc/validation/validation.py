@@ -14,6 +14,7 @@ from llc.estimate.estimate import estimate_llc
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.noise import choose_batch
 from llc.estimate.settings import SamplingConfig
+from llc.extras import to_install
 from llc.parallel import Progress, default_jobs, quiet, raise_failures, run_units
 from llc.sampling import SAMPLERS, Target, largest_curvature
 from llc.validation.known_cases import suite
@@ -65,7 +66,7 @@ def validate(
             raise InvalidInput(f"unknown method {method}; {did_you_mean(method, known)}")
         if method in PEERS and not PEERS[method].installed:
             raise InvalidInput(
-                f"{method} is not installed; pip install 'local-learning-coefficient[peers]' (canonical-interp asks "
+                f"{method} is not installed; {to_install('peers')} (canonical-interp asks "
                 "for Python 3.12 or later), or leave it out"
             )
     if not methods or methods[0] in PEERS or len(set(methods)) < len(methods):

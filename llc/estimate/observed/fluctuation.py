@@ -1,5 +1,7 @@
 """Singular fluctuation and WAIC."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -60,7 +62,7 @@ def waic(tree: xr.DataTree, dataset: str) -> xr.Dataset:
         "training_loss": (level, "T, -mean log E exp(-loss_i)", "nats"),
         "waic": (both, "WAIC, T + beta V/n", "nats"),
     }
-    data: dict = {}
+    data: dict[str, Any] = {}
     for name, (what, text, units) in quantities.items():
         data |= labelled(what, cut, name, (), (text, units))
     return xr.Dataset(data, attrs=found.attrs("losses are -log p(x|w); beta = nbeta/n") | {"beta": beta})

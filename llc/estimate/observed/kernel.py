@@ -85,7 +85,9 @@ def _pair(tree: xr.DataTree, dataset: str, other: str | None) -> tuple[Reading, 
     return one, rest[0] if rest else one
 
 
-def _covariance(one: Reading, two: Reading, by_position: bool, *, normalised=False, pooled=False) -> Found:
+def _covariance(
+    one: Reading, two: Reading, by_position: bool, *, normalised: bool = False, pooled: bool = False
+) -> Found:
     number = [len(r.baseline) * (r.baseline[0].size if by_position else 1) for r in (one, two)]
     if (size := 5 * 8 * number[0] * number[1]) > _MOST_BYTES:
         raise InvalidInput(

@@ -51,7 +51,7 @@ def susceptibility(
     factor = -found.nbeta if convention == "primer" else -1.0
     text = "-nbeta Cov(L, loss_i - L)" if convention == "primer" else "-Cov(L, loss_i - L)"
     units = "loss" if convention == "primer" else "loss^2"
-    data: dict = {}
+    data: dict[str, Any] = {}
     means = found.trace[..., None]
     for name, losses, dims, said in (
         ("susceptibility", found.flat, found.dims, f"susceptibility, {text}"),
@@ -73,7 +73,7 @@ def check_convention(convention: str) -> None:
         raise InvalidInput(f"convention = {convention!r} given, expected primer or devinterp")
 
 
-def looks_at(datasets: Mapping[str, Data] | None, collate_fn: Callable[[list], Any] | None) -> list[Losses]:
+def looks_at(datasets: Mapping[str, Data] | None, collate_fn: Callable[[list[Any]], Any] | None) -> list[Losses]:
     """The losses of every dataset, of the sampled data where none is given.
 
     Raises:
@@ -111,7 +111,7 @@ def susceptibilities(
     nbeta: float | None = None,
     gamma: float | None = None,
     convention: Convention = "primer",
-    collate_fn: Callable[[list], Any] | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
     progress: Progress = quiet,
     **settings: Any,
 ) -> xr.Dataset:

@@ -17,7 +17,7 @@ from llc.validation.problems.losses import SQUARED, mean_squared_errors, squared
 INPUTS = ("N(0,1)", "U(-1,1)", "U(-10,10)")
 
 
-def deep_linear(widths: Sequence[int], rank: int, samples: int, seed: int):
+def deep_linear(widths: Sequence[int], rank: int, samples: int, seed: int) -> Problem:
     """A deep linear network that is its own teacher: x ~ U(−10, 10), no noise, squared error averaged over outputs."""
     rng = generator("deep linear", seed)
     model = DeepLinear(widths)
@@ -25,7 +25,7 @@ def deep_linear(widths: Sequence[int], rank: int, samples: int, seed: int):
     return own_teacher(model, widths[0], samples, rng)
 
 
-def own_teacher(model: DeepLinear, inputs: int, samples: int, rng: torch.Generator):
+def own_teacher(model: DeepLinear, inputs: int, samples: int, rng: torch.Generator) -> Problem:
     """The network at weights that fit noiseless labels of its own, x ~ U(−10, 10)."""
     x = 20 * torch.rand(samples, inputs, generator=rng) - 10
     with torch.no_grad():

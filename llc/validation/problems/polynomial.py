@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from llc.validation import learning_coefficient
 from llc.validation.problems import chance
-from llc.validation.problems.case import Case
+from llc.validation.problems.case import Case, Problem
 
 CROSSINGS = ([1], [2], [3], [1, 0], [1, 1], [1, 2], [1, 1, 1])
 
@@ -31,7 +31,7 @@ class Polynomial(nn.Module):
         return (squares**self.numbers).prod()
 
 
-def polynomial(kind: str, numbers: Sequence[float], samples: int = 8):
+def polynomial(kind: str, numbers: Sequence[float], samples: int = 8) -> Problem:
     """A model that is its own loss, the same for each sample."""
 
     def loss(model: Polynomial, batch: tuple[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ FLAT = ("zeros", "copies", "mixed", "sum", "product")
 _RANK = 1e-5
 
 
-def regression(dim: int, samples: int, seed: int):
+def regression(dim: int, samples: int, seed: int) -> Problem:
     """Ordinary linear regression with unit noise at its least-squares solution, loss half the squared error."""
     rng = generator("regression", seed)
     x = torch.randn(samples, dim, generator=rng)

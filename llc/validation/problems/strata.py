@@ -8,11 +8,11 @@ from llc.models.deep_linear import DeepLinear
 from llc.randomness import generator
 from llc.validation import learning_coefficient
 from llc.validation.problems import chance
-from llc.validation.problems.case import Case
+from llc.validation.problems.case import Case, Problem
 from llc.validation.problems.deep_linear import own_teacher
 
 
-def two_layer_stratum(widths: Sequence[int], ranks: Sequence[int], samples: int, seed: int):
+def two_layer_stratum(widths: Sequence[int], ranks: Sequence[int], samples: int, seed: int) -> Problem:
     """A two-layer linear network whose factors have ranks a and b and whose product has rank r, its own teacher.
 
     The hidden directions are shared by both factors (r), used by the first alone (a − r), by the second alone (b − r),
