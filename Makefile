@@ -9,7 +9,7 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.tx
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal --timeout 300
 export MPLBACKEND := Agg
 
-.PHONY: demo transient-ridge test check slow docs linkcheck clean
+.PHONY: demo transient-ridge test check slow fuzz docs linkcheck clean
 
 demo: $(READY) ## train, estimate, analyse and draw the tiny preset into runs/demo
 	$(VENV)/bin/llc demo --out runs/demo
@@ -28,6 +28,9 @@ check: $(READY_DEV) ## format, lint, types, fast tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(PYTEST)
+
+fuzz: $(READY_DEV) ## the tests that throw anything at the library, with a hundred times as much of it
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --hypothesis-profile=many tests/test_fuzz_*.py tests/test_invariances.py
 
 docs: $(READY_DOCS) ## the pages, into docs/_build/html; a warning is an error
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from pydantic_core import ErrorDetails
 
 from llc import own_code, trusted
-from llc.errors import InvalidInput, LLCError, did_you_mean
+from llc.errors import InvalidInput, LLCError, did_you_mean, shown, shown_name
 
 Table = dict[str, Any]
 
@@ -32,7 +32,7 @@ class Config(BaseModel):
     def __init__(self, **values: Any) -> None:
         for name, value in values.items():
             if isinstance(value, str) and any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
-                raise InvalidInput(f"{name} = {value!r} given, expected text without line breaks or control characters")
+                raise InvalidInput(f"{name} = {shown(value)} given, expected text without line breaks or control marks")
         try:
             super().__init__(**{name: self._as_declared(name, _plain(value)) for name, value in values.items()})
         except ValidationError as error:
@@ -96,7 +96,7 @@ class Config(BaseModel):
         known = self.setting_names()
         inside = any(key.startswith(f"{name}.") for name in known)  # of a free table, such as `model.arguments`
         if key not in known and not (inside and self._is_table(key)):
-            raise InvalidInput(f"unknown key {key}; {did_you_mean(key, known)}")
+            raise InvalidInput(f"unknown key {shown_name(key)}; {did_you_mean(key, known)}")
 
     def setting_names(self) -> list[str]:
         """Dotted names of every setting that this config has."""
@@ -151,6 +151,8 @@ class Kind(Config):
             return table
         table = dict(table)
         file, kind = table.pop("defined_in", None), table.get("kind")
+        if not isinstance(file, str | None) or not isinstance(kind, str | None):
+            raise InvalidInput(f"kind = {shown(kind)} and defined_in = {shown(file)} given, expected text")
         there = own_code.file_of(cls.known[kind]) if kind in cls.known else None
         if file is not None and there is not None and Path(file).exists() and not own_code.same_file(file, there):
             raise InvalidInput(
@@ -214,7 +216,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise InvalidInput(f"--set {text} given, expected KEY=VALUE such as training.steps=2000")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key.strip(), value.strip()
 
 
@@ -282,7 +284,7 @@ def _innermost(error: ValidationError) -> ErrorDetails:
 def _sentence(detail: ErrorDetails, config: type[BaseModel]) -> str:
     key = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {key}; {did_you_mean(key, all_keys(config))}"
+        return f"unknown key {shown_name(key)}; {did_you_mean(key, all_keys(config))}"
     if detail["type"] == "missing":
         hint = '; give the class one of its own: kind: Literal["my-kind"] = "my-kind"' if key == "kind" else ""
         return f"{key} is missing{hint}"
@@ -290,4 +292,4 @@ def _sentence(detail: ErrorDetails, config: type[BaseModel]) -> str:
     reason = reason.replace("a valid integer", "a whole number").replace("a valid ", "a ")
     if isinstance(detail["input"], dict | BaseModel):  # about the whole config: the validator names the keys
         return reason
-    return f"{key} = {detail['input']!r} given, {reason[0].lower() + reason[1:]}"
+    return f"{key} = {shown(detail['input'])} given, {reason[0].lower() + reason[1:]}"

@@ -5,12 +5,17 @@ as it stands; a Python user can catch `LLCError`, or `ValueError` where an argum
 """
 
 import difflib
+import re
 import shlex
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class LLCError(Exception):
-    """Base of every error that llc raises on purpose."""
+    """Base of every error that llc raises on purpose. Its text is one line, whatever was given."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class InvalidInput(LLCError, ValueError):
@@ -57,8 +62,43 @@ class Interrupted(LLCError):
     """Work was stopped on request; what was finished is kept."""
 
 
+def one_line(text: str) -> str:
+    """A text with escapes for line breaks and what else cannot be printed, and endless words without their middle."""
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return re.sub(r"\S{400,}", lambda word: f"{word[0][: _SHOWN // 2]} … {word[0][-_SHOWN // 2 :]}", text)
+
+
+# Letters of a value, and names of what is known, in an error.
+_SHOWN, _LISTED = 200, 30
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, without its middle if that is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python likes to write
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
+
+
+def shown_name(name: str) -> str:
+    """A name as it was given, or as Python writes it where that would not be seen or is long."""
+    return name if name.strip() == name != "" and len(name) <= _SHOWN else shown(name)
+
+
+def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """A whole number from `least` to `most`, of Python or of an array, or InvalidInput."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (whole and least <= value and (most is None or value <= most)):  # type: ignore[operator]
+        expected = f"from {least} up" if most is None else f"from {least} to {most}"
+        raise InvalidInput(f"{name} = {shown(value)} given, expected a whole number {expected}")
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The tail of an error about an unknown name: the nearest known one, or all of them."""
-    known = sorted(known)
-    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(known)}"
+    known = sorted(set(known))
+    nearest = difflib.get_close_matches(given[:_SHOWN], known, n=1, cutoff=0.5)
+    if nearest:
+        return f"did you mean {nearest[0]}?"
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    return f"known: {', '.join(known[:_LISTED])}{more}"

@@ -216,7 +216,7 @@ def read() -> Trusted:
             TrustedFile(_text(one["path"]), _text(one["sha256"]), _texts(one["names"])) for one in table["files"]
         )
         return Trusted(_texts(table["functions"]), files)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise StoreError(
             f"the list of trusted code, {path}, cannot be read ({why}); restore it, or move it away and trust folders "

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import hypothesis
 import pytest
 
 import llc
@@ -10,6 +11,13 @@ from llc import trusted
 from llc.models import TransformerConfig
 from llc.tasks import FunctionClass
 from llc.training import CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
+
+# What every run of the tests throws at the library is little, and the same each time; `make fuzz` has it throw more.
+_PROFILE = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
+hypothesis.settings.register_profile("few", max_examples=30, derandomize=True, database=None, **_PROFILE)
+hypothesis.settings.register_profile("many", max_examples=3000, **_PROFILE)
+hypothesis.settings.register_profile("some", max_examples=400, **_PROFILE)
+hypothesis.settings.load_profile("few")
 
 
 def small_config(**settings) -> ExperimentConfig:

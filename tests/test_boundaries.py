@@ -149,7 +149,12 @@ def test_stages_where_nothing_is_sure_say_so():
 @pytest.mark.parametrize(
     ("steps", "values", "errors", "said"),
     [
-        ([1, 2, 3], [1, 2, 3], [1, 1, 1], "3 steps with 3 values and 3 errors given, expected 6 or more"),
+        (
+            [1, 2, 3],
+            [1, 2, 3],
+            [1, 1, 1],
+            r"steps \(3,\), values \(3,\) and errors \(3,\) given, expected \(T,\) each with T at least 6",
+        ),
         (range(6), [1, 2, np.nan, 4, 5, 6], [1] * 6, "values that are not finite"),
         ([0, 2, 1, 3, 4, 5], range(6), [1] * 6, "steps have to increase"),
         (range(6), range(6), [0] * 6, "errors to be > 0"),

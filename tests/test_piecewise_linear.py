@@ -156,7 +156,7 @@ def test_linear_attention_by_a_loop(normalised):
     ],
 )
 def test_what_has_to_be_positive_is(settings, said):
-    with pytest.raises(InvalidInput, match=f"{said} given, expected more than 0"):
+    with pytest.raises(InvalidInput, match=f"{said} given, expected a (finite number > 0|whole number from 1 up)"):
         predictors.local_linear_attention(*drawn(), **settings)
 
 

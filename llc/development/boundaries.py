@@ -1,5 +1,6 @@
 """Where a curve over training turns: boundaries between stages, with intervals from the curve's own errors."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 from scipy.interpolate import UnivariateSpline
 from scipy.signal import find_peaks
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, check_whole
 
 # Places where errors are looked at, between the first and last step, …
 _GRID = 801
@@ -19,6 +20,8 @@ _LEVEL = 0.9
 LEAST_POINTS = 6
 _LEAST_SEGMENT = 3
 _REFITS = 5
+# Values and errors whose squares, and the sums of these, a float holds.
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,12 @@ def turns(
         resamples: how many curves.
         seed: of their errors.
     Raises:
-        InvalidInput: fewer than six points, or numbers that are not finite.
+        InvalidInput: fewer than six points, numbers that are not finite or whose squares are not, steps that do not
+            increase, errors that are not positive, or a count out of range.
     """
-    places, values, errors = _checked(steps, values, errors)
+    check_whole("resamples", resamples, 1)
+    check_whole("seed", seed, 0)
+    places, values, errors = check_curve(steps, values, errors)
     grid = np.linspace(places[0], places[-1], _GRID)
     prominence = float(np.median(2 * np.interp(grid, places, errors)))
     halfway = (places[:-1] + places[1:]) / 2
@@ -98,12 +104,15 @@ def trend_changes(
     Args:
         most: boundaries, at most.
     Raises:
-        InvalidInput: fewer than six points, or numbers that are not finite.
+        InvalidInput: as in `turns`.
         MissingExtra: ruptures is not installed.
     """
     from llc.development.weighted_lines import WeightedLines
 
-    places, values, errors = _checked(steps, values, errors)
+    check_whole("most", most, 0)
+    check_whole("resamples", resamples, 1)
+    check_whole("seed", seed, 0)
+    places, values, errors = check_curve(steps, values, errors)
     most = min(most, len(places) // _LEAST_SEGMENT - 1)
 
     cost = WeightedLines(places, values, errors)
@@ -170,28 +179,39 @@ def _neighbourhood(found: list[tuple[float, str]], number: int, places: np.ndarr
 
 def smooth_curve(steps: np.ndarray, values: np.ndarray, errors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """The smoothing spline of `turns` as a function of the step."""
-    spline = _smooth(*_checked(steps, values, errors))
+    spline = _smooth(*check_curve(steps, values, errors))
     return lambda at: spline(np.log1p(np.asarray(at, float)))
 
 
 def _smooth(places: np.ndarray, values: np.ndarray, errors: np.ndarray) -> UnivariateSpline:
     points = len(places)
-    spline = UnivariateSpline(places, values, w=1 / errors, k=3, s=points)
-    for _ in range(_REFITS):  # the spline takes a degree of freedom for each of its coefficients
-        spline = UnivariateSpline(places, values, w=1 / errors, k=3, s=max(1, points - len(spline.get_coeffs())))
+    with warnings.catch_warnings():
+        # Where the sum of squares that is asked for cannot be reached, the curve that comes nearest is returned.
+        warnings.simplefilter("ignore", UserWarning)
+        spline = UnivariateSpline(places, values, w=1 / errors, k=3, s=points)
+        for _ in range(_REFITS):  # the spline takes a degree of freedom for each of its coefficients
+            spline = UnivariateSpline(places, values, w=1 / errors, k=3, s=max(1, points - len(spline.get_coeffs())))
     return spline
 
 
-def _checked(steps: np.ndarray, values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def check_curve(steps: np.ndarray, values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log(1 + step), values and errors as float64."""
-    steps, values, errors = (np.asarray(numbers, float) for numbers in (steps, values, errors))
-    if not len(steps) == len(values) == len(errors) >= LEAST_POINTS:
+    try:
+        steps, values, errors = (np.asarray(numbers, float) for numbers in (steps, values, errors))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"steps, values and errors have to be numbers, one a point ({error})") from None
+    if not steps.shape == values.shape == errors.shape or steps.ndim != 1 or len(steps) < LEAST_POINTS:
         raise InvalidInput(
-            f"{len(steps)} steps with {len(values)} values and {len(errors)} errors given, expected {LEAST_POINTS} or "
-            "more of each; estimate at more steps"
+            f"steps {steps.shape}, values {values.shape} and errors {errors.shape} given, expected (T,) each with T at "
+            f"least {LEAST_POINTS}; estimate at more steps"
         )
     if not (np.isfinite(steps).all() and np.isfinite(values).all() and np.isfinite(errors).all()):
         raise InvalidInput("a curve with values that are not finite given; leave those steps out")
-    if (np.diff(steps) <= 0).any() or steps[0] < 0 or (errors <= 0).any():
+    places = np.log1p(np.abs(steps))
+    if (np.diff(places) <= 0).any() or steps[0] < 0 or (errors <= 0).any():
         raise InvalidInput("steps have to increase from 0 or more, and errors to be > 0")
-    return np.log1p(steps), values, errors
+    if not (np.abs(values).max() < _LARGEST and errors.min() > 1 / _LARGEST and errors.max() < _LARGEST):
+        raise InvalidInput(
+            f"values or errors beyond {_LARGEST:g} given, or errors below {1 / _LARGEST:g}; take other units"
+        )
+    return places, values, errors

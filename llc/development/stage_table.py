@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from llc.development.boundaries import Boundary, smooth_curve
-from llc.errors import InvalidInput
+from llc.development.boundaries import Boundary, check_curve, smooth_curve
+from llc.errors import InvalidInput, check_whole
 from llc.store.labels import value_label
 
 # 5 % and 95 %: a 90 % interval.
@@ -37,14 +37,17 @@ def stage_table(
     of Δλ holds 0, it is `flat`, and where only that of Δℓ does, `loss flat`.
 
     Raises:
-        InvalidInput: boundaries that are not inside of the steps of `llc`, one after another; or a loss that does not
-            reach from the first stage's start to the last one's end.
+        InvalidInput: curves that `turns` would refuse; boundaries that are not inside of the steps of `llc`, one after
+            another; or a loss that does not reach from the first stage's start to the last one's end.
     Returns:
         Columns `stage`, `start`, `end`, with the interval of `end` in `end_low` and `end_high` (NaN for the last
         step), `type`, `delta_loss` and `delta_llc`, each with `_low` and `_high`.
     """
+    check_whole("resamples", resamples, 1)
+    check_whole("seed", seed, 0)
+    llc, loss = (_as_arrays(curve) for curve in (llc, loss))
     ends = [float(llc.steps[0]), *(boundary.step for boundary in boundaries), float(llc.steps[-1])]
-    if any(after <= before for before, after in itertools.pairwise(ends)):
+    if not all(before < after for before, after in itertools.pairwise(ends)):
         places = ", ".join(f"{boundary.step:g}" for boundary in boundaries)
         raise InvalidInput(
             f"boundaries at {places} given, expected them one after another between {ends[0]:g} and {ends[-1]:g}"
@@ -67,6 +70,11 @@ def stage_table(
             row |= {name: change[number], f"{name}_low": low[number], f"{name}_high": high[number]}
         rows.append({**row, "type": _type(row)})
     return pd.DataFrame(rows)
+
+
+def _as_arrays(curve: Curve) -> Curve:
+    _, values, errors = check_curve(curve.steps, curve.values, curve.errors)
+    return Curve(np.asarray(curve.steps, float), values, errors)
 
 
 def _type(row: dict) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llc.errors import InvalidInput
+from llc.errors import check_whole
+from llc.predictors._checks import check_inputs, check_positive
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(queries, keys, values) -> answers: (B, T, D), (B, T, D), (B, T, C) -> (B, T, C), query i from keys j ≤ i."""
@@ -22,8 +23,9 @@ def softmax_attention(
         bandwidth: h > 0.
         gaussian: whether weights are ∝ exp(−‖q_i − k_j‖²/2h) instead.
     Raises:
-        InvalidInput: a bandwidth that is not positive.
+        InvalidInput: wrong shapes, or a bandwidth that is not positive.
     """
+    _check("softmax_attention", queries, keys, values, bandwidth=bandwidth)
     return shares(queries, keys, bandwidth=bandwidth, gaussian=gaussian) @ values
 
 
@@ -51,11 +53,13 @@ def local_linear_attention(
         block: queries and keys at a time, for memory O(T·(D² + block)) in place of O(T² + T·D²), also in the backward
             pass, which then computes everything again; None for all at once.
     Raises:
-        InvalidInput: a bandwidth, ridge or block that is not positive.
+        InvalidInput: wrong shapes, or a bandwidth, ridge or block that is not positive.
 
     Source: Zuo et al. (2025), arXiv 2510.01450, whose algorithm holds more; by completing squares it comes to this.
     """
-    _check(bandwidth=bandwidth, ridge=ridge, **({} if block is None else {"block": block}))
+    _check("local_linear_attention", queries, keys, values, bandwidth=bandwidth, ridge=ridge)
+    if block is not None:
+        check_whole("local_linear_attention: block", block, 1)
     # Covariances stay as they are when keys and queries move together, and near 0 they keep their digits.
     middle = keys[:, :1]
     if block is None:
@@ -72,7 +76,7 @@ def local_linear_weights(
     queries: Tensor, keys: Tensor, *, bandwidth: float, ridge: float | Tensor, gaussian: bool = False
 ) -> Tensor:
     """s_ij = p_ij (1 − (k_j − k̄)ᵀ(C_kk + λI)⁻¹(k̄ − q_i)), which sum to one over j. (B, T, T); some are negative."""
-    _check(bandwidth=bandwidth, ridge=ridge)
+    _check("local_linear_weights", queries, keys, keys, bandwidth=bandwidth, ridge=ridge)
     eye = torch.eye(keys.shape[1]).to(keys).expand(len(keys), -1, -1)
     return local_linear_attention(queries, keys, eye, bandwidth=bandwidth, ridge=ridge, gaussian=gaussian)
 
@@ -82,7 +86,7 @@ def least_squares_attention(queries: Tensor, keys: Tensor, values: Tensor, *, ri
 
     Source: MesaNet, von Oswald et al. (2025), arXiv 2506.05233, without forgetting.
     """
-    _check(ridge=ridge)
+    _check("least_squares_attention", queries, keys, values, ridge=ridge)
     squares = (keys[..., :, None] * keys[..., None, :]).cumsum(1)
     products = (keys[..., :, None] * values[..., None, :]).cumsum(1)
     weights = _solve(squares, products, ridge)
@@ -94,6 +98,7 @@ def linear_attention(queries: Tensor, keys: Tensor, values: Tensor, *, normalise
 
     Source: Katharopoulos et al. (2020), arXiv 2006.16236.
     """
+    _check("linear_attention", queries, keys, values)
     if normalised:
         queries, keys = _positive(queries), _positive(keys)
     scores = (queries @ keys.mT).tril()
@@ -107,7 +112,7 @@ def _positive(x: Tensor) -> Tensor:
 
 def shares(queries: Tensor, keys: Tensor, *, bandwidth: float, gaussian: bool = False) -> Tensor:
     """p_ij, (B, T, T); see `softmax_attention`."""
-    _check(bandwidth=bandwidth)
+    _check("shares", queries, keys, keys, bandwidth=bandwidth)
     scores = _scores(queries, keys, bandwidth, gaussian)
     future = torch.full(scores.shape[-2:], -math.inf, dtype=scores.dtype, device=scores.device).triu(1)
     return torch.softmax(scores + future, -1)
@@ -138,9 +143,10 @@ def _from_moments(means: Tensor, queries: Tensor, outputs: int, ridge: float | T
 
 def _solve(matrix: Tensor, right: Tensor, ridge: float | Tensor) -> Tensor:
     """(A + λI)⁻¹ B for A of no negative eigenvalues."""
-    eye = torch.eye(matrix.shape[-1]).to(matrix)
+    dtype = torch.promote_types(matrix.dtype, torch.float32)  # no other is solved in
+    eye = torch.eye(matrix.shape[-1]).to(matrix.device, dtype)
     # Where λ is so small that rounding leaves nothing to invert, an answer that is not finite: a lost chain, no error.
-    return torch.linalg.solve_ex(matrix + ridge * eye, right)[0]
+    return torch.linalg.solve_ex(matrix.to(dtype) + ridge * eye, right.to(dtype))[0].to(right.dtype)
 
 
 class _Blockwise(torch.autograd.Function):
@@ -204,7 +210,6 @@ def _answer_block(parts: Sequence[Tensor], places: slice, block: int, bandwidth:
     return _from_moments(sums / total, asking - middle, values.shape[-1], ridge)
 
 
-def _check(**given: float | Tensor) -> None:
-    for name, value in given.items():
-        if not isinstance(value, Tensor) and not value > 0:
-            raise InvalidInput(f"{name} = {value} given, expected more than 0")
+def _check(attention: str, queries: Tensor, keys: Tensor, values: Tensor, **numbers: float | Tensor) -> None:
+    check_inputs(attention, alike=True, queries=(queries, "BTD"), keys=(keys, "BTD"), values=(values, "BTC"))
+    check_positive(attention, **numbers)

@@ -7,18 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llc.errors import InvalidInput
+from llc.errors import check_whole
 from llc.extras import needed_by
-from llc.predictors._checks import check_sequences, float_dtype
+from llc.predictors._checks import check_finite, check_positive, check_sequences, float_dtype
 
 
 def least_squares_so_far(xs: Tensor, ys: Tensor) -> Tensor:
     """t̂_kᵀx_k with the t̂_k of least norm that fits the pairs before best; 0 at first. (B, K).
 
     Raises:
-        InvalidInput: wrong shapes; so do all in this file.
+        InvalidInput: wrong shapes, or numbers out of range; so do all in this file.
     """
     check_sequences("least_squares_so_far", xs, ys)
+    check_finite("least_squares_so_far", xs=xs, ys=ys)
     x, y = xs.double(), ys.double()
     said = [torch.zeros_like(y[:, 0])]
     for seen in range(1, x.shape[1]):
@@ -45,8 +46,7 @@ def averaging(xs: Tensor, ys: Tensor) -> Tensor:
 def nearest_neighbours(xs: Tensor, ys: Tensor, *, neighbours: int = 3) -> Tensor:
     """The mean y of the nearest x before, of all where there are fewer; 0 at first. (B, K)."""
     check_sequences("nearest_neighbours", xs, ys)
-    if neighbours < 1:
-        raise InvalidInput(f"nearest_neighbours: neighbours = {neighbours} given, expected 1 or more")
+    check_whole("nearest_neighbours: neighbours", neighbours, 1)
     x, y = xs.double(), ys.double()
     said = [torch.zeros_like(y[:, 0])]
     for seen in range(1, x.shape[1]):
@@ -67,8 +67,8 @@ def descent(xs: Tensor, ys: Tensor, *, steps: int, preprocessed: bool = False) -
     Source: Chen et al. (2024), arXiv 2408.04532, for the scaling; the rate 1/λ_max is this package's.
     """
     check_sequences("descent", xs, ys)
-    if steps < 1:
-        raise InvalidInput(f"descent: steps = {steps} given, expected 1 or more")
+    check_finite("descent", xs=xs, ys=ys)
+    check_whole("descent: steps", steps, 1)
     x, y = xs.double(), ys.double()
     counts = torch.arange(x.shape[1], device=x.device).clamp(min=1)
     gram = _before(x[..., :, None] * x[..., None, :]) / counts[:, None, None]
@@ -94,8 +94,7 @@ def lasso(xs: Tensor, ys: Tensor, *, penalty: float) -> Tensor:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import Lasso
 
-    if not penalty > 0:
-        raise InvalidInput(f"lasso: penalty = {penalty} given, expected more than 0")
+    check_positive("lasso", penalty=penalty)
     # Where there are fewer pairs than coordinates the default tolerance is off by a tenth, and hardly faster.
     model = Lasso(alpha=penalty, fit_intercept=False, tol=1e-8, max_iter=20_000)
     with warnings.catch_warnings():  # of one pair of two coordinates that are all but alike, either of which will do
@@ -112,6 +111,7 @@ def decision_tree(xs: Tensor, ys: Tensor) -> Tensor:
         from sklearn.tree import DecisionTreeRegressor
 
     model = DecisionTreeRegressor(random_state=0)
+    check_sequences("decision_tree", xs, ys)
     return _fitted("decision_tree", xs.sign(), ys, model.fit, model.predict)
 
 
@@ -124,6 +124,7 @@ def _fitted(
 ) -> Tensor:
     """Every position's answer by a model that is fitted to what came before it."""
     check_sequences(name, xs, ys)
+    check_finite(name, xs=xs, ys=ys)
     x, y = xs.double().cpu().numpy(), ys.double().cpu().numpy()
     said = np.zeros_like(y)
     for row in range(len(x)):

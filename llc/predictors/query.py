@@ -5,22 +5,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, check_whole
+from llc.predictors._checks import check_inputs, check_number, check_positive, float_dtype, solved
 
 
-def _examples(xs: Tensor, ys: Tensor, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Float64, ys with a last dimension for outputs."""
-    if xs.ndim != 3 or ys.ndim not in (2, 3) or ys.shape[:2] != xs.shape[:2] or query.shape != (len(xs), xs.shape[2]):
-        raise InvalidInput(
-            f"xs {tuple(xs.shape)}, ys {tuple(ys.shape)} and query {tuple(query.shape)} given, expected (B, L, D), "
-            "(B, L) or (B, L, C), and (B, D)"
-        )
+def examples_of(predictor: str, xs: Tensor, ys: Tensor, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Float64, ys with a last dimension for outputs; or InvalidInput with the shapes that were given."""
+    check_inputs(predictor, xs=(xs, "BLD"), ys=(ys, "BL|BLC"), query=(query, "BD"))
     return xs.double(), ys.double() if ys.ndim == 3 else ys.double()[..., None], query.double()
 
 
-def _answer(found: Tensor, ys: Tensor) -> Tensor:
+def _answer(found: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     """(B, C) as the targets are: (B,) for one output, (B, 1, C) for several."""
-    return (found[:, 0] if ys.ndim == 2 else found[:, None]).to(ys)
+    return (found[:, 0] if ys.ndim == 2 else found[:, None]).to(ys.device, float_dtype(xs, ys))
 
 
 def one_step(
@@ -35,10 +32,13 @@ def one_step(
 
     Source: von Oswald et al. (2023), arXiv 2212.07677; with c, He et al. (2025), arXiv 2503.12734.
     """
-    x, y, asked = _examples(xs, ys, query)
+    x, y, asked = examples_of("one_step", xs, ys, query)
+    check_number("one_step", step=step)
+    if examples is not None:
+        check_whole("one_step: examples", examples, 1)
     away = x - x.mean(1, keepdim=True) if centred else x
     weights = away.mT @ y / (examples or x.shape[1])
-    return _answer(step * (weights * asked[..., None]).sum(1), ys)
+    return _answer(step * (weights * asked[..., None]).sum(1), xs, ys)
 
 
 def ridge_query(
@@ -50,15 +50,17 @@ def ridge_query(
         strength: λ > 0.
         supports: the coordinates that each output depends on; None for all.
     """
-    x, y, asked = _examples(xs, ys, query)
+    x, y, asked = examples_of("ridge_query", xs, ys, query)
+    check_positive("ridge_query", strength=strength)
+    _check_supports(supports, x.shape[2], y.shape[2])
     found = []
     for output in range(y.shape[2]):
         chosen = list(range(x.shape[2])) if supports is None else list(supports[output])
         seen = x[:, :, chosen]
         eye = strength * torch.eye(len(chosen), dtype=x.dtype, device=x.device)
-        weights = torch.linalg.solve(seen.mT @ seen + eye, seen.mT @ y[:, :, output, None]).squeeze(-1)
+        weights = solved("ridge_query", seen.mT @ seen + eye, (seen.mT @ y[:, :, output, None]).squeeze(-1))
         found.append((weights * asked[:, chosen]).sum(1))
-    return _answer(torch.stack(found, 1), ys)
+    return _answer(torch.stack(found, 1), xs, ys)
 
 
 def structured_softmax(xs: Tensor, ys: Tensor, query: Tensor, *, omegas: Tensor, mus: Tensor) -> Tensor:
@@ -69,25 +71,36 @@ def structured_softmax(xs: Tensor, ys: Tensor, query: Tensor, *, omegas: Tensor,
 
     Source: He et al. (2025), arXiv 2503.12734.
     """
-    x, y, asked = _examples(xs, ys, query)
+    x, y, asked = examples_of("structured_softmax", xs, ys, query)
+    check_inputs("structured_softmax", omegas=(omegas, "H"), mus=(mus, "H"))
     scores = (x @ asked[..., None]).squeeze(-1)
     shares = torch.softmax(omegas.double()[:, None, None] * scores, -1)
-    return _answer(torch.einsum("h,hbl,blc->bc", mus.double(), shares, y), ys)
+    return _answer(torch.einsum("h,hbl,blc->bc", mus.double(), shares, y), xs, ys)
 
 
 def matching_mean(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
     """The mean y of the examples whose x is the question's; 0 where there are none. What is said of K features."""
-    x, y, asked = _examples(xs, ys, query)
+    x, y, asked = examples_of("matching_mean", xs, ys, query)
     same = (x == asked[:, None]).all(-1).to(y)
-    return _answer((same[..., None] * y).sum(1) / same.sum(1).clamp(min=1)[:, None], ys)
+    return _answer((same[..., None] * y).sum(1) / same.sum(1).clamp(min=1)[:, None], xs, ys)
 
 
 def zero_query(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
     """0, in the shape of the answer."""
-    _, y, _ = _examples(xs, ys, query)
-    return _answer(torch.zeros_like(y[:, 0]), ys)
+    _, y, _ = examples_of("zero_query", xs, ys, query)
+    return _answer(torch.zeros_like(y[:, 0]), xs, ys)
+
+
+def _check_supports(supports: Sequence[Sequence[int]] | None, dim: int, outputs: int) -> None:
+    known = range(dim)
+    if supports is not None and not (len(supports) == outputs and all(set(known).issuperset(one) for one in supports)):
+        raise InvalidInput(
+            f"ridge_query: supports = {supports} given, expected for each of the {outputs} outputs some of the "
+            f"coordinates 0 to {dim - 1}"
+        )
 
 
 def one_query(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
     """1, in the shape of the answer."""
-    return torch.ones_like(zero_query(xs, ys, query))
+    _, y, _ = examples_of("one_query", xs, ys, query)
+    return _answer(torch.ones_like(y[:, 0]), xs, ys)

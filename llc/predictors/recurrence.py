@@ -5,21 +5,26 @@ import math
 import torch
 from torch import Tensor
 
+from llc.predictors._checks import check_finite, check_inputs, float_dtype
+
 
 def copy_last(series: Tensor) -> Tensor:
     """s_{i+1} = s_i. series (B, T) -> (B, T)."""
+    check_inputs("copy_last", series=(series, "BT"))
     return series
 
 
 def two_parameter_least_squares(series: Tensor) -> Tensor:
     """c and e of least norm among those that fit all transitions so far best; 0 before the first. (B, T) -> (B, T)."""
+    check_inputs("two_parameter_least_squares", series=(series, "BT"))
+    check_finite("two_parameter_least_squares", series=series)
     s = series.double()
     answers = [torch.zeros_like(s[:, 0])]
     for seen in range(1, s.shape[1]):
         before = torch.stack([s[:, :seen], torch.ones_like(s[:, :seen])], -1)
         fitted = (torch.linalg.pinv(before, rtol=1e-9) @ s[:, 1 : seen + 1, None]).squeeze(-1)
         answers.append(fitted[:, 0] * s[:, seen] + fitted[:, 1])
-    return torch.stack(answers, 1).to(series)
+    return torch.stack(answers, 1).to(series.device, float_dtype(series, series))
 
 
 def recurrence_mean(series: Tensor) -> Tensor:
@@ -29,6 +34,7 @@ def recurrence_mean(series: Tensor) -> Tensor:
     1/s_0²) on (−1, 1), so that s_2 = s_1 + c (s_1 − s_0) with the mean of that truncated normal in place of c. After
     two, c = (s_2 − s_1)/(s_1 − s_0) is known, and with it everything.
     """
+    check_inputs("recurrence_mean", series=(series, "BT"))
     s = series.double()
     answer = torch.zeros_like(s)
     if s.shape[1] > 1:
@@ -37,7 +43,7 @@ def recurrence_mean(series: Tensor) -> Tensor:
         step = s[:, 1] - s[:, 0]
         factor = ((s[:, 2] - s[:, 1]) / torch.where(step == 0, torch.ones_like(step), step)).clamp(-1, 1)
         answer[:, 2:] = s[:, 2:] + factor[:, None] * (s[:, 2:] - s[:, 1:-1])
-    return answer.to(series)
+    return answer.to(series.device, float_dtype(series, series))
 
 
 def _truncated_mean(first: Tensor, second: Tensor) -> Tensor:

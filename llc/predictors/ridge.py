@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from llc.predictors._checks import check_noise_variance, check_sequences, float_dtype
+from llc.predictors._checks import check_noise_variance, check_sequences, float_dtype, solved
 
 
 def ridge(xs: Tensor, ys: Tensor, *, noise_variance: float) -> Tensor:
@@ -21,7 +21,7 @@ def ridge(xs: Tensor, ys: Tensor, *, noise_variance: float) -> Tensor:
     Returns:
         Predictions (B, K), in the dtype of ys, or of xs where ys are whole numbers.
     Raises:
-        InvalidInput: wrong shapes or noise variance.
+        InvalidInput: wrong shapes, or a noise variance that is none or lost in rounding.
     """
     check_sequences("ridge", xs, ys)
     check_noise_variance("ridge", noise_variance)
@@ -32,5 +32,5 @@ def ridge(xs: Tensor, ys: Tensor, *, noise_variance: float) -> Tensor:
     moment = x * y[..., None]
     moment = moment.cumsum(1) - moment
     eye = noise_variance * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    estimate = torch.linalg.solve(gram + eye, moment[..., None]).squeeze(-1)
+    estimate = solved("ridge", gram + eye, moment)
     return (estimate * x).sum(-1).to(float_dtype(xs, ys))

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from llc.errors import InvalidInput
-from llc.predictors.query import _examples
+from llc.errors import check_whole
+from llc.predictors._checks import check_inputs, check_number, float_dtype
+from llc.predictors.query import examples_of
 
 
 def softmax_regression_gradient(xs: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
@@ -17,6 +18,9 @@ def softmax_regression_gradient(xs: Tensor, shares: Tensor, weights: Tensor) -> 
 
     Source: Li et al. (2023), arXiv 2304.13276.
     """
+    check_inputs(
+        "softmax_regression_gradient", alike=True, xs=(xs, "BLD"), shares=(shares, "BL"), weights=(weights, "BD")
+    )
     f = torch.softmax((xs @ weights[..., None]).squeeze(-1), -1)
     apart = f - shares
     pulled = f * (apart - (f * apart).sum(-1, keepdim=True))
@@ -32,16 +36,18 @@ def softmax_descent(xs: Tensor, ys: Tensor, query: Tensor, *, step: float, steps
     Raises:
         InvalidInput: wrong shapes, or less than one step.
     """
-    x, y, asked = _examples(xs, ys, query)
-    if y.shape[2] != 1 or steps < 1:
-        raise InvalidInput(f"ys {tuple(ys.shape)} and steps = {steps} given, expected (B, L) and 1 or more")
+    check_inputs("softmax_descent", xs=(xs, "BLD"), ys=(ys, "BL"), query=(query, "BD"))
+    check_whole("softmax_descent: steps", steps, 1)
+    check_number("softmax_descent", step=step)
+    x, y, asked = examples_of("softmax_descent", xs, ys, query)
     shares, weights = y.squeeze(-1) / x.shape[1], torch.zeros_like(asked)
     for _ in range(steps):
         weights = weights - step * softmax_regression_gradient(x, shares, weights)
-    return softmax_answer(x, asked, weights).to(ys)
+    return softmax_answer(x, asked, weights).to(ys.device, float_dtype(xs, ys))
 
 
 def softmax_answer(xs: Tensor, query: Tensor, weights: Tensor) -> Tensor:
     """L exp(wᵀx_q)/Σ_j exp(wᵀx_j), (B,)."""
+    check_inputs("softmax_answer", alike=True, xs=(xs, "BLD"), query=(query, "BD"), weights=(weights, "BD"))
     logits = (xs @ weights[..., None]).squeeze(-1)
     return xs.shape[1] * torch.exp((query * weights).sum(-1) - torch.logsumexp(logits, -1))

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from llc.errors import InvalidInput
+from llc.errors import check_whole
+from llc.predictors._checks import check_inputs, check_positive, float_dtype
 from llc.predictors.attention import Attention, least_squares_attention
 
 
 def after(attention: Attention, xs: Tensor, ys: Tensor) -> Tensor:
     """What an attention says of y_i with query x_i, keys x_j and values y_j, j < i; 0 of the first. (B, T)."""
-    if xs.ndim != 3 or ys.shape != xs.shape[:2]:
-        raise InvalidInput(f"xs {tuple(xs.shape)} and ys {tuple(ys.shape)} given, expected (B, T, D) and (B, T)")
+    check_inputs("after", xs=(xs, "BTD"), ys=(ys, "BT"))
     first = torch.zeros_like(ys[:, :1])
     if xs.shape[1] == 1:
         return first
@@ -19,11 +19,14 @@ def after(attention: Attention, xs: Tensor, ys: Tensor) -> Tensor:
 
 def in_double(attention: Attention, xs: Tensor, ys: Tensor) -> Tensor:
     """The same computed in float64, for references: covariances of streams that go far lose digits in single."""
-    return after(attention, xs.double(), ys.double()).to(ys)
+    return after(attention, xs.double(), ys.double()).to(ys.device, float_dtype(xs, ys))
 
 
 def segment_least_squares(xs: Tensor, ys: Tensor, *, segment: int, ridge: float) -> Tensor:
     """Ridge regression on the pairs since the last change, for one who knows when things change. (B, T)."""
+    check_inputs("segment_least_squares", xs=(xs, "BTD"), ys=(ys, "BT"))
+    check_whole("segment_least_squares: segment", segment, 1)
+    check_positive("segment_least_squares", ridge=ridge)
     parts = zip(xs.split(segment, 1), ys.split(segment, 1), strict=True)
 
     def fitted(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -276,6 +276,7 @@ def _why(path: Path, error: Exception) -> str:
         for beginning, said in _BEGINNINGS.items():
             if begins.startswith(beginning) if beginning else not begins:
                 return said
+    with suppress(OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, ValueError):
         if zipfile.is_zipfile(path) and any("/code/" in name for name in zipfile.ZipFile(path).namelist()):
             return "it is a TorchScript archive; save torch.jit.load(path).state_dict()"
     if path.suffix == ".safetensors":

@@ -53,7 +53,7 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
         raise StoreError(f"{path} does not exist") from None
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}); expected a text file that you may read") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits, and of nesting as deep
         raise StoreError(f"{path} is damaged ({error}); restore it or start in a new folder") from None
     missing = [key for key in needs if key not in table]
     if missing:

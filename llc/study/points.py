@@ -104,17 +104,22 @@ def chosen_steps(steps: str | Sequence[int], available: list[int], check: Callab
             return available
         if steps == "last":
             return available[-1:]
-        if kind in {"log", "linear"} and number.isdecimal() and int(number) > 0:
-            return _spaced(available, int(number), logarithmic=kind == "log")
+        if kind in {"log", "linear"} and number.isdecimal() and _whole(number) > 0:
+            return _spaced(available, _whole(number), logarithmic=kind == "log")
         parts = [part.strip() for part in steps.split(",")]
         if not all(part.isdecimal() for part in parts):
             raise InvalidInput(
                 f"steps = {steps!r} given, expected log:N, linear:N, all, last, or steps such as 500,1000"
             )
-        steps = [int(part) for part in parts]
+        steps = [_whole(part) for part in parts]
     for step in steps:
         check(step)
     return sorted(set(steps))
+
+
+def _whole(digits: str) -> int:
+    """A whole number; one beyond any step for more digits than Python reads."""
+    return int(digits) if len(digits) < 20 else 10**19
 
 
 # So many places for each step there is come to all of them.

@@ -35,7 +35,7 @@ def read_record(path: Path = RECORD) -> dict[str, Any]:
         found = tomllib.loads(path.read_text("utf-8"))
         whole = all({"claim", "value", "low", "high"} <= set(row) for one in found.values() for row in one["claims"])
         why = "" if whole else ": a claim without its value and interval"
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f": {error}"
     if why:
         raise InvalidInput(f"{path} given, expected a record of measured claims, or no file{why}")

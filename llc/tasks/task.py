@@ -1,6 +1,7 @@
 """What every task offers: batches, losses, test sets, references, and the words for them."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -8,6 +9,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from llc.config import Kind
+from llc.errors import InvalidInput, check_whole
 from llc.predictors import Predictor
 
 # Of the probe, whose outputs are kept where weights are not: a smaller probe is the first so many of these.
@@ -52,6 +54,18 @@ class Batch(NamedTuple):
         return (*self.inputs, self.targets)
 
 
+def _checked(sample: Callable[..., Batch]) -> Callable[..., Batch]:
+    """The method of a task, of whatever file, with its arguments looked at first."""
+
+    @functools.wraps(sample)
+    def checked(self: "Task", size: int, *, step: int = 0, stream: object = "train") -> Batch:
+        check_whole("size", size, 1)
+        check_whole("step", step, 0)
+        return sample(self, size, step=step, stream=stream)
+
+    return checked
+
+
 def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
@@ -77,13 +91,21 @@ class Task(Kind):
     words: ClassVar[Mapping[str, str]] = {}
     symbols: ClassVar[Mapping[str, str]] = {}
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **how: Any) -> None:
+        super().__pydantic_init_subclass__(**how)
+        if "sample" in vars(cls):
+            cls.sample = _checked(cls.sample)  # type: ignore[method-assign]
+
     def sample(self, size: int, *, step: int = 0, stream: object = "train") -> Batch:
-        """A batch, a pure function of the task and these.
+        """A batch, a pure function of the task and these; that of a subclass need not check them.
 
         Args:
-            size: B.
-            step: which batch of the stream.
+            size: B ≥ 1.
+            step: which batch of the stream, from 0.
             stream: names an independent one, such as `"test"`.
+        Raises:
+            InvalidInput: a size or step that is no whole number or too small.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method sample(size, *, step, stream)")
 
@@ -92,7 +114,13 @@ class Task(Kind):
 
         Args:
             outputs: of a model, in the shape of `batch.targets`; float64 where test sets are evaluated.
+        Raises:
+            InvalidInput: outputs of another shape, which would be spread over the targets unseen.
         """
+        if outputs.shape != batch.targets.shape:
+            raise InvalidInput(
+                f"outputs {tuple(outputs.shape)} given, expected the shape of the targets, {tuple(batch.targets.shape)}"
+            )
         squares = (outputs - batch.targets).square()
         return squares if squares.ndim < 3 else squares.flatten(2).sum(-1)
 
