@@ -9,7 +9,7 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.tx
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal --timeout 300
 export MPLBACKEND := Agg
 
-.PHONY: demo transient-ridge test check slow fuzz docs linkcheck clean
+.PHONY: demo transient-ridge test lint check slow fuzz coverage docs linkcheck clean
 
 demo: $(READY) ## train, estimate, analyse and draw the tiny preset into runs/demo
 	$(VENV)/bin/llc demo --out runs/demo
@@ -23,13 +23,18 @@ test: $(READY_DEV) ## every test but those marked slow
 slow: $(READY_DEV) ## the tests marked slow
 	$(VENV)/bin/python -m pytest -m slow
 
-check: $(READY_DEV) ## format, lint, types, fast tests
+lint: $(READY_DEV) ## format, lint, types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+check: lint ## format, lint, types, fast tests
 	$(PYTEST)
 
-fuzz: $(READY_DEV) ## the tests that throw anything at the library, with a hundred times as much of it
+coverage: $(READY_DEV) ## the fast tests, and which lines of llc/ none of them runs
+	$(PYTEST) --cov=llc --cov-report=term-missing:skip-covered
+
+fuzz: $(READY_DEV) ## the tests that throw anything at the library, with thirty times as much of it
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --hypothesis-profile=many tests/test_fuzz_*.py tests/test_invariances.py
 
 docs: $(READY_DOCS) ## the pages, into docs/_build/html; a warning is an error

@@ -1,11 +1,13 @@
 """Pages: links lead somewhere, and what readers are told to type works."""
 
 import ast
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from click.testing import CliRunner
 
@@ -15,6 +17,7 @@ from llc.cli import main
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 PAGES = [page for page in PAGES if "_build" not in page.parts]
+GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.ipynb"))
 
 
 def blocks_of(page: str) -> list[str]:
@@ -39,7 +42,7 @@ def test_every_page_is_in_a_table_of_contents():
         for toctree in re.findall(r"```\{toctree\}(.*?)```", page.read_text(), flags=re.DOTALL):
             names = [line for line in toctree.strip().splitlines() if line and not line.startswith(":")]
             listed |= {(page.parent / name).resolve() for name in names}
-    docs = [page for page in PAGES if ROOT / "docs" in page.parents]
+    docs = [page for page in PAGES if ROOT / "docs" in page.parents] + GALLERY
     assert {page.with_suffix("").resolve() for page in docs} - {(ROOT / "docs" / "index").resolve()} == listed
 
 
@@ -65,6 +68,38 @@ def test_the_study_from_scratch_trains(tmp_path):
     experiment = llc.open(tmp_path / "means")
     assert experiment.metrics.sizes["width"] == 3
     assert {"mean", "zero"} == set(experiment.metrics.reference.values)
+
+
+@pytest.mark.slow
+def test_the_tutorial_shows_what_it_says(tmp_path):
+    """In one process, as somebody would type it; its first estimate may be another machine's."""
+    told = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks_of("docs/tutorial.md"))],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        timeout=280,
+    ).stdout
+    (value, error, verdict), (known, its_error, of_known) = re.findall(r"λ̂ = (\S+) ± (\S+), ([a-z-]+):", told)
+    (said, said_error) = re.findall(r"λ̂ = (\S+) ± (\S+), converged:", (ROOT / "docs" / "tutorial.md").read_text())[0]
+    assert abs(float(value) - float(said)) < 3 * math.hypot(float(error), float(said_error))
+    assert verdict in {"converged", "scale-dependent"}
+    assert abs(float(known) - 2) < 3 * float(its_error)
+    assert of_known == "converged"
+    assert all(f"{step} " in told for step in (30, 100, 300, 1000, 3000))
+    assert (tmp_path / "llc.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("kept", GALLERY, ids=lambda path: path.stem)
+def test_the_gallery_shows_notebooks_as_they_are(kept):
+    one, other = (nbformat.read(path, as_version=4) for path in (kept, ROOT / "notebooks" / kept.name))
+    assert [(cell.cell_type, cell.source) for cell in one.cells] == [
+        (cell.cell_type, cell.source) for cell in other.cells
+    ]
+    shown = [output for cell in one.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in shown)
+    assert not [output for output in shown if output.output_type == "error"]
 
 
 def _parameters(node) -> set[str]:
