@@ -9,7 +9,7 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.tx
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal --timeout 300
 export MPLBACKEND := Agg
 
-.PHONY: demo transient-ridge test lint check slow fuzz coverage docs linkcheck clean
+.PHONY: demo transient-ridge test lint check slow fuzz coverage mutants docs linkcheck clean
 
 demo: $(READY) ## train, estimate, analyse and draw the tiny preset into runs/demo
 	$(VENV)/bin/llc demo --out runs/demo
@@ -33,6 +33,12 @@ check: lint ## format, lint, types, fast tests
 
 coverage: $(READY_DEV) ## the fast tests, and which lines of llc/ none of them runs
 	$(PYTEST) --cov=llc --cov-report=term-missing:skip-covered
+
+mutants: $(READY_DEV) ## how many changes of a line the tests notice, of a sample; an hour
+	$(VENV)/bin/python -m pip install --quiet mutmut==3.8.1
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/mutants.py --area predictors --out benchmarks/results/mutants.toml
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/mutants.py --area coefficients --out benchmarks/results/mutants.toml
+	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/mutants.py --area estimator --out benchmarks/results/mutants.toml
 
 fuzz: $(READY_DEV) ## the tests that throw anything at the library, with thirty times as much of it
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --hypothesis-profile=many tests/test_fuzz_*.py tests/test_invariances.py
