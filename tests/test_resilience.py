@@ -53,18 +53,21 @@ checkpoints.save_file, xr.Dataset.to_netcdf = save_half, netcdf_half
 folder, command = sys.argv[2:4]
 if command == "train":
     llc.train(ExperimentConfig.from_table(TABLE), folder, jobs=1)
+elif command == "import":
+    llc.import_weights(sys.argv[4], folder, ExperimentConfig.from_table(TABLE))
 else:
     llc.estimate_llc_over_training(llc.open(folder), steps="0,20,60", **SETTINGS)
 """
 
 
-def start_victim(hang: str, folder: Path, command: str) -> subprocess.Popen:
+def start_victim(hang: str, folder: Path, *command: str) -> subprocess.Popen:
     code = f"TABLE = {small_config().to_table()!r}\nSETTINGS = {SMALL_LLC!r}\n{_VICTIM}"
-    return subprocess.Popen([sys.executable, "-c", code, hang, str(folder), command], stdout=subprocess.PIPE, text=True)
+    process = [sys.executable, "-c", code, hang, str(folder), *command]
+    return subprocess.Popen(process, stdout=subprocess.PIPE, text=True)
 
 
-def kill_half_way(hang: str, folder: Path, command: str) -> None:
-    with start_victim(hang, folder, command) as victim:
+def kill_half_way(hang: str, folder: Path, *command: str) -> None:
+    with start_victim(hang, folder, *command) as victim:
         assert victim.stdout.readline() == "half\n"
         victim.send_signal(signal.SIGKILL)
 
@@ -96,6 +99,22 @@ def test_killed_in_the_middle_of_a_write_while_training(hang, finished, tmp_path
     assert store.verify(llc.open(folder)) == []
     assert_same_experiments(llc.train(small_config(), folder, jobs=1), finished)
     assert_no_scratch(folder)
+
+
+@pytest.mark.parametrize("hang", ["checkpoint", pytest.param("metrics", marks=pytest.mark.slow)])
+def test_killed_in_the_middle_of_a_write_while_importing(hang, finished, tmp_path):
+    source = tmp_path / "theirs"
+    for run in finished.runs:
+        (source / run.name).mkdir(parents=True)
+        for step in run.steps:
+            llc.export_weights(run, step, source / run.name / f"step_{step}.pt")
+    kill_half_way(hang, tmp_path / "ours", "import", str(source))
+    assert "not finished" in shown(tmp_path / "ours")
+    assert store.verify(llc.open(tmp_path / "ours")) == []
+    ours = llc.import_weights(source, tmp_path / "ours", small_config())
+    undisturbed = llc.import_weights(source, tmp_path / "undisturbed", small_config())
+    assert ours.metrics.drop_attrs().identical(undisturbed.metrics.drop_attrs())
+    assert_no_scratch(tmp_path / "ours")
 
 
 @pytest.mark.parametrize("hang", ["000020", pytest.param("llc", marks=pytest.mark.slow)])
