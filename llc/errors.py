@@ -68,6 +68,11 @@ def one_line(text: str) -> str:
     return re.sub(r"\S{400,}", lambda word: f"{word[0][: _SHOWN // 2]} … {word[0][-_SHOWN // 2 :]}", text)
 
 
+def ended_by(error: SystemExit) -> str:
+    """What is said of code of the user's that wants to end the whole program."""
+    return f"code that was given or trusted ended the program, by sys.exit({shown(error.code)}); have it raise an error"
+
+
 # Letters of a value, and names of what is known, in an error.
 _SHOWN, _LISTED = 200, 30
 

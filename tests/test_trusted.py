@@ -5,10 +5,12 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from click.testing import CliRunner
 from conftest import small_config
 
 import llc
 from llc import store, trusted
+from llc.cli import main
 from llc.errors import InvalidInput
 from llc.models import FactoryConfig
 from llc.tasks import Task
@@ -99,3 +101,36 @@ def test_two_that_write_the_list_at_once_lose_nothing(tmp_path, monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: store.remember([Code("module", f"f{number}", "")]), range(20)))
     assert len(trusted.read().functions) == 20
+
+
+ENDS = """
+import sys
+import torch
+
+class Ends(torch.nn.Module):
+    calls = 0
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+    def forward(self, xs, ys):
+        Ends.calls += 1
+        if Ends.calls > {after}:
+            sys.exit(0)
+        return self.weight * ys
+"""
+
+
+@pytest.mark.parametrize("after", [0, 6])
+def test_code_that_ends_the_program_is_named_and_no_success(after, tmp_path):
+    """When it is first tried, and in the middle of a training."""
+    file = tmp_path / f"ends{after}.py"
+    file.write_text(ENDS.format(after=after))
+    table = small_config(**{"sweep.axes": {}}).to_table()
+    table["model"] = {"kind": "factory", "function": f"{file}:Ends"}
+    (tmp_path / f"study{after}.py").write_text(
+        f"from llc.training import ExperimentConfig\ndef study():\n    return ExperimentConfig.from_table({table!r})\n"
+    )
+    told = ["train", "--system", f"{tmp_path}/study{after}.py:study", "--out", str(tmp_path / "runs"), "--jobs", "1"]
+    done = CliRunner().invoke(main, told)
+    assert done.exit_code == 1
+    assert "code that was given or trusted ended the program, by sys.exit(0)" in done.output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +45,7 @@ def doctor(folder: Path, as_json: bool) -> None:
             for one in findings:
                 _show(one)
         click.echo(_summary(found))
-    sys.exit(0 if usable(found) else 1)
+    raise click.exceptions.Exit(0 if usable(found) else 1)
 
 
 def _show(one: Finding) -> None:

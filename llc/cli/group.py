@@ -29,7 +29,7 @@ class Group(click.Group):
     """A group that says in one sentence, and no traceback, what the library finds wrong or warns of."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from llc.errors import Interrupted, InvalidInput, LLCError
+        from llc.errors import Interrupted, InvalidInput, LLCError, ended_by
 
         try:
             with warnings.catch_warnings():  # which puts back how they are shown
@@ -46,6 +46,11 @@ class Group(click.Group):
             sys.exit(2 if isinstance(error, InvalidInput) else 1)
         except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):  # click ends these
             raise
+        except SystemExit as error:  # of no command of ours
+            if ctx.params.get("debug"):
+                raise
+            say(f"Error: {ended_by(error)}")
+            sys.exit(1)
         except Exception as error:  # whatever the library did not foresee
             if ctx.params.get("debug"):
                 raise

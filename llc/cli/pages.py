@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -27,7 +26,7 @@ def plot(folder: Path, names: tuple[str, ...]) -> None:
     written, missing = figures.save_figures(open_experiment(folder), list(names))
     show_figures(written, missing)
     if names and missing:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 @main.command()

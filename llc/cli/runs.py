@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -173,6 +172,6 @@ def show(folder: Path, verify: bool) -> None:
         for said in (*unknown, *store.passed_over(found)):
             click.echo(said)
         if damaged:
-            sys.exit(1)
+            raise click.exceptions.Exit(1)
     if isinstance(found, store.Experiment) and found.has_metrics:
         show_summary(found)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from llc import devices
-from llc.errors import Interrupted, LLCError
+from llc.errors import Interrupted, LLCError, ended_by
 
 Progress = Callable[[str, int, int, str], None]
 """Told (unit, done, total, note) as a unit of work goes on."""
@@ -156,6 +156,8 @@ def outcome_of(index: int, work: Callable[..., Any], unit: tuple, progress: Prog
         return Outcome(index, work(*unit, progress))
     except Exception as error:  # one unit's failure is an outcome; the caller names it
         return Outcome(index, error=error)
+    except SystemExit as error:  # of the user's code
+        return Outcome(index, error=LLCError(ended_by(error)))
 
 
 # What asks this process's unit to stop: anything with `is_set`.
