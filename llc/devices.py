@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import InvalidInput, did_you_mean, shown
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -20,12 +20,15 @@ def available() -> list[str]:
     return [*found, "cpu"]
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """A device by name: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` for the fastest there is.
+def choose_device(name: str | torch.device = "auto") -> torch.device:
+    """A device, or that of a name: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` for the fastest there is.
 
     Raises:
         InvalidInput: there is none of that name here.
     """
+    name = str(name) if isinstance(name, torch.device) else name
+    if not isinstance(name, str):
+        raise InvalidInput(f"device = {shown(name)} given, expected a torch.device or a name such as cpu or cuda:1")
     here = available()
     kind = here[0] if name == "auto" else name.partition(":")[0]
     if kind not in {"cpu", "cuda", "mps"}:

@@ -91,18 +91,26 @@ def shown_name(name: str) -> str:
     return name if name.strip() == name != "" and len(name) <= _SHOWN else shown(name)
 
 
-def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    """A whole number from `least` to `most`, of Python or of an array, or InvalidInput."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not (whole and least <= value and (most is None or value <= most)):  # type: ignore[operator]
-        expected = f"from {least} up" if most is None else f"from {least} to {most}"
-        raise InvalidInput(f"{name} = {shown(value)} given, expected a whole number {expected}")
+def check_whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """A whole number from `least` to `most`, of Python or of an array, as Python's; or InvalidInput."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        number = int(value)
+        if least <= number and (most is None or number <= most):
+            return number
+    expected = f"from {least} up" if most is None else f"from {least} to {most}"
+    raise InvalidInput(f"{name} = {shown(value)} given, expected a whole number {expected}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """True or False, or InvalidInput: any text would do for True."""
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{name} = {shown(value)} given, expected True or False")
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The tail of an error about an unknown name: the nearest known one, or all of them."""
     known = sorted(set(known))
-    nearest = difflib.get_close_matches(given[:_SHOWN], known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(str(given)[:_SHOWN], known, n=1, cutoff=0.5)
     if nearest:
         return f"did you mean {nearest[0]}?"
     more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""

@@ -10,6 +10,7 @@ from llc.systems import STUDIES, study_claims_of
 from llc.systems.claims import Claim, StudyResults, claims_dataset
 
 
+@store.takes_experiment
 def study_claims(experiment: store.Experiment, claims: Sequence[Claim] | None = None) -> xr.Dataset:
     """Every claim as a number with its 90 % interval and a verdict, also written to the experiment's `claims.nc`.
 

@@ -14,7 +14,7 @@ from llc.behaviour import EvalSet, baselines, mean_and_error
 from llc.development.curves import ErrorCurves
 from llc.development.labels import about, lead, run_place
 from llc.development.readouts import own_readouts
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, check_whole
 from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, references_of, run_label, symbol_in
 from llc.study.points import choose_steps, trained_runs
@@ -27,6 +27,7 @@ _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _CHUNK = 1024
 
 
+@store.takes_experiment
 def compare(
     experiment: store.Experiment,
     *,
@@ -63,6 +64,7 @@ def compare(
         StoreError: nothing is trained yet, or steps without weights.
         InvalidInput: a task without references.
     """
+    sequences = check_whole("sequences", sequences, 1)
     runs = trained_runs(experiment)
     if not set(runs[0].task.predictors()) - set(baselines(runs[0].task)):
         raise InvalidInput(f"the task {runs[0].task.kind} has no references to compare with; give it predictors()")

@@ -12,6 +12,7 @@ from llc.errors import InvalidInput, StoreError
 from llc.store.labels import of_run
 
 
+@store.takes_experiment
 def essential_dynamics(
     experiment: store.Experiment, *, components: tuple[int, int] = (1, 2), width: float = DEFAULT_WIDTH
 ) -> xr.Dataset:

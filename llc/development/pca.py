@@ -1,6 +1,6 @@
 """Joint trajectory PCA: all runs of a sweep, as curves in one low-dimensional space of what they do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from llc.development.labels import lead, run_place
 from llc.development.null import random_walk_variances
 from llc.development.principal import Components
 from llc.development.rows import Rows
-from llc.errors import InvalidInput, StoreError, did_you_mean
+from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown
 from llc.parallel import Progress, quiet
 from llc.store.labels import value_label
 from llc.store.places import same
@@ -23,6 +23,7 @@ _SCORE = "coordinate along a joint principal component"
 _WEIGHTINGS = ("checkpoints", "runs")
 
 
+@store.takes_experiment
 def joint_pca(
     experiment: store.Experiment,
     components: int = 4,
@@ -66,12 +67,15 @@ def joint_pca(
         StoreError: the experiment has no checkpoints, or its folder cannot be written.
         InvalidInput: a count out of range, or a choice that the experiment cannot serve.
     """
+    components = check_whole("components", components, 1)
+    sequences = check_whole("sequences", sequences, 1)
+    fit = _values_by_axis(fit)
     if weighting not in _WEIGHTINGS:
         raise InvalidInput(f"weighting = {weighting} given, expected {' or '.join(_WEIGHTINGS)}")
     runs = [run for run in experiment.runs if steps_of(run, features)]
     if not runs:
         raise StoreError(experiment.no_checkpoints)
-    fitted = _fitted(experiment, runs, fit or {})
+    fitted = _fitted(experiment, runs, fit)
     kind = make_features(runs, features, probe, sequences)
     checkpoints = sum(len(steps_of(run, features)) for run in runs)
     settings = {
@@ -82,9 +86,7 @@ def joint_pca(
         else store.table_hash({"probe": [tensor.tolist() for tensor in kind.probe.flat]}),
         "features": features,
         "weighting": weighting,
-        "fit": {
-            dim: ["inf" if same(value, None) else value for value in values] for dim, values in (fit or {}).items()
-        },
+        "fit": {dim: ["inf" if same(value, None) else value for value in values] for dim, values in fit.items()},
         "checkpoints": checkpoints,
     }
     provenance = {**experiment.config, "pca": settings}
@@ -137,6 +139,17 @@ def format_pca(pca: xr.Dataset) -> str:
     for number, share in enumerate(pca.explained_variance_ratio.values):
         lines.append(f"  PC {number + 1}: {share:6.1%}   walks {low[number]:6.1%} to {high[number]:6.1%}")
     return "\n".join(lines)
+
+
+def _values_by_axis(fit: Mapping[str, Sequence[Any]] | None) -> dict[str, list[Any]]:
+    """Lists of plain values, also from arrays."""
+    fit = {} if fit is None else fit
+    if not isinstance(fit, Mapping) or any(isinstance(v, str) or not isinstance(v, Iterable) for v in fit.values()):
+        raise InvalidInput(f'fit = {shown(fit)} given, expected values by axis, such as {{"num_tasks": [1, 4]}}')
+    found = {dim: [value.item() if isinstance(value, np.generic) else value for value in fit[dim]] for dim in fit}
+    if not all(found.values()):
+        raise InvalidInput(f"fit = {shown(fit)} given, expected a value for each axis that it names")
+    return found
 
 
 def _fitted(experiment: store.Experiment, runs: list[store.Run], fit: Mapping[str, Sequence[Any]]) -> list[store.Run]:

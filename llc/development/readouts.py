@@ -23,6 +23,7 @@ _SEQUENCES = 256
 _EIGENVALUES = 3
 
 
+@store.takes_experiment
 def readouts(
     experiment: store.Experiment,
     *,

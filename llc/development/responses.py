@@ -1,6 +1,7 @@
 """The response matrix, parts of a model by samples, and its principal components over training."""
 
 import itertools
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ def response_components(found: xr.Dataset, components: int = 3) -> xr.Dataset:
     Raises:
         InvalidInput: no susceptibilities; more components than rows or columns; numbers that are not finite.
     """
-    if "susceptibility" not in found or "part" not in found.dims:
+    if not isinstance(found, xr.Dataset) or "susceptibility" not in found or "part" not in found.dims:
         raise InvalidInput("the dataset has no susceptibility by part; llc.susceptibilities makes one")
     chi = found.susceptibility
     places = [dim for dim in ("step", "part") if dim in chi.dims]
@@ -39,7 +40,7 @@ def response_components(found: xr.Dataset, components: int = 3) -> xr.Dataset:
     if not np.isfinite(rows).all():
         raise InvalidInput("some susceptibilities are not finite; leave their parts or steps out")
     most = min(len(rows) - 1, rows.shape[1])
-    if isinstance(components, bool) or not isinstance(components, int) or not 1 <= components <= most:
+    if isinstance(components, bool) or not isinstance(components, Integral) or not 1 <= components <= most:
         of_steps = f" at {len(found.step)} steps" if "step" in places else ""
         raise InvalidInput(
             f"components = {components!r} given, expected 1 to {most} for {len(found.part)} parts{of_steps} and "
@@ -47,6 +48,7 @@ def response_components(found: xr.Dataset, components: int = 3) -> xr.Dataset:
             if most
             else "one part at one step given, which has no components; give more parts, or more steps"
         )
+    components = int(components)
     axes = principal.fit(lambda: [rows], rows.shape, components)
     errors = np.square(found.susceptibility_se.values).sum()
     noise = float(errors / np.square(rows - rows.mean(0)).sum())

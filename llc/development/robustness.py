@@ -14,6 +14,7 @@ from llc.errors import InvalidInput, StoreError
 from llc.parallel import Progress, quiet
 
 
+@store.takes_experiment
 def pca_robustness(
     experiment: store.Experiment,
     components: int = 2,

@@ -21,6 +21,7 @@ from llc.tasks import Task
 UNSHIFTED = "as in training"
 
 
+@store.takes_experiment
 def shifted_behaviour(
     experiment: store.Experiment,
     *,

@@ -29,6 +29,7 @@ class NothingToStage(LLCError):
     """No run has enough estimates that may be believed."""
 
 
+@store.takes_experiment
 def find_stages(
     experiment: store.Experiment,
     *,

@@ -15,6 +15,7 @@ from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, of_run, over_positions, run_label, value_label
 
 
+@store.takes_experiment
 def strategies(
     experiment: store.Experiment, *, pair: Sequence[str] | None = None, progress: Progress = quiet
 ) -> xr.Dataset:

@@ -26,6 +26,7 @@ _NEAR = 1.3
 _FEW = 16
 
 
+@store.takes_experiment
 def tradeoff(
     experiment: store.Experiment, *, pair: Sequence[str] | None = None, seed: int = 0, progress: Progress = quiet
 ) -> xr.Dataset:

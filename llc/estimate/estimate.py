@@ -11,12 +11,12 @@ from torch import nn
 
 from llc import devices
 from llc.devices import Precision
-from llc.errors import EstimateFailed, InvalidInput
+from llc.errors import EstimateFailed
 from llc.estimate.labels import estimate_tree
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.observing import check_what_to_observe
-from llc.estimate.settings import SamplingConfig, checked_reference_losses
-from llc.parallel import Progress
+from llc.estimate.settings import SamplingConfig, checked_reference_losses, patterns_of
+from llc.parallel import Progress, check_progress
 from llc.progress import patient_progress
 from llc.sampling import LEAST_DRAWS, Data, Loss, Losses, Observable, Restriction, check_data
 
@@ -125,8 +125,7 @@ def estimate_llc(
             weights that are not finite, a model that cannot be copied.
         EstimateFailed: every chain diverged.
     """
-    if progress is not None and not callable(progress):
-        raise InvalidInput(f"progress = {progress!r} given, expected a function of (unit, done, total, note), or None")
+    check_progress(progress)
     masks = parameters if isinstance(parameters, Mapping) else None
     config = SamplingConfig(
         sampler=sampler,
@@ -138,7 +137,7 @@ def estimate_llc(
         warmup=warmup,
         batch_size=batch_size,
         control_variates=control_variates,
-        parameters=None if masks is not None or parameters is None else _patterns(parameters),
+        parameters=None if masks is not None or parameters is None else patterns_of(parameters),
         nbeta=nbeta,
         gamma=gamma,
         radius=radius,
@@ -187,12 +186,3 @@ def _in_gradients(progress: Progress, most: int) -> Progress:
         progress("llc", min(spent, most), most, note)
 
     return told
-
-
-def _patterns(given: Any) -> list[str]:
-    patterns = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else []
-    if not patterns:
-        raise InvalidInput(
-            f"parameters = {given!r} given, expected patterns of names or masks by name; leave it out to move all"
-        )
-    return patterns

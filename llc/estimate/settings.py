@@ -2,19 +2,25 @@
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from torch import nn
 
 from llc.config import Config
 from llc.devices import Precision, double
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import InvalidInput, did_you_mean, shown
 from llc.sampling import LEAST_DRAWS, Restriction, chosen_weights, known_samplers
 
 # Where the prior alone would leave chains, in units of ‖w*‖, unless the user says otherwise.
 DEFAULT_RADIUS = 1.0
+
+
+# Settings whose squares single precision holds.
+_LARGEST = 1e15
+# Of all chains, which keep a few numbers each.
+_MOST_DRAWS = 10**9
 
 
 def _known_sampler(value: object) -> object:
@@ -67,10 +73,10 @@ class SamplingConfig(Config):
     headline: Literal["auto", "w*", "basin"] = "auto"
     plateau: bool | None = None
     parameters: list[str] | None = None
-    nbeta: float | None = Field(None, gt=0)
-    gamma: float | None = Field(None, ge=0)
-    radius: float | None = Field(None, gt=0)
-    step_size: float | None = Field(None, gt=0)
+    nbeta: float | None = Field(None, gt=0, le=_LARGEST)
+    gamma: float | None = Field(None, ge=0, le=_LARGEST)
+    radius: float | None = Field(None, ge=1 / _LARGEST, le=_LARGEST)
+    step_size: float | None = Field(None, gt=0, le=_LARGEST)
     full_loss_every: int | None = Field(None, ge=1)
     precision: Precision = "float32"
     compile: bool | None = None
@@ -81,6 +87,9 @@ class SamplingConfig(Config):
     def _fit_together(self) -> Self:
         if self.gamma is not None and self.radius is not None:
             raise ValueError(f"gamma = {self.gamma} and radius = {self.radius} given; they are one setting, give one")
+        if self.chains * (self.draws or 1) > _MOST_DRAWS:
+            raise ValueError(f"chains = {self.chains} and draws = {self.draws} given, expected {_MOST_DRAWS:,} draws "
+                             "of all chains at most")  # fmt: skip
         if self.max_rhat is not None and self.chains < 2:
             raise ValueError(f"R-hat compares chains: max_rhat = {self.max_rhat} given with chains = {self.chains}, "
                              "expected at least 2 chains")  # fmt: skip
@@ -102,7 +111,14 @@ def choose_gamma(models: Iterable[nn.Module], config: SamplingConfig, restrictio
         square = sum(float(w.square().sum()) for w in weights)
         if 0 < square < math.inf:
             logs.append(math.log(sum(w.numel() for w in weights) / (radius**2 * square)))
-    return float(f"{math.exp(sum(logs) / len(logs)):.3g}") if logs else 1.0
+    if not logs:
+        return 1.0
+    log_gamma = sum(logs) / len(logs)
+    if not log_gamma < math.log(_LARGEST):
+        raise InvalidInput(
+            f"radius = {radius:g} given, which makes gamma = 1e{log_gamma / math.log(10):.0f}; give more"
+        )
+    return float(f"{math.exp(log_gamma):.3g}")
 
 
 def checked_reference_losses(given: Mapping[str, float] | None) -> dict[str, float]:
@@ -116,3 +132,13 @@ def checked_reference_losses(given: Mapping[str, float] | None) -> dict[str, flo
             f"reference_losses = {given!r} given, expected finite numbers by name, such as {{'zero': 4.1}}"
         )
     return {name: float(loss) for name, loss in losses.items()}
+
+
+def patterns_of(given: Any) -> list[str]:
+    """Patterns of names as a list, or InvalidInput."""
+    patterns = [given] if isinstance(given, str) else list(given) if isinstance(given, Sequence) else []
+    if not patterns:
+        raise InvalidInput(
+            f"parameters = {shown(given)} given, expected patterns of names or masks by name; leave it out to move all"
+        )
+    return patterns

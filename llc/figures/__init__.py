@@ -1,6 +1,6 @@
 """Figures: from labelled datasets to what is shown, and from that to a picture on paper or in a browser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,9 @@ from llc.figures.static import draw
 from llc.figures.strategies import strategies
 from llc.figures.trajectories import essential, readouts, trajectories
 from llc.figures.validation import calibration_scale, calibration_traces, validation
+
+# What suffixes of pictures say.
+_KINDS_OF_FILES = ("png", "pdf", "svg")
 
 
 class Drawn(NamedTuple):
@@ -93,12 +96,16 @@ __all__ = [
 ]
 
 
+@store.takes_experiment
 def spec_of(experiment: store.Experiment, name: str) -> Spec | None:
     """What a figure shows of an experiment; None where its results hold nothing of the kind.
 
     Raises:
+        InvalidInput: there is no figure of that name.
         StoreError: a result that it needs is not there, or older than what that was made from.
     """
+    if name not in FIGURES:
+        raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
     found = FIGURES[name]
     for source in found.needs:
         outdated = experiment.outdated(source)
@@ -107,7 +114,10 @@ def spec_of(experiment: store.Experiment, name: str) -> Spec | None:
     return found.make(*(experiment.result(source) for source in found.needs))
 
 
-def save_figures(experiment: store.Experiment, names: list[str] | None = None) -> tuple[list[Path], dict[str, str]]:
+@store.takes_experiment
+def save_figures(
+    experiment: store.Experiment, names: str | Sequence[str] | None = None
+) -> tuple[list[Path], dict[str, str]]:
     """Draw the figures whose data is there into `figures/`.
 
     Returns:
@@ -117,6 +127,8 @@ def save_figures(experiment: store.Experiment, names: list[str] | None = None) -
     """
     written: list[Path] = []
     missing: dict[str, str] = {}
+    if isinstance(names, str):
+        names = [names]
     for name in names or []:
         if name not in FIGURES:
             raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
@@ -134,9 +146,22 @@ def save_figures(experiment: store.Experiment, names: list[str] | None = None) -
     return written, missing
 
 
-def save_figure(figure: Figure | Any, path: Path) -> Path:
-    """Write a figure as PNG, atomically; returns where."""
+def save_figure(figure: Figure | Any, path: str | Path) -> Path:
+    """Write a figure, atomically; returns where.
+
+    Args:
+        figure: of `draw`, or any of matplotlib's.
+        path: whose suffix says in which form, `.png`, `.pdf` or `.svg`; without one PNG.
+    Raises:
+        InvalidInput: no figure, or another suffix.
+        StoreError: the file cannot be written.
+    """
     path = Path(path)
+    kind = path.suffix.lower().removeprefix(".") or "png"
+    if kind not in _KINDS_OF_FILES:
+        raise InvalidInput(f"{path} given, expected a name that ends in {', '.join(_KINDS_OF_FILES)}")
+    if not hasattr(figure, "savefig"):
+        raise InvalidInput(f"a {type(figure).__name__} given, expected a figure, from llc.figures.draw")
     with store.atomic_path(path) as scratch:
-        figure.savefig(scratch, dpi=150, format="png")
+        figure.savefig(scratch, dpi=150, format=kind)
     return path

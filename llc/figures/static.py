@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from llc.errors import InvalidInput
 from llc.figures.spec import GREY, Axis, Bars, Cells, Level, Marks, Panel, Span, Spec
 
 _LINES: dict[str, Any] = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (9, 3)), "": ""}
@@ -21,7 +22,13 @@ _MOST_ENTRIES = 20
 
 
 def draw(spec: Spec) -> Figure:
-    """A matplotlib figure of it, with its legend beside the panels."""
+    """A matplotlib figure of it, with its legend beside the panels.
+
+    Raises:
+        InvalidInput: it is no specification of a figure.
+    """
+    if not isinstance(spec, Spec):
+        raise InvalidInput(f"a {type(spec).__name__} given, expected what llc.figures.losses or another returns")
     columns = min(spec.columns, len(spec.panels))
     rows = -(-len(spec.panels) // columns)
     width, height = spec.size

@@ -35,7 +35,7 @@ def heads(model: nn.Module) -> dict[str, Masks]:
     for path, module in model.named_modules():
         for matches, split in _KINDS:
             if matches(module):
-                for number, masks in enumerate(split(module)):
+                for number, masks in enumerate(_split(module, split)):
                     found[f"{layer}.{number}"] = {f"{path}.{name}" if path else name: m for name, m in masks.items()}
                 layer += 1
                 known.append(path)
@@ -52,6 +52,25 @@ def heads(model: nn.Module) -> dict[str, Masks]:
             f"{type(model).__name__} has no attention that is known here; give masks by name, such as "
             "{'attention.weight': mask}"
         )
+    return found
+
+
+def _split(module: nn.Module, split: Callable[[Any], Iterator[Masks]]) -> list[Masks]:
+    """Masks of a module's heads, which have all rows and columns of every map between them; or InvalidInput."""
+    try:
+        found = list(split(module))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ZeroDivisionError):
+        found = []
+    maps = {name for masks in found for name, mask in masks.items() if mask.ndim > 1}
+    inside = {id(module.get_parameter(name)) for name in maps}
+    left_out = [name for name, one in module.named_parameters() if one.ndim > 1 and id(one) not in inside]
+    for name in maps:
+        whole = torch.stack([masks[name] for masks in found if name in masks]).any(0)
+        if not whole.all():
+            left_out.append(name)
+    shared = ("k_proj", "v_proj", "_W_K", "_W_V", "W_K", "W_V")  # belong to no head where several share them
+    if not found or any(not name.startswith(shared) for name in left_out):
+        raise _unknown(module)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, shown
 
 # What wrappers put before every name, and what they put anywhere.
 _BEFORE = ("module.", "model.")
@@ -57,6 +57,8 @@ def load_state(model: nn.Module, weights: Mapping[str, Tensor], of: str) -> None
 
 def _renamed(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights by the names that are wanted, as far as wrappers are what makes them others."""
+    if not all(isinstance(name, str) for name in weights):
+        raise InvalidInput(f"a state by {', '.join(map(shown, list(weights)[:4]))} given, expected tensors by name")
     weights = _of_this_model(weights, wanted)
     theirs, ours = ({_without_wrappers(str(name)): name for name in names} for names in (weights, wanted))
     if len(theirs) < len(weights):

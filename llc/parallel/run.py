@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llc.errors import InvalidInput
+from llc.errors import check_whole
 from llc.parallel.pools import run_here, run_in_pools
 from llc.parallel.units import Outcome, Progress, quiet
 
@@ -28,11 +28,11 @@ def run_units(
         scheduler: address of a Dask scheduler whose workers share this file system; they do the work, not `jobs`.
     Raises:
         Interrupted: Ctrl-C; units have been told to stop and have done so.
-        InvalidInput: jobs < 1, or a scheduler that cannot be reached or has workers of several threads.
+        InvalidInput: jobs that are no whole number from 1; a scheduler that cannot be reached, or whose workers have
+            several threads.
         WorkerLost: units whose workers are lost again and again.
     """
-    if jobs < 1:
-        raise InvalidInput(f"jobs = {jobs} given, expected at least 1")
+    jobs = check_whole("jobs", jobs, 1)
     if scheduler is not None and units:
         from llc.parallel.cluster import run_on_cluster
 

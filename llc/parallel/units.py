@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from llc import devices
-from llc.errors import Interrupted, LLCError, ended_by
+from llc.errors import Interrupted, InvalidInput, LLCError, ended_by, shown
 
 Progress = Callable[[str, int, int, str], None]
 """Told (unit, done, total, note) as a unit of work goes on."""
@@ -21,6 +21,13 @@ Progress = Callable[[str, int, int, str], None]
 
 def quiet(unit: str, done: int, total: int, note: str) -> None:
     """Progress that nobody hears of."""
+
+
+def check_progress(progress: object) -> None:
+    """A function, or None; or InvalidInput."""
+    if progress is not None and not callable(progress):
+        expected = "a function of (unit, done, total, note), or None"
+        raise InvalidInput(f"progress = {shown(progress)} given, expected {expected}")
 
 
 class WorkerLost(LLCError):

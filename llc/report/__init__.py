@@ -31,7 +31,8 @@ class _Section:
         return self.name.lower().replace(" ", "-")
 
 
-def write_report(experiment: store.Experiment, path: Path | None = None, *, progress: Progress = quiet) -> Path:
+@store.takes_experiment
+def write_report(experiment: store.Experiment, path: str | Path | None = None, *, progress: Progress = quiet) -> Path:
     """Write `report.html`: the study's question, a summary, figures to zoom into, tables that sort, settings, commands.
 
     What has not been computed, or is damaged, is left out and named, with the command that makes it. The page holds all
@@ -58,7 +59,7 @@ def write_report(experiment: store.Experiment, path: Path | None = None, *, prog
         raise StoreError(
             f"{experiment.path} has no metrics yet; train it first with: llc train --out {experiment.path}"
         )
-    path = path or experiment.path / "report.html"
+    path = experiment.path / "report.html" if path is None else Path(path)
     store.check_regular(path)  # before the work, not after it
     progress("report", 0, 2, "pictures")
     there, results, missing = _read(experiment)

@@ -1,6 +1,7 @@
-"""Whether a loss is one of the copy that is sampled, and of nothing that stays behind with the model it was made of."""
+"""Whether a loss is one of the copy that is sampled and of nothing else, and its gradient its own."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
 import torch
@@ -11,13 +12,16 @@ from llc.sampling.copies import copied, made_of_weights
 
 # By so much of its size, or of 1, a weight is moved to see whether losses follow.
 _MOVED = 0.1
+# Differences are taken over these shares of a weight's usual size; where they agree to the first share, a gradient that
+# is off by the second is not the loss's.
+_STEPS, _AGREE, _OFF = (0.01, 0.003), 0.03, 0.15
 
 Losses = Callable[[nn.Module], Tensor]
 """model -> the losses of a few samples."""
 
 
 def check_apart(model: nn.Module, made: nn.Module, losses: Losses) -> None:
-    """Refuse a loss that weights of the copy do not move alone, or that has no gradient.
+    """Refuse a loss that weights of the copy do not move alone, or whose gradient is missing or another's.
 
     Args:
         model: the original.
@@ -26,7 +30,7 @@ def check_apart(model: nn.Module, made: nn.Module, losses: Losses) -> None:
 
     Raises:
         InvalidInput: modules of the original run, or its weights are used; something the model holds was computed from
-            its weights before, and is used as it is; gradients cannot be taken.
+            its weights before, and is used as it is; gradients cannot be taken, or are not those of the loss.
     """
     _check_modules(model, lambda: losses(made))
     with torch.inference_mode(False), torch.enable_grad():
@@ -43,6 +47,8 @@ def check_apart(model: nn.Module, made: nn.Module, losses: Losses) -> None:
             "the loss moves with the weights, but has no gradient: the model or the loss detaches, runs under "
             "torch.no_grad() or inference_mode(), or checkpoints with use_reentrant=True; let gradients through"
         )
+    if found.requires_grad:
+        _check_slope(made, losses)
     _check_kept(model, found, losses)
 
 
@@ -102,6 +108,63 @@ def _follows(made: nn.Module, losses: Losses) -> bool:
     for parameter, values in zip(moving, kept, strict=True):
         parameter.copy_(values)
     return not torch.equal(before, after)
+
+
+def _check_slope(made: nn.Module, losses: Losses) -> None:
+    """The gradient along a random direction is the slope of the losses there, near w* but not at it.
+
+    Where a part of the model is detached the chain would follow the gradient of something else. Differences over two
+    steps tell the slope where they agree; where they do not, of rounding, kinks or noise, nothing is said.
+    """
+    named = {name: p for name, p in made.named_parameters() if p.requires_grad and p.is_floating_point()}
+    rng, kept = torch.Generator().manual_seed(0), {name: p.detach().clone() for name, p in named.items()}
+    sizes = {name: _MOVED * (float(p.detach().double().square().mean().sqrt()) or 1.0) for name, p in named.items()}
+    away, along = (
+        {name: (sizes[name] * torch.randn(p.shape, generator=rng)).to(p) for name, p in named.items()} for _ in range(2)
+    )
+
+    @torch.no_grad()
+    def moved(share: float, names: Collection[str]) -> float:
+        for name, parameter in named.items():
+            parameter.copy_(kept[name] + away[name] + (share * along[name] if name in names else 0))
+        return float(losses(made).double().mean())
+
+    def slope(names: Collection[str]) -> float:
+        """NaN where steps of two sizes do not agree."""
+        one, other = ((moved(h, names) - moved(-h, names)) / (2 * h) for h in _STEPS)
+        return one if abs(one - other) <= _AGREE * max(abs(one), abs(other)) else math.nan
+
+    try:
+        moved(0.0, ())
+        with torch.inference_mode(False), torch.enable_grad():
+            total = losses(made).double().mean()
+            found = torch.autograd.grad(total, [*named.values()], allow_unused=True)
+        parts = dict(zip(named, found, strict=True))
+        told = sum(
+            float((part.to_dense() * along[name]).double().sum()) for name, part in parts.items() if part is not None
+        )
+        true = slope(named.keys())
+        silent = [name for name, part in parts.items() if part is None]
+        if not abs(told - true) > _OFF * max(abs(told), abs(true)):
+            return
+        moving = [name for name in silent if abs(slope({name})) > 0]
+    except RuntimeError:  # what cannot be computed so near to w* has been told, or will be
+        return
+    finally:
+        with torch.no_grad():
+            for name, parameter in named.items():
+                parameter.copy_(kept[name])
+    if moving:
+        raise InvalidInput(
+            f"the loss moves with {', '.join(moving[:4])}, but has no gradient there, so that chains would not know: "
+            "let gradients through (no detach() and no torch.no_grad() on the way), or hold these weights with "
+            "requires_grad_(False)"
+        )
+    raise InvalidInput(
+        f"the gradient of the loss is not its slope: along a random direction near w* it is {told:.3g} where the loss "
+        f"rises by {true:.3g}; something on the way is detached, or has a backward pass of its own, and chains would "
+        "follow another loss's gradient"
+    )
 
 
 def _check_kept(model: nn.Module, found: Tensor, losses: Losses) -> None:

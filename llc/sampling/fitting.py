@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from llc.devices import one_attention
-from llc.errors import InvalidInput, LLCError
+from llc.errors import InvalidInput, LLCError, ended_by
 from llc.sampling.data import Columns, Data, Items, Samples
 from llc.sampling.data_forms import check_data
 from llc.sampling.gradient import Loss, check_losses
@@ -56,9 +56,11 @@ def try_loss(loss: Loss, model: nn.Module, batch: Any) -> Tensor:
         InvalidInput: it fails on it; what it was given is told.
     """
     try:
-        return loss(model, batch)
+        found = loss(model, batch)
     except (LLCError, torch.OutOfMemoryError):
         raise
+    except SystemExit as error:
+        raise InvalidInput(ended_by(error)) from None
     except Exception as error:  # whatever a user's code may raise
         given = ", ".join(_said(leaf) for leaf in leaves_of(batch)) or "nothing"
         hint = ""
@@ -71,6 +73,13 @@ def try_loss(loss: Loss, model: nn.Module, batch: Any) -> Tensor:
             f"the loss failed on a batch of samples with {given} ({type(error).__name__}: {error}); it is called as "
             f"loss(model, batch), with batch in the structure of data, whose first dimension is of samples{hint}"
         ) from error
+    if not isinstance(found, Tensor) or found.layout != torch.strided:
+        what = f"a tensor of layout {found.layout}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise InvalidInput(
+            f"loss(model, batch) returned {what}, expected a dense tensor with one loss for each sample, or one a "
+            "position; does it end with `return`?"
+        )
+    return found
 
 
 def _said(leaf: Any) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from llc.devices import Precision, autocast, matmul_precision, one_attention
-from llc.errors import InvalidInput
+from llc.errors import EstimateFailed, InvalidInput, LLCError, ended_by
 from llc.objective import Objective
 from llc.sampling.weights import Frozen, Weights
 
@@ -100,8 +100,18 @@ class Gradient:
         return self.weights.moving(found)
 
     def _losses_here(self, batch: Any) -> Tensor:
-        with autocast(self.precision, self.device):
-            return self.loss(self.weights.model, batch)
+        try:
+            with autocast(self.precision, self.device):
+                return self.loss(self.weights.model, batch)
+        except (LLCError, torch.OutOfMemoryError):
+            raise
+        except SystemExit as error:
+            raise EstimateFailed(ended_by(error)) from None
+        except Exception as error:  # whatever a user's code may raise, at weights where it had not been
+            raise EstimateFailed(
+                f"the loss failed at weights that a chain or a search came to ({type(error).__name__}: {error}), not "
+                "at w*; let it return a large loss there, or hold chains closer by a larger gamma"
+            ) from error
 
     def losses_by_row(self, position: Tensor, frozen: Frozen, batch: Any, *, shared: bool = False) -> Tensor:
         """`losses` of every row, (R, B) or (R, B, K), in one graph; see `by_row`."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from llc.devices import double
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, check_flag
 from llc.microbatches import microbatch_size
 from llc.sampling.baseline import check_baseline
 from llc.sampling.data import Data, Samples
@@ -52,6 +52,7 @@ class Losses:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise InvalidInput(f"losses of a dataset called {self.name!r} asked for, expected a word such as test")
+        check_flag(f"mean of the losses of {self.name}", self.mean)
         numbered = isinstance(self.every, Integral) and not isinstance(self.every, bool)
         if self.every is not None and (not numbered or self.every < 1):
             raise InvalidInput(f"losses of {self.name} asked for at every {self.every} draws, expected 1 or more")

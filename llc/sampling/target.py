@@ -23,6 +23,9 @@ from llc.sampling.gradient import Gradient, Loss, LossesAndGradient, check_losse
 from llc.sampling.sampler import Evaluation
 from llc.sampling.weights import Restriction, Weights
 
+# Of a sample: its square, and that of its gradient, are numbers of single precision.
+_LARGEST_LOSS = 1e15
+
 
 class Target:
     """p(w) ∝ exp(−nβ L_n(w) − γ/2 ‖w − w*‖²), with L_n the mean loss over a fixed dataset.
@@ -100,6 +103,7 @@ class Target:
         self._microbatch = len(few)
         self._microbatch = microbatch_size(self.model, lambda: self._losses_here(few), len(few), self.device)
         by_position = self.losses_by_position(self.origin)
+        self.weights.check_attached()
         self.baseline = self.exact_baseline = mean_over_positions(by_position)
         if by_position.ndim == 2:
             self.positions = by_position.shape[1]
@@ -107,6 +111,11 @@ class Target:
         if not bool(self.baseline.isfinite().all()):
             bad = int((~self.baseline.isfinite()).sum())
             raise InvalidInput(f"the loss at w* is not finite for {bad} of {self.num_samples} samples")
+        if (largest := float(self.baseline.abs().max())) > _LARGEST_LOSS:
+            raise InvalidInput(
+                f"losses as large as {largest:.2g} at w* given, expected at most {_LARGEST_LOSS:g}, whose squares single "
+                "precision holds; divide the loss, and multiply nbeta, by a number"
+            )
         if precision != "float32":
             with self.exactly():
                 self.exact_baseline = self.losses(self.origin)

@@ -82,6 +82,21 @@ class Weights:
         """Where the model is now, (P,)."""
         return self._whole if self.places is None else self._whole[self.places]
 
+    def check_attached(self) -> None:
+        """The model's weights are still those that `put` moves.
+
+        Raises:
+            InvalidInput: the model or the loss has put other tensors in their place.
+        """
+        there = dict(self.model.named_parameters())
+        storage = self._whole.untyped_storage().data_ptr()
+        for name, parameter in self.trainable.items():
+            if there.get(name) is not parameter or parameter.untyped_storage().data_ptr() != storage:
+                raise InvalidInput(
+                    f"the model or the loss puts another tensor in the place of {name} when it is called, so that "
+                    "chains would move what is not used; write into it (copy_), or compute from it what is used instead"
+                )
+
     def put(self, position: Tensor) -> list[nn.Parameter]:
         """Move the model to a position, (P,); gives the parameters that have moved, in its order."""
         torch.clear_autocast_cache()  # in which an outer autocast keeps weights as they were before

@@ -1,6 +1,7 @@
 """Everything that touches disk: run folders, checkpoints, results. Configs are plain tables here."""
 
 from llc.store import labels, places
+from llc.store.arguments import takes_experiment
 from llc.store.atomic import atomic_path, check_regular, own_folder, scratch_file, write_text
 from llc.store.checkpoints import (
     PREDICTIONS,
@@ -95,6 +96,7 @@ __all__ = [
     "state_in",
     "summary_table",
     "table_hash",
+    "takes_experiment",
     "trust",
     "verify",
     "without_checksum",

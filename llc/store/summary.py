@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from llc.store.arguments import takes_experiment
 from llc.store.experiment import Experiment
 from llc.store.labels import axes_in, of_run, over_positions, references_of, symbol_of, value_label
 
 
+@takes_experiment
 def summary_table(experiment: Experiment, results: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Where each run ended: losses, distances, t_crit, and λ̂ at the last step that was estimated.
 

@@ -13,6 +13,7 @@ from llc.parallel import Progress, quiet
 from llc.study.points import LLCConfig, choose_steps, evenly, study_point, trained_runs
 
 
+@store.takes_experiment
 def calibrate_experiment(
     experiment: store.Experiment,
     *,

@@ -2,8 +2,9 @@
 
 import pickle
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from llc import store
-from llc.errors import InvalidInput, LLCError, StoreError
+from llc.errors import InvalidInput, LLCError, StoreError, shown
 from llc.estimate.measure import Point
 from llc.models import load_state
 from llc.sampling import Columns, Items, Loss, Restriction, Samples, leaves_of, sampled_copy
-from llc.study.points import chosen_steps
+from llc.study.points import chosen_steps, listed_steps
 
 # Two computations of one loss differ by no more than this share.
 _SAME_LOSS = 1e-4
@@ -100,13 +101,14 @@ def source_of(checkpoints: Checkpoints, steps: str | Sequence[int]) -> Source:
         files, without = store.checkpoints_in(Path(checkpoints))
         return Source(files, list(files), without)
     if isinstance(checkpoints, Mapping):
-        numbers = [step for step in checkpoints if hasattr(step, "__index__")]
-        if not numbers or len(numbers) < len(checkpoints) or min(numbers) < 0:
+        whole = [isinstance(step, Integral) and not isinstance(step, bool) for step in checkpoints]
+        by_step = {int(step): state for step, state in checkpoints.items()} if whole and all(whole) else {}
+        if not by_step or min(by_step) < 0 or max(by_step) >= 2**63 or len(by_step) < len(checkpoints):
             raise InvalidInput(
-                f"checkpoints by {', '.join(map(repr, list(checkpoints)[:4])) or 'nothing'} given, expected them by "
-                "step, a whole number from 0"
+                f"checkpoints by {', '.join(map(shown, list(checkpoints)[:4])) or 'nothing'} given, expected them by "
+                "step, a whole number from 0, each once"
             )
-        by_step = {int(step): state for step, state in checkpoints.items()}
+        _check_apart(by_step)
         return Source(by_step, sorted(by_step))
     if not callable(checkpoints):
         raise InvalidInput(
@@ -115,7 +117,27 @@ def source_of(checkpoints: Checkpoints, steps: str | Sequence[int]) -> Source:
         )
     if isinstance(steps, str):
         raise InvalidInput(f"steps = {steps!r} given with a function, expected a list of the steps that it knows")
-    return Source(checkpoints, sorted({int(step) for step in steps}))
+    return Source(checkpoints, listed_steps(steps))
+
+
+def _check_apart(by_step: Mapping[int, State]) -> None:
+    """Refuse states of two steps that lie in the same memory altogether: both are the model as it is now."""
+    step_at: dict[frozenset[int], int] = {}
+    for step, state in by_step.items():
+        held = state.parameters() if isinstance(state, nn.Module) else _values(state)
+        memory = frozenset(
+            one.data_ptr() for one in held if isinstance(one, Tensor) and one.layout == torch.strided and one.numel()
+        )
+        other = step_at.setdefault(memory, step)
+        if other != step and memory - {0}:
+            raise InvalidInput(
+                f"the checkpoints of steps {other} and {step} are the same tensors, which hold the model as it is now; "
+                "keep copies: copy.deepcopy(model.state_dict())"
+            )
+
+
+def _values(state: State) -> Iterable[Any]:
+    return state.values() if isinstance(state, Mapping) else ()
 
 
 @dataclass(frozen=True)
@@ -189,6 +211,15 @@ def moving(parameters: Restriction | None) -> str:
         }
         return ", ".join(f"{name} by mask {crc([mask])}" for name, mask in masks.items())
     return ", ".join([parameters] if isinstance(parameters, str) else parameters)
+
+
+def folder_named(name: str, given: Any) -> Path:
+    """A folder that may be there or be made, or InvalidInput."""
+    if not isinstance(given, str | Path) or not str(given):
+        raise InvalidInput(f"{name} = {shown(given)} given, expected a folder's name, or None")
+    if Path(given).exists() and not Path(given).is_dir():
+        raise InvalidInput(f"{name} = {given} given, which is a file; expected a folder, or none")
+    return Path(given)
 
 
 def fingerprint_of(data: Columns | Items) -> str:

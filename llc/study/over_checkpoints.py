@@ -12,23 +12,24 @@ import xarray as xr
 from torch import nn
 
 from llc import devices, store
-from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError
+from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError, check_flag
 from llc.estimate.measure import Point, estimate_at, loss_at
-from llc.estimate.settings import checked_reference_losses
-from llc.parallel import Progress, raise_failures
+from llc.estimate.settings import checked_reference_losses, patterns_of
+from llc.parallel import Progress, check_progress, raise_failures
 from llc.progress import patient_progress
 from llc.sampling import Data, Loss, Restriction, check_data
 from llc.study.checkpoints import (
     Checkpoints,
     CheckpointStudy,
     check_same_loss,
+    folder_named,
     moving,
     source_of,
     template_of,
     weights_of,
 )
 from llc.study.labels import joined, label
-from llc.study.points import CurveConfig, settle_at
+from llc.study.points import CurveConfig, listed_steps, settle_at
 from llc.study.spread import at_every_step
 
 # A pilot may take as many gradients as so many checkpoints: λ̂ is to be a plateau for them all.
@@ -83,23 +84,23 @@ def estimate_llc_over_checkpoints(
         EstimateFailed: some checkpoints could not be estimated (each is named); the others are saved.
         Interrupted: Ctrl-C; with `out` the same call resumes.
     """
+    check_flag("overwrite", overwrite)
     masks = parameters if isinstance(parameters, Mapping) else None
-    if masks is None and parameters is not None:
-        settings["parameters"] = [parameters] if isinstance(parameters, str) else list(parameters)
+    settings |= {} if masks is not None or parameters is None else {"parameters": patterns_of(parameters)}
+    steps = steps if isinstance(steps, str) else listed_steps(steps)
     config = CurveConfig(**settings)
     where = None if device is None else devices.choose_device(device)
     source = source_of(checkpoints, steps)
     wanted = source.chosen(steps)
     known = checked_reference_losses(reference_losses)
+    check_progress(progress)
     with torch.inference_mode(False), ExitStack() as stack:
         told = stack.enter_context(patient_progress("estimates")) if progress is None else progress
         if source.left_out:
             told("estimates", 0, 0, store.without_steps(source.left_out))
         made = check_data(data, collate_fn)
         study = CheckpointStudy(source, template_of(model), loss, made, sample_weights, known, masks)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out)
-        if folder.exists() and not folder.is_dir():
-            raise InvalidInput(f"out = {folder} given, which is a file; expected a folder, or none")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if out is None else folder_named("out", out)
         if not folder.exists():
             stack.callback(store.remove_if_empty, folder)
         folder.mkdir(parents=True, exist_ok=True)

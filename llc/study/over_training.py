@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from llc import devices, store
-from llc.errors import EstimateFailed, Interrupted, InvalidInput, LLCError, StoreError
+from llc.errors import EstimateFailed, Interrupted, InvalidInput, LLCError, StoreError, check_flag
 from llc.estimate.measure import estimate_all
 from llc.parallel import Progress, counted, default_workers, quiet, raise_failures, run_units
 from llc.sampling import chosen_weights
@@ -19,6 +19,7 @@ from llc.study.labels import joined, label
 from llc.study.points import LLCConfig, choose_steps, sampled_task, settle, study_points, trained_runs
 
 
+@store.takes_experiment
 def estimate_llc_over_training(
     experiment: store.Experiment,
     *,
@@ -55,6 +56,7 @@ def estimate_llc_over_training(
         EstimateFailed: some checkpoints could not be estimated (each is named); the others are saved.
         Interrupted: Ctrl-C; calling again resumes.
     """
+    check_flag("overwrite", overwrite)
     config, where = LLCConfig(**settings), devices.choose_device(device)
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}

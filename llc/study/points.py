@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, baselines
-from llc.errors import InvalidInput, StoreError, did_you_mean
+from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown
 from llc.estimate.calibration import PILOT_GRADIENTS, Scale, common, scale_at
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
@@ -96,8 +96,6 @@ def chosen_steps(steps: str | Sequence[int], available: list[int], check: Callab
     Raises:
         InvalidInput: a choice that cannot be read.
     """
-    if isinstance(steps, int) or not len(steps):
-        raise InvalidInput(f"steps = {steps!r} given, expected log:N, linear:N, all, last, or a list of steps")
     if isinstance(steps, str):
         kind, _, number = steps.partition(":")
         if steps == "all":
@@ -112,14 +110,30 @@ def chosen_steps(steps: str | Sequence[int], available: list[int], check: Callab
                 f"steps = {steps!r} given, expected log:N, linear:N, all, last, or steps such as 500,1000"
             )
         steps = [_whole(part) for part in parts]
-    for step in steps:
+    listed = listed_steps(steps)
+    for step in listed:
         check(step)
-    return sorted(set(steps))
+    return listed
+
+
+def listed_steps(steps: Any) -> list[int]:
+    """Steps in any form but text, ascending, each once; or InvalidInput."""
+    try:
+        every = [one.item() if isinstance(one, Tensor | np.ndarray) else one for one in steps]
+    except (TypeError, ValueError, RuntimeError):
+        every = []
+    if not every:
+        raise InvalidInput(f"steps = {shown(steps)} given, expected log:N, linear:N, all, last, or a list of steps")
+    return sorted({check_whole("a step", one, 0, _LAST) for one in every})
+
+
+# What a file's label holds.
+_LAST = 2**63 - 1
 
 
 def _whole(digits: str) -> int:
     """A whole number; one beyond any step for more digits than Python reads."""
-    return int(digits) if len(digits) < 20 else 10**19
+    return int(digits) if len(digits) < 19 else _LAST
 
 
 # So many places for each step there is come to all of them.

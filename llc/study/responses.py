@@ -24,7 +24,7 @@ from llc.estimate.observed.susceptibility import (
     check_settings,
     looks_at,
 )
-from llc.parallel import Progress, raise_failures
+from llc.parallel import Progress, check_progress, raise_failures
 from llc.progress import patient_progress
 from llc.sampling import Columns, Data, Items, Loss, Restriction, check_data, chosen_weights
 from llc.study.checkpoints import (
@@ -33,12 +33,13 @@ from llc.study.checkpoints import (
     check_same_loss,
     crc,
     fingerprint_of,
+    folder_named,
     moving,
     source_of,
     template_of,
     weights_of,
 )
-from llc.study.points import CurveConfig, settle_at
+from llc.study.points import CurveConfig, listed_steps, settle_at
 from llc.study.spread import at_every_step
 
 Parts = Mapping[str, Restriction] | Callable[[nn.Module], Mapping[str, Restriction]]
@@ -86,7 +87,9 @@ def susceptibilities_over_checkpoints(
         StoreError: a folder with results of something else.
         EstimateFailed: some checkpoints failed (each is named); the others are saved.
     """
+    check_progress(progress)
     where = None if device is None else devices.choose_device(device)
+    steps = steps if isinstance(steps, str) else listed_steps(steps)
     source = source_of(checkpoints, steps)
     wanted = source.chosen(steps)
     check_convention(convention)
@@ -100,7 +103,8 @@ def susceptibilities_over_checkpoints(
         study = CheckpointStudy(source, template_of(model), loss, made, settings.get("sample_weights"), {})
         given = {"own": None} if datasets is None else datasets
         forms = {name: None if one is None else check_data(one, collate_fn, least=1) for name, one in given.items()}
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out) / "susceptibility"
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory())) if out is None else folder_named("out", out)
+        folder = place / "susceptibility"
         store.own_folder(folder)
         stack.enter_context(store.folder_lock(folder))
         last = study.model(wanted[-1])

@@ -12,7 +12,7 @@ import cloudpickle
 import torch
 
 from llc import own_code
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, check_whole
 from llc.parallel import Outcome, Progress, counted, default_workers, run_units
 from llc.study.checkpoints import CheckpointStudy
 
@@ -58,7 +58,8 @@ def at_every_step(
         return iter(())
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     shared = str(scratch / "work.pkl")
-    workers = jobs or default_workers(len(steps), work.device or torch.device("cpu"))
+    usual = default_workers(len(steps), work.device or torch.device("cpu"))
+    workers = usual if jobs is None else check_whole("jobs", jobs, 1)
     if workers > 1:
         try:
             study = work.study.with_source(work.study.source.sent(steps, scratch))

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from llc import models, own_code, store
-from llc.errors import InvalidInput, StoreError
+from llc.errors import InvalidInput, StoreError, check_whole, shown
 from llc.models import FactoryConfig, load_state
 from llc.parallel import Progress, quiet
 from llc.training.config import ExperimentConfig, RunConfig, give_code
@@ -47,6 +47,8 @@ def import_weights(
         StoreError: a file that cannot be read or has changed since it was imported, or a folder that belongs to another
             experiment.
     """
+    if not isinstance(config, ExperimentConfig):
+        raise InvalidInput(f"config = {shown(config)} given, expected an ExperimentConfig, such as llc.presets.tiny()")
     source, out, runs = Path(source), Path(out), config.runs()
     check_not_inside_run(out)
     give_code(config, system)
@@ -79,9 +81,12 @@ def export_weights(run: store.Run, step: int, path: str | Path) -> None:
     """A checkpoint as a plain `state_dict`: `.safetensors` by that suffix, by PyTorch's own format otherwise.
 
     Raises:
+        InvalidInput: no run, or a step that is no whole number.
         StoreError: no such checkpoint, or a file that cannot be written.
     """
-    weights = run.weights(step)
+    if not isinstance(run, store.Run):
+        raise InvalidInput(f"{shown(run)} given, expected one run, such as experiment.runs[0]")
+    weights = run.weights(check_whole("step", step, 0))
     with store.atomic_path(Path(path)) as scratch:
         if Path(path).suffix == ".safetensors":
             save_file(store.apart(weights), scratch)

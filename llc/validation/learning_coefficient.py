@@ -4,11 +4,12 @@
 O(1) (Watanabe 2009). At finite nβ the expectation behind λ̂ lies below λ by about (m − 1)/log nβ.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, check_whole, shown
 
 
 class LearningCoefficient(NamedTuple):
@@ -36,17 +37,21 @@ def gaussian_well(curvatures: Iterable[float], *, nbeta: float, gamma: float = 0
     Raises:
         InvalidInput: a value out of range.
     """
-    curvatures = list(curvatures)
-    if any(not h >= 0 for h in curvatures):
-        raise InvalidInput(f"curvatures from {min(curvatures)} given, expected all >= 0")
-    if not nbeta > 0 or not gamma >= 0:
-        raise InvalidInput(f"nbeta = {nbeta} and gamma = {gamma} given, expected > 0 and >= 0")
+    try:
+        curvatures = [float(h) for h in curvatures]
+        nbeta, gamma = float(nbeta), float(gamma)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"curvatures, nbeta and gamma have to be numbers ({error})") from None
+    if not all(0 <= h < math.inf for h in curvatures):
+        raise InvalidInput(f"curvatures = {shown(curvatures)} given, expected all >= 0 and finite")
+    if not 0 < nbeta < math.inf or not 0 <= gamma < math.inf:
+        raise InvalidInput(f"nbeta = {nbeta} and gamma = {gamma} given, expected > 0 and >= 0, and finite")
     return sum(nbeta * h / (nbeta * h + gamma) for h in curvatures if h > 0) / 2
 
 
 def regular(num_parameters: int) -> LearningCoefficient:
     """A regular model (positive definite Fisher information): λ = d/2, m = 1."""
-    _check_counts("num_parameters", [num_parameters])
+    num_parameters = check_whole("num_parameters", num_parameters, 0)
     return LearningCoefficient(Fraction(num_parameters, 2), 1)
 
 
@@ -59,11 +64,11 @@ def normal_crossing(half_exponents: Sequence[int]) -> LearningCoefficient:
     Args:
         half_exponents: the k_i, whole numbers ≥ 0, at least one of them > 0.
     """
-    _check_counts("half_exponents", half_exponents)
+    half_exponents = _counts("half_exponents", half_exponents)
     largest = max(half_exponents, default=0)
     if largest == 0:
-        raise InvalidInput(f"half_exponents = {list(half_exponents)} given, expected at least one > 0")
-    return LearningCoefficient(Fraction(1, 2 * largest), list(half_exponents).count(largest))
+        raise InvalidInput(f"half_exponents = {half_exponents} given, expected at least one > 0")
+    return LearningCoefficient(Fraction(1, 2 * largest), half_exponents.count(largest))
 
 
 def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
@@ -84,9 +89,9 @@ def deep_linear(widths: Sequence[int], rank: int) -> LearningCoefficient:
     Raises:
         InvalidInput: fewer than two widths, or a rank that the widths do not allow.
     """
-    _check_counts("widths", widths)
+    widths, rank = _counts("widths", widths), check_whole("rank", rank, 0)
     if len(widths) < 2:
-        raise InvalidInput(f"widths = {list(widths)} given, expected an input and an output width at least")
+        raise InvalidInput(f"widths = {widths} given, expected an input and an output width at least")
     if not 0 <= rank <= min(widths):
         raise InvalidInput(f"rank = {rank} given, expected 0 to the smallest width, {min(widths)}")
     excess = sorted(width - rank for width in widths)
@@ -112,7 +117,8 @@ def reduced_rank(inputs: int, hidden: int, outputs: int, rank: int) -> LearningC
     else one of the three sides is too long and λ is (HM − Hr + Nr)/2, (HN − Hr + Mr)/2 or MN/2, m = 1. Written down
     apart from `deep_linear`, which has to agree.
     """
-    _check_counts("widths", [inputs, hidden, outputs])
+    inputs, hidden, outputs = _counts("widths", [inputs, hidden, outputs])
+    rank = check_whole("rank", rank, 0)
     if not 0 <= rank <= min(inputs, hidden, outputs):
         raise InvalidInput(f"rank = {rank} given, expected 0 to {min(inputs, hidden, outputs)}")
     m, h, n, r = inputs, hidden, outputs, rank
@@ -146,6 +152,8 @@ def two_layer_local(
     Raises:
         InvalidInput: ranks that no such factors have.
     """
+    inputs, hidden, outputs = _counts("widths", [inputs, hidden, outputs])
+    rank_in, rank_out, rank = _counts("ranks", [rank_in, rank_out, rank])
     a, b = rank_in - rank, rank_out - rank
     fits = rank >= 0 and a >= 0 and b >= 0 and rank_in <= inputs and rank_out <= outputs
     if not fits or rank + a + b > hidden:
@@ -159,6 +167,8 @@ def two_layer_local(
     return LearningCoefficient(smooth + rest.value, rest.multiplicity)
 
 
-def _check_counts(name: str, values: Sequence[int]) -> None:
-    if any(not isinstance(value, int) or value < 0 for value in values):
-        raise InvalidInput(f"{name} = {list(values)} given, expected whole numbers >= 0")
+def _counts(name: str, values: Iterable[int]) -> list[int]:
+    """Whole numbers ≥ 0, or InvalidInput."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidInput(f"{name} = {shown(values)} given, expected whole numbers >= 0")
+    return [check_whole(name, value, 0) for value in values]

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, check_flag
 from llc.estimate.observed.pieces import Found, covariance
 from llc.estimate.observed.reading import Reading, labelled, together
 
@@ -65,7 +65,7 @@ def influence(
     Raises:
         InvalidInput: the tree has no losses of a dataset, or has them at different draws; no such convention.
     """
-    if convention not in {"llc", "devinterp"}:
+    if convention not in ("llc", "devinterp"):
         raise InvalidInput(f"convention = {convention!r} given, expected llc or devinterp")
     one, two = _pair(tree, of or on, on)
     if convention == "devinterp":
@@ -88,6 +88,8 @@ def _pair(tree: xr.DataTree, dataset: str, other: str | None) -> tuple[Reading, 
 def _covariance(
     one: Reading, two: Reading, by_position: bool, *, normalised: bool = False, pooled: bool = False
 ) -> Found:
+    check_flag("normalised", normalised)
+    check_flag("by_position", by_position)
     number = [len(r.baseline) * (r.baseline[0].size if by_position else 1) for r in (one, two)]
     if (size := 5 * 8 * number[0] * number[1]) > _MOST_BYTES:
         raise InvalidInput(

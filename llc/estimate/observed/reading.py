@@ -89,6 +89,11 @@ def read(tree: xr.DataTree, name: str) -> Reading:
         )
         raise InvalidInput(f"the estimate has no losses of {name!r}; {hint}")
     group = tree["losses"][name].to_dataset()
+    if "difference" not in group or group["difference"].dims[:2] != ("chain", "draw") or "verdict" not in tree:
+        raise InvalidInput(
+            f"the losses of {name} are not as an estimate left them, by chain and draw beside a verdict; give the "
+            "whole tree"
+        )
     difference = group["difference"].values
     if (draws := difference.shape[1]) < 8:
         raise InvalidInput(f"losses of {name} were looked at in {draws} draws a chain, expected 8 or more")

@@ -69,7 +69,7 @@ def susceptibility(
 
 def check_convention(convention: str) -> None:
     """One there is, or InvalidInput."""
-    if convention not in {"primer", "devinterp"}:
+    if convention not in ("primer", "devinterp"):
         raise InvalidInput(f"convention = {convention!r} given, expected primer or devinterp")
 
 
