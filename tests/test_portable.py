@@ -5,7 +5,7 @@ import sys
 
 # Other packages are loaded before, for they would take this for Windows; locks of files are one of theirs.
 ELSEWHERE = """
-import os, sys
+import os, select, sys
 import arviz_stats, cloudpickle, filelock, netCDF4, pandas, safetensors, scipy.stats, torch, xarray
 
 sys.modules |= dict.fromkeys(["fcntl", "resource", "pwd", "grp", "termios"])
@@ -13,6 +13,7 @@ for name in ("O_NOFOLLOW", "sched_getaffinity", "fork", "mkfifo", "getuid", "get
     if hasattr(os, name):
         delattr(os, name)
 
+del select.PIPE_BUF
 import llc
 from llc import store
 from llc.errors import StoreError

@@ -1,5 +1,7 @@
 """Stages of every run of an experiment: boundaries of λ̂(t), loss and principal components, and what changes between."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -11,6 +13,7 @@ from llc.development.labels import about, lead, run_place
 from llc.development.stage_table import Curve, stage_table
 from llc.errors import InvalidInput, LLCError, StoreError, did_you_mean
 from llc.estimate.verdict import COMPARABLE
+from llc.extras import installed, to_install
 from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, of_run
 
@@ -43,8 +46,8 @@ def find_stages(
     λ̂(t) and the loss at w* on λ̂'s own dataset come from `llc.nc`, in which only estimates that may be compared count;
     the principal components from `pca.nc`, if there is one. λ̂ has errors of its own; those of the other curves are the
     jitter from point to point (`llc.development.boundaries.noise`). Principal components are looked at in at most 128
-    points, evenly over log(1 + step). Every curve is looked at by both methods; `method`
-    says which boundaries of λ̂ make the table.
+    points, evenly over log(1 + step). Every curve is looked at by both methods, as far as ruptures is installed, which
+    `trend` needs; `method` says which boundaries of λ̂ make the table.
 
     Args:
         method: `turns`, maxima and minima of a smoothing spline, or `trend`, where the slope changes.
@@ -57,12 +60,16 @@ def find_stages(
     Raises:
         InvalidInput: an unknown method.
         StoreError: there is no llc.nc yet, or the folder cannot be written.
+        MissingExtra: `trend` is asked for, and ruptures is not installed.
         NothingToStage: no run has six estimates that may be compared; each is named.
     """
     if method not in METHODS:
         raise InvalidInput(f"unknown method {method}; {did_you_mean(method, METHODS)}")
     if experiment.alone:
         raise StoreError(experiment.no_checkpoints)
+    methods = [one for one in METHODS if one in (method, "turns") or installed("ruptures")]
+    if len(methods) < len(METHODS):
+        progress("stages", 0, 0, f"changes of slope are left out, for they need ruptures: {to_install('study')}")
     llc, settings = experiment.llc, {"method": method, "resamples": resamples, "seed": seed}
     pca = experiment.pca if (experiment.path / "pca.nc").exists() else None
     parts, curves = [], {}
@@ -79,7 +86,7 @@ def find_stages(
             hint = f"; estimate at more steps with: llc estimate-llc {experiment.path} --steps log:20" if few else ""
             raise NothingToStage(f"no run has estimates to make stages of ({reasons}){hint}")
         found = {
-            name: (pd.DataFrame(), {}) if missing else _run_stages(found, method, resamples, seed)
+            name: (pd.DataFrame(), {}) if missing else _run_stages(found, method, methods, resamples, seed)
             for name, (found, missing) in curves.items()
         }
         # Runs differ in how many stages they have; arrays are of one size for all.
@@ -135,12 +142,13 @@ def _jitter(values: np.ndarray) -> float:
 
 
 def _run_stages(
-    curves: dict[str, Curve], method: str, resamples: int, seed: int
+    curves: dict[str, Curve], method: str, methods: Sequence[str], resamples: int, seed: int
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], list[Boundary]]]:
     boundaries = {
         (name, how): find(curve.steps, curve.values, curve.errors, resamples=resamples, seed=seed)
         for name, curve in curves.items()
         for how, find in METHODS.items()
+        if how in methods
     }
     table = stage_table(curves["llc"], curves["loss"], boundaries["llc", method], resamples=resamples, seed=seed)
     return table, boundaries

@@ -12,7 +12,7 @@ from llc.version import DISTRIBUTION, library_version
 
 # What optional packages are for, by their extra in pyproject.toml. Those of `dev` and `docs` are for contributors.
 EXTRAS = {
-    "study": "stages by slopes, references of the literature and bars of progress",
+    "study": "boundaries of stages where slopes change, references of the literature and bars of progress",
     "plots": "figures",
     "report": "the page of a report",
     "cluster": "work spread over many machines (--scheduler)",

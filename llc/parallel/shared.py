@@ -37,7 +37,8 @@ class Line:
     all of it arrives or nothing. Longer notes are cut.
     """
 
-    _LONGEST = select.PIPE_BUF - 4  # a connection puts four bytes of length before it
+    # Where a system does not say, POSIX's least.
+    _LONGEST = getattr(select, "PIPE_BUF", 512) - 4  # a connection puts four bytes of length before it
 
     def __init__(self, end: Connection) -> None:
         self._end = end

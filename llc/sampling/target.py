@@ -113,8 +113,8 @@ class Target:
             raise InvalidInput(f"the loss at w* is not finite for {bad} of {self.num_samples} samples")
         if (largest := float(self.baseline.abs().max())) > _LARGEST_LOSS:
             raise InvalidInput(
-                f"losses as large as {largest:.2g} at w* given, expected at most {_LARGEST_LOSS:g}, whose squares single "
-                "precision holds; divide the loss, and multiply nbeta, by a number"
+                f"losses as large as {largest:.2g} at w* given, expected at most {_LARGEST_LOSS:g}, whose squares "
+                "single precision holds; divide the loss, and multiply nbeta, by a number"
             )
         if precision != "float32":
             with self.exactly():
