@@ -72,7 +72,7 @@ def test_a_missing_package_is_one_sentence(monkeypatch):
 BARE = f"import sys\nsys.modules.update(dict.fromkeys({OPTIONAL}))\n"
 
 ESTIMATE = """
-import torch, xarray as xr
+import copy, torch, xarray as xr
 import llc
 
 def loss(model, batch):
@@ -85,7 +85,7 @@ tree = llc.estimate_llc(model, loss, data, observables=[llc.Losses("own")], **se
 tree.to_netcdf("one.nc")
 assert xr.open_datatree("one.nc").llc.item() == tree.llc.item()
 llc.loss_kernel(tree, "own")
-states = {0: model.state_dict(), 1: model.state_dict()}
+states = {0: model.state_dict(), 1: copy.deepcopy(model.state_dict())}
 curve = llc.estimate_llc_over_checkpoints(states, model, loss, data, out="curve", jobs=1, **settings)
 assert xr.load_dataset("curve/llc.nc").llc.equals(curve.llc)
 """

@@ -1,5 +1,7 @@
 """Stages and tradeoff of an experiment whose λ̂(t) is made up."""
 
+import sys
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,6 +14,7 @@ from llc.development import find_stages, stage_rows, tradeoff
 from llc.development.critical import critical_step, critical_step_of
 from llc.development.stages import NothingToStage, _even_places
 from llc.errors import InvalidInput, StoreError
+from llc.extras import MissingExtra
 
 
 def make_up(experiment: llc.Experiment, *, verdict: str = "converged", drop: tuple[float, ...] = ()) -> None:
@@ -60,6 +63,20 @@ def test_stages_of_every_run(own):
     assert (found.left_out == "").all()
     again = llc.open(own.path).stages
     np.testing.assert_array_equal(again.boundary_step, found.boundary_step)
+
+
+def test_without_ruptures_there_are_stages_by_turns(own, monkeypatch):
+    make_up(own)
+    both = find_stages(own, resamples=20)
+    monkeypatch.setitem(sys.modules, "ruptures", None)
+    monkeypatch.delitem(sys.modules, "llc.development.weighted_lines")
+    said = []
+    found = find_stages(own, resamples=20, progress=lambda *told: said.append(told[3]))
+    assert any("changes of slope are left out" in note and "[study]" in note for note in said)
+    assert stage_rows(found).equals(stage_rows(both))
+    assert found.sel(found_by="trend").boundary_step.isnull().all()
+    with pytest.raises(MissingExtra, match="needs ruptures"):
+        find_stages(own, method="trend", resamples=20)
 
 
 def test_what_may_not_be_believed_makes_no_stage(own):
