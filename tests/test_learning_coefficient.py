@@ -142,7 +142,7 @@ def test_gaussian_well_limits():
     [
         (lambda: exact.deep_linear([3], 0), "expected an input and an output width"),
         (lambda: exact.deep_linear([3, 2], 3), "rank = 3 given, expected 0 to the smallest width, 2"),
-        (lambda: exact.deep_linear([3, 2.5], 1), "expected whole numbers"),
+        (lambda: exact.deep_linear([3, 2.5], 1), "expected a whole number"),
         (lambda: exact.reduced_rank(2, 2, 2, 3), "rank = 3 given, expected 0 to 2"),
         (lambda: exact.normal_crossing([0, 0]), "expected at least one > 0"),
         (lambda: exact.gaussian_well([-1.0], nbeta=1.0), "expected all >= 0"),

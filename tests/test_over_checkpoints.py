@@ -169,9 +169,9 @@ def test_a_script_without_a_guard_works(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(f"""
 import torch, llc
-xs = torch.randn(60, 3); net = torch.nn.Linear(3, 1)
+xs = torch.randn(60, 3); nets = {{1: torch.nn.Linear(3, 1), 2: torch.nn.Linear(3, 1)}}
 loss = lambda model, batch: (model(batch[0])[:, 0] - batch[1]) ** 2
-found = llc.estimate_llc_over_checkpoints({{1: net, 2: net}}, None, loss, (xs, xs.sum(1)), **{SHORT})
+found = llc.estimate_llc_over_checkpoints(nets, None, loss, (xs, xs.sum(1)), **{SHORT})
 print(found.llc.size)
 """)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)

@@ -254,7 +254,7 @@ def test_seeds_share_the_references(tmp_path):
 
 
 def test_bad_input_is_named(finished):
-    with pytest.raises(InvalidInput, match="components = 0 given, expected 1 to 27"):
+    with pytest.raises(InvalidInput, match="components = 0 given, expected a whole number from 1 up"):
         llc.joint_pca(finished, 0)
     with pytest.raises(InvalidInput, match="sequences = 0 given"):
         llc.joint_pca(finished, sequences=0)

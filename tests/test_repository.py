@@ -30,7 +30,8 @@ def commands(job):
 def test_the_workflow_runs_what_make_check_does(workflow):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     pytest_command = re.search(r"^PYTEST := (.*)$", makefile, re.M)[1]
-    recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", makefile, re.M)[1].replace("$(PYTEST)", pytest_command)
+    recipe = "".join(re.search(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.M)[1] for target in ("lint", "check"))
+    recipe = recipe.replace("$(PYTEST)", pytest_command)
     ours = [line.strip().replace("$(VENV)/bin/", "") for line in recipe.splitlines()]
     set_there = f"OMP_NUM_THREADS={workflow['env']['OMP_NUM_THREADS']} "
     install, *theirs = commands(workflow["jobs"]["check"])
