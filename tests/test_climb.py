@@ -74,7 +74,7 @@ PROBLEMS = {
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "softmax")) for name in PROBLEMS],
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in {"softmax", "deep linear"})) for name in PROBLEMS],
 )
 def at_defaults(request):
     """The name of a problem, its λ, and its estimate with nothing chosen."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from fuzz import damaged, tried
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from test_damage import KINDS, reader, same
@@ -18,6 +18,10 @@ from llc.cli import main
 from llc.store.foreign_checkpoints import checkpoints_in, read_foreign
 
 WEIGHTS = {"a": torch.arange(6.0).view(2, 3), "b.c": torch.ones(1)}
+
+
+def _slow(kind: str):
+    return pytest.param(kind, marks=pytest.mark.slow)
 
 
 def held(folder: Path) -> set[str]:
@@ -112,12 +116,13 @@ def test_the_list_of_trusted_code(tmp_path, monkeypatch):
     check()
 
 
-@pytest.mark.parametrize("kind", ["config", "settings", "merged", "estimate", "weights"])
+@pytest.mark.parametrize("kind", [*map(_slow, ["settings", "merged", "estimate", "weights"]), "config"])
 def test_what_commands_say_of_them(kind, finished, tmp_path):
     shutil.copytree(finished.path, tmp_path / "own")
     (path,) = (tmp_path / "own").glob(KINDS[kind])
     data = path.read_bytes()
 
+    @settings(max_examples=1 + settings.default.max_examples // 15)  # each looks at the whole folder, twice
     @given(damaged(data))
     def check(changed):
         path.unlink()

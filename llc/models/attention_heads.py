@@ -55,6 +55,10 @@ def heads(model: nn.Module) -> dict[str, Masks]:
     return found
 
 
+# Keys and values, which belong to no head where several share them.
+_SHARED = ("k_proj", "v_proj", "W_K", "W_V", "b_K", "b_V")
+
+
 def _split(module: nn.Module, split: Callable[[Any], Iterator[Masks]]) -> list[Masks]:
     """Masks of a module's heads, which have all rows and columns of every map between them; or InvalidInput."""
     try:
@@ -68,8 +72,7 @@ def _split(module: nn.Module, split: Callable[[Any], Iterator[Masks]]) -> list[M
         whole = torch.stack([masks[name] for masks in found if name in masks]).any(0)
         if not whole.all():
             left_out.append(name)
-    shared = ("k_proj", "v_proj", "_W_K", "_W_V", "W_K", "W_V")  # belong to no head where several share them
-    if not found or any(not name.startswith(shared) for name in left_out):
+    if not found or any(not name.lstrip("_").startswith(_SHARED) for name in left_out):
         raise _unknown(module)
     return found
 
