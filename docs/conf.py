@@ -25,6 +25,8 @@ templates_path: list[str] = []
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
+# `--steps` is typed with two dashes.
+smartquotes = False
 # A console's output is shown as text where it brings no richer form.
 nb_merge_streams = True
 

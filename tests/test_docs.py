@@ -33,7 +33,7 @@ def test_links_lead_to_files_that_are_there(page):
         if not re.match(r"https?://|mailto:", link):
             assert (page.parent / link).exists(), link
     for name in re.findall(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`", text):
-        assert (page.parent / f"{name}.md").exists(), name
+        assert (page.parent / f"{name}.md").exists() or (page.parent / f"{name}.ipynb").exists(), name
 
 
 def test_every_page_is_in_a_table_of_contents():
