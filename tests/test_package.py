@@ -66,7 +66,7 @@ def test_the_installed_package_runs_outside_of_its_checkout(archives, tmp_path):
     assert said("-c", "import llc; print(llc.__file__)").startswith(str(site))
     assert "estimate-llc" in said(str(site / "bin" / "llc"), "--help")
     assert "huang2023" in said("-m", "llc", "show", str(ROOT / "docs" / "systems" / "huang2023"))
-    assert "| claim" in said("-m", "llc", "systems").lower()
+    assert "| preset, claim" in said("-m", "llc", "systems").lower()
     small = ["--num-tasks", "4", "--set", "training.steps=20", "--set", "training.warmup_steps=5", "--jobs", "1"]
     assert "Next: llc estimate-llc" in said("-m", "llc", "train", "--out", "here", *small)
     said("-m", "llc", "report", "here")
