@@ -15,6 +15,7 @@ from llc import predictors
 from llc.development import trend_changes, turns
 from llc.development.boundaries import Boundary
 from llc.development.stage_table import Curve, stage_table
+from llc.errors import InvalidInput
 from llc.systems import SYSTEMS, preset
 
 DTYPES = [torch.float32, torch.float64, torch.int64, torch.bool, torch.complex64, torch.float16]
@@ -98,6 +99,36 @@ def test_references_answer_in_the_shape_that_they_promise(name):
                 assert answer.is_floating_point()
 
     check()
+
+
+# Whose decompositions would fail on other numbers.
+FINITE = {"least_squares_so_far", "descent", "lasso", "decision_tree", "two_parameter_least_squares"}
+WRONG = {"step": [math.inf, math.nan, 2**70]}
+WHOLE = {key: [0, -1, 1.5, True, "2"] for key in ("steps", "neighbours", "segment", "block")}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_references_name_themselves_and_what_they_refuse(name):
+    shapes, _, settings = FUNCTIONS[name]
+    inputs = {key: torch.randn(shape, generator=torch.Generator().manual_seed(1)) for key, shape in shapes.items()}
+    fits = {key: 3 if key in WHOLE else 0.5 for key in settings}
+    getattr(predictors, name)(**inputs, **fits)
+
+    def refused(said, **changed):
+        with pytest.raises(InvalidInput, match=rf"^{name}: .*{said}"):
+            getattr(predictors, name)(**{**inputs, **fits, **changed})
+
+    for key, tensor in inputs.items():
+        if key != "tasks":  # whose shape alone dmmse looks at
+            refused(f"{key}", **{key: tensor.to(torch.complex64)})
+            refused(f"{key}", **{key: tensor.tolist()})
+        refused(r"given, expected", **{key: tensor[None]})
+        refused(r"given, expected", **{key: tensor[..., :0]})
+        if name in FINITE:
+            refused(f"{key} with numbers that are not finite", **{key: tensor * math.nan})
+    for key in settings:
+        for value in [*WHOLE.get(key, WRONG.get(key, [0, -0.5, math.inf, math.nan, 2**70]))]:
+            refused(key, **{key: value})
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -57,6 +57,15 @@ def test_what_comes_later_is_not_known(name, seed, at):
     torch.testing.assert_close(PAIRS[name](xs, ys)[:, : at + 1], before[:, : at + 1])
 
 
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("length", [1, 2, 4])
+def test_a_shorter_prompt_is_the_beginning_of_a_longer_one(name, length):
+    xs, ys = draws(11, (2, 5, 3), (2, 5))
+    short = PAIRS[name](xs[:, :length], ys[:, :length])
+    assert short.shape == (2, length)
+    torch.testing.assert_close(short, PAIRS[name](xs, ys)[:, :length])
+
+
 @pytest.mark.parametrize("name", sorted(set(PAIRS) - {"tree"}))  # whose cuts of equal worth are by order
 @given(seed=SEEDS)
 def test_the_order_of_what_came_before_does_not_matter(name, seed):

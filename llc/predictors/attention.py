@@ -112,7 +112,6 @@ def _positive(x: Tensor) -> Tensor:
 
 def shares(queries: Tensor, keys: Tensor, *, bandwidth: float, gaussian: bool = False) -> Tensor:
     """p_ij, (B, T, T); see `softmax_attention`."""
-    _check("shares", queries, keys, keys, bandwidth=bandwidth)
     scores = _scores(queries, keys, bandwidth, gaussian)
     future = torch.full(scores.shape[-2:], -math.inf, dtype=scores.dtype, device=scores.device).triu(1)
     return torch.softmax(scores + future, -1)

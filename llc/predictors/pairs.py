@@ -112,6 +112,7 @@ def decision_tree(xs: Tensor, ys: Tensor) -> Tensor:
 
     model = DecisionTreeRegressor(random_state=0)
     check_sequences("decision_tree", xs, ys)
+    check_finite("decision_tree", xs=xs)  # the sign of no number is 0
     return _fitted("decision_tree", xs.sign(), ys, model.fit, model.predict)
 
 
