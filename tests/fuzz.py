@@ -1,4 +1,4 @@
-"""What `test_fuzz_*.py` throw at the library; `make fuzz` has them throw thirty times as much."""
+"""What `test_fuzz_*.py` throw at the library; `make fuzz` has them throw eighty times as much."""
 
 import copy
 from collections.abc import Callable

@@ -168,8 +168,9 @@ def test_the_order_of_parameters_does_not_matter(line):
 
 
 def test_a_seed_is_all_that_chance_knows(line):
+    """But for rounding: where a tensor happens to lie in memory decides in which order some kernels add."""
     one, again = (llc.estimate_llc(fitted(line), squares, line, **SETTINGS) for _ in range(2))
-    assert one.llc.item() == again.llc.item()
+    assert one.llc.item() == pytest.approx(again.llc.item(), rel=1e-9)
     other = llc.estimate_llc(fitted(line), squares, line, **{**SETTINGS, "seed": 4})
     assert other.llc.item() != one.llc.item()
     assert abs(other.llc - one.llc).item() < 3 * np.hypot(one.llc_se.item(), other.llc_se.item())

@@ -98,6 +98,24 @@ def test_a_backbone_that_is_held_passes():
     assert np.isfinite(estimate(model).llc.item())
 
 
+def test_a_backbone_that_is_left_out_passes():
+    """Its weights have no gradient, and do not move."""
+    assert np.isfinite(estimate(Backbone(), parameters=["last.*"]).llc.item())
+
+
+def test_a_loss_that_fails_near_by_is_no_wrong_gradient():
+    model = line()
+    at = model.weight.detach().clone()
+
+    def only_there(model, batch):
+        if not torch.equal(model.weight.detach(), at):
+            raise AssertionError("elsewhere")
+        return loss(model, batch)
+
+    with pytest.raises(EstimateFailed, match="the loss failed at weights"):
+        estimate(model, only_there)
+
+
 def test_a_loss_that_fails_on_the_way_is_named():
     def fails(model, batch):
         if model.weight.detach().abs().sum() > 10:

@@ -26,7 +26,7 @@ def run(*arguments: str):
     return found.output
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("outside") / "slopes"
     run("train", "--system", f"{FILE}:study", "--out", str(out), "--jobs", "1")

@@ -82,7 +82,7 @@ def forget_process(monkeypatch) -> None:
         monkeypatch.delitem(Task.known, kind)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """A study in a file, trained with it; and the list on which that was noted."""
     place = tmp_path_factory.mktemp("made")

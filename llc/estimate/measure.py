@@ -191,7 +191,8 @@ def _target(point: Point, config: SamplingConfig, device: torch.device | None) -
     samples = Samples(data, next(model.parameters()).device)
     few = samples.batch(samples.everything[: min(8, len(samples))])
     with one_attention():
-        check_apart(point.model, model, lambda tried: try_loss(loss, tried, few))
+        moving = config.parameters if point.masks is None else point.masks
+        check_apart(point.model, model, lambda tried: try_loss(loss, tried, few), moving)
     n = len(data)
     full_batch = config.sampler is not None and sampler_named(config.sampler).full_batch
     size, why = choose_batch(model, loss, data, config.batch_size, full_batch=full_batch)

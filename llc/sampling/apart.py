@@ -1,14 +1,15 @@
 """Whether a loss is one of the copy that is sampled and of nothing else, and its gradient its own."""
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, LLCError
 from llc.sampling.copies import copied, made_of_weights
+from llc.sampling.weights import Restriction, chosen_weights
 
 # By so much of its size, or of 1, a weight is moved to see whether losses follow.
 _MOVED = 0.1
@@ -20,13 +21,14 @@ Losses = Callable[[nn.Module], Tensor]
 """model -> the losses of a few samples."""
 
 
-def check_apart(model: nn.Module, made: nn.Module, losses: Losses) -> None:
+def check_apart(model: nn.Module, made: nn.Module, losses: Losses, restriction: Restriction | None = None) -> None:
     """Refuse a loss that weights of the copy do not move alone, or whose gradient is missing or another's.
 
     Args:
         model: the original.
         made: the copy that is sampled, in eval mode.
         losses: of a few samples.
+        restriction: which weights move, see `llc.sampling.chosen_weights`.
 
     Raises:
         InvalidInput: modules of the original run, or its weights are used; something the model holds was computed from
@@ -48,7 +50,7 @@ def check_apart(model: nn.Module, made: nn.Module, losses: Losses) -> None:
             "torch.no_grad() or inference_mode(), or checkpoints with use_reentrant=True; let gradients through"
         )
     if found.requires_grad:
-        _check_slope(made, losses)
+        _check_slope({name: one.parameter for name, one in chosen_weights(made, restriction).items()}, made, losses)
     _check_kept(model, found, losses)
 
 
@@ -110,13 +112,12 @@ def _follows(made: nn.Module, losses: Losses) -> bool:
     return not torch.equal(before, after)
 
 
-def _check_slope(made: nn.Module, losses: Losses) -> None:
+def _check_slope(named: Mapping[str, nn.Parameter], made: nn.Module, losses: Losses) -> None:
     """The gradient along a random direction is the slope of the losses there, near w* but not at it.
 
     Where a part of the model is detached the chain would follow the gradient of something else. Differences over two
     steps tell the slope where they agree; where they do not, of rounding, kinks or noise, nothing is said.
     """
-    named = {name: p for name, p in made.named_parameters() if p.requires_grad and p.is_floating_point()}
     rng, kept = torch.Generator().manual_seed(0), {name: p.detach().clone() for name, p in named.items()}
     sizes = {name: _MOVED * (float(p.detach().double().square().mean().sqrt()) or 1.0) for name, p in named.items()}
     away, along = (
@@ -148,7 +149,7 @@ def _check_slope(made: nn.Module, losses: Losses) -> None:
         if not abs(told - true) > _OFF * max(abs(told), abs(true)):
             return
         moving = [name for name in silent if abs(slope({name})) > 0]
-    except RuntimeError:  # what cannot be computed so near to w* has been told, or will be
+    except (RuntimeError, LLCError):  # what cannot be computed so near to w* has been told, or is no concern of this
         return
     finally:
         with torch.no_grad():
