@@ -74,7 +74,7 @@ def place(finished, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in COMMANDS])
 def test_commands(name, place, monkeypatch):
     def stop(*_, **__):
         raise LLCError("here it would begin")

@@ -8,7 +8,7 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 # Estimates at the defaults, and more of what the others show already.
-SLOW = {"systems", "reading_an_estimate", "grokking", "language_model", "superposition"}
+SLOW = {"systems", "digits_cnn", "reading_an_estimate", "grokking", "language_model", "superposition"}
 # They train models of their own and estimate λ̂ over that, with LLC_QUICK at a size that says nothing.
 TRAINED = {"digits_cnn", "grokking", "language_model", "superposition"}
 
