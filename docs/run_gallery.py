@@ -1,6 +1,6 @@
 """Run notebooks and keep them with what they showed, for the gallery: `python docs/run_gallery.py [NAME …]`.
 
-Each is run as it is, from its folder. Pictures are kept in 128 colours and at most 1,000 points wide.
+Each is run as it is, from its folder. Pictures are kept in 64 colours and at most 800 points wide.
 """
 
 import base64
@@ -16,7 +16,7 @@ from PIL import Image
 DOCS = Path(__file__).parent
 NOTEBOOKS = DOCS.parent / "notebooks"
 GALLERY = DOCS / "gallery"
-_COLOURS, _WIDEST = 128, 1000
+_COLOURS, _WIDEST = 64, 800
 
 
 def smaller(png: str) -> str:

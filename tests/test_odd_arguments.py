@@ -198,7 +198,7 @@ def test_states_may_share_what_does_not_move():
         (lambda e: llc.joint_pca(e, sequences="8"), "sequences = '8' given"),
         (lambda e: llc.joint_pca(e, fit={"num_tasks": 1}), "expected values by axis"),
         (lambda e: llc.joint_pca(e, fit={"num_tasks": []}), "expected a value for each axis"),
-        (lambda e: llc.joint_pca(e, progress=5), "progress = 5 given, expected a function, or None"),
+        (lambda e: llc.joint_pca(e, progress=5), r"progress = 5 given, expected a function of .*, or None"),
         (lambda e: llc.compare(e, sequences=0), "sequences = 0 given"),
         (lambda e: llc.export_weights(e, 60, "x.pt"), "given, expected one run"),
         (lambda e: llc.export_weights(e.runs[0], "60", "x.pt"), "step = '60' given"),

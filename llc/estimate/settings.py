@@ -17,8 +17,8 @@ from llc.sampling import LEAST_DRAWS, Restriction, chosen_weights, known_sampler
 DEFAULT_RADIUS = 1.0
 
 
-# Settings whose squares single precision holds.
-_LARGEST = 1e15
+# Settings whose squares single precision holds; losses in small units take a large nβ.
+_LARGEST = 1e18
 # Of all chains, which keep a few numbers each.
 _MOST_DRAWS = 10**9
 

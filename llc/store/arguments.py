@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from llc.errors import InvalidInput, shown
+from llc.parallel import check_progress
 from llc.store.experiment import Experiment
 from llc.store.run import Run
 
@@ -21,8 +22,7 @@ def takes_experiment(function: F) -> F:
             raise InvalidInput(f"{what} given, expected an experiment, from llc.open(FOLDER) or llc.train")
         if how.get("progress", function) is None:
             del how["progress"]
-        if not callable(how.get("progress", function)):
-            raise InvalidInput(f"progress = {shown(how['progress'])} given, expected a function, or None")
+        check_progress(how.get("progress"))
         return function(experiment, *rest, **how)
 
     return cast("F", checked)
