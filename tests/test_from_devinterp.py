@@ -144,11 +144,24 @@ def test_what_else_devinterp_did_is_said():
         (xr.Dataset({"loss_trace": ("step", [1.0])}), "no sampling_loss_micro and no init_loss .* holds loss_trace"),
         (like_devinterp(0).drop_attrs(), "no n_beta in attrs"),
         (like_devinterp(0).rename(chain="one"), "no sampling_loss_micro in what was given"),
+        (like_devinterp(0, n_beta=None), "no n_beta in attrs"),
+        (like_devinterp(0, n_beta="30"), "n_beta = '30' in the settings of what was given, expected a number"),
+        (like_devinterp(0, localization=float("nan")), "localization = nan in the settings"),
     ],
 )
 def test_what_is_no_result_of_devinterp_is_told(given, said):
     with pytest.raises(InvalidInput, match=said):
         llc.from_devinterp(given)
+
+
+def test_settings_that_are_none_are_as_if_left_out():
+    names = ("lr", "localization", "num_burnin_steps", "batch_size", "num_init_loss_batches", "noise_level")
+    without = like_devinterp(0, **dict.fromkeys(names))
+    for name in names:
+        without.attrs["metadata"]["config"]["sampler"].pop(name)
+    xr.testing.assert_identical(
+        llc.from_devinterp(like_devinterp(0, **dict.fromkeys(names))), llc.from_devinterp(without)
+    )
 
 
 def test_an_unknown_definition_is_told():

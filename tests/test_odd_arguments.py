@@ -6,13 +6,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from fuzz import tried
 from torch import nn
 from torch.nn import functional
 
 import llc
 from llc import figures
-from llc.errors import EstimateFailed, InvalidInput
+from llc.errors import EstimateFailed, InvalidInput, StoreError
 from llc.models import heads
 from llc.sampling import Losses
 from llc.validation import learning_coefficient as exact
@@ -183,6 +184,29 @@ def test_states_may_share_what_does_not_move():
     states = {step: {"weight": torch.ones(1, 3) * step, "bias": shared} for step in (1, 2)}
     assert over(states, steps=np.array([1, 2])).step.values.tolist() == [1, 2]
     assert over(states, steps=(step for step in (2,))).step.values.tolist() == [2]
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "a\0b", "y/" * 3000, "\ud800", None, 3, b"abc", []], ids=repr)
+def test_names_that_no_folder_can_have(path):
+    for opened in (llc.open, llc.open_results):
+        with pytest.raises(StoreError, match="that `llc train --out` made"):
+            opened(path)
+    with pytest.raises(InvalidInput, match=r"^out = "):
+        over({0: line()}, out=[path] if path is None else path)
+
+
+WRONG = {"empty": xr.Dataset(), "none": None, "number": 5, "array": xr.DataArray([1.0, 2.0], dims="step")}
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_figures_of_other_datasets(name, finished):
+    """Whatever is given in place of what it draws, a figure says what it takes; read-outs are any numbers by step."""
+    drawn = figures.FIGURES[name]
+    others = {"metrics": finished.metrics, "llc": finished.llc, "pca": finished.pca} if name != "readouts" else {}
+    for what, given in (others | WRONG).items():
+        if what not in drawn.needs and (name, what) != ("behaviour", "metrics"):
+            with pytest.raises(InvalidInput, match=f"given to {drawn.make.__name__}"):
+                drawn.make(*[given] * len(drawn.needs))
 
 
 @pytest.mark.parametrize(

@@ -290,17 +290,22 @@ def test_the_command_says_what_a_folder_of_checkpoints_takes(tmp_path):
 
 
 def test_a_figure_of_no_curve_is_refused(curve):
-    for given in (curve.sel(step=0), curve.rename(step="m"), xr.DataTree(curve)):
-        with pytest.raises(InvalidInput, match="expected estimates by step"):
+    for given in (curve.sel(step=0), curve.rename(step="m")):
+        with pytest.raises(InvalidInput, match=r"no step in llc given to llc_over_training, which has .*; give"):
             figures.llc_over_training(given)
 
 
-def test_a_last_checkpoint_that_cannot_be_read_does_not_stop_the_others(tmp_path):
+@pytest.mark.parametrize(
+    ("broken", "said"), [(b"", "it is empty"), ({"weight": torch.full((1, D), torch.inf)}, "not finite")]
+)
+def test_a_last_checkpoint_that_fails_does_not_stop_the_others(tmp_path, broken, said):
+    """nβ and γ are chosen at another, and it is named with the estimates."""
     for step, state in states().items():
         torch.save(state, tmp_path / f"step_{step}.pt")
-    (tmp_path / "step_30.pt").write_bytes(b"")
-    chosen = {"nbeta": None, "gamma": None, "max_gradients": 2000}
-    with pytest.raises(EstimateFailed, match=r"1 of 4 checkpoints could not be estimated: step 30: .*it is empty"):
+    last = tmp_path / "step_30.pt"
+    torch.save(broken, last) if isinstance(broken, dict) else last.write_bytes(broken)
+    chosen = {"nbeta": None, "gamma": None, "max_gradients": 1500}
+    with pytest.raises(EstimateFailed, match=rf"1 of 4 checkpoints could not be estimated: step 30: .*{said}"):
         over(tmp_path, out=tmp_path / "out", **chosen)
     assert xr.open_dataset(tmp_path / "out" / "llc.nc").step.values.tolist() == [0, 10, 20]
 

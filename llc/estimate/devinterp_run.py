@@ -3,18 +3,31 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, shown
 
 # Sequences whose losses near w* tell how far losses of single sequences are apart.
 _SPREAD_OF = 64
 # Steps whose sequences are in memory at once.
 _READ = 100
+# Settings of devinterp's that are numbers; one that is None is as if it were left out.
+_NUMBERS = (
+    "n_beta",
+    "lr",
+    "localization",
+    "noise_level",
+    "num_burnin_steps",
+    "num_steps_bw_draws",
+    "num_init_loss_batches",
+    "batch_size",
+    "gradient_accumulation_steps",
+)
 
 
 @dataclass(frozen=True)
@@ -64,9 +77,7 @@ def read_run(tree: Any) -> Run:
     samples = tree.to_dataset() if isinstance(tree, xr.DataTree) else tree
     needed = {"sampling_loss_micro": ("chain", "step"), "init_loss": ()}
     missing = [name for name, dims in needed.items() if name not in samples or not set(dims) <= {*samples[name].dims}]
-    settings = samples.attrs.get("metadata", {})
-    for part in ("config", "sampler"):
-        settings = settings.get(part, {}) if isinstance(settings, Mapping) else {}
+    settings = _settings(samples)
     if missing or "n_beta" not in settings:
         lacking = missing or ["n_beta in attrs['metadata']['config']['sampler']"]
         held = ", ".join(map(str, samples)) or "nothing"
@@ -92,6 +103,19 @@ def read_run(tree: Any) -> Run:
         },
         random_loss=bool(alike and np.size(by_chain) > 1 and np.ptp(by_chain) > 0),
     )
+
+
+def _settings(samples: xr.Dataset) -> dict[str, Any]:
+    """The sampler's settings that are given, or InvalidInput where a number is none."""
+    found = samples.attrs.get("metadata", {})
+    for part in ("config", "sampler"):
+        found = found.get(part, {}) if isinstance(found, Mapping) else {}
+    settings = {name: value for name, value in found.items() if value is not None} if isinstance(found, Mapping) else {}
+    for name in {*_NUMBERS} & {*settings}:
+        value = settings[name]
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise InvalidInput(f"{name} = {shown(value)} in the settings of what was given, expected a number")
+    return settings
 
 
 def step_excess(run: Run, kept: list[int], warmup: int) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from llc.figures.given import takes
 from llc.figures.runs import Place, Runs, known, once, reference_looks
 from llc.figures.spec import BLUE, GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import headline_of, over_positions, references_of, symbol_in
@@ -19,6 +20,7 @@ _NEAR_MODELS = 30
 _MOST_COLUMNS = 5
 
 
+@takes(metrics=("experiment.metrics", "test_set", "loss", "step"))
 def losses(metrics: xr.Dataset) -> Spec:
     """Loss over training on every test set, t_crit marked, and what the references lose there."""
     data, headline = over_positions(metrics), headline_of(metrics)
@@ -60,6 +62,7 @@ def _reference_loss(test_set: str, run: xr.Dataset, name: str) -> float:
     return float(run.reference_loss.sel(test_set=test_set, reference=name))
 
 
+@takes(metrics=("experiment.metrics", "test_set", "loss", "step"))
 def reference_plane(metrics: xr.Dataset) -> Spec | None:
     """Every run's way between two references: distance to the one against distance to the other."""
     data, names = over_positions(metrics), references_of(metrics)
@@ -97,6 +100,7 @@ def reference_plane(metrics: xr.Dataset) -> Spec | None:
     )
 
 
+@takes(metrics=("experiment.metrics", "test_set", "loss", "step"))
 def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
     """Losses at the last step along the axis of the sweep, with those of the references."""
     data = over_positions(metrics)
@@ -132,6 +136,7 @@ def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
     )
 
 
+@takes(metrics=("experiment.metrics", "test_set", "loss", "step"))
 def losses_by_position(metrics: xr.Dataset) -> Spec | None:
     """Losses at the last step position by position, with those of the references, as in training and on the headline.
 
@@ -202,6 +207,7 @@ def _along_sequence(runs: Runs, place: Place, run: xr.Dataset, test_set: str) ->
     return marks
 
 
+@takes(found=("experiment.behaviour", "test_set", "loss", "step"))
 def shifts(found: xr.Dataset) -> Spec:
     """Losses, and ICL scores where sequences have positions, on inputs that training did not show."""
     data = over_positions(found)

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from llc.figures.given import takes
 from llc.figures.runs import Runs, known, palette
 from llc.figures.spec import GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import references_of, symbol_in
@@ -20,6 +21,7 @@ _COMPARED = {
 }
 
 
+@takes(found=("experiment.compare", "test_set", "reference", "loss_se", "step"))
 def compared(found: xr.Dataset) -> Spec:
     """The trained models against their references over training, a column a reference, on the first test set.
 
@@ -95,6 +97,7 @@ def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
     )
 
 
+@takes(found=("experiment.compare", "test_set", "loss", "loss_se", "step"))
 def learned(found: xr.Dataset) -> Spec | None:
     """What every run loses on each test set over training, as shares of what it lost there at first."""
     if found.sizes["test_set"] < 2:

@@ -5,14 +5,17 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from llc.errors import InvalidInput
 from llc.estimate.verdict import COMPARABLE
+from llc.figures.given import takes
 from llc.figures.runs import Place, Runs, comparable, estimates, known, verdict_key
 from llc.figures.spec import BLUE, GREEN, GREY, ORANGE, RED, Axis, Level, Marks, Panel, Span, Spec
 from llc.store.labels import of_run
 
 _LLC = "estimated LLC, λ̂"
 _STEP = Axis("training step", "step")
+# Where what is drawn comes from, and what it has.
+_ESTIMATES = ("llc.estimate_llc_over_checkpoints or experiment.llc", "step", "llc", "verdict", "loss_init")
+_TRADEOFF = ("experiment.tradeoff", "delta_llc", "delta_loss", "turn", "step_critical", "llc_critical")
 # Verdicts under which λ̂ may lie anywhere.
 _OF_NOTHING = ("off-minimum", "prior-dominated", "delocalised", "diverged")
 _STAGES = {"A": RED, "B": BLUE, "flat": GREY, "loss flat": GREEN, "loss rises": ORANGE}
@@ -38,18 +41,13 @@ def _runs(llc: xr.Dataset) -> Runs:
     return Runs(shown)
 
 
+@takes(llc=_ESTIMATES)
 def llc_over_training(llc: xr.Dataset) -> Spec:
     """λ̂ at each estimated checkpoint with its 90 % interval and verdict.
 
     Raises:
         InvalidInput: no estimates by `step`.
     """
-    if not isinstance(llc, xr.Dataset) or "step" not in llc.dims or "llc" not in llc:
-        dims = ", ".join(map(str, getattr(llc, "dims", ()))) or "no dim"
-        raise InvalidInput(
-            f"a {type(llc).__name__} with {dims} given, expected estimates by step, as of "
-            "llc.estimate_llc_over_checkpoints"
-        )
     runs, seen, said = _runs(llc), set[str](), []
     limits = _limits(llc)
 
@@ -117,6 +115,7 @@ def _beyond(shown: Marks, limits: tuple[float, float] | None) -> list[Marks]:
     return [Marks(shown.x[outside], y, shown.colour, "beyond the axis", line="", shape="star", size=8, hover=hover)]
 
 
+@takes(llc=_ESTIMATES, tradeoff=_TRADEOFF)
 def llc_by_axis(llc: xr.Dataset, tradeoff: xr.Dataset | None = None) -> Spec | None:
     """λ̂ at the last estimated step along the axis of the sweep; with a tradeoff, near t_crit too, as stars."""
     runs, seen, said = _runs(llc), set[str](), []
@@ -156,6 +155,7 @@ def llc_by_axis(llc: xr.Dataset, tradeoff: xr.Dataset | None = None) -> Spec | N
     )
 
 
+@takes(llc=_ESTIMATES)
 def loss_llc_plane(llc: xr.Dataset) -> Spec | None:
     """Loss against λ̂; along a line training goes on, to the large dot at its end."""
     runs = _runs(llc)
@@ -185,6 +185,7 @@ def loss_llc_plane(llc: xr.Dataset) -> Spec | None:
     )
 
 
+@takes(llc=_ESTIMATES, stages=("experiment.stages", "start", "end", "type", "stage"))
 def stages(llc: xr.Dataset, stages: xr.Dataset) -> Spec | None:
     """λ̂ over training, a panel a run, with the stages found: shaded by type, boundaries with their intervals."""
     runs, panels, seen, said = _runs(llc), [], set(), []
@@ -243,6 +244,7 @@ def decided_at_once(found: xr.Dataset) -> str:
     )
 
 
+@takes(found=_TRADEOFF)
 def tradeoff(found: xr.Dataset) -> Spec | None:
     """Log-odds of the simple solution over the complex one against n; and the n at which they turn against t_crit."""
     simple, complex_ = found.attrs.get("simple", "simple"), found.attrs.get("complex", "complex")

@@ -3,11 +3,13 @@
 import numpy as np
 import xarray as xr
 
+from llc.figures.given import takes
 from llc.figures.runs import Runs, once, reference_looks
 from llc.figures.spec import Axis, Marks, Panel, Spec
 from llc.store.labels import baselines_of, symbol_in
 
 
+@takes(found=("experiment.compare", "reference", "reference_loss", "loss_se"))
 def error_curves(found: xr.Dataset) -> Spec | None:
     """What is lost after so many examples on every kind of prompt, as a share of what the reference that knows nothing
     loses there."""

@@ -3,12 +3,14 @@
 import numpy as np
 import xarray as xr
 
+from llc.figures.given import takes
 from llc.figures.spec import Axis, Cells, Marks, Panel, Spec
 from llc.store.labels import axes_in, symbol_of, value_label
 
 _COLUMNS = 120
 
 
+@takes(found=("experiment.strategies", "relative", "predicted", "account"))
 def strategies(found: xr.Dataset) -> Spec | None:
     """The relative distance of runs over training as colours, beside what posteriors over the two references say.
 

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import xarray as xr
 
+from llc.figures.given import takes
 from llc.figures.runs import Runs, known
 from llc.figures.spec import BLUE, GREY, ORANGE, Axis, Bars, Marks, Panel, Spec
 from llc.store.labels import references_of, symbol_in
@@ -13,6 +14,7 @@ _REFERENCE_SHAPES = ("star", "diamond", "square", "hexagon", "triangle", "invert
 _STEP = Axis("training step", "step")
 
 
+@takes(pca=("experiment.pca", "component", "score", "explained_variance_ratio"))
 def trajectories(pca: xr.Dataset) -> Spec | None:
     """Joint principal components 1 and 2 of every run's trajectory, its references projected; and explained variance.
 
@@ -79,6 +81,7 @@ def _scree(pca: xr.Dataset) -> Panel:
     return Panel(Axis("component", ticks=ticks), Axis("variance explained (%)"), marks, "Against random walks")
 
 
+@takes(found=("experiment.essential", "smoothed", "center", "curvature", "form_kind"))
 def essential(found: xr.Dataset) -> Spec | None:
     """Smoothed trajectories with the osculating circles' centres (the evolute) and the forms, a panel a run."""
     runs, panels = Runs(found[["smoothed", "center", "curvature"]]), []
@@ -122,9 +125,11 @@ def essential(found: xr.Dataset) -> Spec | None:
     )
 
 
+@takes(found=("experiment.readouts", "step"))
 def readouts(found: xr.Dataset) -> Spec | None:
     """What models say of themselves over training: means over their dims, a panel each."""
-    names = [str(name) for name, of in found.data_vars.items() if "step" in of.dims and not str(name).endswith("_se")]
+    numbers = {str(name): of for name, of in found.data_vars.items() if of.dtype.kind in "fiu" and "step" in of.dims}
+    names = [name for name in numbers if not name.endswith("_se")]
     panels, key = [], []
     for name in names:
         runs, marks = Runs(found[[name]]), []
@@ -139,7 +144,9 @@ def readouts(found: xr.Dataset) -> Spec | None:
                 key = runs.shape_key
         positive = all((mark.y > 0).all() for mark in marks)
         wide = positive and marks and max(mark.y.max() for mark in marks) > 30 * min(mark.y.min() for mark in marks)
-        panels.append(Panel(_STEP, Axis("", "log" if wide else "linear"), marks, str(found[name].long_name)))
+        panels.append(
+            Panel(_STEP, Axis("", "log" if wide else "linear"), marks, str(found[name].attrs.get("long_name", name)))
+        )
     if not panels:
         return None
     return Spec(

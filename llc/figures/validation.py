@@ -4,6 +4,7 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 
+from llc.figures.given import takes
 from llc.figures.runs import VERDICT_SHAPES, verdict_key
 from llc.figures.spec import GREY, Axis, Level, Marks, Panel, Span, Spec
 
@@ -13,8 +14,11 @@ _ERROR_SHOWN = 30.0
 _VARIED = ("choice", "nbeta", "gamma", "step_size")
 # Kinds of problem that seaborn's colours for the colour-blind tell apart.
 _COLOURBLIND = 10
+# Where it comes from, and what it has.
+_CALIBRATION = ("experiment.calibration", "point", "stage", "trial", "llc_trace")
 
 
+@takes(result=("llc.validate", "estimator", "case", "exact", "llc", "verdict"))
 def validation(result: xr.Dataset) -> Spec:
     """Estimates against exact learning coefficients, and how far off they are, with 90 % intervals; a column a method.
 
@@ -61,6 +65,7 @@ def validation(result: xr.Dataset) -> Spec:
     )
 
 
+@takes(calibration=_CALIBRATION)
 def calibration_scale(calibration: xr.Dataset) -> Spec:
     """λ̂ against the resolution ρ = γ/nβ, a panel a checkpoint.
 
@@ -102,6 +107,7 @@ def calibration_scale(calibration: xr.Dataset) -> Spec:
     )
 
 
+@takes(calibration=_CALIBRATION)
 def calibration_traces(calibration: xr.Dataset) -> Spec:
     """Traces of every chain at the choice, and at half and twice the step size; a panel a checkpoint and setting."""
     stage = calibration.stage.values

@@ -1,5 +1,6 @@
 """Experiments: folders of the runs of one sweep, with the results that are made of them."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from llc import own_code
-from llc.errors import InvalidInput, StoreError
+from llc.errors import InvalidInput, StoreError, shown
 from llc.store.merging import merge
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.reading import read_dataset
@@ -260,9 +261,15 @@ def open_folder(path: str | Path) -> Experiment | Run:
     Raises:
         StoreError: it is neither.
     """
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise StoreError(f"{shown(path)} given, expected the name of a folder that `llc train --out` made")
     folder = Path(path)
-    if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
+    try:
+        found = folder.is_dir()
+        what = "is no folder" if not found and folder.exists() else "does not exist"
+    except OSError as error:  # a name that is longer than names may be, or a folder that may not be looked into
+        found, what = False, f"cannot be looked at ({error.strerror})"
+    if not found:
         raise StoreError(f"{path} {what}; name one that `llc train --out` made")
     return Run(folder) if (folder / RUN_FILE).exists() else Experiment(folder)
 

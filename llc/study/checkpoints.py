@@ -217,9 +217,16 @@ def folder_named(name: str, given: Any) -> Path:
     """A folder that may be there or be made, or InvalidInput."""
     if not isinstance(given, str | Path) or not str(given):
         raise InvalidInput(f"{name} = {shown(given)} given, expected a folder's name, or None")
-    if Path(given).exists() and not Path(given).is_dir():
+    folder = Path(given)
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return folder  # to be made; what is in the way is told then
+    except (OSError, ValueError) as error:  # a name too long, or with what no name can hold, or not to be looked at
+        raise InvalidInput(f"{name} = {shown(given)} given, which no folder can be named ({error})") from error
+    if not folder.is_dir():
         raise InvalidInput(f"{name} = {given} given, which is a file; expected a folder, or none")
-    return Path(given)
+    return folder
 
 
 def fingerprint_of(data: Columns | Items) -> str:

@@ -12,8 +12,8 @@ import xarray as xr
 from torch import nn
 
 from llc import devices, store
-from llc.errors import EstimateFailed, InvalidInput, LLCError, StoreError, check_flag
-from llc.estimate.measure import Point, estimate_at, loss_at
+from llc.errors import EstimateFailed, LLCError, StoreError, check_flag
+from llc.estimate.measure import estimate_at, loss_at
 from llc.estimate.settings import checked_reference_losses, patterns_of
 from llc.parallel import Progress, check_progress, raise_failures
 from llc.progress import patient_progress
@@ -29,7 +29,7 @@ from llc.study.checkpoints import (
     weights_of,
 )
 from llc.study.labels import joined, label
-from llc.study.points import CurveConfig, listed_steps, settle_at
+from llc.study.points import CurveConfig, in_turn, listed_steps, settle_at
 from llc.study.spread import at_every_step
 
 # A pilot may take as many gradients as so many checkpoints: λ̂ is to be a plateau for them all.
@@ -113,7 +113,7 @@ def estimate_llc_over_checkpoints(
             config = CurveConfig.from_table(store.read_table(folder / "llc.toml")["llc"])
         else:
             budget = _PILOT_SHARE * config.max_gradients
-            config = settle_at([_last_point(study, wanted)], config, where, told, budget=budget)
+            config = settle_at([in_turn(study.point, wanted)], config, where, told, budget=budget)
         table = {"llc": config.to_table(), **about}
         results = folder / store.table_hash(table)
         store.own_folder(results)
@@ -136,17 +136,6 @@ def estimate_llc_over_checkpoints(
                     store.remove_folder(other, _NAMES)
         found = store.read_dataset(folder / "llc.nc", lazy=out is not None)
     return found.sel(step=wanted) if out is None else found
-
-
-def _last_point(study: CheckpointStudy, steps: list[int]) -> Point:
-    """The last checkpoint that can be read; one that cannot is named with the others that fail."""
-    errors: list[LLCError] = []
-    for step in reversed(steps):
-        try:
-            return study.point(step)
-        except (InvalidInput, StoreError) as error:
-            errors.append(error)
-    raise errors[0]
 
 
 def _check_same(folder: Path, table: dict[str, Any], overwrite: bool, given: dict[str, Any]) -> None:

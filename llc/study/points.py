@@ -1,6 +1,7 @@
 """A study of λ̂ over training: its settings, the checkpoints it is made at, and what is sampled there."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, baselines
-from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown
+from llc.errors import InvalidInput, LLCError, StoreError, check_whole, did_you_mean, shown
 from llc.estimate.calibration import PILOT_GRADIENTS, Scale, common, scale_at
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
@@ -153,9 +154,10 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
 
 
 _C = TypeVar("_C", bound=SamplingConfig)
+_T = TypeVar("_T")
 
-# Checkpoints that a study's nβ and γ are chosen at.
-_PILOTS = 2
+# Checkpoints that a study's nβ and γ are chosen at, and how many may stand in for one that fails.
+_PILOTS, _OTHERS = 2, 3
 
 
 def settle(
@@ -173,18 +175,36 @@ def settle(
         progress: told (unit, done, total, note).
     """
     if config.radius is not None:
-        gamma = choose_gamma((run.model(run.steps[-1]) for run in runs), config)
+        told = partial(progress, "pilots", 0, _PILOTS)
+        gamma = choose_gamma((_first(in_turn(run.model, run.steps), told) for run in runs), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
-    pilots = [] if _given(config) else [study_point(run, run.steps[-1], config) for run in evenly(runs, _PILOTS)]
-    return settle_at(pilots, config, device, progress)
+
+    def makings(run: store.Run) -> list[Callable[[], Point]]:
+        return in_turn(partial(study_point, run, config=config), run.steps)
+
+    return settle_at([makings(run) for run in evenly(runs, _PILOTS)], config, device, progress)
 
 
-def _given(config: SamplingConfig) -> bool:
-    return config.nbeta is not None and config.gamma is not None
+def in_turn(of_step: Callable[[int], _T], steps: Sequence[int]) -> list[Callable[[], _T]]:
+    """What makes the last step's, and a few others' to take where that one fails, latest first."""
+    others = reversed(evenly(list(steps[:-1]), _OTHERS))
+    return [partial(of_step, step) for step in [steps[-1], *others]]
+
+
+def _first(attempts: Sequence[Callable[[], _T]], told: Callable[[str], None]) -> _T:
+    """What the first gives that does not fail; where all do, the first's error is raised."""
+    errors: list[LLCError] = []
+    for attempt in attempts:
+        try:
+            return attempt()
+        except LLCError as error:
+            errors.append(error)
+            told(f"a checkpoint cannot serve to choose nbeta and gamma: {error}")
+    raise errors[0]
 
 
 def settle_at(
-    pilots: Sequence[Point],
+    pilots: Sequence[Sequence[Callable[[], Point]]],
     config: _C,
     device: torch.device | None,
     progress: Progress,
@@ -194,18 +214,28 @@ def settle_at(
     """The config with nβ and γ that suit these points; what is given there is kept.
 
     Args:
+        pilots: what makes each point, and others to take in its place where it fails, in turn. Those that failed are
+            told to `progress`, and named again when their own estimate fails.
         budget: gradients that a pilot may take.
+    Raises:
+        LLCError: a point failed, and so did all that might have taken its place; the first's is raised.
     """
+    told = partial(progress, "pilots", 0, len(pilots))
     if config.radius is not None:
-        gamma = choose_gamma((point.model for point in pilots), config)
+        gamma = choose_gamma((_first(makings, told).model for makings in pilots), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
-    if _given(config):
+    if config.nbeta is not None and config.gamma is not None:
         return config.model_copy(update={"control_variates": bool(config.control_variates)})
+
     found: list[Scale] = []
-    for point in pilots:
+
+    def scale(making: Callable[[], Point]) -> Scale:
+        point = making()
         progress("pilots", len(found), len(pilots), f"choosing nbeta and gamma at {point.name}")
-        key = (config.seed, "pilot", point.name)
-        found.append(scale_at(point, config, key=key, budget=budget, device=device))
+        return scale_at(point, config, key=(config.seed, "pilot", point.name), budget=budget, device=device)
+
+    for makings in pilots:
+        found.append(_first([partial(scale, making) for making in makings], told))
     chosen = common(found)
     progress("pilots", len(found), len(pilots), f"nbeta {chosen['nbeta']:.4g} and gamma {chosen['gamma']:.3g} for all")
     return config.model_copy(update=chosen)
