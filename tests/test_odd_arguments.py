@@ -139,11 +139,43 @@ def test_a_loss_that_fails_on_the_way_is_named():
         ({"device": 5}, "device = 5 given, expected a torch.device or a name"),
         ({"progress": 5}, "progress = 5 given, expected a function"),
         ({"parameters": 5}, "parameters = 5 given, expected patterns"),
+        ({"sample_weights": torch.ones(64).to_sparse()}, "sample_weights of type Tensor given, expected a dense array"),
+        ({"sample_weights": torch.ones(64) * 1j}, "expected a dense array of real numbers"),
     ],
 )
 def test_settings_of_one_estimate(settings, said):
     with pytest.raises(InvalidInput, match=said):
         estimate(**settings)
+
+
+class Lying(torch.utils.data.Dataset):
+    """Says that it has more samples than it has, or something that is no number of samples."""
+
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, number):
+        if not 0 <= number < len(X):
+            raise IndexError(f"no sample {number}")
+        return X[number], Y[number]
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (100, r"sample \d+ of data, a Lying, cannot be had: .*IndexError: no sample"),
+        (10**12, r"sample \d+ of data, a Lying, cannot be had"),
+        (-3, "data, a Lying, does not know its length"),
+        (3.5, "data, a Lying, does not know its length"),
+        (10**30, "data, a Lying, does not know its length"),
+    ],
+)
+def test_datasets_whose_length_is_not_theirs(length, said):
+    with pytest.raises(InvalidInput, match=said):
+        llc.estimate_llc(line(), loss, Lying(length), **QUICK)
 
 
 def test_a_device_may_be_given_as_it_is():

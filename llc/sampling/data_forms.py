@@ -54,8 +54,12 @@ def check_data(data: Data, collate_fn: Callable[[list], Any] | None = None, *, l
         data, found = _Rows(found), None
     if found is None:
         found = _items(data, collate_fn)
-    if len(found) < least:
-        raise InvalidInput(f"data has {len(found)} sample{'s' * (len(found) != 1)}, expected at least {least}")
+    try:
+        number = len(found)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"data, a {type(data).__name__}, does not know its length ({error})") from error
+    if number < least:
+        raise InvalidInput(f"data has {number} sample{'s' * (number != 1)}, expected at least {least}")
     return _kept(found, keep_samples=collate_fn is not None) if isinstance(found, Items) else found
 
 

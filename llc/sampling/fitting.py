@@ -174,9 +174,11 @@ class _WithWeights:
 def _weighted(loss: Loss, data: Columns | Items, given: Any) -> tuple[Loss, Columns | Items]:
     try:
         weights = torch.as_tensor(given).detach()
+        if weights.layout != torch.strided or weights.is_nested or weights.is_complex():
+            raise TypeError
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInput(
-            f"sample_weights of type {type(given).__name__} given, expected numbers of shape (n,) or (n, K)"
+            f"sample_weights of type {type(given).__name__} given, expected a dense array of real numbers, (n,) or (n, K)"
         ) from error
     kind = torch.get_default_dtype() if not weights.is_floating_point() else weights.dtype
     if weights.ndim not in {1, 2} or len(weights) != len(data):
