@@ -139,7 +139,10 @@ def test_a_loss_that_fails_on_the_way_is_named():
         ({"device": 5}, "device = 5 given, expected a torch.device or a name"),
         ({"progress": 5}, "progress = 5 given, expected a function"),
         ({"parameters": 5}, "parameters = 5 given, expected patterns"),
-        ({"sample_weights": torch.ones(64).to_sparse()}, "sample_weights of type Tensor given, expected a dense array"),
+        (
+            {"sample_weights": torch.ones(64).to_sparse()},
+            "sample_weights of torch.float32, torch.sparse_coo given, expected a dense array",
+        ),
         ({"sample_weights": torch.ones(64) * 1j}, "expected a dense array of real numbers"),
     ],
 )

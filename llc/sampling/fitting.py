@@ -172,14 +172,13 @@ class _WithWeights:
 
 
 def _weighted(loss: Loss, data: Columns | Items, given: Any) -> tuple[Loss, Columns | Items]:
+    expected = "expected a dense array of real numbers, (n,) or (n, K)"
     try:
         weights = torch.as_tensor(given).detach()
-        if weights.layout != torch.strided or weights.is_nested or weights.is_complex():
-            raise TypeError
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidInput(
-            f"sample_weights of type {type(given).__name__} given, expected a dense array of real numbers, (n,) or (n, K)"
-        ) from error
+        raise InvalidInput(f"sample_weights of type {type(given).__name__} given, {expected}") from error
+    if weights.layout != torch.strided or weights.is_nested or weights.is_complex():
+        raise InvalidInput(f"sample_weights of {weights.dtype}, {weights.layout} given, {expected}")
     kind = torch.get_default_dtype() if not weights.is_floating_point() else weights.dtype
     if weights.ndim not in {1, 2} or len(weights) != len(data):
         raise InvalidInput(
