@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import filelock
 import hypothesis
 import pytest
 
@@ -63,13 +64,27 @@ def own_list_of_trusted_code(tmp_path_factory):
     os.environ[trusted.VARIABLE] = str(tmp_path_factory.mktemp("trust") / "trusted.toml")
 
 
+def shared(tmp_path_factory, name, make):
+    """The experiment that `make(folder)` makes, once for all processes that run tests side by side."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with filelock.FileLock(root / f"{name}.lock"):
+        if not (root / name).exists():
+            make(root / f"{name}-unfinished")
+            (root / f"{name}-unfinished").rename(root / name)
+    return llc.open(root / name)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A whole experiment: trained, estimated, with its PCA. Read only."""
-    experiment = llc.train(small_config(), tmp_path_factory.mktemp("runs") / "small", jobs=1)
-    llc.estimate_llc_over_training(experiment, steps="0,20,60", **SMALL_LLC)
-    llc.joint_pca(experiment, sequences=16)
-    return experiment
+
+    def make(folder):
+        experiment = llc.train(small_config(), folder, jobs=1)
+        llc.estimate_llc_over_training(experiment, steps="0,20,60", **SMALL_LLC)
+        llc.joint_pca(experiment, sequences=16)
+
+    return shared(tmp_path_factory, "small", make)
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +97,11 @@ def families(tmp_path_factory):
         checkpoints=CheckpointsConfig(every=2),
         sweep=SweepConfig(axes={"task.family": ["linear", "tree"]}),
     )
-    experiment = llc.train(config, tmp_path_factory.mktemp("runs") / "families", jobs=1)
-    llc.compare(experiment, steps=[0, 2], sequences=20)
-    return experiment
+
+    def make(folder):
+        llc.compare(llc.train(config, folder, jobs=1), steps=[0, 2], sequences=20)
+
+    return shared(tmp_path_factory, "families", make)
 
 
 @pytest.fixture

@@ -87,11 +87,10 @@ def test_checkpoints_may_come_in_any_form(curve, tmp_path):
         "numpy steps": ({np.int64(step): state for step, state in states().items()}, net()),
     }
     for form, (given, model) in forms.items():
-        steps = {"steps": [0, 10, 20]} if form == "a function" else {}
-        found = llc.estimate_llc_over_checkpoints(given, model, squared, (XS, YS), jobs=1, **steps, **SHORT)
-        np.testing.assert_array_equal(found.llc, curve.llc, err_msg=form)
+        steps = [0, 20] if form == "a function" else "linear:2"
+        found = llc.estimate_llc_over_checkpoints(given, model, squared, (XS, YS), steps=steps, jobs=1, **SHORT)
+        np.testing.assert_array_equal(found.llc, curve.llc.sel(step=[0, 20]), err_msg=form)
     assert over(states(), steps="last").step.values.tolist() == [20]
-    assert over(states(), steps=[10]).llc.item() == curve.llc.sel(step=10).item()
 
 
 def test_work_goes_on_in_its_folder(curve, tmp_path):
@@ -150,18 +149,19 @@ def test_bad_input_is_named(checkpoints, settings, said):
 
 
 def test_one_step_that_fails_does_not_take_others_along(tmp_path):
-    broken = {**states(), 30: {"weight": torch.full((1, D), torch.nan)}}
-    with pytest.raises(EstimateFailed, match=r"1 of 4 checkpoints could not be estimated: step 30: .*not finite"):
+    broken = {0: states()[0], 10: {"weight": torch.full((1, D), torch.nan)}, 20: states()[20]}
+    with pytest.raises(EstimateFailed, match=r"1 of 3 checkpoints could not be estimated: step 10: .*not finite"):
         over(broken, out=tmp_path / "out")
-    assert over(states(), out=tmp_path / "out").step.values.tolist() == [0, 10, 20]
+    kept = llc.store.read_dataset(tmp_path / "out" / "llc.nc")
+    assert kept.step.values.tolist() == [0, 20]
 
 
 def test_workers_give_the_same_and_need_no_named_loss(curve):
     def loss(model, batch):
         return squared(model, batch)
 
-    found = llc.estimate_llc_over_checkpoints(states(), net(), loss, (XS, YS), jobs=2, **SHORT)
-    np.testing.assert_array_equal(found.llc, curve.llc)
+    found = llc.estimate_llc_over_checkpoints(states(), net(), loss, (XS, YS), steps=[0, 20], jobs=2, **SHORT)
+    np.testing.assert_array_equal(found.llc, curve.llc.sel(step=[0, 20]))
 
 
 def test_a_script_without_a_guard_works(tmp_path):
@@ -300,14 +300,14 @@ def test_a_figure_of_no_curve_is_refused(curve):
 )
 def test_a_last_checkpoint_that_fails_does_not_stop_the_others(tmp_path, broken, said):
     """nβ and γ are chosen at another, and it is named with the estimates."""
-    for step, state in states().items():
-        torch.save(state, tmp_path / f"step_{step}.pt")
+    for step in (0, 20):
+        torch.save(states()[step], tmp_path / f"step_{step}.pt")
     last = tmp_path / "step_30.pt"
     torch.save(broken, last) if isinstance(broken, dict) else last.write_bytes(broken)
-    chosen = {"nbeta": None, "gamma": None, "max_gradients": 1500}
-    with pytest.raises(EstimateFailed, match=rf"1 of 4 checkpoints could not be estimated: step 30: .*{said}"):
+    chosen = {"nbeta": None, "gamma": None, "max_gradients": 200}
+    with pytest.raises(EstimateFailed, match=rf"1 of 3 checkpoints could not be estimated: step 30: .*{said}"):
         over(tmp_path, out=tmp_path / "out", **chosen)
-    assert xr.open_dataset(tmp_path / "out" / "llc.nc").step.values.tolist() == [0, 10, 20]
+    assert xr.open_dataset(tmp_path / "out" / "llc.nc").step.values.tolist() == [0, 20]
 
 
 def test_a_figure_takes_any_dims(curve):

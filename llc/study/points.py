@@ -179,10 +179,14 @@ def settle(
         gamma = choose_gamma((_first(in_turn(run.model, run.steps), told) for run in runs), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
 
-    def makings(run: store.Run) -> list[Callable[[], Point]]:
-        return in_turn(partial(study_point, run, config=config), run.steps)
+    pilots: list[Sequence[Callable[[], Point]]] = []
+    if not _given(config):
+        pilots = [in_turn(partial(study_point, run, config=config), run.steps) for run in evenly(runs, _PILOTS)]
+    return settle_at(pilots, config, device, progress)
 
-    return settle_at([makings(run) for run in evenly(runs, _PILOTS)], config, device, progress)
+
+def _given(config: SamplingConfig) -> bool:
+    return config.nbeta is not None and config.gamma is not None
 
 
 def in_turn(of_step: Callable[[int], _T], steps: Sequence[int]) -> list[Callable[[], _T]]:
@@ -199,7 +203,7 @@ def _first(attempts: Sequence[Callable[[], _T]], told: Callable[[str], None]) ->
             return attempt()
         except LLCError as error:
             errors.append(error)
-            told(f"a checkpoint cannot serve to choose nbeta and gamma: {error}")
+            told(f"the study is settled without a checkpoint: {error}")
     raise errors[0]
 
 
@@ -221,10 +225,12 @@ def settle_at(
         LLCError: a point failed, and so did all that might have taken its place; the first's is raised.
     """
     told = partial(progress, "pilots", 0, len(pilots))
+    for makings in pilots:  # what fits nowhere is told before anything is sampled
+        _first(makings, lambda _: None)
     if config.radius is not None:
         gamma = choose_gamma((_first(makings, told).model for makings in pilots), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
-    if config.nbeta is not None and config.gamma is not None:
+    if _given(config):
         return config.model_copy(update={"control_variates": bool(config.control_variates)})
 
     found: list[Scale] = []
