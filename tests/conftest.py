@@ -6,6 +6,7 @@ import shutil
 import filelock
 import hypothesis
 import pytest
+from made_up import every_result
 
 import llc
 from llc import trusted
@@ -85,6 +86,14 @@ def finished(tmp_path_factory):
         llc.joint_pca(experiment, sequences=16)
 
     return shared(tmp_path_factory, "small", make)
+
+
+@pytest.fixture(scope="session")
+def whole(finished, tmp_path_factory):
+    """That experiment with every result there is, of λ̂ that is made up. Read only."""
+    return shared(
+        tmp_path_factory, "whole", lambda folder: every_result(llc.open(shutil.copytree(finished.path, folder)))
+    )
 
 
 @pytest.fixture(scope="session")

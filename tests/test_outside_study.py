@@ -15,8 +15,8 @@ from llc.cli import main
 
 FILE = Path(__file__).parent / "studies" / "slopes.py"
 ESTIMATE = (
-    "--steps 20,24,28,32,36,40 --num-samples 64 --draws 30 --chains 2 --warmup 8 --nbeta 1000 --gamma 1000 --max-rhat 3 "
-    "--max-gradients 300"
+    "--steps 20,24,28,32,36,40 --num-samples 64 --draws 30 --chains 2 --warmup 8 --nbeta 1000 --gamma 1000 "
+    "--max-rhat 3 --max-gradients 300"
 )
 
 

@@ -1,13 +1,14 @@
 """Figures: what they show, and both backends that draw it."""
 
 import json
+import shutil
 
 import matplotlib.image
 import numpy as np
 import pytest
 import xarray as xr
-from test_stages import make_up
 
+import llc
 from llc import development, figures
 from llc.figures import interactive, static
 from llc.figures.runs import Runs, palette
@@ -27,23 +28,9 @@ def labels_of(spec: Spec) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def every(finished, families, tmp_path_factory):
+def every(whole, families, tmp_path_factory):
     """An experiment with every result, and figures by name: those that say nothing of it, of one with other tasks."""
-    import shutil
-
-    import llc
-
-    folder = tmp_path_factory.mktemp("figures") / "small"
-    shutil.copytree(finished.path, folder)
-    own = llc.open(folder)
-    make_up(own)
-    development.find_stages(own, resamples=20)
-    development.tradeoff(own)
-    development.strategies(own)
-    development.essential_dynamics(own)
-    development.shifted_behaviour(own, steps="0,60")
-    development.readouts(own, steps="60", hessian=False)
-    development.compare(own, steps="60", sequences=32)
+    own = llc.open(shutil.copytree(whole.path, tmp_path_factory.mktemp("figures") / "small"))
     specs = {name: figures.spec_of(own, name) for name in figures.FIGURES}
     return own, specs | {name: figures.spec_of(families, name) for name in OF_FAMILIES}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
-from test_stages import make_up
+from made_up import make_up
 
 import llc
 from llc import development, figures, store
@@ -42,26 +42,9 @@ SHOWN = [
 
 
 @pytest.fixture(scope="module")
-def full(finished, tmp_path_factory):
+def full(whole, tmp_path_factory):
     """An experiment with every result there is."""
-    folder = tmp_path_factory.mktemp("report") / "small"
-    shutil.copytree(finished.path, folder)
-    experiment = llc.open(folder)
-    make_up(experiment)
-    made = experiment.llc.load()
-    for name, value in (("rhat", 1.01), ("ess_bulk", 400.0), ("reason", "plateau <over> 4 chains")):
-        made[name] = made.llc.astype(object).where(False, value) if name == "reason" else made.llc * 0 + value
-        made[name].attrs = {"long_name": "made up", "units": "1"}
-    made["verdict"].loc[{"num_tasks": 4.0, "step": made.step.values[3]}] = "drifting"
-    llc.store.write_dataset(folder / "llc.nc", made.drop_attrs(deep=False), {"llc": {"draws": 30, "positions": True}})
-    development.find_stages(experiment, resamples=30)
-    development.tradeoff(experiment)
-    development.strategies(experiment)
-    development.essential_dynamics(experiment)
-    development.shifted_behaviour(experiment, steps="0,60")
-    development.readouts(experiment, steps="0,60")
-    development.compare(experiment, steps="0,60", sequences=32)
-    return experiment
+    return llc.open(shutil.copytree(whole.path, tmp_path_factory.mktemp("report") / "small"))
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-import xarray as xr
 from click.testing import CliRunner
+from made_up import make_up
 
 import llc
 from llc import store
@@ -15,30 +15,6 @@ from llc.development.critical import critical_step, critical_step_of
 from llc.development.stages import NothingToStage, _even_places
 from llc.errors import InvalidInput, StoreError
 from llc.extras import MissingExtra
-
-
-def make_up(experiment: llc.Experiment, *, verdict: str = "converged", drop: tuple[float, ...] = ()) -> None:
-    """λ̂ that rises, falls and rises again, at every checkpoint of a sweep; M = ∞ lower than the others."""
-    steps = np.array(experiment.runs[0].steps)
-    u = np.log1p(steps)
-    coords = {"num_tasks": [m for m in (1.0, 4.0, np.inf) if m not in drop], "seed": [0], "step": steps}
-    shape = tuple(len(values) for values in coords.values())
-    rng = np.random.default_rng(0)
-    values = 10 + 6 * np.sin(1.9 * u) + 3 * u + 0.1 * rng.standard_normal(shape)
-    values += np.array([20.0 if np.isfinite(m) else 0.0 for m in coords["num_tasks"]])[:, None, None]
-    dims = tuple(coords)
-    data = {
-        "llc": values,
-        "llc_se": np.full(shape, 0.2),
-        "llc_low": values - 0.33,
-        "llc_high": values + 0.33,
-        "loss_init": np.broadcast_to(4 - 0.5 * u, shape),
-        "verdict": np.full(shape, verdict),
-    }
-    made = xr.Dataset({name: (dims, value) for name, value in data.items()}, coords)
-    for variable in made.variables.values():
-        variable.attrs = {"long_name": "made up", "units": "1"}
-    store.write_dataset(experiment.path / "llc.nc", made, {})
 
 
 def test_stages_of_every_run(own):
