@@ -28,7 +28,7 @@ from llc.sampling import SAMPLERS, Target, one_graph, run_many
 def test_the_gaussian_well_is_estimated_within_its_error():
     """Kinetic Langevin is exact on a quadratic: λ̂ within four of its own standard errors of ½Σ nβh/(nβh + γ)."""
     tree = llc.estimate_llc(
-        diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=3000, warmup=300, chains=2
+        diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=1200, warmup=100, chains=2
     )
     assert abs(float(tree.llc) - exact_llc()) < 4 * float(tree.llc_se)
     assert float(tree.llc_se) < 0.05 * exact_llc()
@@ -50,8 +50,9 @@ def test_sgld_is_corrected_for_its_step():
         step_size=step_size,
         nbeta=NBETA,
         gamma=GAMMA,
-        draws=4000,
-        warmup=500,
+        draws=1200,
+        warmup=200,
+        full_loss_every=5,  # as often it sees by how much
     )
     expected = 0.0
     for h in CURVATURES:
@@ -97,13 +98,11 @@ def test_pairing_cancels_the_spread_between_samples():
 
 
 def test_the_tree_is_what_arviz_expects():
-    tree = llc.estimate_llc(
-        diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=400, warmup=100, chains=3
-    )
+    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=80, warmup=20, chains=3)
     cold = {"posterior", "sample_stats", "warmup_posterior", "warmup_sample_stats"}
     assert set(tree.children) == cold | {f"hot_{name}" for name in cold} | {"ladder"}
-    assert dict(tree.posterior.sizes) == dict(tree.hot_posterior.sizes) == {"chain": 3, "draw": 400}
-    assert dict(tree.warmup_posterior.sizes) == {"chain": 3, "draw": 100}
+    assert dict(tree.posterior.sizes) == dict(tree.hot_posterior.sizes) == {"chain": 3, "draw": 80}
+    assert dict(tree.warmup_posterior.sizes) == {"chain": 3, "draw": 20}
     table = summary(tree, round_to="none")
     assert float(table.loc["llc", "mean"]) == pytest.approx(float(tree.llc_raw))
     assert float(table.loc["llc", "r_hat"]) == pytest.approx(float(tree.rhat))
@@ -194,7 +193,7 @@ def test_the_headline_is_at_w_or_of_the_basin(headline, away, said):
     model, (xs, ys) = linear_regression(away)
     nbeta, gamma = 150.0, 1.0
     tree = llc.estimate_llc(
-        model, squared_errors, (xs, ys), nbeta=nbeta, gamma=gamma, draws=400, warmup=100, headline=headline
+        model, squared_errors, (xs, ys), nbeta=nbeta, gamma=gamma, draws=200, warmup=60, headline=headline
     )
     hessian = 2 * xs.T @ xs / len(xs)
     shares = nbeta * torch.linalg.eigvalsh(hessian) / (nbeta * torch.linalg.eigvalsh(hessian) + gamma)
@@ -279,11 +278,12 @@ def test_bad_step_size_is_named():
         llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=0)
 
 
-@pytest.mark.parametrize(("sampler", "draws"), [("kinetic", 1500), pytest.param("sgld", 2500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("sampler", "draws"), [("kinetic", 600), pytest.param("sgld", 2500, marks=pytest.mark.slow)])
 def test_minibatch_heat_is_predicted_and_taken_off(sampler, draws):
     """Minibatches of 8 heat the chains well above the exact value; the corrected λ̂ is within four of its errors.
 
-    The prediction is a mean over looks, of which six a chain are too few where one look's own spread is as large as it.
+    The prediction is a mean over looks, of which six a chain are too few where one look's own spread is as large as it:
+    thirty.
     """
     model, loss, slopes = noisy_well()
     tree = llc.estimate_llc(
@@ -296,9 +296,9 @@ def test_minibatch_heat_is_predicted_and_taken_off(sampler, draws):
         batch_size=8,
         control_variates=False,
         draws=draws,
-        warmup=500,
+        warmup=draws // 4,
         chains=4,
-        full_loss_every=50,
+        full_loss_every=min(50, draws // 30),
     )
     monte_carlo = array_stats.mcse(tree.posterior.llc.values, method="mean")
     assert float(tree.llc_raw) - exact_llc() > 8 * monte_carlo
@@ -306,7 +306,9 @@ def test_minibatch_heat_is_predicted_and_taken_off(sampler, draws):
     assert abs(float(tree.llc) - exact_llc()) < 0.4 * (float(tree.llc_raw) - exact_llc())
 
 
-DRAWS = {"rmsprop-sgld": 1500, "mala": 1500, "hmc": 400}
+# Where chains are held so tight, few draws tell λ̂; and of two wells with different curvatures it differs by a third.
+TIGHT = 10.0
+DRAWS = {"rmsprop-sgld": 1500, "mala": 800, "hmc": 400}
 
 
 @pytest.mark.parametrize(
@@ -319,13 +321,14 @@ def test_other_samplers_agree_on_the_well(sampler):
         data(),
         sampler=sampler,
         nbeta=NBETA,
-        gamma=GAMMA,
+        gamma=TIGHT,
         draws=DRAWS[sampler],
-        warmup=200,
+        warmup=100,
         chains=3,
     )
-    assert abs(float(tree.llc) - exact_llc()) < 4 * float(tree.llc_se)
-    assert float(tree.llc_se) < 0.1 * exact_llc()
+    exact = exact_llc(gamma=TIGHT)
+    assert abs(float(tree.llc) - exact) < 4 * float(tree.llc_se)
+    assert float(tree.llc_se) < 0.1 * exact
     if sampler in {"mala", "hmc"}:
         assert 0.4 < float(tree.acceptance) <= 1.0
 
@@ -350,21 +353,21 @@ def by_position(model, batch):
 def test_the_estimate_by_position_comes_from_the_same_draws():
     """Their mean is λ̂, and each is within four of its standard errors of nβ h_k Var(w_k)/2."""
     curvatures = [4.0, 0.5]
-    tree = llc.estimate_llc(TwoWells(curvatures), by_position, data(), nbeta=NBETA, gamma=GAMMA, draws=1000)
+    tree = llc.estimate_llc(TwoWells(curvatures), by_position, data(), nbeta=NBETA, gamma=TIGHT, draws=500)
     assert tree.llc_position.dims == ("position",)
     assert tree.position.values.tolist() == [1, 2]
     assert float(tree.llc_position.mean()) == pytest.approx(float(tree.llc), rel=1e-6)
     # The mean over positions is what is sampled: its Hessian is h_k/2.
-    exact = np.array([0.5 * NBETA * h / (NBETA * h / 2 + GAMMA) for h in curvatures])
+    exact = np.array([0.5 * NBETA * h / (NBETA * h / 2 + TIGHT) for h in curvatures])
     assert (np.abs(tree.llc_position.values - exact) < 4 * tree.llc_position_se.values).all()
     assert (tree.llc_position_se.values < 0.1).all()
 
 
 def test_only_parameters_that_match_move():
     """With the first weight held, the second's half of λ̂ is left."""
-    settings = {"nbeta": NBETA, "gamma": GAMMA, "draws": 500}
+    settings = {"nbeta": NBETA, "gamma": TIGHT, "draws": 250}
     tree = llc.estimate_llc(TwoWells([4.0, 0.5]), by_position, data(), parameters=["sec*"], **settings)
-    exact = 0.25 * NBETA * 0.5 / (NBETA * 0.5 / 2 + GAMMA)
+    exact = 0.25 * NBETA * 0.5 / (NBETA * 0.5 / 2 + TIGHT)
     assert tree.attrs["num_parameters"] == 1
     assert float(tree.llc_position[0]) == 0
     assert abs(float(tree.llc) - exact) < 4 * float(tree.llc_se)

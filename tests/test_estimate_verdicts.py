@@ -64,7 +64,7 @@ def test_a_point_that_is_no_minimum_is_called_so(headline, verdict):
     """
     model = Well(torch.eye(3))
     model.weight.data.fill_(2.0)
-    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=5.0, draws=400, headline=headline)
+    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=5.0, draws=200, headline=headline)
     assert tree.verdict.item() == verdict
     assert "above the floor of its basin" in tree.reason.item() or "above its floor" in tree.reason.item()
     assert float(tree.floor_nats) == pytest.approx(3 * 100 * (1 - (5 / 55) ** 2), rel=1e-2)
@@ -90,14 +90,14 @@ def test_burn_in_is_found():
 
 
 def test_a_gamma_that_leaves_only_the_prior_is_named():
-    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=1e5, draws=300)
+    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=1e5, draws=100)
     assert str(tree.verdict.values) == "prior-dominated"
 
 
 def test_a_gamma_below_the_steepest_curvature_that_still_dominates_is_named():
     """Many shallow directions and one steep: γ is under the steepest curvature, and yet λ̂ goes as 1/γ."""
     model = Well(torch.diag(torch.tensor([2.0] + [0.02] * 600)))  # elasticity 1 − Σx²/Σx = 0.95
-    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=80.0, draws=300)
+    tree = llc.estimate_llc(model, well_loss, data(), nbeta=NBETA, gamma=80.0, draws=150)
     assert str(tree.verdict.values) == "prior-dominated"
     assert "gamma^-0.9" in str(tree.reason.values)
 
@@ -109,7 +109,7 @@ def test_draws_no_better_than_knowing_nothing_are_delocalised():
         data(),
         nbeta=NBETA,
         gamma=GAMMA,
-        draws=300,
+        draws=100,
         reference_losses={"the zero predictor": 0.01},
     )
     assert str(tree.verdict.values) == "delocalised"
@@ -121,22 +121,22 @@ def test_a_step_above_the_stability_limit_is_not_converged():
     limit = SAMPLERS["kinetic"].stability_limit(NBETA * 10, GAMMA)
     with pytest.raises(EstimateFailed), pytest.warns(UserWarning, match=r"is 1.05 times what is stable"):
         llc.estimate_llc(
-            diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=800, step_size=1.05 * limit
+            diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=600, chains=1, step_size=1.05 * limit
         )
 
 
 def test_large_heat_is_named():
     model, loss, slopes = noisy_well()
-    settings = {"batch_size": 8, "control_variates": False, "draws": 1000, "step_size": 0.03}
+    settings = {"batch_size": 8, "control_variates": False, "draws": 300, "step_size": 0.03}
     tree = llc.estimate_llc(model, loss, slopes, nbeta=NBETA, gamma=GAMMA, **settings)
     assert str(tree.verdict.values) == "step-size-biased"
 
 
-def test_gamma_zero_on_a_flat_direction_never_looks_converged_wrongly():
+def test_gamma_zero_on_a_flat_direction_does_no_harm():
     """The flat direction wanders without end but costs nothing: λ̂ is that of the other four."""
-    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=0.0, draws=800)
-    if str(tree.verdict.values) == "converged":
-        assert abs(float(tree.llc) - 2.0) < 4 * float(tree.llc_se)
+    tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=0.0, draws=400)
+    assert abs(float(tree.llc) - 2.0) < 4 * float(tree.llc_se)
+    assert float(tree.llc_se) < 0.3
 
 
 def test_chains_that_have_not_met_are_told_by_nested_rhat():
@@ -177,7 +177,7 @@ def test_a_well_that_steepens_has_its_step_cut():
         def forward(self):
             return self.weight.square().square().sum() / 4
 
-    tree = llc.estimate_llc(Quartic(), well_loss, data(), nbeta=1e6, gamma=1.0, draws=1000)
+    tree = llc.estimate_llc(Quartic(), well_loss, data(), nbeta=1e6, gamma=1.0, draws=500)
     assert "diverged" not in str(tree.verdict.values)
     assert abs(float(tree.llc) - 0.25) < 4 * float(tree.llc_se)
     assert float(tree.step_over_limit) < 0.7
@@ -193,7 +193,7 @@ def test_how_far_chains_have_gone_is_gauged():
     # Nothing is left for the prior in a regular model, and so there is nothing to gauge.
     steep = Well(100 * torch.eye(5))
     assert np.isnan(float(llc.estimate_llc(steep, well_loss, data(), nbeta=NBETA, gamma=0.1, draws=100).explored))
-    even = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=1.0, gamma=GAMMA, draws=800)
+    even = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=1.0, gamma=GAMMA, draws=400)
     assert abs(float(even.explored) - 1) < 0.25
 
 

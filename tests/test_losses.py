@@ -93,6 +93,7 @@ def test_what_is_large_lies_in_a_file_and_is_the_same(monkeypatch):
         **GIVEN,
         "draws": None,
         "target_error": 0.3,
+        "max_gradients": 1500,
         "observables": [Losses("own"), Losses("test", others(), every=3)],
     }
     in_memory = llc.estimate_llc(model, squared_errors, batch, **how)
@@ -152,7 +153,7 @@ def test_on_a_ladder_losses_are_those_of_its_last_rung(monkeypatch):
     of_look = Look.at
     monkeypatch.setattr(Look, "at", lambda *given: looks.append(1) or of_look(*given))
     tree = llc.estimate_llc(
-        model, squared_errors, batch, target_error=0.5, max_gradients=8_000, chains=1, observables=[Losses("own")]
+        model, squared_errors, batch, target_error=0.5, max_gradients=4000, chains=1, observables=[Losses("own")]
     )
     seen = tree["losses/own"]
     assert tree.ladder.sizes["rung"] > 1

@@ -71,7 +71,7 @@ def test_an_observable_sees_the_draws(in_a_graph):
 
 def test_looking_changes_nothing():
     model, batch = regression()
-    settings = {"nbeta": 7.0, "gamma": 0.3, "batch_size": 5, "draws": 40}
+    settings = {"nbeta": 7.0, "gamma": 0.3, "batch_size": 5, "draws": 40, "max_gradients": 400}
     plain = llc.estimate_llc(model, squared_errors, batch, **settings)
     looked = llc.estimate_llc(model, squared_errors, batch, **settings, observables=[Losses()])
     np.testing.assert_array_equal(plain.posterior.llc, looked.posterior.llc)

@@ -262,13 +262,13 @@ def test_the_preset_names_what_its_claims_need():
 def test_lambda_hat_of_a_blockwise_layer_is_that_of_the_layer():
     """Chains in double precision are the same but for rounding; what cannot be mapped over chains goes one by one."""
     task = PiecewiseLinear(dim=2, length=8, segment=4)
-    data = task.sample(64).double()
+    data = task.sample(16).double()
     found = []
     for block in (None, 3):
         model = build(StreamAttentionConfig(block=block), task, seed=0).double()
         tree = llc.estimate_llc(
             model, lambda model, batch: (model(batch[0], batch[1]) - batch[1]).square().mean(-1), data.inputs,
-            nbeta=10.0, gamma=10.0, draws=30, warmup=10, chains=2,
+            nbeta=10.0, gamma=10.0, draws=8, warmup=2, chains=2, max_gradients=100,
         )  # fmt: skip
         found.append(tree["posterior"].llc.values)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-6)

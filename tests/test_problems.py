@@ -237,7 +237,7 @@ def test_building_twice_gives_the_same():
 
 def test_a_case_without_settings_is_run_at_the_estimators_choices(monkeypatch):
     """The estimator gets nothing but the model, loss and data, and devinterp what it chose."""
-    monkeypatch.setattr(validation, "estimate_llc", partial(validation.estimate_llc, max_gradients=4000))
+    monkeypatch.setattr(validation, "estimate_llc", partial(validation.estimate_llc, max_gradients=1500))
     case = polynomial.crossing(0, 0)
     own, peer = validation._validate_case(case, ["kinetic", "devinterp"], 0, None)
     assert own["verdict"]

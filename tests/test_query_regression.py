@@ -206,8 +206,7 @@ def test_a_sweep_over_heads_goes_the_whole_way(tmp_path):
     )
     experiment = llc.train(config, tmp_path / "heads", jobs=1)
     assert experiment.metrics.loss.dims == ("heads", "seed", "step", "test_set")
-    found = llc.estimate_llc_over_training(
-        experiment, steps="last", nbeta=20.0, gamma=20.0, num_samples=64, batch_size=16, draws=16, warmup=5, jobs=1
-    )
+    sampling = {"nbeta": 20.0, "gamma": 20.0, "num_samples": 64, "batch_size": 16, "draws": 16, "warmup": 5}
+    found = llc.estimate_llc_over_training(experiment, steps="last", **sampling, max_gradients=400, jobs=1)
     assert found.llc.dims == ("heads", "seed", "step")
     assert llc.joint_pca(experiment, 2).score.dims == ("heads", "seed", "step", "component")

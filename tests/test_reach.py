@@ -31,7 +31,7 @@ def pair_of(kernel, **settings):
 @pytest.fixture(scope="module")
 def far(kernel):
     """Chains that have gone as far as the prior lets them."""
-    return pair_of(kernel, warmup=300, draws=1500)
+    return pair_of(kernel, warmup=200, draws=800)
 
 
 def test_chains_next_to_the_weights_show_no_plateau(kernel):

@@ -93,7 +93,7 @@ def test_the_refined_llc_of_a_mask_is_exact():
     eigenvalues = 12.0 * torch.linalg.eigvalsh(hessian)
     exact = float((0.5 * eigenvalues / (eigenvalues + 0.5)).sum())
     settings = {"nbeta": 12.0, "gamma": 0.5, "seed": 1}
-    tree = llc.estimate_llc(model, squared, (XS, YS), draws=600, parameters={"weight": mask}, **settings)
+    tree = llc.estimate_llc(model, squared, (XS, YS), draws=300, parameters={"weight": mask}, **settings)
     assert abs(float(tree.llc) - exact) < 4 * float(tree.llc_se)
     assert tree.attrs["num_parameters"] == 3
     assert tree.attrs["parameters"] == "3 elements of weight"
