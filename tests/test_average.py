@@ -1,5 +1,7 @@
 """Weights averaged over recent steps, beside those that are trained."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from llc.training import train_run
 from llc.training.average import Average
 from llc.training.loop import train_runs
 
-STEPS, RECENT = 30, 8
+STEPS, RECENT = 20, 8
 
 
 def config(**settings):
@@ -75,21 +77,21 @@ def test_behaviour_is_that_of_the_averaged_weights(run):
 def test_a_run_that_was_stopped_goes_on_with_the_same_bits(run, tmp_path, monkeypatch):
     from llc.training import loop
 
-    asked = iter([False] * 17 + [True])
+    asked = iter([False] * 13 + [True])
     monkeypatch.setattr(loop, "check_interrupt", lambda: next(asked))
     with pytest.raises(llc.errors.Interrupted):
         train_run(tmp_path / "run", config())
     monkeypatch.undo()
     train_run(tmp_path / "run", config())
     again = llc.Run(tmp_path / "run")
-    for step in (16, 18, STEPS):
+    for step in (12, 14, STEPS):
         for folder in ("checkpoints", "trained"):
             one, other = (load_file(store.checkpoint_path(of.path / folder, step)) for of in (run, again))
             assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_lost_or_damaged_file_of_trained_weights_is_noticed(run, tmp_path):
-    train_run(tmp_path / "run", config())
+    shutil.copytree(run.path, tmp_path / "run")
     there = llc.Run(tmp_path / "run")
     path = store.checkpoint_path(there.trained, 5)
     assert store.verify(there) == []
@@ -102,13 +104,14 @@ def test_a_lost_or_damaged_file_of_trained_weights_is_noticed(run, tmp_path):
 
 
 def test_an_ensemble_averages_as_single_runs_do(tmp_path):
-    configs = small_config(**{"training.average_steps": 10}).runs()
-    train_runs([tmp_path / str(number) for number in range(3)], configs)
+    few = {"training.steps": 30, "sweep.axes": {"task.num_tasks": [1, 4]}}
+    configs = small_config(**{"training.average_steps": 10, **few}).runs()
+    train_runs([tmp_path / str(number) for number in range(2)], configs)
     for number, of_run in enumerate(configs):
         train_run(tmp_path / f"{number} alone", of_run)
         for trained in (False, True):
             one, other = (
-                llc.Run(tmp_path / name).model(60, trained=trained) for name in (f"{number}", f"{number} alone")
+                llc.Run(tmp_path / name).model(30, trained=trained) for name in (f"{number}", f"{number} alone")
             )
             for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
                 torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)

@@ -11,7 +11,7 @@ from llc import behaviour, development, figures, predictors
 from llc.development.curves import ErrorCurves
 from llc.tasks import FunctionClass
 
-D, K, B = 4, 10, 3000
+D, K, B = 4, 10, 1200
 TASK = FunctionClass(dim=D, length=K)
 
 

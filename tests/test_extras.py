@@ -82,7 +82,7 @@ def loss(model, batch):
 
 torch.manual_seed(0)
 model, data = torch.nn.Linear(2, 1), (torch.randn(64, 2), torch.randn(64))
-settings = {"nbeta": 15.0, "gamma": 1.0, "chains": 2, "warmup": 5, "draws": 16, "max_gradients": 200}
+settings = {"nbeta": 15.0, "gamma": 1.0, "chains": 2, "warmup": 2, "draws": 8, "max_gradients": 50}
 tree = llc.estimate_llc(model, loss, data, observables=[llc.Losses("own")], **settings)
 tree.to_netcdf("one.nc")
 assert xr.open_datatree("one.nc").llc.item() == tree.llc.item()
@@ -93,12 +93,8 @@ assert xr.load_dataset("curve/llc.nc").llc.equals(curve.llc)
 """
 
 
-def test_estimates_need_no_extra(tmp_path):
-    subprocess.run([sys.executable, "-c", BARE + ESTIMATE], check=True, cwd=tmp_path)
-
-
 COMMANDS = """
-import shlex
+import shlex, sys
 from click.testing import CliRunner
 from llc.cli import main
 for line in sys.stdin:
@@ -131,9 +127,9 @@ SAID = {
 }
 
 
-def test_commands_say_what_they_lack(own):
+def test_estimates_need_no_extra_and_commands_say_what_they_lack(own):
     lines = "\n".join(command.format(own=f"'{own.path}'") for command in SAID)
-    process = [sys.executable, "-c", BARE + COMMANDS]
+    process = [sys.executable, "-c", BARE + ESTIMATE + COMMANDS]
     done = subprocess.run(process, input=lines, stdout=subprocess.PIPE, text=True, check=True, cwd=own.path.parent)
     for command, (code, last), said in zip(SAID, SAID.values(), done.stdout.splitlines(), strict=True):
         assert said.startswith(f"{code} {last}"), (command, said)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import SMALL_LLC, small_config
+from parts import part_of
 from test_training import assert_same_runs
 
 import llc
@@ -23,13 +24,18 @@ def run(*arguments, code=0) -> str:
     return " ".join(result.output.split())
 
 
+@pytest.fixture
+def single(finished, tmp_path):
+    return part_of(finished, tmp_path / "single", 4)
+
+
 def unfinish(experiment: llc.Experiment) -> None:
     """Let the next `train` have something to do."""
     (experiment.path / "metrics.nc").unlink()
 
 
-def estimate(experiment: llc.Experiment, steps: str = "0,20,60", **settings):
-    return llc.estimate_llc_over_training(experiment, steps=steps, **{**SMALL_LLC, **settings})
+# Settings that are not those of the estimates there are.
+OTHER = {**SMALL_LLC, "chains": 1, "max_gradients": 50}
 
 
 # What is removed
@@ -71,17 +77,17 @@ def test_estimates_of_other_settings_go_when_asked_and_nothing_else(own, tmp_pat
         path.write_text("mine")
     (folder / elsewhere.name).symlink_to(elsewhere)
     other = own.run(num_tasks=1).path / "llc"
-    estimate(own, "20", chains=3, overwrite=True)
+    llc.estimate_llc_over_training(own, steps="20", overwrite=True, **OTHER)
     assert all(path.read_text() == "mine" for path in theirs)
     assert os.listdir(before) == ["a (copy).nc"]
     assert len(list(other.iterdir())) == 1  # nobody's files kept this one
 
 
-def test_estimates_stay_unless_they_are_to_be_replaced(own):
+def test_estimates_stay_unless_they_are_to_be_replaced(single):
     """Without its `llc.toml` an experiment does not know that it has others."""
-    (own.path / "llc.toml").unlink()
-    before = sorted(own.path.glob("*/llc/*/*.nc"))
-    estimate(own, "20", chains=3)
+    (single.path / "llc.toml").unlink()
+    before = sorted(single.path.glob("*/llc/*/*.nc"))
+    llc.estimate_llc_over_training(single, steps="20", **OTHER)
     assert before
     assert all(path.exists() for path in before)
 
@@ -114,7 +120,7 @@ def test_validation_removes_its_own_folder_and_nothing_else(tmp_path, monkeypatc
     ("inside", "command"),
     [
         ("figures", llc.figures.save_figures),
-        ("num_tasks=4,seed=0/llc", lambda own: estimate(own, "40")),
+        ("num_tasks=4,seed=0/llc", lambda own: llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)),
         ("num_tasks=4,seed=0/checkpoints", lambda own: llc.train(small_config(), own.path, jobs=1)),
     ],
 )
@@ -273,9 +279,9 @@ def test_a_checkpoint_of_another_step_is_named(own, finished):
 
 
 def test_predictions_in_the_place_of_weights_are_named(tmp_path):
-    thin = llc.train(
-        small_config(**{"checkpoints.weights_every": 3, "sweep.axes": {"task.num_tasks": [4]}}), tmp_path / "x", jobs=1
-    )
+    few = {"training.steps": 6, "training.warmup_steps": 0, "checkpoints.every": 2}
+    config = small_config(**few, **{"checkpoints.weights_every": 3, "sweep.axes": {"task.num_tasks": [4]}})
+    thin = llc.train(config, tmp_path / "x", jobs=1)
     made = thin.run(num_tasks=4)
     step = (set(made.recorded_steps) - set(made.steps)).pop()
     moved = made.checkpoints / f"{step:06d}.safetensors"
@@ -294,10 +300,10 @@ def test_an_estimate_of_another_step_or_run_is_named(own):
     assert f"{moved} is in another's place (it holds {folder.name}/000060); delete it" in said
     assert f"{foreign} was made from another folder (place.num_tasks: 1 there, 4 now" in said
     with pytest.raises(StoreError, match=r"000020.nc was made from another folder \(place.num_tasks: 1 there, 4 now"):
-        llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
+        llc.estimate_llc_over_training(own, steps="0", **SMALL_LLC)  # which merges all there are
     foreign.unlink()
     with pytest.raises(StoreError, match=r"000040.nc is in another's place \(it holds .*/000060\)"):
-        llc.estimate_llc_over_training(own, steps="0,40", **SMALL_LLC)
+        llc.estimate_llc_over_training(own, steps="0", **SMALL_LLC)
 
 
 def test_results_of_another_folder_are_named(own, tmp_path):
@@ -372,8 +378,8 @@ def test_foreign_files_are_named_and_in_nobodys_way(own):
     unfinish(own)
     llc.train(small_config(), own.path, jobs=1)
     assert made.steps == sorted(set(made.steps) - {70})
-    estimate(own)
-    run("estimate-llc", own.path, "--steps", "40", "--settings", own.path / "llc.toml")
+    (settings / "000020.nc").unlink()  # an estimate that is made where foreign files lie
+    run("estimate-llc", own.path, "--steps", "0,20,60", "--settings", own.path / "llc.toml")
     run("pca", own.path, "--sequences", "8")
     run("report", own.path)
     said = run("show", own.path, "--verify")

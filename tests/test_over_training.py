@@ -1,11 +1,13 @@
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 from conftest import SMALL_LLC
+from parts import SAME_LLC, part_of
 
 import llc
 from llc.behaviour import FlatLoss, TaskLoss
@@ -19,6 +21,18 @@ def estimate_path(run, step):
     return next((run.path / "llc").glob(f"*/{step:06d}.nc"))
 
 
+@pytest.fixture(scope="module")
+def alone(finished, tmp_path_factory):
+    return part_of(finished, tmp_path_factory.mktemp("part") / "alone", 4)
+
+
+@pytest.fixture
+def single(alone, tmp_path):
+    """A copy of one run with its estimates: what needs no other run takes a third of the time."""
+    shutil.copytree(alone.path, tmp_path / "single")
+    return llc.open(tmp_path / "single")
+
+
 def test_every_run_and_step_has_an_estimate(finished):
     found = finished.llc
     assert found.llc.dims == ("num_tasks", "seed", "step")
@@ -29,16 +43,17 @@ def test_every_run_and_step_has_an_estimate(finished):
     assert set(np.unique(found.verdict)) <= set(VERDICTS)
 
 
-def test_a_verdict_is_stored_whole(own):
+def test_a_verdict_is_stored_whole(single):
     """Estimates with short and long verdicts side by side, merged through files."""
     for step, verdict in ((0, "no"), (20, "a much longer verdict")):
-        path = estimate_path(own.runs[0], step)
+        path = estimate_path(single.runs[0], step)
         data = llc.store.read_dataset(path)
         data["verdict"] = xr.full_like(data.verdict, verdict, dtype=object)
         data.to_netcdf(path)
-    again = llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)
-    assert again.verdict.sel(num_tasks=1, seed=0, step=20).item() == "a much longer verdict"
-    assert own.llc.verdict.sel(num_tasks=1, seed=0, step=20).item() == "a much longer verdict"
+    (single.path / "llc.nc").unlink()
+    again = llc.estimate_llc_over_training(single, steps="0,20,60", **SAME_LLC)
+    assert again.verdict.sel(num_tasks=4, seed=0, step=20).item() == "a much longer verdict"
+    assert single.llc.verdict.sel(num_tasks=4, seed=0, step=20).item() == "a much longer verdict"
 
 
 def test_an_estimate_is_what_the_single_call_gives(finished):
@@ -58,47 +73,55 @@ def test_an_estimate_is_what_the_single_call_gives(finished):
 
 
 def test_results_do_not_depend_on_jobs(finished, own):
-    (own.path / "llc.nc").unlink()
-    (own.path / "llc.toml").unlink()
-    for run in own.runs:
-        shutil.rmtree(run.path / "llc")
+    for run in own.runs[:2]:
+        estimate_path(run, 20).unlink()
     again = llc.estimate_llc_over_training(own, steps="20", **{**SMALL_LLC, "jobs": 2})
-    assert again.drop_attrs().identical(finished.llc.sel(step=[20]).drop_attrs())
+    assert again.drop_attrs().identical(finished.llc.drop_attrs())
 
 
-def test_only_what_is_missing_is_estimated(own):
+def test_only_what_is_missing_is_estimated_and_a_damaged_checkpoint_is_named(finished, tmp_path):
+    """One estimate is lost, and step 40 is new to both runs, in one of which its checkpoint is damaged."""
+    own = part_of(finished, tmp_path / "own", 1, 4)
+
     def times():
         return {path: path.stat().st_mtime_ns for path in own.path.glob("*/llc/*/*.nc")}
 
-    before = times()
-    estimate_path(own.run(num_tasks=4), 20).unlink()
-    said = []
-    again = llc.estimate_llc_over_training(
-        own, steps="20,40", **SMALL_LLC, progress=lambda *message: said.append(message[1:3])
-    )
-    assert said[-1] == (4, 4)  # one lost, and step 40 of three runs
-    assert again.step.values.tolist() == [0, 20, 40, 60]
+    lost = estimate_path(own.run(num_tasks=4), 20)
+    lost.unlink()
+    before, said = times(), []
+    bad = own.run(num_tasks=4).checkpoints / "000040.safetensors"
+    bad.write_bytes(bad.read_bytes()[:500])
+    with pytest.raises(
+        EstimateFailed, match=r"1 of 3 checkpoints could not be estimated: .*000040.safetensors is damaged"
+    ):
+        llc.estimate_llc_over_training(
+            own, steps="20,40", **SAME_LLC, progress=lambda *message: said.append(message[1:3])
+        )
+    assert said[-1] == (2, 3)
     after = times()
-    assert all(
-        after[path] == time for path, time in before.items() if "num_tasks=4" not in str(path) or "020" not in path.name
-    )
+    assert after.keys() - before.keys() == {lost, estimate_path(own.run(num_tasks=1), 40)}
+    assert before.items() <= after.items()
+    found = own.llc.llc.sel(seed=0)
+    assert found.step.values.tolist() == [0, 20, 40, 60]
+    assert found.sel(step=40).notnull().values.tolist() == [True, False]
+    assert found.sel(step=20).notnull().all()
     said.clear()
-    llc.estimate_llc_over_training(own, steps="20,40", **SMALL_LLC, progress=lambda *message: said.append(message[-1]))
+    llc.estimate_llc_over_training(own, steps="20", **SAME_LLC, progress=lambda *message: said.append(message[-1]))
     assert said == ["all of these were estimated before; nothing to do"]
 
 
-def test_other_settings_are_refused_and_can_overwrite(own, monkeypatch):
+def test_other_settings_are_refused_and_can_overwrite(single, monkeypatch):
     with pytest.raises(StoreError, match=r"draws: 16 there, 17 now.*--overwrite"):
-        llc.estimate_llc_over_training(own, steps="last", **{**SMALL_LLC, "draws": 17})
+        llc.estimate_llc_over_training(single, steps="last", **{**SAME_LLC, "draws": 17})
     with monkeypatch.context() as patch:  # before pilots, which take minutes
         patch.setattr("llc.study.over_training.settle", None)
         with pytest.raises(StoreError, match=r"gamma: .* there, 5.0 now"):
-            llc.estimate_llc_over_training(
-                own, steps="last", **{**SMALL_LLC, "radius": None, "nbeta": None, "gamma": 5.0}
-            )
-    again = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **{**SMALL_LLC, "draws": 17})
+            llc.estimate_llc_over_training(single, steps="last", **{**SAME_LLC, "nbeta": None, "gamma": 5.0})
+    again = llc.estimate_llc_over_training(
+        single, steps="last", overwrite=True, **{**SMALL_LLC, "draws": 17, "chains": 1}
+    )
     assert again.step.values.tolist() == [60]
-    assert all(len(list((run.path / "llc").iterdir())) == 1 for run in own.runs)  # the old ones are gone
+    assert all(len(list((run.path / "llc").iterdir())) == 1 for run in single.runs)  # the old ones are gone
 
 
 def test_a_failed_overwrite_loses_nothing(own):
@@ -113,14 +136,17 @@ def test_a_failed_overwrite_loses_nothing(own):
     assert "nothing to do" in _said(own)
 
 
-@pytest.mark.parametrize("clock", [0, pytest.param(2**31, marks=pytest.mark.slow)])
-def test_a_merge_that_was_lost_is_made_again(own, clock):
+def test_a_merge_that_was_lost_is_made_again(single):
     """Whatever the clock said when the old one was written."""
-    stale = (own.path / "llc.nc").read_bytes()
-    llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)
-    (own.path / "llc.nc").write_bytes(stale)
-    os.utime(own.path / "llc.nc", (clock, clock))
-    assert 40 in llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC).step
+    merged, newest = single.path / "llc.nc", estimate_path(single.runs[0], 60)
+    hidden = newest.rename(single.path / "hidden")
+    assert 60 not in llc.estimate_llc_over_training(single, steps="0", **SAME_LLC).step
+    stale = merged.read_bytes()
+    hidden.rename(newest)
+    for clock in (0, 2**31):
+        merged.write_bytes(stale)
+        os.utime(merged, (clock, clock))
+        assert 60 in llc.estimate_llc_over_training(single, steps="60", **SAME_LLC).step
 
 
 def _said(experiment) -> str:
@@ -131,28 +157,17 @@ def _said(experiment) -> str:
     return said[-1]
 
 
-def test_estimates_of_different_lengths_share_a_file(own):
+def test_estimates_of_different_lengths_share_a_file(single):
     """Rounds go on until an error is reached: the shorter estimate's traces end in NaN, and no number is lost."""
-    paths = [estimate_path(own.run(num_tasks=4), step) for step in (0, 20)]
+    paths = [estimate_path(single.run(num_tasks=4), step) for step in (0, 20)]
     short = llc.store.read_dataset(paths[1]).isel(draw=slice(0, 14))
     short.to_netcdf(paths[1])
-    (own.path / "llc.nc").unlink()
-    found = llc.estimate_llc_over_training(own, steps="0,20,60", **SMALL_LLC).sel(num_tasks=4, seed=0)
+    (single.path / "llc.nc").unlink()
+    found = llc.estimate_llc_over_training(single, steps="0,20,60", **SAME_LLC).sel(num_tasks=4, seed=0)
     assert found.sizes["draw"] == 21
     np.testing.assert_array_equal(found.llc_trace.sel(step=20)[:, :14], short.llc_trace[0, 0, 0])
     assert found.llc_trace.sel(step=20)[:, 14:].isnull().all()
     assert found.llc_trace.sel(step=0).notnull().all()
-
-
-def test_a_damaged_checkpoint_is_named_and_the_others_are_kept(own):
-    bad = own.run(num_tasks=4).checkpoints / "000040.safetensors"
-    bad.write_bytes(bad.read_bytes()[:500])
-    with pytest.raises(
-        EstimateFailed, match=r"1 of 3 checkpoints could not be estimated: .*000040.safetensors is damaged"
-    ):
-        llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC)
-    found = own.llc.llc.sel(step=40, seed=0)
-    assert found.notnull().values.tolist() == [True, False, True]
 
 
 def test_one_gamma_serves_all_checkpoints(finished):
@@ -168,7 +183,7 @@ def test_one_gamma_serves_all_checkpoints(finished):
 
 def test_pilots_choose_what_is_not_given(finished, monkeypatch):
     """γ is that of the radius, as above; nβ is n/log n, which the noise of a model hardly trained does not move."""
-    monkeypatch.setattr("llc.estimate.calibration.PILOT_GRADIENTS", 200)
+    monkeypatch.setattr(points, "settle_at", partial(points.settle_at, budget=200))
     given = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "jobs"}}
     said = []
     config = points.settle(LLCConfig(**given), finished.runs, progress=lambda *told: said.append(told))
@@ -288,12 +303,12 @@ def test_a_long_list_names_only_what_needs_a_look():
     assert len(format_estimates(found.isel(step=slice(0, 20))).splitlines()) == 21
 
 
-def test_positions_and_patterns_over_training(own):
+def test_positions_and_patterns_over_training(single):
     """λ̂ by position, which is at w*, averages to λ̂ at w*, with only the named parameters moving."""
     found = llc.estimate_llc_over_training(
-        own, steps="last", positions=True, parameters=["blocks.*"], overwrite=True, **SMALL_LLC
+        single, steps="last", positions=True, parameters=["blocks.*"], overwrite=True, **SMALL_LLC
     )
     assert found.llc_position.dims == ("num_tasks", "seed", "step", "position")
     np.testing.assert_allclose(found.llc_position.mean("position"), found.llc_at_w, rtol=1e-6)
     with pytest.raises(InvalidInput, match=r"no parameter matches 'block\.\*'"):
-        llc.estimate_llc_over_training(own, steps="last", parameters=["block.*"], overwrite=True, **SMALL_LLC)
+        llc.estimate_llc_over_training(single, steps="last", parameters=["block.*"], overwrite=True, **SMALL_LLC)

@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 # Other packages are loaded before, for they would take this for Windows; locks of files are one of theirs.
+ALL = "import arviz_stats, cloudpickle, scipy.stats"
 ELSEWHERE = """
 import os, select, sys
-import arviz_stats, cloudpickle, filelock, netCDF4, pandas, safetensors, scipy.stats, torch, xarray
+import filelock, netCDF4, pandas, safetensors, torch, xarray
 
 sys.modules |= dict.fromkeys(["fcntl", "resource", "pwd", "grp", "termios"])
 for name in ("O_NOFOLLOW", "sched_getaffinity", "fork", "mkfifo", "getuid", "geteuid", "uname", "sysconf"):
@@ -22,7 +23,7 @@ from llc.errors import StoreError
 
 def python(code: str, **how) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", ELSEWHERE + code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **how
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **how
     )
 
 
@@ -43,7 +44,7 @@ for _ in sys.stdin:
     except StoreError as error:
         print(error, flush=True)
 """
-    with python(hold, cwd=tmp_path) as holder, python(ask, cwd=tmp_path) as other:
+    with python(ALL + ELSEWHERE + hold, cwd=tmp_path) as holder, python(ELSEWHERE + ask, cwd=tmp_path) as other:
         assert holder.stdout.readline() == "held\n"
         other.stdin.write("\n")
         other.stdin.flush()

@@ -4,72 +4,68 @@ After each: no half file is read, what was finished stays, `llc show` says what 
 completes, and what it ends with equals an undisturbed run.
 """
 
+import multiprocessing
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 from conftest import SMALL_LLC, small_config
+from parts import SAME_LLC, part_of, start
 from test_training import assert_same_runs
 
 import llc
 from llc import store
 from llc.cli import main
-from llc.errors import StoreError
-
-# Does what it is told, but the write that `hang` names stops half-way, says so, and waits to be killed.
-_VICTIM = """
-import sys, time
-import xarray as xr
-import llc
+from llc.errors import Interrupted, StoreError
 from llc.store import checkpoints
-from llc.training import ExperimentConfig
-
-def half(path):
-    data = open(path, "rb").read()
-    open(path, "wb").write(data[: len(data) // 2])
-    print("half", flush=True)
-    time.sleep(60)
-
-save, to_netcdf, written = checkpoints.save_file, xr.Dataset.to_netcdf, []
-
-def save_half(tensors, path, **options):
-    save(tensors, path, **options)
-    written.append(path)
-    if HANG == "checkpoint" and len(written) == 5:
-        half(path)
-
-def netcdf_half(self, path, **options):
-    to_netcdf(self, path, **options)
-    if f".{HANG}.nc." in str(path):
-        half(path)
-
-HANG = sys.argv[1]
-checkpoints.save_file, xr.Dataset.to_netcdf = save_half, netcdf_half
-folder, command = sys.argv[2:4]
-if command == "train":
-    llc.train(ExperimentConfig.from_table(TABLE), folder, jobs=1)
-elif command == "import":
-    llc.import_weights(sys.argv[4], folder, ExperimentConfig.from_table(TABLE))
-else:
-    llc.estimate_llc_over_training(llc.open(folder), steps="0,20,60", **SETTINGS)
-"""
 
 
-def start_victim(hang: str, folder: Path, *command: str) -> subprocess.Popen:
-    code = f"TABLE = {small_config().to_table()!r}\nSETTINGS = {SMALL_LLC!r}\n{_VICTIM}"
-    process = [sys.executable, "-c", code, hang, str(folder), *command]
-    return subprocess.Popen(process, stdout=subprocess.PIPE, text=True)
+def victim(said: Connection, hang: str, function: Callable, arguments: tuple, settings: dict) -> None:
+    """Do what is told, but the write that `hang` names stops half-way, says so, and waits to be killed."""
+    save, to_netcdf, written = checkpoints.save_file, xr.Dataset.to_netcdf, []
+
+    def half(path) -> None:
+        data = Path(path).read_bytes()
+        Path(path).write_bytes(data[: len(data) // 2])
+        said.send("half")
+        time.sleep(60)
+
+    def save_half(tensors, path, **options):
+        save(tensors, path, **options)
+        written.append(path)
+        if hang == "checkpoint" and len(written) == 5:
+            half(path)
+
+    def netcdf_half(self, path, **options):
+        to_netcdf(self, path, **options)
+        if f"{hang}.nc." in str(path):
+            half(path)
+
+    checkpoints.save_file, xr.Dataset.to_netcdf = save_half, netcdf_half
+    function(*arguments, **settings)
 
 
-def kill_half_way(hang: str, folder: Path, *command: str) -> None:
-    with start_victim(hang, folder, *command) as victim:
-        assert victim.stdout.readline() == "half\n"
-        victim.send_signal(signal.SIGKILL)
+def kill_half_way(hang: str, function: Callable, *arguments, **settings) -> None:
+    here, there = multiprocessing.Pipe(duplex=False)
+    process = start(victim, there, hang, function, arguments, settings)
+    there.close()  # so that a victim that ends by itself is noticed
+    assert here.recv() == "half"
+    process.kill()
+    process.join()
+
+
+def hold(said: Connection, folder: Path) -> None:
+    with store.folder_lock(folder):
+        said.send("held")
+        time.sleep(60)
 
 
 def shown(folder: Path, *options: str, code: int = 0) -> str:
@@ -85,48 +81,57 @@ def assert_same_experiments(ours: llc.Experiment, theirs: llc.Experiment) -> Non
     assert ours.metrics.drop_attrs().identical(theirs.metrics.drop_attrs())
 
 
+def estimate(experiment: llc.Experiment, steps: str = "0,20,60"):
+    return llc.estimate_llc_over_training(experiment, steps=steps, **SAME_LLC)
+
+
+@pytest.fixture
+def single(finished, tmp_path):
+    return part_of(finished, tmp_path / "single", 4)
+
+
 def assert_no_scratch(folder: Path) -> None:
     assert not list(folder.rglob("*.llc-part"))
 
 
-@pytest.mark.parametrize("hang", ["checkpoint", "metrics"])
-def test_killed_in_the_middle_of_a_write_while_training(hang, finished, tmp_path):
-    """Half a checkpoint, half a merged metrics.nc: neither is ever seen."""
+def test_killed_in_the_middle_of_a_write_while_training(finished, tmp_path):
+    """Half a checkpoint, half a run's metrics.nc, half a merged one: none is ever seen."""
     folder = tmp_path / "runs"
-    kill_half_way(hang, folder, "train")
-    assert list(folder.rglob("*.llc-part"))
-    assert "not finished; run the same `llc train` command to go on" in shown(folder)
-    assert store.verify(llc.open(folder)) == []
+    for hang in ("checkpoint", "seed=0/.metrics", "runs/.metrics"):
+        kill_half_way(hang, llc.train, small_config(), folder, jobs=1)
+        assert list(folder.rglob("*.llc-part"))
+        assert "not finished; run the same `llc train` command to go on" in shown(folder)
+        assert store.verify(llc.open(folder)) == []
     assert_same_experiments(llc.train(small_config(), folder, jobs=1), finished)
     assert_no_scratch(folder)
 
 
-@pytest.mark.parametrize("hang", ["checkpoint", pytest.param("metrics", marks=pytest.mark.slow)])
-def test_killed_in_the_middle_of_a_write_while_importing(hang, finished, tmp_path):
-    source = tmp_path / "theirs"
-    for run in finished.runs:
+def test_killed_in_the_middle_of_a_write_while_importing(finished, tmp_path):
+    source, config = tmp_path / "theirs", small_config(**{"sweep.axes": {"task.num_tasks": [1, 4]}})
+    for run in finished.runs[:2]:
         (source / run.name).mkdir(parents=True)
-        for step in run.steps:
+        for step in (0, 20, 60):
             llc.export_weights(run, step, source / run.name / f"step_{step}.pt")
-    kill_half_way(hang, tmp_path / "ours", "import", str(source))
-    assert "not finished" in shown(tmp_path / "ours")
-    assert store.verify(llc.open(tmp_path / "ours")) == []
-    ours = llc.import_weights(source, tmp_path / "ours", small_config())
-    undisturbed = llc.import_weights(source, tmp_path / "undisturbed", small_config())
+    for hang in ("checkpoint", "ours/.metrics"):
+        kill_half_way(hang, llc.import_weights, source, tmp_path / "ours", config)
+        assert "not finished" in shown(tmp_path / "ours")
+        assert store.verify(llc.open(tmp_path / "ours")) == []
+    ours = llc.import_weights(source, tmp_path / "ours", config)
+    undisturbed = llc.import_weights(source, tmp_path / "undisturbed", config)
     assert ours.metrics.drop_attrs().identical(undisturbed.metrics.drop_attrs())
     assert_no_scratch(tmp_path / "ours")
 
 
-@pytest.mark.parametrize("hang", ["000020", pytest.param("llc", marks=pytest.mark.slow)])
-def test_killed_in_the_middle_of_a_write_while_estimating(hang, finished, own):
+def test_killed_in_the_middle_of_a_write_while_estimating(single):
     """Half of one checkpoint's estimate, half of the merged llc.nc."""
-    for path in [own.path / "llc.nc", *own.path.glob("*/llc/*/000020.nc")]:
+    before = single.llc.load()
+    for path in [single.path / "llc.nc", *single.path.glob("*/llc/*/000020.nc")]:
         path.unlink()
-    kill_half_way(hang, own.path, "estimate-llc")
-    assert "no llc.nc yet" in shown(own.path)
-    assert store.verify(own) == []
-    found = llc.estimate_llc_over_training(own, steps="0,20,60", **SMALL_LLC)
-    assert found.drop_attrs().identical(finished.llc.drop_attrs())
+    for hang in ("/.000020", "/.llc"):
+        kill_half_way(hang, estimate, single)
+        assert "no llc.nc yet" in shown(single.path)
+        assert store.verify(single) == []
+    assert estimate(single).drop_attrs().identical(before.drop_attrs())
 
 
 @pytest.mark.slow
@@ -188,11 +193,13 @@ def fill(place: Path) -> Path:
             return ballast
 
 
-def test_a_disk_that_fills_up_while_training(finished, small_disk):
+def test_a_disk_that_fills_up_while_training(finished, small_disk, monkeypatch):
     folder = small_disk / "runs"
-    with start_victim("checkpoint", folder, "train") as victim:  # stops at its fifth checkpoint, to be killed
-        assert victim.stdout.readline() == "half\n"
-        victim.send_signal(signal.SIGKILL)
+    asked = iter([False] * 33 + [True])
+    monkeypatch.setattr("llc.training.loop.check_interrupt", lambda: next(asked))
+    with pytest.raises(Interrupted):
+        llc.train(small_config(), folder, jobs=1)
+    monkeypatch.undo()
     ballast = fill(small_disk)
     result = CliRunner().invoke(main, ["train", "--out", str(folder), "--jobs", "1", *_flags()])
     assert result.exit_code == 1
@@ -218,22 +225,23 @@ def test_a_disk_that_fills_up_behind_the_check(finished, small_disk, monkeypatch
 
 
 def test_a_disk_that_fills_up_while_estimating(finished, small_disk):
-    folder = small_disk / "runs"
-    experiment = llc.train(small_config(), folder, jobs=1)
+    experiment = part_of(finished, small_disk / "runs", 4)
+    before = experiment.llc.load()
+    for path in [experiment.path / "llc.nc", *experiment.path.glob("*/llc/*/000020.nc")]:
+        path.unlink()
     ballast = fill(small_disk)
     with open(ballast, "rb+") as file:
         file.truncate(ballast.stat().st_size - 20_000)
     with pytest.raises(llc.LLCError, match=r"cannot write .*: No space left on device"):
-        llc.estimate_llc_over_training(experiment, steps="20", **SMALL_LLC)
-    assert_no_scratch(folder)
+        estimate(experiment)
+    assert_no_scratch(experiment.path)
     ballast.unlink()
-    found = llc.estimate_llc_over_training(experiment, steps="20", **SMALL_LLC)
-    assert found.drop_attrs().identical(finished.llc.sel(step=[20]).drop_attrs())
+    assert estimate(experiment).drop_attrs().identical(before.drop_attrs())
 
 
-def test_a_read_only_disk(small_disk):
+def test_a_read_only_disk(finished, small_disk):
     folder = small_disk / "runs"
-    llc.train(small_config(), folder, jobs=1)
+    shutil.copytree(finished.path, folder)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert "3 runs" in shown(folder)
     for command in (["estimate-llc", str(folder)], ["pca", str(folder)], ["train", "--out", str(folder), *_flags()]):
@@ -243,27 +251,21 @@ def test_a_read_only_disk(small_disk):
 
 
 def test_a_second_process_is_refused_and_told_of_the_first(own):
-    code = f"""
-from pathlib import Path
-from llc import store
-with store.folder_lock(Path({str(own.path)!r})):
-    print("held", flush=True)
-    input()
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout.readline() == "held\n"
-        for command in (
-            ["estimate-llc", str(own.path)],
-            ["pca", str(own.path)],
-            ["train", "--out", str(own.path), *_flags()],
-        ):
-            result = CliRunner().invoke(main, command)
-            assert result.exit_code == 1
-            assert f"is in use by process {holder.pid}; wait for it to end, or stop it" in result.output
-        assert "3 runs" in shown(own.path)
-        holder.kill()
+    here, there = multiprocessing.Pipe(duplex=False)
+    holder = start(hold, there, own.path)
+    there.close()
+    assert here.recv() == "held"
+    for command in (
+        ["estimate-llc", str(own.path)],
+        ["pca", str(own.path)],
+        ["train", "--out", str(own.path), *_flags()],
+    ):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 1
+        assert f"is in use by process {holder.pid}; wait for it to end, or stop it" in result.output
+    assert "3 runs" in shown(own.path)
+    holder.kill()
+    holder.join()
     assert CliRunner().invoke(main, ["pca", str(own.path)]).exit_code == 0  # a lock that a dead process left is no lock
 
 
@@ -287,17 +289,18 @@ def test_damaged_and_foreign_checkpoints_are_named_by_show(own, finished):
 
 
 @pytest.mark.parametrize("clock", [0, pytest.param(2**31, marks=pytest.mark.slow)])
-def test_clocks_that_change(clock, own, finished):
+def test_clocks_that_change(clock, single):
     """Files from the past or the future: nothing is done again, and nothing is taken for newer than it is."""
-    for path in own.path.rglob("*"):
+    llc.joint_pca(single, sequences=16)
+    for path in single.path.rglob("*"):
         os.utime(path, (clock, clock))
-    before = {path: path.stat().st_mtime_ns for path in own.path.rglob("*.nc")}
-    llc.train(small_config(), own.path, jobs=1)
-    llc.estimate_llc_over_training(own, steps="0,20,60", **SMALL_LLC)
-    llc.joint_pca(own, sequences=16)
-    assert before == {path: path.stat().st_mtime_ns for path in own.path.rglob("*.nc")}
+    before = {path: path.stat().st_mtime_ns for path in single.path.rglob("*.nc")}
+    llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [4]}}), single.path, jobs=1)
+    estimate(single)
+    llc.joint_pca(single, sequences=16)
+    assert before == {path: path.stat().st_mtime_ns for path in single.path.rglob("*.nc")}
     time.sleep(0.01)
-    assert 40 in llc.estimate_llc_over_training(own, steps="40", **SMALL_LLC).step
+    assert 40 in estimate(single, "40").step
 
 
 def _flags() -> list[str]:

@@ -103,6 +103,7 @@ def test_the_command_rebuilds_a_system(tmp_path, monkeypatch):
     for _ in range(2):
         made = CliRunner().invoke(main, [*command, "--jobs", "1"])
         assert made.exit_code == 0, made.output
+        monkeypatch.setattr("llc.figures.save_figure", lambda _, path: path)  # most of the time; once is enough
     assert read_record(record)["huang2023"]["seconds"] > 0  # of the first time
     folder = tmp_path / "huang2023"
     assert {"compare.nc", "pca.nc", "metrics.nc"} <= {path.name for path in folder.iterdir()}

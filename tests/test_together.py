@@ -18,18 +18,34 @@ def folders_of(place, configs):
     return [place / f"run{index}" for index in range(len(configs))]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def configs():
-    return small_config(**{"sweep.axes": {"task.num_tasks": [1, 4], "seed": [0, 1]}}).runs()
+    axes = {"task.num_tasks": [1, 4], "seed": [0, 1]}
+    return small_config(**{"training.steps": 40, "sweep.axes": axes}).runs()
 
 
-def test_runs_trained_together_equal_runs_trained_apart(configs, tmp_path):
-    """Weights of every checkpoint within float32's rounding, grown over 60 steps; behaviour likewise."""
-    together, apart = folders_of(tmp_path / "together", configs), folders_of(tmp_path / "apart", configs)
-    assert train_runs(together, configs) == []
-    for folder, config in zip(apart, configs, strict=True):
+@pytest.fixture(scope="module")
+def whole(configs, tmp_path_factory):
+    """The folders of runs trained together. Read only."""
+    folders = folders_of(tmp_path_factory.mktemp("whole"), configs)
+    with llc.parallel.torch_threads(1):
+        assert train_runs(folders, configs) == []
+    return folders
+
+
+@pytest.fixture(scope="module")
+def apart(configs, tmp_path_factory):
+    """The folders of the same runs trained apart. Read only."""
+    folders = folders_of(tmp_path_factory.mktemp("apart"), configs)
+    for folder, config in zip(folders, configs, strict=True):
         train_run(folder, config)
-        ours, theirs = llc.Run(together[apart.index(folder)]), llc.Run(folder)
+    return folders
+
+
+def test_runs_trained_together_equal_runs_trained_apart(whole, apart):
+    """Weights of every checkpoint within float32's rounding, grown over 40 steps; behaviour likewise."""
+    for together, alone in zip(whole, apart, strict=True):
+        ours, theirs = llc.Run(together), llc.Run(alone)
         assert ours.steps == theirs.steps
         for step in ours.steps:
             for name, value in ours.weights(step).items():
@@ -71,48 +87,48 @@ def test_one_update_of_a_stack_is_that_of_each_model(configs):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_a_stack_that_is_stopped_ends_with_the_same_bits_also_when_its_runs_stand_apart(configs, tmp_path, monkeypatch):
+def test_a_stack_that_is_stopped_ends_with_the_same_bits_also_when_its_runs_stand_apart(
+    configs, whole, tmp_path, monkeypatch
+):
+    stopped = folders_of(tmp_path / "stopped", configs)
     with llc.parallel.torch_threads(1):
-        straight, stopped = folders_of(tmp_path / "straight", configs), folders_of(tmp_path / "stopped", configs)
-        train_runs(straight, configs)
-        asked = iter([False] * 33 + [True])
+        asked = iter([False] * 23 + [True])
         monkeypatch.setattr(loop, "check_interrupt", lambda: next(asked))
-        with pytest.raises(Interrupted, match="run0, run1, run2, run3 stopped at step 33"):
+        with pytest.raises(Interrupted, match="run0, run1, run2, run3 stopped at step 23"):
             train_runs(stopped, configs)
         monkeypatch.undo()
         (stopped[2] / "resume.pt").unlink()  # as if it had been killed before its first state was written
         train_runs(stopped, configs)
-    for ours, theirs in zip(straight, stopped, strict=True):
+    for ours, theirs in zip(whole, stopped, strict=True):
         assert_same_runs(llc.Run(ours), llc.Run(theirs))
 
 
-def test_a_run_that_began_in_a_stack_can_go_on_alone(configs, tmp_path, monkeypatch):
-    together, apart = folders_of(tmp_path / "together", configs), folders_of(tmp_path / "apart", configs)
-    asked = iter([False] * 33 + [True])
+def test_a_run_that_began_in_a_stack_can_go_on_alone(configs, apart, tmp_path, monkeypatch):
+    together = folders_of(tmp_path / "together", configs)
+    asked = iter([False] * 23 + [True])
     monkeypatch.setattr(loop, "check_interrupt", lambda: next(asked))
     with pytest.raises(Interrupted):
         train_runs(together, configs)
     monkeypatch.undo()
     train_run(together[1], configs[1])
-    train_run(apart[1], configs[1])
     ours, theirs = llc.Run(together[1]), llc.Run(apart[1])
     assert ours.finished
-    for name, value in ours.weights(60).items():
-        torch.testing.assert_close(value, theirs.weights(60)[name], rtol=1e-3, atol=1e-4)
+    for name, value in ours.weights(40).items():
+        torch.testing.assert_close(value, theirs.weights(40)[name], rtol=1e-3, atol=1e-4)
 
 
-def test_a_run_that_diverges_leaves_the_stack_and_spares_the_others(configs, tmp_path, monkeypatch):
+def test_a_run_that_diverges_leaves_the_stack_and_spares_the_others(configs, whole, tmp_path, monkeypatch):
     update = Ensemble.update
 
     def broken(self, batches, step):
         losses = update(self, batches, step)
-        return losses.where(torch.arange(4) != 1, torch.nan) if step == 30 else losses
+        return losses.where(torch.arange(4) != 1, torch.nan) if step == 20 else losses
 
-    folders, whole = folders_of(tmp_path / "broken", configs), folders_of(tmp_path / "whole", configs)
-    train_runs(whole, configs)
+    folders = folders_of(tmp_path / "broken", configs)
     monkeypatch.setattr(Ensemble, "update", broken)
-    (error,) = train_runs(folders, configs)
-    assert str(error).startswith("run1: the loss is not finite at step 30")
+    with llc.parallel.torch_threads(1):  # as the whole ones
+        (error,) = train_runs(folders, configs)
+    assert str(error).startswith("run1: the loss is not finite at step 20")
     assert not llc.Run(folders[1]).finished
     for run in (0, 2, 3):
         assert_same_runs(llc.Run(folders[run]), llc.Run(whole[run]))
@@ -129,7 +145,8 @@ def test_small_updates_are_stacked_and_large_ones_are_not(monkeypatch):
 
 
 def test_a_sweep_says_how_many_it_trains_together_and_names_the_runs_that_fail(tmp_path):
-    experiment = llc.train(small_config(), tmp_path / "three", together=3, jobs=1)
+    few = {"training.steps": 10, "checkpoints.every": 10}
+    experiment = llc.train(small_config(**few), tmp_path / "three", together=3, jobs=1)
     assert experiment.provenance["together"] == 3
     with pytest.raises(
         TrainingFailed,

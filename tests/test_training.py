@@ -2,32 +2,29 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
 from conftest import SMALL_LLC, small_config
+from parts import part_of, start
 
 import llc
 from llc import behaviour, development
 from llc.development import NothingToStage
 from llc.errors import Interrupted, StoreError
 from llc.parallel import quiet
+from llc.study import points
 from llc.training import RunConfig, TrainingDiverged, TrainingFailed, checkpoint_steps, loop, train_run, weight_steps
 
-# A run of a few seconds that saves its state at every checkpoint, for tests that kill it.
-_VICTIM = """
-import sys
-from pathlib import Path
-from llc.training import RunConfig, loop, train_run
-from llc import store
-import torch
-torch.set_num_threads(1)
-loop.SAVE_EVERY_SECONDS = float(sys.argv[2])
-folder = Path(sys.argv[1])
-train_run(folder / "run", RunConfig.from_table(store.read_table(folder / "wanted.toml")))
-"""
+
+def train_and_save_always(folder: Path, config: RunConfig) -> None:
+    torch.set_num_threads(1)
+    loop.SAVE_EVERY_SECONDS = 0.0
+    train_run(folder, config)
 
 
 def run_config(**settings) -> RunConfig:
@@ -53,21 +50,23 @@ def test_checkpoints_lie_on_the_grid(finished):
         assert run.finished
 
 
-def test_a_sweep_grows_by_further_diversities_and_seeds(finished, own):
+def test_a_sweep_grows_by_further_diversities_and_seeds(finished, tmp_path):
     """Runs that are there stay as they are; the new ones are those of a sweep that had them from the beginning."""
-    before = {run.name: (run.path / "metrics.nc").stat().st_mtime_ns for run in own.runs}
-    larger = small_config(**{"sweep.axes": {"task.num_tasks": [1, 2, 4, "inf"], "seed": [0, 1]}})
-    with pytest.raises(StoreError, match=r"sweep.axes.task.num_tasks: \[1, 4, 'inf'\] there, \[1, 2\] now"):
-        llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [1, 2]}}), own.path, jobs=1)
-    grown = llc.train(larger, own.path, jobs=1)
-    assert len(grown.runs) == 8
+    there = part_of(finished, tmp_path / "grown", 4)
+    estimates = there.llc.load()
+    before = {run.name: (run.path / "metrics.nc").stat().st_mtime_ns for run in there.runs}
+    larger = small_config(**{"sweep.axes": {"task.num_tasks": [2, 4], "seed": [0, 1]}})
+    with pytest.raises(StoreError, match=r"sweep.axes.task.num_tasks: \[4\] there, \[1, 2\] now"):
+        llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [1, 2]}}), there.path, jobs=1)
+    grown = llc.train(larger, there.path, jobs=1)
+    assert len(grown.runs) == 4
     assert grown.finished
-    assert before == {name: (own.path / name / "metrics.nc").stat().st_mtime_ns for name in before}
-    assert grown.metrics.num_tasks.values.tolist() == [1, 2, 4, np.inf]
+    assert before == {name: (there.path / name / "metrics.nc").stat().st_mtime_ns for name in before}
+    assert grown.metrics.num_tasks.values.tolist() == [2, 4]
     assert grown.metrics.loss.sel(test_set="ood").notnull().all()
-    assert grown.llc.llc.equals(finished.llc.llc)  # estimates stay too
-    alone = llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [2, 4, 8]}}), own.path.parent / "alone", jobs=1)
-    assert_same_runs(grown.run(num_tasks=2), alone.run(num_tasks=2))
+    assert grown.llc.llc.equals(estimates.llc)  # estimates stay too
+    fresh = llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [2, 4]}}), tmp_path / "x", together=2, jobs=1)
+    assert_same_runs(grown.run(num_tasks=2, seed=0), fresh.run(num_tasks=2))
 
 
 def test_a_sweep_that_grew_and_was_stopped_is_not_finished(own):
@@ -84,7 +83,7 @@ def test_a_sweep_that_grew_and_was_stopped_is_not_finished(own):
 @pytest.mark.slow
 def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(own, monkeypatch):
     """The study keeps the γ that was chosen for it."""
-    monkeypatch.setattr("llc.estimate.calibration.PILOT_GRADIENTS", 100)
+    monkeypatch.setattr(points, "settle_at", partial(points.settle_at, budget=100))
     settings = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "radius"}}
     first = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **settings)
     grown = llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [1, 2, 4, "inf"]}}), own.path, jobs=1)
@@ -234,20 +233,19 @@ def test_a_stop_is_saved_and_resumed_to_the_same_bits(tmp_path, monkeypatch):
     assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(tmp_path / "stopped" / "run"))
 
 
-@pytest.mark.parametrize("checkpoints", [1, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("checkpoints", [1, pytest.param(9, marks=pytest.mark.slow)])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
     """SIGKILL once so many checkpoints are there, start again: every weight and metric is bit-identical."""
-    config = run_config(**{"training.steps": 150, "checkpoints.every": 10})
+    config = run_config(**{"training.steps": 80, "checkpoints.every": 10})
     with llc.parallel.torch_threads(1):
         train_run(tmp_path / "straight" / "run", config)
     folder = tmp_path / "killed"
-    llc.store.write_table(folder / "wanted.toml", config.to_table())
-    victim = subprocess.Popen([sys.executable, "-c", _VICTIM, str(folder), "0"])
+    victim = start(train_and_save_always, folder / "run", config)
     while len(list(folder.glob("run/checkpoints/*.safetensors"))) < checkpoints:
-        assert victim.poll() is None
+        assert victim.is_alive()
         time.sleep(0.005)
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
+    victim.kill()
+    victim.join()
     assert not llc.Run(folder / "run").finished
     with llc.parallel.torch_threads(1):
         train_run(folder / "run", config)
@@ -256,7 +254,8 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
 
 def test_a_killed_sweep_takes_its_workers_along_and_ends_with_the_same_bits(tmp_path):
     """SIGKILL of the parent of two workers: they end at once, free the folder, and the same call goes on."""
-    config = small_config(**{"training.steps": 100, "checkpoints.every": 5})
+    few = {"training.steps": 100, "checkpoints.every": 10, "sweep.axes": {"task.num_tasks": [1, 4]}}
+    config = small_config(**few)
     code = f"""
 import llc
 from llc.training import ExperimentConfig
@@ -266,7 +265,7 @@ if __name__ == "__main__":
     script = tmp_path / "sweep.py"
     script.write_text(code)
     parent = subprocess.Popen([sys.executable, str(script)])
-    while len(list((tmp_path / "killed").glob("*/checkpoints/*.safetensors"))) < 10:
+    while len(list((tmp_path / "killed").glob("*/checkpoints/*.safetensors"))) < 6:
         assert parent.poll() is None
         time.sleep(0.01)
     started = psutil.Process(parent.pid).children(recursive=True)  # a server of processes and what it has forked
@@ -276,6 +275,7 @@ if __name__ == "__main__":
     parent.wait()
     _, still_there = psutil.wait_procs(workers, timeout=10)
     assert not still_there
+    assert not llc.open(tmp_path / "killed").finished
     again = llc.train(config, tmp_path / "killed", jobs=1)
     straight = llc.train(config, tmp_path / "straight", jobs=1)
     for ours, theirs in zip(again.runs, straight.runs, strict=True):
@@ -335,18 +335,19 @@ def test_thinned_weights_are_the_grid_and_the_best(tmp_path, monkeypatch):
         assert torch.equal(thin_run.predictions(step), expected)
 
 
-@pytest.mark.parametrize("folder", ["checkpoints", "predictions"])
-def test_a_lost_file_of_a_thinned_run_is_made_again(tmp_path, folder):
-    config = small_config(**{"checkpoints.weights_every": 3})
-    experiment = llc.train(config, tmp_path / "thin", jobs=1)
-    run = experiment.run(num_tasks=4)
+def test_a_lost_file_of_a_thinned_run_is_made_again(tmp_path):
+    config = run_config(**{"checkpoints.weights_every": 3, "training.steps": 20, "checkpoints.every": 10})
+    train_run(tmp_path / "thin", config)
+    run = llc.Run(tmp_path / "thin")
     steps = run.steps
-    lost = {"checkpoints": steps[0], "predictions": (set(run.recorded_steps) - set(steps)).pop()}[folder]
-    (run.path / folder / f"{lost:06d}.safetensors").unlink()
-    assert not run.finished
-    llc.train(config, experiment.path, jobs=1)
-    assert run.finished
-    assert run.steps == steps
+    for folder, step in (("checkpoints", steps[0]), ("predictions", (set(run.recorded_steps) - set(steps)).pop())):
+        lost = run.path / folder / f"{step:06d}.safetensors"
+        lost.unlink()
+        assert not run.finished
+        train_run(run.path, config)
+        assert run.finished
+        assert lost.exists()
+        assert run.steps == steps
 
 
 def test_divergence_is_named_and_spares_the_other_runs(tmp_path):

@@ -273,7 +273,7 @@ def test_workers_may_run_what_their_parent_may(mine):
     for one in experiment.runs:
         one.check_code()
     trusted.place().unlink()
-    found = llc.estimate_llc_over_training(experiment, steps="4,8", **{**SMALL_LLC, "jobs": 2, "num_samples": 32})
+    found = llc.estimate_llc_over_training(experiment, steps="4,8", **{**SMALL_LLC, "jobs": 2, "chains": 1})
     assert found.llc.notnull().all()
 
 
