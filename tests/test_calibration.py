@@ -97,8 +97,7 @@ def test_a_choice_that_will_not_do_is_an_error_with_its_reason():
 
 
 @pytest.mark.slow
-def test_calibrating_an_experiment(own, monkeypatch):
-    monkeypatch.setattr(calibration, "PILOT_GRADIENTS", 200)
+def test_calibrating_an_experiment(own):
     settings = {name: SMALL_LLC[name] for name in ("num_samples", "batch_size", "chains", "max_gradients")}
     found, dataset = study.calibrate_experiment(own, points=1, draws=8, **settings)
     assert dataset.sizes["trial"] == 1 + 1 + 6

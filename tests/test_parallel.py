@@ -104,6 +104,18 @@ def test_what_a_report_raises_is_raised_once_the_work_is_done():
         next(outcomes)
 
 
+@pytest.mark.parametrize(
+    ("asked", "units", "expected"), [(None, 1, 8), ("2", 1, 2), ("2", 8, 1), ("16", 2, 4), ("3,1", 1, 3), ("no", 1, 8)]
+)
+def test_threads_are_no_more_than_asked_for(asked, units, expected, monkeypatch):
+    """A share of eight cores; a single small run on all of them waits for itself where others work too."""
+    monkeypatch.setattr("llc.parallel.units.available_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert parallel.default_threads(units) == expected
+
+
 def test_a_unit_that_always_loses_its_worker_is_given_up(monkeypatch):
     monkeypatch.setattr("llc.parallel.pools._MOST_IDLE_LOSSES", 2)
     with pytest.raises(WorkerLost, match="2 worker processes in a row ended unexpectedly"):

@@ -63,6 +63,13 @@ def default_jobs(units: int) -> int:
     return max(1, min(units, available_cores())) if _workers_can_start() else 1
 
 
+def default_threads(units: int) -> int:
+    """Torch threads for each of `default_jobs(units)` workers: a share of the cores, at most OMP_NUM_THREADS."""
+    share = max(1, available_cores() // default_jobs(units))
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(share, int(asked)) if asked.isdecimal() and int(asked) > 0 else share
+
+
 def _workers_can_start() -> bool:
     """Whether the script that runs, which every worker imports, keeps its work behind `if __name__ == "__main__":`."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llc import behaviour, devices, models, own_code, store
 from llc.errors import StoreError
-from llc.parallel import available_cores, default_jobs, default_workers, torch_threads
+from llc.parallel import default_threads, default_workers, torch_threads
 from llc.tasks import PROBE_SEQUENCES
 from llc.training.config import ExperimentConfig, RunConfig, checkpoint_steps, give_code, weight_steps
 from llc.training.learner import Learner, kind_of, learner
@@ -78,7 +78,7 @@ def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, 
     jobs = jobs or default_workers(len(runs), where)
     give_code(config)
     run = runs[-1]
-    with torch_threads(max(1, available_cores() // default_jobs(len(runs)))):
+    with torch_threads(default_threads(len(runs))):
         step_seconds, checkpoint_seconds = _probe(run, where)
     return Plan(
         runs=len(runs),

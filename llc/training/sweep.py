@@ -9,7 +9,7 @@ import torch
 
 from llc import devices, own_code, store
 from llc.errors import InvalidInput, LLCError, StoreError
-from llc.parallel import Progress, available_cores, default_jobs, default_workers, quiet, raise_failures, run_units
+from llc.parallel import Progress, default_threads, default_workers, quiet, raise_failures, run_units
 from llc.training.config import ExperimentConfig, RunConfig, give_code
 from llc.training.fit import check_fit
 from llc.training.learner import fits_ensemble, kind_of
@@ -136,7 +136,7 @@ def claim_experiment(
         "python": platform.python_version(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         # Recorded, so that a resumed run sums in the same order and ends with the same bits.
-        "threads": max(1, available_cores() // default_jobs(runs)),
+        "threads": default_threads(runs),
         "device": str(device),
         "together": together or choose_together(config, device),
     }
