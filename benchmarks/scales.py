@@ -1,6 +1,6 @@
 """How the order of λ̂ over a sweep hangs on the scale that γ sets: checkpoints of a study, again at other γ.
 
-    python benchmarks/scales.py runs/transient_ridge --only num_tasks=4,16,24,64,inf --steps 3000,18000
+    python benchmarks/scales.py runs/transient_ridge --only num_tasks=4,16,24,64,inf --steps 18000
 
 Everything else is as in the study's `llc.toml`. Written, by checkpoint and γ: λ̂ with its interval and verdict.
 """
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="values of an axis, such as num_tasks=4,16,inf")
     parser.add_argument("--seed", type=int, default=0, help="of the runs")
     parser.add_argument("--steps", default="last")
-    parser.add_argument("--factors", default="1/16,1/4,4", help="of the study's gamma")
+    parser.add_argument("--factors", default="1/4,4", help="of the study's gamma")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scales.toml"))
     given = parser.parse_args()
