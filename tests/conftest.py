@@ -113,6 +113,20 @@ def families(tmp_path_factory):
     return shared(tmp_path_factory, "families", make)
 
 
+@pytest.fixture(scope="session")
+def alone(finished, tmp_path_factory):
+    """One of its runs, M = 4, as an experiment with its estimates. Read only."""
+    from parts import part_of  # which imports this file
+
+    return shared(tmp_path_factory, "alone", lambda folder: part_of(finished, folder, 4))
+
+
+@pytest.fixture
+def single(alone, tmp_path):
+    """A copy of one run with its estimates: what needs no other run takes a third of the time."""
+    return llc.open(shutil.copytree(alone.path, tmp_path / "single"))
+
+
 @pytest.fixture
 def own(finished, tmp_path):
     """A copy of the finished experiment to damage."""

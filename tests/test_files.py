@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import SMALL_LLC, small_config
-from parts import part_of
 from test_training import assert_same_runs
 
 import llc
@@ -22,11 +21,6 @@ def run(*arguments, code=0) -> str:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
-
-
-@pytest.fixture
-def single(finished, tmp_path):
-    return part_of(finished, tmp_path / "single", 4)
 
 
 def unfinish(experiment: llc.Experiment) -> None:

@@ -1,5 +1,4 @@
 import os
-import shutil
 from functools import partial
 
 import numpy as np
@@ -19,18 +18,6 @@ from llc.study import LLCConfig, choose_steps, format_estimates, points
 
 def estimate_path(run, step):
     return next((run.path / "llc").glob(f"*/{step:06d}.nc"))
-
-
-@pytest.fixture(scope="module")
-def alone(finished, tmp_path_factory):
-    return part_of(finished, tmp_path_factory.mktemp("part") / "alone", 4)
-
-
-@pytest.fixture
-def single(alone, tmp_path):
-    """A copy of one run with its estimates: what needs no other run takes a third of the time."""
-    shutil.copytree(alone.path, tmp_path / "single")
-    return llc.open(tmp_path / "single")
 
 
 def test_every_run_and_step_has_an_estimate(finished):

@@ -85,11 +85,6 @@ def estimate(experiment: llc.Experiment, steps: str = "0,20,60"):
     return llc.estimate_llc_over_training(experiment, steps=steps, **SAME_LLC)
 
 
-@pytest.fixture
-def single(finished, tmp_path):
-    return part_of(finished, tmp_path / "single", 4)
-
-
 def assert_no_scratch(folder: Path) -> None:
     assert not list(folder.rglob("*.llc-part"))
 
