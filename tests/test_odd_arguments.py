@@ -244,6 +244,15 @@ def test_figures_of_other_datasets(name, finished):
                 drawn.make(*[given] * len(drawn.needs))
 
 
+@pytest.mark.parametrize("given", WRONG.values(), ids=WRONG)
+def test_figures_of_no_results_of_draws(given):
+    for figure in (figures.susceptibilities, figures.responses):
+        with pytest.raises(InvalidInput, match=f"given to {figure.__name__}"):
+            figure(given)
+    with pytest.raises(InvalidInput, match="given, expected what"):
+        figures.kernel(given)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

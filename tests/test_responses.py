@@ -185,5 +185,5 @@ def test_components_and_figures_of_too_little_are_refused(found):
         llc.response_components(whole, 1.5)
     with pytest.raises(InvalidInput, match="no plane given"):
         figures.responses(llc.response_components(whole, 1))
-    with pytest.raises(InvalidInput, match="no susceptibilities by part given"):
+    with pytest.raises(InvalidInput, match="no part in found given to susceptibilities"):
         figures.susceptibilities(whole.isel(part=0))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, shown
 from llc.figures.spec import Axis, Cells, Panel, Spec
 
 # Of the entries, the share that the colours tell apart: the rest, mostly of the diagonal, has the fullest.
@@ -22,10 +22,11 @@ def kernel(found: xr.Dataset, groups: Sequence[object] | None = None, others: Se
     Raises:
         InvalidInput: no such result, or another number of groups than of samples.
     """
-    name = next((one for one in ("kernel", "influence") if one in found), None)
+    held = [str(name) for name in found.data_vars] if isinstance(found, xr.Dataset) else []
+    name = next((one for one in ("kernel", "influence") if one in held), None)
     if name is None:
-        names = ", ".join(map(str, list(found)[:4]))
-        raise InvalidInput(f"a dataset of {names} given, expected what llc.loss_kernel or llc.influence gives")
+        what = f"a dataset of {', '.join(held[:4])}" if held else shown(found)
+        raise InvalidInput(f"{what} given, expected what llc.loss_kernel or llc.influence gives")
     values = found[name].values
     same = values.shape[0] == values.shape[1] and found.attrs.get("dataset") == found.attrs.get("other_dataset")
     columns = groups if others is None and same else others
@@ -33,18 +34,18 @@ def kernel(found: xr.Dataset, groups: Sequence[object] | None = None, others: Se
         _placed(given, size, str(dim))
         for given, size, dim in zip((groups, columns), values.shape, found[name].dims, strict=True)
     )
-    shown = values[np.ix_(rows, across)]
-    limit = float(np.nanquantile(np.abs(shown), _SHARE)) or 1.0
+    cells = values[np.ix_(rows, across)]
+    limit = float(np.nanquantile(np.abs(cells), _SHARE)) or 1.0
     units = found[name].attrs.get("units", "")
     label = str(found[name].attrs.get("long_name", name)) + (f" ({units})" if units not in {"", "1"} else "")
     verdict = f" Verdict of the draws: {found.attrs['verdict']}." if "verdict" in found.attrs else ""
     return Spec(
         name,
         "Losses that move together along the draws" if name == "kernel" else "Influence of samples on samples",
-        [Panel(x, y, [Cells(shown, label, limit, (below, right))])],
+        [Panel(x, y, [Cells(cells, label, limit, (below, right))])],
         f"One cell a pair of samples; {found.attrs.get('convention', '')}. Beyond ± {limit:.2g} colours are the "
         f"fullest.{verdict}",
-        f"A matrix of {shown.shape[0]} by {shown.shape[1]} samples; {np.mean(shown > 0):.0%} of its cells are above 0.",
+        f"A matrix of {cells.shape[0]} by {cells.shape[1]} samples; {np.mean(cells > 0):.0%} of its cells are above 0.",
         size=(6.4, 5.4),
     )
 

@@ -4,20 +4,20 @@ import numpy as np
 import xarray as xr
 
 from llc.errors import InvalidInput
+from llc.figures.given import takes
 from llc.figures.runs import palette
 from llc.figures.spec import GREY, Axis, Level, Marks, Panel, Spec
 
 _STEP = Axis("training step", "step")
 
 
+@takes(found=("llc.susceptibilities", "susceptibility_mean", "part", "dataset"))
 def susceptibilities(found: xr.Dataset) -> Spec:
     """The mean susceptibility of each part for each dataset, with 90 % intervals: over training, or side by side.
 
     Args:
         found: of `llc.susceptibilities` or `llc.susceptibilities_over_checkpoints`.
     """
-    if "susceptibility_mean" not in found or "part" not in found.dims:
-        raise InvalidInput("no susceptibilities by part given, expected what llc.susceptibilities gives")
     parts = found.part.values.tolist()
     colours = dict(zip(parts, palette(parts), strict=True))
     over_training = "step" in found.dims
@@ -46,13 +46,14 @@ def susceptibilities(found: xr.Dataset) -> Spec:
     )
 
 
+@takes(found=("llc.response_components", "score", "component", "explained_variance_ratio"))
 def responses(found: xr.Dataset) -> Spec:
     """Parts in the plane of the two leading principal components of their responses, over training if there is any.
 
     Args:
         found: of `llc.response_components`, with two components or more.
     """
-    if "score" not in found or found.sizes.get("component", 0) < 2:
+    if found.sizes["component"] < 2:
         raise InvalidInput("no plane given, expected two components or more of llc.response_components")
     parts = found.part.values.tolist()
     shares = found.explained_variance_ratio.values
