@@ -155,7 +155,7 @@ def plain():
         return llc.estimate_llc(*SMALL, seed=1, max_gradients=4500)
 
 
-@pytest.mark.parametrize(("factor", "most"), [(1e-3, 4500), (1e3, 6000)])
+@pytest.mark.parametrize(("factor", "most"), [pytest.param(1e-3, 4500, marks=pytest.mark.slow), (1e3, 6000)])
 def test_the_units_of_the_loss_do_not_matter(factor, most, plain):
     """λ = 3, from independent noise: within four combined standard errors of one another and of λ.
 

@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -50,6 +51,16 @@ def test_the_readme_is_what_a_newcomer_needs():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
+def test_the_readmes_model_of_ones_own_is_estimated(monkeypatch, capsys):
+    """With a tenth of the work; in a script of its own, and all of it, below."""
+    (block,) = blocks_of("README.md")
+    monkeypatch.setattr(llc, "estimate_llc", partial(llc.estimate_llc, max_gradients=2000))
+    exec(block, {})
+    value, error = map(float, capsys.readouterr().out.split()[:2])
+    assert abs(value - 2.5) < 4 * error < 4
+
+
+@pytest.mark.slow
 def test_what_the_readme_says_of_a_model_of_ones_own_works():
     (block,) = blocks_of("README.md")
     found = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=120, check=True)

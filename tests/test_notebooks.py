@@ -8,9 +8,18 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 # Estimates at the defaults, and more of what the others show already.
-SLOW = {"systems", "digits_cnn", "reading_an_estimate", "grokking", "language_model", "superposition"}
+SLOW = {
+    "systems",
+    "transient_ridge",
+    "digits_cnn",
+    "reading_an_estimate",
+    "grokking",
+    "language_model",
+    "superposition",
+}
 # They train models of their own and estimate λ̂ over that, with LLC_QUICK at a size that says nothing.
 TRAINED = {"digits_cnn", "grokking", "language_model", "superposition"}
+SLOW |= TRAINED
 
 # They read results that are kept in docs/.
 SHIPPED = {"systems", "transient_ridge"}

@@ -101,6 +101,7 @@ def test_killed_in_the_middle_of_a_write_while_training(finished, tmp_path):
     assert_no_scratch(folder)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_write_while_importing(finished, tmp_path):
     source, config = tmp_path / "theirs", small_config(**{"sweep.axes": {"task.num_tasks": [1, 4]}})
     for run in finished.runs[:2]:

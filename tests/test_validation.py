@@ -83,6 +83,7 @@ def small_case(kind: str = "deep linear") -> known_cases.Case:
     )
 
 
+@pytest.mark.slow
 def test_a_small_network_comes_out_right():
     """A deep linear network within four standard errors of its exact value and within a tenth."""
     case = small_case()
