@@ -52,7 +52,7 @@ def main() -> None:
     chosen = [
         run
         for run in llc.open(given.folder).runs
-        if run.place.get("seed") == given.seed
+        if run.place.get("seed", given.seed) == given.seed
         and (not axis or str(run.place[axis]).removesuffix(".0") in values.split(","))
     ]
     units = [

@@ -255,6 +255,16 @@ def test_ctrl_c_keeps_what_is_finished_and_resumes(tmp_path):
     assert straight.metrics.drop_attrs().identical(llc.open(tmp_path / "x").metrics.drop_attrs())
 
 
+@pytest.mark.slow
+def test_a_folder_may_be_shown_to_a_reader_that_has_gone(finished):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "llc", "show", str(finished.path)]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    os.close(writer)
+    assert result.stderr == ""
+
+
 def test_a_reader_that_has_gone_is_no_error():
     """As in `llc show FOLDER | head`; of a command that has nothing to load first."""
     reader, writer = os.pipe()

@@ -103,7 +103,7 @@ def test_chains_in_one_graph_are_those_one_by_one(name):
     sampler = SAMPLERS[name]
     exact = name in {"mala", "hmc"}
     several = targets(loss=by_position, **({"batch_size": 20} if exact else {}))
-    length = 15 if exact else 30  # the others look at the curvature at their fiftieth step
+    warmup, draws = (15, 15) if exact else (60, 10)  # the others adapt at their fiftieth step
     chosen = [
         sampler.default_settings(curvature, target.gamma, 30)
         for target, curvature in zip(several, largest_curvatures(several), strict=True)
@@ -118,8 +118,8 @@ def test_chains_in_one_graph_are_those_one_by_one(name):
                 sampler,
                 chosen,
                 chains=4,
-                warmup=length,
-                draws=length,
+                warmup=warmup,
+                draws=draws,
                 keys=[("key", number) for number in range(3)],
                 full_looks=3,
                 adapt=True,

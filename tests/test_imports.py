@@ -1,4 +1,4 @@
-"""What is loaded for a job, in a fresh interpreter: no room, and nothing heavy, that the job has no use for."""
+"""What is loaded for a job, in an interpreter without the library: no room and nothing heavy without use."""
 
 import ast
 import subprocess

@@ -11,11 +11,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 SLOW = {
     "systems",
     "transient_ridge",
-    "digits_cnn",
     "reading_an_estimate",
-    "grokking",
-    "language_model",
-    "superposition",
 }
 # They train models of their own and estimate λ̂ over that, with LLC_QUICK at a size that says nothing.
 TRAINED = {"digits_cnn", "grokking", "language_model", "superposition"}

@@ -14,7 +14,7 @@ from torch import nn
 import llc
 from llc import figures
 from llc.cli import main
-from llc.errors import EstimateFailed, InvalidInput, StoreError
+from llc.errors import EstimateFailed, Interrupted, InvalidInput, StoreError
 
 D = 3
 XS = torch.randn(60, D, generator=torch.Generator().manual_seed(0))
@@ -305,9 +305,40 @@ def test_a_last_checkpoint_that_fails_does_not_stop_the_others(tmp_path, broken,
     last = tmp_path / "step_30.pt"
     torch.save(broken, last) if isinstance(broken, dict) else last.write_bytes(broken)
     chosen = {"nbeta": None, "gamma": None, "max_gradients": 200}
-    with pytest.raises(EstimateFailed, match=rf"1 of 3 checkpoints could not be estimated: step 30: .*{said}"):
+    with (
+        pytest.warns(UserWarning, match=rf"chosen at an earlier checkpoint, for a later one fails: .*{said}"),
+        pytest.raises(EstimateFailed, match=rf"1 of 3 checkpoints could not be estimated: step 30: .*{said}"),
+    ):
         over(tmp_path, out=tmp_path / "out", **chosen)
     assert xr.open_dataset(tmp_path / "out" / "llc.nc").step.values.tolist() == [0, 20]
+
+
+def test_gamma_of_a_radius_is_that_of_weights_that_have_a_size(tmp_path):
+    """Of the last that are finite: the same as without the ones that are not."""
+    broken = {**states(), 30: {"weight": torch.full((1, D), torch.inf)}}
+    given = {"gamma": None, "radius": 0.5, "steps": [20, 30]}
+    with (
+        pytest.warns(UserWarning, match="for a later one fails: the weights weight are not finite"),
+        pytest.raises(EstimateFailed, match="1 of 2 checkpoints could not be estimated: step 30"),
+    ):
+        over(broken, out=tmp_path / "out", **given)
+    square = float(states()[20]["weight"].square().sum())
+    assert llc.store.read_table(tmp_path / "out" / "llc.toml")["llc"]["gamma"] == pytest.approx(
+        D / (0.25 * square), rel=5e-3
+    )
+
+
+def test_an_interrupted_choice_of_nbeta_and_gamma_takes_no_other_checkpoint(monkeypatch):
+    asked = []
+
+    def interrupted(point, *rest, **how):
+        asked.append(point.name)
+        raise Interrupted("stopped on request")
+
+    monkeypatch.setattr("llc.study.points.scale_at", interrupted)
+    with pytest.raises(Interrupted):
+        over(states(), nbeta=None, gamma=None)
+    assert len(asked) == 1
 
 
 def test_a_figure_takes_any_dims(curve):

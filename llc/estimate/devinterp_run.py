@@ -111,7 +111,7 @@ def _settings(samples: xr.Dataset) -> dict[str, Any]:
     for part in ("config", "sampler"):
         found = found.get(part, {}) if isinstance(found, Mapping) else {}
     settings = {name: value for name, value in found.items() if value is not None} if isinstance(found, Mapping) else {}
-    for name in {*_NUMBERS} & {*settings}:
+    for name in [name for name in _NUMBERS if name in settings]:
         value = settings[name]
         if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
             raise InvalidInput(f"{name} = {shown(value)} in the settings of what was given, expected a number")

@@ -64,7 +64,10 @@ def default_jobs(units: int) -> int:
 
 
 def default_threads(units: int) -> int:
-    """Torch threads for each of `default_jobs(units)` workers: a share of the cores, at most OMP_NUM_THREADS."""
+    """Torch threads for each of `default_jobs(units)` workers that train: cores each, OMP_NUM_THREADS at most.
+
+    Sums are made in another order on another number of them.
+    """
     share = max(1, available_cores() // default_jobs(units))
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return min(share, int(asked)) if asked.isdecimal() and int(asked) > 0 else share

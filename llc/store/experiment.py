@@ -266,12 +266,13 @@ def open_folder(path: str | Path) -> Experiment | Run:
     folder = Path(path)
     try:
         found = folder.is_dir()
+        is_run = found and (folder / RUN_FILE).exists()
         what = "is no folder" if not found and folder.exists() else "does not exist"
     except OSError as error:  # a name that is longer than names may be, or a folder that may not be looked into
-        found, what = False, f"cannot be looked at ({error.strerror})"
+        found, is_run, what = False, False, f"cannot be looked at ({error.strerror})"
     if not found:
         raise StoreError(f"{path} {what}; name one that `llc train --out` made")
-    return Run(folder) if (folder / RUN_FILE).exists() else Experiment(folder)
+    return Run(folder) if is_run else Experiment(folder)
 
 
 def open_results(path: str | Path) -> Experiment:

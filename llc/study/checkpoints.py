@@ -223,7 +223,7 @@ def folder_named(name: str, given: Any) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         return folder  # to be made; what is in the way is told then
     except (OSError, ValueError) as error:  # a name too long, or with what no name can hold, or not to be looked at
-        raise InvalidInput(f"{name} = {shown(given)} given, which no folder can be named ({error})") from error
+        raise InvalidInput(f"{name} = {shown(given)} given, which cannot be looked at ({error})") from error
     if not folder.is_dir():
         raise InvalidInput(f"{name} = {given} given, which is a file; expected a folder, or none")
     return folder

@@ -1,5 +1,6 @@
 """A study of λ̂ over training: its settings, the checkpoints it is made at, and what is sampled there."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, baselines
-from llc.errors import InvalidInput, LLCError, StoreError, check_whole, did_you_mean, shown
+from llc.errors import Interrupted, InvalidInput, LLCError, StoreError, check_whole, did_you_mean, shown
 from llc.estimate.calibration import PILOT_GRADIENTS, Scale, common, scale_at
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
@@ -175,8 +176,7 @@ def settle(
         progress: told (unit, done, total, note).
     """
     if config.radius is not None:
-        told = partial(progress, "pilots", 0, _PILOTS)
-        gamma = choose_gamma((_first(in_turn(run.model, run.steps), told) for run in runs), config)
+        gamma = choose_gamma((_with_a_size(in_turn(run.model, run.steps)) for run in runs), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
 
     pilots: list[Sequence[Callable[[], Point]]] = []
@@ -189,21 +189,49 @@ def _given(config: SamplingConfig) -> bool:
     return config.nbeta is not None and config.gamma is not None
 
 
+def _with_a_size(makings: Sequence[Callable[[], nn.Module]]) -> nn.Module:
+    """The first model whose weights are finite, so that γ may be taken from their size; the first where none's are."""
+
+    def finite(making: Callable[[], nn.Module]) -> nn.Module:
+        model = making()
+        for name, weight in model.named_parameters():
+            if not bool(weight.isfinite().all()):
+                raise InvalidInput(f"the weights {name} are not finite")
+        return model
+
+    try:
+        return _first([partial(finite, making) for making in makings])
+    except InvalidInput:
+        return _first(makings, warn=False)
+
+
+def _model_of(making: Callable[[], Point]) -> nn.Module:
+    return making().model
+
+
 def in_turn(of_step: Callable[[int], _T], steps: Sequence[int]) -> list[Callable[[], _T]]:
     """What makes the last step's, and a few others' to take where that one fails, latest first."""
     others = reversed(evenly(list(steps[:-1]), _OTHERS))
     return [partial(of_step, step) for step in [steps[-1], *others]]
 
 
-def _first(attempts: Sequence[Callable[[], _T]], told: Callable[[str], None]) -> _T:
-    """What the first gives that does not fail; where all do, the first's error is raised."""
+def _first(attempts: Sequence[Callable[[], _T]], *, warn: bool = True) -> _T:
+    """What the first gives that does not fail, with a warning of those before it; the first's error where all do."""
     errors: list[LLCError] = []
     for attempt in attempts:
         try:
-            return attempt()
+            found = attempt()
+        except Interrupted:
+            raise
         except LLCError as error:
             errors.append(error)
-            told(f"the study is settled without a checkpoint: {error}")
+            continue
+        if errors and warn:
+            why = "; ".join(str(error) for error in errors)
+            warnings.warn(
+                f"nbeta and gamma are chosen at an earlier checkpoint, for a later one fails: {why}", stacklevel=2
+            )
+        return found
     raise errors[0]
 
 
@@ -219,16 +247,16 @@ def settle_at(
 
     Args:
         pilots: what makes each point, and others to take in its place where it fails, in turn. Those that failed are
-            told to `progress`, and named again when their own estimate fails.
+            warned of, and named again when their own estimate fails.
         budget: gradients that a pilot may take.
     Raises:
         LLCError: a point failed, and so did all that might have taken its place; the first's is raised.
     """
-    told = partial(progress, "pilots", 0, len(pilots))
     for makings in pilots:  # what fits nowhere is told before anything is sampled
-        _first(makings, lambda _: None)
+        _first(makings, warn=False)
     if config.radius is not None:
-        gamma = choose_gamma((_first(makings, told).model for makings in pilots), config)
+        models = [[partial(_model_of, making) for making in makings] for makings in pilots]
+        gamma = choose_gamma(map(_with_a_size, models), config)
         config = config.model_copy(update={"gamma": gamma, "radius": None})
     if _given(config):
         return config.model_copy(update={"control_variates": bool(config.control_variates)})
@@ -241,7 +269,7 @@ def settle_at(
         return scale_at(point, config, key=(config.seed, "pilot", point.name), budget=budget, device=device)
 
     for makings in pilots:
-        found.append(_first([partial(scale, making) for making in makings], told))
+        found.append(_first([partial(scale, making) for making in makings]))
     chosen = common(found)
     progress("pilots", len(found), len(pilots), f"nbeta {chosen['nbeta']:.4g} and gamma {chosen['gamma']:.3g} for all")
     return config.model_copy(update=chosen)
