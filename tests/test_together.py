@@ -25,7 +25,7 @@ def configs():
 
 
 @pytest.fixture(scope="module")
-def whole(configs, tmp_path_factory):
+def stacked(configs, tmp_path_factory):
     """The folders of runs trained together. Read only."""
     folders = folders_of(tmp_path_factory.mktemp("whole"), configs)
     with llc.parallel.torch_threads(1):
@@ -42,9 +42,9 @@ def apart(configs, tmp_path_factory):
     return folders
 
 
-def test_runs_trained_together_equal_runs_trained_apart(whole, apart):
+def test_runs_trained_together_equal_runs_trained_apart(stacked, apart):
     """Weights of every checkpoint within float32's rounding, grown over 40 steps; behaviour likewise."""
-    for together, alone in zip(whole, apart, strict=True):
+    for together, alone in zip(stacked, apart, strict=True):
         ours, theirs = llc.Run(together), llc.Run(alone)
         assert ours.steps == theirs.steps
         for step in ours.steps:
@@ -88,7 +88,7 @@ def test_one_update_of_a_stack_is_that_of_each_model(configs):
 
 
 def test_a_stack_that_is_stopped_ends_with_the_same_bits_also_when_its_runs_stand_apart(
-    configs, whole, tmp_path, monkeypatch
+    configs, stacked, tmp_path, monkeypatch
 ):
     stopped = folders_of(tmp_path / "stopped", configs)
     with llc.parallel.torch_threads(1):
@@ -99,7 +99,7 @@ def test_a_stack_that_is_stopped_ends_with_the_same_bits_also_when_its_runs_stan
         monkeypatch.undo()
         (stopped[2] / "resume.pt").unlink()  # as if it had been killed before its first state was written
         train_runs(stopped, configs)
-    for ours, theirs in zip(whole, stopped, strict=True):
+    for ours, theirs in zip(stacked, stopped, strict=True):
         assert_same_runs(llc.Run(ours), llc.Run(theirs))
 
 
@@ -117,7 +117,7 @@ def test_a_run_that_began_in_a_stack_can_go_on_alone(configs, apart, tmp_path, m
         torch.testing.assert_close(value, theirs.weights(40)[name], rtol=1e-3, atol=1e-4)
 
 
-def test_a_run_that_diverges_leaves_the_stack_and_spares_the_others(configs, whole, tmp_path, monkeypatch):
+def test_a_run_that_diverges_leaves_the_stack_and_spares_the_others(configs, stacked, tmp_path, monkeypatch):
     update = Ensemble.update
 
     def broken(self, batches, step):
@@ -131,7 +131,7 @@ def test_a_run_that_diverges_leaves_the_stack_and_spares_the_others(configs, who
     assert str(error).startswith("run1: the loss is not finite at step 20")
     assert not llc.Run(folders[1]).finished
     for run in (0, 2, 3):
-        assert_same_runs(llc.Run(folders[run]), llc.Run(whole[run]))
+        assert_same_runs(llc.Run(folders[run]), llc.Run(stacked[run]))
 
 
 def test_small_updates_are_stacked_and_large_ones_are_not(monkeypatch):

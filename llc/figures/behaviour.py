@@ -14,13 +14,15 @@ from llc.figures.spec import BLUE, GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import headline_of, over_positions, references_of, symbol_in
 
 _STEP = Axis("training step", "step")
+# Where losses of runs come from, and what they have.
+_METRICS = ("experiment.metrics", "test_set", "loss", "step")
 # Losses that are so many times those of the models, or so little, are beyond their axis.
 _NEAR_MODELS = 30
 # Of panels of one test set beside one another.
 _MOST_COLUMNS = 5
 
 
-@takes(metrics=("experiment.metrics", "test_set", "loss", "step"))
+@takes(metrics=_METRICS)
 def losses(metrics: xr.Dataset) -> Spec:
     """Loss over training on every test set, t_crit marked, and what the references lose there."""
     data, headline = over_positions(metrics), headline_of(metrics)
@@ -62,7 +64,7 @@ def _reference_loss(test_set: str, run: xr.Dataset, name: str) -> float:
     return float(run.reference_loss.sel(test_set=test_set, reference=name))
 
 
-@takes(metrics=("experiment.metrics", "test_set", "loss", "step"))
+@takes(metrics=_METRICS)
 def reference_plane(metrics: xr.Dataset) -> Spec | None:
     """Every run's way between two references: distance to the one against distance to the other."""
     data, names = over_positions(metrics), references_of(metrics)
@@ -100,7 +102,7 @@ def reference_plane(metrics: xr.Dataset) -> Spec | None:
     )
 
 
-@takes(metrics=("experiment.metrics", "test_set", "loss", "step"))
+@takes(metrics=_METRICS)
 def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
     """Losses at the last step along the axis of the sweep, with those of the references."""
     data = over_positions(metrics)
@@ -136,7 +138,7 @@ def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
     )
 
 
-@takes(metrics=("experiment.metrics", "test_set", "loss", "step"))
+@takes(metrics=_METRICS)
 def losses_by_position(metrics: xr.Dataset) -> Spec | None:
     """Losses at the last step position by position, with those of the references, as in training and on the headline.
 
