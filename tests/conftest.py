@@ -11,6 +11,7 @@ from made_up import every_result
 import llc
 from llc import trusted
 from llc.models import TransformerConfig
+from llc.store.lock import LOCK_FILE
 from llc.tasks import FunctionClass
 from llc.training import CheckpointsConfig, ExperimentConfig, SweepConfig, TrainingConfig
 
@@ -53,7 +54,7 @@ SMALL_LLC = {
     "batch_size": 16,
     "warmup": 5,
     "draws": 16,
-    "chains": 2,
+    "chains": 1,
     "max_gradients": 400,
     "jobs": 1,
 }
@@ -65,14 +66,23 @@ def own_list_of_trusted_code(tmp_path_factory):
     os.environ[trusted.VARIABLE] = str(tmp_path_factory.mktemp("trust") / "trusted.toml")
 
 
+_HELD = []  # locks, for as long as tests run
+
+
 def shared(tmp_path_factory, name, make):
-    """The experiment that `make(folder)` makes, once for all processes that run tests side by side."""
+    """The experiment that `make(folder)` makes, once for all processes that run tests side by side.
+
+    Who made it holds it for writing until the end: a test that writes there fails in every order of tests, not only
+    where another happens to do so too.
+    """
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     with filelock.FileLock(root / f"{name}.lock"):
         if not (root / name).exists():
             make(root / f"{name}-unfinished")
             (root / f"{name}-unfinished").rename(root / name)
+            _HELD.append(filelock.FileLock(root / name / LOCK_FILE))
+            _HELD[-1].acquire()
     return llc.open(root / name)
 
 

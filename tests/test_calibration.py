@@ -22,6 +22,7 @@ def well_point(reference: float | None = None, scale: float = 1.0) -> estimate.P
 CONFIG = SamplingConfig(draws=150, warmup=40, chains=2, nbeta=NBETA)
 
 
+@pytest.mark.slow
 def test_a_plateau_is_taken_where_there_is_one():
     """That of `estimate_llc`'s last localisation; weights three times as large begin with a ninth of the γ."""
     config = SamplingConfig(target_error=0.3)

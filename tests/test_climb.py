@@ -155,7 +155,8 @@ def plain():
         return llc.estimate_llc(*SMALL, seed=1, max_gradients=4500)
 
 
-@pytest.mark.parametrize(("factor", "most"), [pytest.param(1e-3, 4500, marks=pytest.mark.slow), (1e3, 6000)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("factor", "most"), [(1e-3, 4500), (1e3, 6000)])
 def test_the_units_of_the_loss_do_not_matter(factor, most, plain):
     """λ = 3, from independent noise: within four combined standard errors of one another and of λ.
 
@@ -171,6 +172,7 @@ def test_the_units_of_the_loss_do_not_matter(factor, most, plain):
         assert float(tree.noise_nats) * math.log(2000) < 1.5 * 3.0
 
 
+@pytest.mark.slow
 def test_what_curvatures_hold_is_looked_at_where_that_is_cheap(plain):
     """In a regular well it is all of λ = d/2, less what ρ takes."""
     ladder = plain["ladder"]
@@ -246,7 +248,7 @@ def test_draws_that_are_given_are_kept():
     assert dict(tree["hot_posterior"].sizes) == {"chain": 2, "draw": 20}
 
 
-@pytest.mark.parametrize("most", [800, 3000])
+@pytest.mark.parametrize("most", [800, pytest.param(3000, marks=pytest.mark.slow)])
 def test_the_budget_bounds_the_cost(most):
     """An error that cannot be reached: rounds end with the budget, at most one of the smallest over it.
 
@@ -300,7 +302,7 @@ def test_chains_that_have_hardly_left_get_more_time(monkeypatch):
     assert set(seen) == {80}  # as many as were asked for, and no more
 
 
-@pytest.mark.parametrize("closer", [True, False])
+@pytest.mark.parametrize("closer", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_fall_of_the_coefficient_ends_the_way_out(monkeypatch, closer):
     """Where λ̂ is certainly lower on a wider rung, that is left out, and the ladder goes on at the γ before it.
 
@@ -346,6 +348,7 @@ def test_a_singular_point_whose_fibre_is_flatter_farther_out_is_not_left():
     assert "chains find others" not in tree.reason.item()
 
 
+@pytest.mark.slow
 def test_weights_off_the_lowest_stratum_keep_their_coefficient():
     """λ = 73 at w*; a prior as wide as ‖w*‖ lets chains go to solutions where λ is a third lower."""
     tree = llc.estimate_llc(*two_layer_stratum((9, 7, 20), (7, 3, 3), 1400, 9003))

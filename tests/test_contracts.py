@@ -60,7 +60,7 @@ FIT = [("linear regression", "transformer"), ("query regression", "softmax heads
 FIT += [("query regression", "linear attention"), ("several outputs", "softmax heads")]
 FIT += [("dictionary", "softmax query"), ("recurrence", "series transformer"), ("stream", "stream attention")]
 SHORT = {"nbeta": 20.0, "gamma": 20.0, "num_samples": 64, "batch_size": 16, "draws": 16, "warmup": 5, "jobs": 1}
-SHORT |= {"chains": 2, "max_gradients": 200}
+SHORT |= {"chains": 1, "max_gradients": 200}
 
 
 def experiment_of(task: Task, model: ModelConfig, **axes) -> ExperimentConfig:

@@ -210,6 +210,7 @@ def test_what_cannot_share_a_graph_does_not():
     assert one_graph([of(nn.Linear(3, 1).double(), one_by_one)], 9) is None
 
 
+@pytest.mark.slow
 def test_a_study_in_one_graph_is_the_study_checkpoint_by_checkpoint(own, finished, monkeypatch):
     """As on a GPU: checkpoints of all runs share graphs, and every estimate says so."""
     for path in [own.path / "llc.nc", *own.path.glob("*/llc/*/*.nc")]:

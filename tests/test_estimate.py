@@ -278,7 +278,8 @@ def test_bad_step_size_is_named():
         llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=GAMMA, draws=0)
 
 
-@pytest.mark.parametrize(("sampler", "draws"), [("kinetic", 600), pytest.param("sgld", 2500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("sampler", "draws"), [("kinetic", 600), ("sgld", 2500)])
+@pytest.mark.slow
 def test_minibatch_heat_is_predicted_and_taken_off(sampler, draws):
     """Minibatches of 8 heat the chains well above the exact value; the corrected λ̂ is within four of its errors.
 

@@ -93,7 +93,7 @@ def test_what_is_large_lies_in_a_file_and_is_the_same(monkeypatch):
         **GIVEN,
         "draws": None,
         "target_error": 0.3,
-        "max_gradients": 1500,
+        "max_gradients": 800,
         "observables": [Losses("own"), Losses("test", others(), every=3)],
     }
     in_memory = llc.estimate_llc(model, squared_errors, batch, **how)
@@ -144,6 +144,7 @@ def test_a_disk_that_fills_up_is_said(monkeypatch):
         kept.put(0, 0, np.ones(4))
 
 
+@pytest.mark.slow
 def test_on_a_ladder_losses_are_those_of_its_last_rung(monkeypatch):
     """Draws after burn-in alone; as many as the mean of λ̂ needs to agree."""
     model, batch = regression(40)

@@ -7,26 +7,16 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
-# Estimates at the defaults, and more of what the others show already.
-SLOW = {
-    "systems",
-    "transient_ridge",
-    "reading_an_estimate",
-}
 # They train models of their own and estimate λ̂ over that, with LLC_QUICK at a size that says nothing.
 TRAINED = {"digits_cnn", "grokking", "language_model", "superposition"}
-SLOW |= TRAINED
 
 # They read results that are kept in docs/.
 SHIPPED = {"systems", "transient_ridge"}
 
 
-def _named(path: Path):
-    return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
-
-
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.parametrize("path", [_named(path) for path in NOTEBOOKS])
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, own, monkeypatch):
     if path.stem not in SHIPPED:
         monkeypatch.setenv("LLC_EXPERIMENT", str(own.path))
@@ -38,7 +28,7 @@ def test_notebook_runs(path, own, monkeypatch):
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} > SLOW | TRAINED
+    assert {path.stem for path in NOTEBOOKS} > TRAINED | SHIPPED
 
 
 def test_a_notebook_that_trains_has_a_reduced_size():

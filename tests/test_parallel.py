@@ -26,13 +26,23 @@ def scheduler():
         yield cluster.scheduler_address
 
 
+@pytest.fixture
+def scheduler_here():
+    """One whose only worker is a thread of this process, which is there at once."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
 def results(outcomes) -> list:
     return [outcome.result for outcome in sorted(outcomes, key=lambda outcome: outcome.index)]
 
 
-def test_results_and_reports_are_the_same_however_units_are_spread(scheduler):
+def test_results_and_reports_are_the_same_however_units_are_spread(scheduler_here):
     """One unit's error is its own."""
-    for how in ({"jobs": 1}, {"jobs": 2}, {"jobs": 1, "scheduler": scheduler}):
+    for how in ({"jobs": 1}, {"jobs": 2}, {"jobs": 1, "scheduler": scheduler_here}):
         said = []
         found = run_units(square, [(n,) for n in range(5)], progress=lambda *m, said=said: said.append(m), **how)
         outcomes = {outcome.index: outcome for outcome in found}
@@ -51,6 +61,7 @@ def test_a_lost_workers_units_run_again_in_another_pool(tmp_path):
     assert "a worker process was lost (1 so far)" in said[0]
 
 
+@pytest.mark.slow
 def test_a_lost_workers_units_run_again_on_a_cluster(tmp_path, scheduler):
     said = []
     outcomes = run_units(
@@ -122,6 +133,7 @@ def test_a_unit_that_always_loses_its_worker_is_given_up(monkeypatch):
         list(run_units(die_always, [()], jobs=2))
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_cluster_equals_one_on_this_machine(finished, own, tmp_path, scheduler):
     """Training and estimates, of which two are made again: the same bits."""
     experiment = llc.train(small_config(), tmp_path / "spread", scheduler=scheduler)
@@ -131,6 +143,16 @@ def test_a_sweep_on_a_cluster_equals_one_on_this_machine(finished, own, tmp_path
         path.unlink()
     found = llc.estimate_llc_over_training(own, steps="20", scheduler=scheduler, **SMALL_LLC)
     assert found.drop_attrs().identical(finished.llc.drop_attrs())
+
+
+def test_workers_that_share_a_process_are_refused():
+    """Each would set the other's threads, and leave this process with its own way to be stopped."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        pytest.raises(InvalidInput, match="2 workers are threads of one process, expected a process each"),
+    ):
+        list(run_units(square, [(1,)], jobs=1, scheduler=cluster.scheduler_address))
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):

@@ -46,9 +46,9 @@ def test_training_nobody_can_do(options, said, tmp_path):
         (["pca", "--components", "99999"], "components = 99999 given, expected 1 to"),
     ],
 )
-def test_analyses_nobody_can_do(command, said, finished):
+def test_analyses_nobody_can_do(command, said, own):
     name, *options = command
-    made = CliRunner().invoke(main, [name, str(finished.path), *options])
+    made = CliRunner().invoke(main, [name, str(own.path), *options])
     assert made.exit_code in (1, 2)
     assert said in made.output
 

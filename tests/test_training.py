@@ -200,11 +200,11 @@ def test_the_same_ood_and_root_sets_serve_every_diversity(finished):
     assert (infinite.sel(reference="dmmse") == infinite.sel(reference="ridge")).all()
 
 
-def test_training_again_does_nothing(finished):
-    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.nc")}
+def test_training_again_does_nothing(own):
+    before = {path: path.stat().st_mtime_ns for path in own.path.rglob("*.nc")}
     said = []
-    llc.train(small_config(), finished.path, progress=lambda *message: said.append(message[-1]))
-    assert before == {path: path.stat().st_mtime_ns for path in finished.path.rglob("*.nc")}
+    llc.train(small_config(), own.path, progress=lambda *message: said.append(message[-1]))
+    assert before == {path: path.stat().st_mtime_ns for path in own.path.rglob("*.nc")}
     assert "nothing to do" in said[0]
 
 

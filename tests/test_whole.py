@@ -17,7 +17,8 @@ from llc.training.config import weight_steps
 def tiny(monkeypatch):
     """The preset at a size that takes seconds."""
     estimates = {name: value for name, value in SMALL_LLC.items() if name != "jobs"}
-    monkeypatch.setitem(systems.PRESETS, "tiny", lambda: small_config(preset="tiny"))
+    axes = {"task.num_tasks": [4, "inf"]}
+    monkeypatch.setitem(systems.PRESETS, "tiny", lambda: small_config(preset="tiny", **{"sweep.axes": axes}))
     monkeypatch.setitem(presets.ESTIMATES, "tiny", {"steps": "20,60", **estimates})
 
 

@@ -144,3 +144,9 @@ def _check_workers(client: Any) -> None:
             f"{several} of the {len(workers)} workers run several threads, expected one each; start them with: "
             "dask worker --nthreads 1"
         )
+    together = sum(address.startswith("inproc://") for address in workers)
+    if together > 1:
+        raise InvalidInput(
+            f"{together} workers are threads of one process, expected a process each; let LocalCluster have "
+            "processes=True"
+        )

@@ -68,5 +68,5 @@ def study():
         training=TrainingConfig(steps=40, batch_size=LENGTH, learning_rate=3e-2),
         checkpoints=CheckpointsConfig(every=4),
         behaviour=BehaviourConfig(sequences=LENGTH),
-        sweep=SweepConfig(axes={"model.arguments.width": [2, 8], "task.slope": [0.5, 1.0]}),
+        sweep=SweepConfig(axes={"model.arguments.width": [2, 8], "task.slope": [0.5]}),
     )
