@@ -2,9 +2,9 @@
 
     make transient-ridge && python benchmarks/again.py runs/transient_ridge docs/transient_ridge
 
-The first may still be in the making: what both hold is compared, at the places that both have. A line a variable: how many
-numbers, the largest difference in units of the larger of the two, and, where there is an interval or a standard error, how
-many lie within the two intervals together. Writes `results/again.toml` where `--out` names it.
+The first may still be in the making: what both hold is compared, at the places that both have. A line a variable: how
+many numbers, the largest difference in units of the larger of the two, and, where there is an interval or a standard
+error, how many lie within the two intervals together. Writes `results/again.toml` where `--out` names it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from llc.errors import StoreError
 
 # Half of a 90 % interval of a normal distribution, in standard errors.
 _HALF = 1.645
-# What says how long something took or where it lies, and not what came of it.
+# Sentences, whose numbers are compared as numbers.
 LEFT_OUT = {"reason"}
 
 
