@@ -1,4 +1,5 @@
 import itertools
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -142,10 +143,18 @@ def test_gaussian_well_limits():
     [
         (lambda: exact.deep_linear([3], 0), "expected an input and an output width"),
         (lambda: exact.deep_linear([3, 2], 3), "rank = 3 given, expected 0 to the smallest width, 2"),
-        (lambda: exact.deep_linear([3, 2.5], 1), "expected a whole number"),
+        (lambda: exact.deep_linear([3, 2.5], 1), "widths = 2.5 given, expected a whole number"),
+        (lambda: exact.deep_linear([3, 2], 0.5), "rank = 0.5 given, expected a whole number"),
+        (lambda: exact.reduced_rank(2, -1, 2, 1), "widths = -1 given"),
+        (lambda: exact.reduced_rank(2, 2, 2, 0.5), "rank = 0.5 given"),
+        (lambda: exact.two_layer_local(2, -1, 2, rank_in=1, rank_out=1, rank=1), "widths = -1 given"),
+        (lambda: exact.two_layer_local(2, 1, 2, rank_in=-1, rank_out=1, rank=1), "ranks = -1 given"),
+        (lambda: exact.regular(-1), "num_parameters = -1 given"),
         (lambda: exact.reduced_rank(2, 2, 2, 3), "rank = 3 given, expected 0 to 2"),
         (lambda: exact.normal_crossing([0, 0]), "expected at least one > 0"),
-        (lambda: exact.gaussian_well([-1.0], nbeta=1.0), "expected all >= 0"),
+        (lambda: exact.gaussian_well([-1.0, 2.0], nbeta=1.0), "curvatures = [-1.0, 2.0] given, expected all >= 0"),
+        (lambda: exact.gaussian_well([math.inf], nbeta=1.0), "curvatures = [inf] given"),
+        (lambda: exact.gaussian_well([1.0], nbeta=1.0, gamma=math.inf), "gamma = inf given"),
         (lambda: exact.gaussian_well([1.0], nbeta=0.0), "nbeta = 0.0"),
         (lambda: exact.two_layer_local(2, 1, 2, rank_in=1, rank_out=1, rank=0), "cannot have"),
     ],
