@@ -22,7 +22,8 @@ from llc import devices, store
 from llc.estimate.measure import estimate_at
 from llc.parallel import available_cores, quiet, run_units
 from llc.study import presets
-from llc.study.points import LLCConfig, choose_steps, settle, study_point
+from llc.study.pilots import settle
+from llc.study.points import LLCConfig, choose_steps, study_point
 
 HERE = Path(__file__).resolve().parent
 OWN = "as it is"

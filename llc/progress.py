@@ -27,15 +27,31 @@ def show_progress(unit: str) -> Iterator[Progress]:
 def patient_progress(unit: str, seconds: float = 10.0) -> Iterator[Progress]:
     """The same for work that may be short: nothing is shown of what has ended after so many seconds."""
     with ExitStack() as stack:
-        began, shown = time.monotonic(), list[Progress]()
+        shown, last, lock = list[Progress](), list[tuple[str, int, int, str]](), threading.Lock()
+
+        def begin() -> None:
+            """With what was said last, for the work may not say anything else for long."""
+            with lock:
+                shown.append(stack.enter_context(show_progress(unit)))
+                if last:
+                    shown[0](*last[0])
 
         def progress(name: str, done: int, total: int, note: str) -> None:
-            if not shown and time.monotonic() - began >= seconds:
-                shown.append(stack.enter_context(show_progress(unit)))
-            if shown:
-                shown[0](name, done, total, note)
+            with lock:
+                last[:] = [(name, done, total, note)]
+                if shown:
+                    shown[0](name, done, total, note)
 
-        yield progress
+        patience = threading.Timer(seconds, begin)
+        patience.daemon = True
+        patience.start()
+        if seconds <= 0:
+            patience.join()
+        try:
+            yield progress
+        finally:
+            patience.cancel()
+            patience.join()
 
 
 def _lines(unit: str) -> Progress:
@@ -50,7 +66,8 @@ def _lines(unit: str) -> Progress:
         with lock:
             now = time.monotonic()
             began, first = started.setdefault(name, (now, done))
-            if done < total and now - said.get(name, began) < _LINE_EVERY_SECONDS:
+            beginning = not done and note and name not in said  # with what it begins with, which may take long
+            if done < total and now - said.get(name, began) < _LINE_EVERY_SECONDS and not beginning:
                 return
             said[name] = now
             rate = (done - first) / (now - began) if now > began else 0.0

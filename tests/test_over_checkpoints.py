@@ -336,7 +336,7 @@ def test_an_interrupted_choice_of_nbeta_and_gamma_takes_no_other_checkpoint(monk
         asked.append(point.name)
         raise Interrupted("stopped on request")
 
-    monkeypatch.setattr("llc.study.points.scale_at", interrupted)
+    monkeypatch.setattr("llc.study.pilots.scale_at", interrupted)
     with pytest.raises(Interrupted):
         over(states(), nbeta=None, gamma=None)
     assert len(asked) == 1

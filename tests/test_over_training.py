@@ -1,5 +1,4 @@
 import os
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from llc.behaviour import FlatLoss, TaskLoss
 from llc.errors import EstimateFailed, InvalidInput, StoreError
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.verdict import VERDICTS
-from llc.study import LLCConfig, choose_steps, format_estimates, points
+from llc.study import LLCConfig, choose_steps, format_estimates, pilots, points
 
 
 def estimate_path(run, step):
@@ -170,15 +169,15 @@ def test_one_gamma_serves_all_checkpoints(finished):
 
 def test_pilots_choose_what_is_not_given(finished, monkeypatch):
     """γ is that of the radius, as above; nβ is n/log n, which the noise of a model hardly trained does not move."""
-    monkeypatch.setattr(points, "settle_at", partial(points.settle_at, budget=200))
     given = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "jobs"}}
     said = []
-    config = points.settle(LLCConfig(**given), finished.runs, progress=lambda *told: said.append(told))
+    config = pilots.settle(LLCConfig(**given), finished.runs, progress=lambda *told: said.append(told), budget=200)
     assert [told[:3] for told in said] == [("pilots", done, 2) for done in range(3)]
     assert said[-1][3] == f"nbeta {config.nbeta:.4g} and gamma {config.gamma:.3g} for all"
     assert config.gamma == pytest.approx(llc.store.read_table(finished.path / "llc.toml")["gamma"], rel=6e-3)
     assert config.radius is None
     assert config.nbeta == pytest.approx(64 / np.log(64))
+    assert pilots.settle(LLCConfig(**given), finished.runs, jobs=2, budget=200) == config  # in processes of their own
 
 
 def test_nll_is_the_scaled_loss(finished):

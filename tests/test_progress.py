@@ -1,5 +1,7 @@
 """Progress of long work: what is said, and when."""
 
+import time
+
 from wells import GAMMA, NBETA, data, diagonal_well, well_loss
 
 import llc
@@ -13,6 +15,20 @@ def test_short_work_is_quiet_and_long_work_is_not(capsys):
                 progress("llc", done, 3, "")
         assert capsys.readouterr().err.strip().startswith(said)
         assert bool(said) or not capsys.readouterr().err
+
+
+def test_what_was_said_once_is_shown_when_the_work_goes_on(capsys):
+    """With what it begins with, where nothing follows for long; and once only."""
+    with patient_progress("checkpoints", 0.05) as progress:
+        progress("pilots", 0, 2, "choosing nbeta and gamma")
+        assert not capsys.readouterr().err
+        given_up, said = time.monotonic() + 30, ""
+        while not said and time.monotonic() < given_up:
+            time.sleep(0.01)
+            said = capsys.readouterr().err
+        progress("pilots", 0, 2, "choosing nbeta and gamma")
+    assert said == "pilots: 0/2 checkpoints; choosing nbeta and gamma\n"
+    assert not capsys.readouterr().err
 
 
 def test_an_estimate_counts_its_gradients():

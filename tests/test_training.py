@@ -17,7 +17,7 @@ from llc import behaviour, development
 from llc.development import NothingToStage
 from llc.errors import Interrupted, StoreError
 from llc.parallel import quiet
-from llc.study import points
+from llc.study import over_training
 from llc.training import RunConfig, TrainingDiverged, TrainingFailed, checkpoint_steps, loop, train_run, weight_steps
 
 
@@ -83,7 +83,7 @@ def test_a_sweep_that_grew_and_was_stopped_is_not_finished(own):
 @pytest.mark.slow
 def test_what_was_made_before_a_sweep_grew_is_made_again_by_the_same_commands(own, monkeypatch):
     """The study keeps the γ that was chosen for it."""
-    monkeypatch.setattr(points, "settle_at", partial(points.settle_at, budget=100))
+    monkeypatch.setattr(over_training, "settle", partial(over_training.settle, budget=100))
     settings = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "radius"}}
     first = llc.estimate_llc_over_training(own, steps="last", overwrite=True, **settings)
     grown = llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [1, 2, 4, "inf"]}}), own.path, jobs=1)

@@ -10,7 +10,8 @@ from llc.errors import InvalidInput
 from llc.estimate.calibration import Calibration, calibrate
 from llc.estimate.calibration_labels import calibration_dataset
 from llc.parallel import Progress, quiet
-from llc.study.points import LLCConfig, choose_steps, evenly, study_point, trained_runs
+from llc.study.pilots import evenly
+from llc.study.points import LLCConfig, choose_steps, study_point, trained_runs
 
 
 @store.takes_experiment

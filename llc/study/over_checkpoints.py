@@ -29,7 +29,8 @@ from llc.study.checkpoints import (
     weights_of,
 )
 from llc.study.labels import joined, label
-from llc.study.points import CurveConfig, in_turn, listed_steps, settle_at
+from llc.study.pilots import in_turn, settle_at
+from llc.study.points import CurveConfig, listed_steps
 from llc.study.spread import at_every_step
 
 # A pilot may take as many gradients as so many checkpoints: λ̂ is to be a plateau for them all.
@@ -113,7 +114,7 @@ def estimate_llc_over_checkpoints(
             config = CurveConfig.from_table(store.read_table(folder / "llc.toml")["llc"])
         else:
             budget = _PILOT_SHARE * config.max_gradients
-            config = settle_at([in_turn(study.point, wanted)], config, where, told, budget=budget)
+            config = settle_at(in_turn(study.point, wanted), config, where, told, budget=budget)
         table = {"llc": config.to_table(), **about}
         results = folder / store.table_hash(table)
         store.own_folder(results)

@@ -16,7 +16,8 @@ from llc.parallel import Progress, counted, default_workers, quiet, raise_failur
 from llc.sampling import chosen_weights
 from llc.store.places import coords_of
 from llc.study.labels import joined, label
-from llc.study.points import LLCConfig, choose_steps, sampled_task, settle, study_points, trained_runs
+from llc.study.pilots import settle
+from llc.study.points import LLCConfig, choose_steps, sampled_task, study_points, trained_runs
 
 
 @store.takes_experiment
@@ -69,7 +70,9 @@ def estimate_llc_over_training(
         store.own_folder(run.estimates)
     with store.folder_lock(experiment.path):
         # Pilots take minutes: settings that clash with those there are told without.
-        config = (None if overwrite else _filled(experiment.path, config)) or settle(config, runs, where, progress)
+        config = (None if overwrite else _filled(experiment.path, config)) or settle(
+            config, runs, where, progress, jobs=jobs or default_workers(len(runs), where)
+        )
         _check_settings(experiment.path, config, overwrite)
         wanted = [
             (run.path.absolute(), step)

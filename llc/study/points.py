@@ -1,10 +1,8 @@
 """A study of λ̂ over training: its settings, the checkpoints it is made at, and what is sampled there."""
 
-import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -13,11 +11,9 @@ from torch import Tensor, nn
 
 from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, baselines
-from llc.errors import Interrupted, InvalidInput, LLCError, StoreError, check_whole, did_you_mean, shown
-from llc.estimate.calibration import PILOT_GRADIENTS, Scale, common, scale_at
+from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown
 from llc.estimate.measure import Point
-from llc.estimate.settings import SamplingConfig, choose_gamma
-from llc.parallel import Progress, quiet
+from llc.estimate.settings import SamplingConfig
 from llc.tasks import Batch, Task
 
 
@@ -152,133 +148,6 @@ def _spaced(available: list[int], number: int, *, logarithmic: bool) -> list[int
     places = scale(np.array(available, dtype=float))
     wanted = np.linspace(places[0], places[-1], number)
     return sorted({available[int(np.abs(places - want).argmin())] for want in wanted})
-
-
-_C = TypeVar("_C", bound=SamplingConfig)
-_T = TypeVar("_T")
-
-# Checkpoints that a study's nβ and γ are chosen at, and how many may stand in for one that fails.
-_PILOTS, _OTHERS = 2, 3
-
-
-def settle(
-    config: LLCConfig, runs: list[store.Run], device: torch.device | None = None, progress: Progress = quiet
-) -> LLCConfig:
-    """The config with nβ and γ chosen, so that every checkpoint of a study has the same target.
-
-    Both come from what `estimate_llc` chooses by itself at the last checkpoints of a few runs, as in `calibrate`: the
-    warmest nβ and the strongest localisation of these.
-
-    Args:
-        config: what is given there is kept.
-        runs: with a last checkpoint each.
-        device: where to sample; None for where the models are.
-        progress: told (unit, done, total, note).
-    """
-    if config.radius is not None:
-        gamma = choose_gamma((_with_a_size(in_turn(run.model, run.steps)) for run in runs), config)
-        config = config.model_copy(update={"gamma": gamma, "radius": None})
-
-    pilots: list[Sequence[Callable[[], Point]]] = []
-    if not _given(config):
-        pilots = [in_turn(partial(study_point, run, config=config), run.steps) for run in evenly(runs, _PILOTS)]
-    return settle_at(pilots, config, device, progress)
-
-
-def _given(config: SamplingConfig) -> bool:
-    return config.nbeta is not None and config.gamma is not None
-
-
-def _with_a_size(makings: Sequence[Callable[[], nn.Module]]) -> nn.Module:
-    """The first model whose weights are finite, so that γ may be taken from their size; the first where none's are."""
-
-    def finite(making: Callable[[], nn.Module]) -> nn.Module:
-        model = making()
-        for name, weight in model.named_parameters():
-            if not bool(weight.isfinite().all()):
-                raise InvalidInput(f"the weights {name} are not finite")
-        return model
-
-    try:
-        return _first([partial(finite, making) for making in makings])
-    except InvalidInput:
-        return _first(makings, warn=False)
-
-
-def _model_of(making: Callable[[], Point]) -> nn.Module:
-    return making().model
-
-
-def in_turn(of_step: Callable[[int], _T], steps: Sequence[int]) -> list[Callable[[], _T]]:
-    """What makes the last step's, and a few others' to take where that one fails, latest first."""
-    others = reversed(evenly(list(steps[:-1]), _OTHERS))
-    return [partial(of_step, step) for step in [steps[-1], *others]]
-
-
-def _first(attempts: Sequence[Callable[[], _T]], *, warn: bool = True) -> _T:
-    """What the first gives that does not fail, with a warning of those before it; the first's error where all do."""
-    errors: list[LLCError] = []
-    for attempt in attempts:
-        try:
-            found = attempt()
-        except Interrupted:
-            raise
-        except LLCError as error:
-            errors.append(error)
-            continue
-        if errors and warn:
-            why = "; ".join(str(error) for error in errors)
-            warnings.warn(
-                f"nbeta and gamma are chosen at an earlier checkpoint, for a later one fails: {why}", stacklevel=2
-            )
-        return found
-    raise errors[0]
-
-
-def settle_at(
-    pilots: Sequence[Sequence[Callable[[], Point]]],
-    config: _C,
-    device: torch.device | None,
-    progress: Progress,
-    *,
-    budget: int = PILOT_GRADIENTS,
-) -> _C:
-    """The config with nβ and γ that suit these points; what is given there is kept.
-
-    Args:
-        pilots: what makes each point, and others to take in its place where it fails, in turn. Those that failed are
-            warned of, and named again when their own estimate fails.
-        budget: gradients that a pilot may take.
-    Raises:
-        LLCError: a point failed, and so did all that might have taken its place; the first's is raised.
-    """
-    for makings in pilots:  # what fits nowhere is told before anything is sampled
-        _first(makings, warn=False)
-    if config.radius is not None:
-        models = [[partial(_model_of, making) for making in makings] for makings in pilots]
-        gamma = choose_gamma(map(_with_a_size, models), config)
-        config = config.model_copy(update={"gamma": gamma, "radius": None})
-    if _given(config):
-        return config.model_copy(update={"control_variates": bool(config.control_variates)})
-
-    found: list[Scale] = []
-
-    def scale(making: Callable[[], Point]) -> Scale:
-        point = making()
-        progress("pilots", len(found), len(pilots), f"choosing nbeta and gamma at {point.name}")
-        return scale_at(point, config, key=(config.seed, "pilot", point.name), budget=budget, device=device)
-
-    for makings in pilots:
-        found.append(_first([partial(scale, making) for making in makings]))
-    chosen = common(found)
-    progress("pilots", len(found), len(pilots), f"nbeta {chosen['nbeta']:.4g} and gamma {chosen['gamma']:.3g} for all")
-    return config.model_copy(update=chosen)
-
-
-def evenly(items: list, number: int) -> list:
-    """At most `number` of them, the first and the last among them."""
-    places = np.linspace(0, len(items) - 1, min(number, len(items))).round().astype(int)
-    return [items[place] for place in places]
 
 
 def study_point(run: store.Run, step: int, config: LLCConfig) -> Point:

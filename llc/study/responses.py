@@ -39,7 +39,8 @@ from llc.study.checkpoints import (
     template_of,
     weights_of,
 )
-from llc.study.points import CurveConfig, in_turn, listed_steps, settle_at
+from llc.study.pilots import in_turn, settle_at
+from llc.study.points import CurveConfig, listed_steps
 from llc.study.spread import at_every_step
 
 Parts = Mapping[str, Restriction] | Callable[[nn.Module], Mapping[str, Restriction]]
@@ -124,7 +125,7 @@ def susceptibilities_over_checkpoints(
             own = dict.fromkeys(SETTINGS_OF_PARTS)
             config = CurveConfig(**{**known, **own, "nbeta": nbeta, "gamma": gamma})
             budget = _PILOT_SHARE * config.max_gradients
-            config = settle_at([in_turn(study.point, wanted)], config, where, told, budget=budget)
+            config = settle_at(in_turn(study.point, wanted), config, where, told, budget=budget)
             table = {**about, "nbeta": config.nbeta, "gamma": config.gamma}
         results = folder / store.table_hash(table)
         work = _Responses(study, results, table, where, parts, forms, convention, settings)
