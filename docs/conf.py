@@ -87,6 +87,7 @@ def _docstring(*told) -> None:
 def _command(*told) -> None:
     lines: list[str] = told[-1]
     lines[:] = [line[:2] + _plain(line[2:]) if line.startswith("| ") else _plain(line) for line in lines]
+    lines[:] = [line.replace(r"\*\*Required\*\*", "**Required**") for line in lines]  # sphinx-click's own
 
 
 def setup(app) -> None:

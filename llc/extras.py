@@ -59,7 +59,7 @@ def needed_by(what: str) -> Iterator[None]:
 
 def to_install(extra: str) -> str:
     """The command that does."""
-    return f"pip install 'local-learning-coefficient[{extra}]'"
+    return f'pip install "local-learning-coefficient[{extra}]"'
 
 
 def _missing(what: str, module: str, extra: str) -> MissingExtra:

@@ -66,6 +66,9 @@ def own_list_of_trusted_code(tmp_path_factory):
     os.environ[trusted.VARIABLE] = str(tmp_path_factory.mktemp("trust") / "trusted.toml")
 
 
+# Links without leave, pipes, signals and forks.
+POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
+
 _HELD = []  # locks, for as long as tests run
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import POSIX, small_config
 from conftest import SMALL_LLC as SETTINGS
-from conftest import small_config
 
 import llc
 from llc.cli import main
@@ -227,6 +227,7 @@ def test_debug_shows_the_traceback(tmp_path):
     assert isinstance(result.exception, llc.errors.StoreError)
 
 
+@POSIX
 def test_ctrl_c_keeps_what_is_finished_and_resumes(tmp_path):
     """SIGINT during training in worker processes: exit 1 with a word on how to go on, and the same command goes on."""
     config = small_config(

@@ -60,7 +60,7 @@ def test_one_extra_has_every_command():
 def test_a_missing_package_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     sentence = (
-        r"^a lasso needs scikit-learn, which is not installed; pip install 'local-learning-coefficient\[study\]'$"
+        r'^a lasso needs scikit-learn, which is not installed; pip install "local-learning-coefficient\[study\]"$'
     )
     with pytest.raises(MissingExtra, match=sentence), needed_by("a lasso"):
         import sklearn.linear_model  # noqa: F401
@@ -101,7 +101,7 @@ for line in sys.stdin:
     result = CliRunner().invoke(main, shlex.split(line))
     print(result.exit_code, result.output.strip().splitlines()[-1])
 """
-PLOTS = "matplotlib, which is not installed; pip install 'local-learning-coefficient[plots]'"
+PLOTS = 'matplotlib, which is not installed; pip install "local-learning-coefficient[plots]"'
 # By command: how it ends, and its last line, or the beginning of that.
 SAID = {
     "show {own}": (0, "∞"),
@@ -113,16 +113,16 @@ SAID = {
     "systems --run he2025": (
         1,
         "Error: llc systems --run needs ruptures, which is not installed; "
-        "pip install 'local-learning-coefficient[study]'",
+        'pip install "local-learning-coefficient[study]"',
     ),
     "train --out here --scheduler tcp://127.0.0.1:9": (
         1,
         "Error: a scheduler needs distributed, which is not installed; "
-        "pip install 'local-learning-coefficient[cluster]'",
+        'pip install "local-learning-coefficient[cluster]"',
     ),
     "validate --only logistic --against canonical-interp": (
         2,
-        "Error: canonical-interp is not installed; pip install 'local-learning-coefficient[peers]'",
+        'Error: canonical-interp is not installed; pip install "local-learning-coefficient[peers]"',
     ),
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import SMALL_LLC, small_config
+from conftest import POSIX, SMALL_LLC, small_config
 from test_training import assert_same_runs
 
 import llc
@@ -35,6 +35,7 @@ OTHER = {**SMALL_LLC, "chains": 1, "max_gradients": 50}
 # What is removed
 
 
+@POSIX
 def test_only_our_own_leftovers_are_removed_and_only_where_we_write(own, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -60,6 +61,7 @@ def test_only_our_own_leftovers_are_removed_and_only_where_we_write(own, tmp_pat
     assert all(path.read_text() == "half" for path in [*theirs, link])
 
 
+@POSIX
 def test_estimates_of_other_settings_go_when_asked_and_nothing_else(own, tmp_path):
     folder = own.run(num_tasks=4).path / "llc"
     (before,) = folder.iterdir()
@@ -86,6 +88,7 @@ def test_estimates_stay_unless_they_are_to_be_replaced(single):
     assert all(path.exists() for path in before)
 
 
+@POSIX
 def test_validation_removes_its_own_folder_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr("llc.validation.validate", lambda *_, **__: None)
     monkeypatch.setattr("llc.validation.format_validation", lambda _: "")
@@ -118,6 +121,7 @@ def test_validation_removes_its_own_folder_and_nothing_else(tmp_path, monkeypatc
         ("num_tasks=4,seed=0/checkpoints", lambda own: llc.train(small_config(), own.path, jobs=1)),
     ],
 )
+@POSIX
 def test_a_folder_of_ours_that_is_a_link_is_not_written_into(inside, command, own, tmp_path):
     link, elsewhere = own.path / inside, tmp_path / "elsewhere"
     link.mkdir(exist_ok=True)
@@ -147,6 +151,8 @@ def test_numbers_that_are_needed_for_a_while_have_no_name(tmp_path):
 
 
 def _special(kind: str, path: Path) -> str:
+    if os.name == "nt":
+        pytest.skip("needs POSIX")
     if kind == "link":
         target = path.parent / "target"
         target.write_text("theirs")
@@ -186,6 +192,7 @@ def test_only_regular_files_are_replaced(kind, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
+@POSIX
 def test_what_came_while_writing_is_not_replaced(tmp_path):
     path = tmp_path / "out.csv"
 
@@ -201,6 +208,7 @@ def test_what_came_while_writing_is_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--csv", "--latex"])
+@POSIX
 def test_tables_do_not_take_the_place_of_a_link(option, own, tmp_path):
     link = tmp_path / "out"
     link.symlink_to("/dev/stdout")
@@ -210,6 +218,7 @@ def test_tables_do_not_take_the_place_of_a_link(option, own, tmp_path):
     assert sorted(own.path.rglob("*")) == before  # it was said before the work was done
 
 
+@POSIX
 def test_no_output_takes_the_place_of_a_link(own, tmp_path):
     (tmp_path / "theirs").write_text("theirs")
     outputs = {
@@ -228,6 +237,7 @@ def test_no_output_takes_the_place_of_a_link(own, tmp_path):
         assert (tmp_path / "theirs").read_text() == "theirs"
 
 
+@POSIX
 def test_a_lock_that_is_a_link_leaves_its_target_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     (tmp_path / store.LOCK_FILE).symlink_to("thesis.txt")

@@ -1,10 +1,11 @@
-import resource
 import sys
 
 import pytest
 import torch
 
 from llc.heap import keep_freed_memory
+
+resource = pytest.importorskip("resource")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's heap")

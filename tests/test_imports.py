@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import POSIX
 
 import llc
 
@@ -42,6 +43,7 @@ def loaded():
     return {imported: {name.removeprefix("llc.") for name in names} for imported, *names in lines}
 
 
+@POSIX
 @pytest.mark.parametrize("imported", JOBS)
 def test_a_job_loads_nothing_that_it_has_no_use_for(loaded, imported):
     loaded = loaded[imported]

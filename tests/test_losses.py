@@ -135,6 +135,7 @@ def test_a_full_disk_is_said_before_anything_is_drawn(monkeypatch, how):
     assert not taken
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_disk_that_fills_up_is_said(monkeypatch):
     monkeypatch.setattr(storage, "_MOST_IN_MEMORY", 100)
     kept = storage.Storage((1, 100, 4), np.float32)

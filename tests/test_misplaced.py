@@ -57,6 +57,15 @@ def edit(path: Path, changed: Callable[[dict], None]) -> None:
     store.write_table(path, table)
 
 
+def test_line_ends_of_another_system_are_no_edit(own):
+    """As an editor or git on Windows makes them; what we write has the same bytes everywhere."""
+    path = own.path / "experiment.toml"
+    before = store.read_table(path)
+    assert b"\r" not in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert store.read_table(path) == before
+
+
 def test_a_config_that_was_edited_is_told(own):
     path = own.path / RUN / "config.toml"
     path.write_text(path.read_text().replace("batch_size = 16", "batch_size = 17"))

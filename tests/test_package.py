@@ -64,7 +64,7 @@ def test_the_installed_package_runs_outside_of_its_checkout(archives, tmp_path):
         ).stdout
 
     assert said("-c", "import llc; print(llc.__file__)").startswith(str(site))
-    assert "estimate-llc" in said(str(site / "bin" / "llc"), "--help")
+    assert "estimate-llc" in said(str(site / ("Scripts" if os.name == "nt" else "bin") / "llc"), "--help")
     assert "huang2023" in said("-m", "llc", "show", str(ROOT / "docs" / "systems" / "huang2023"))
     assert "| preset, claim" in said("-m", "llc", "systems").lower()
     small = ["--num-tasks", "4", "--set", "training.steps=20", "--set", "training.warmup_steps=5", "--jobs", "1"]

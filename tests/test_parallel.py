@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from conftest import SMALL_LLC, small_config
+from conftest import POSIX, SMALL_LLC, small_config
 from test_training import assert_same_runs
 from units import die_always, die_once, square
 
@@ -71,6 +71,7 @@ def test_a_lost_workers_units_run_again_on_a_cluster(tmp_path, scheduler):
     assert "ran again after their workers were lost" in said[-1]
 
 
+@POSIX
 def test_workers_killed_while_they_report_leave_the_line_free_and_whole():
     """Twenty processes that only say how far they are and look at the flag, each killed at an arbitrary instant.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 from click.testing import CliRunner
-from conftest import SMALL_LLC, small_config
+from conftest import POSIX, SMALL_LLC, small_config
 from parts import SAME_LLC, part_of, start
 from test_training import assert_same_runs
 
@@ -131,6 +131,7 @@ def test_killed_in_the_middle_of_a_write_while_estimating(single):
 
 
 @pytest.mark.slow
+@POSIX
 def test_a_worker_killed_while_estimating_is_replaced(finished, own):
     """Of two estimates that are to be made, each kills the first worker that it gets."""
     for path in [own.path / "llc.nc", *sorted(own.path.glob("*/llc/*/000020.nc"))[:2]]:
@@ -306,6 +307,7 @@ def _flags() -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["resume.pt", "config.toml", "metrics.nc", "checkpoints/000000.safetensors"])
+@POSIX
 def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(name, own):
     run = own.runs[0]
     path = run.path / name

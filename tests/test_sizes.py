@@ -20,6 +20,8 @@ HUGE = "99999999999999999999"
         (["--num-tasks", HUGE], "task.num_tasks = 99999999999999999999 given, expected at most"),
         (["--num-tasks", "1e40"], "--num-tasks 1e40 given, expected whole numbers or inf"),
         (["--seeds", "-1"], "seed = -1 given, expected greater than or equal to 0"),
+        (["--seeds", HUGE], f"seed = {HUGE} given, expected less than"),
+        (["--scheduler", "zzz"], "scheduler = 'zzz' given, expected its address, such as tcp://localhost:8786"),
         (["--set", f"training.steps={HUGE}"], "checkpoints a run, expected at most 1,000,000"),
         (["--set", "training.batch_size=1000000000000000"], "more memory than there is (8,000,000.0 GB at once)"),
         (["--set", f"model.depth={HUGE}"], "model.depth = 99999999999999999999 given"),
@@ -34,6 +36,7 @@ def test_training_nobody_can_do(options, said, tmp_path):
     assert said in made.output
     assert len(made.output.strip().splitlines()) == 1
     assert not list(tmp_path.glob("x/*/checkpoints/*"))
+    assert "scheduler" not in said or not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

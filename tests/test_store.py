@@ -11,6 +11,7 @@ import xarray as xr
 from llc import figures, store
 from llc.errors import StoreError
 from llc.store.checkpoints import read_checkpoint, write_checkpoint
+from llc.store.labels import value_label
 
 
 def weights():
@@ -208,3 +209,9 @@ def test_runs_with_other_steps_are_merged_at_all_of_them(others):
         of_run = found.sel(width=width).dropna("step")
         assert of_run.step.values.tolist() == steps
         np.testing.assert_array_equal(of_run, np.multiply(width, steps))
+
+
+def test_places_are_told_apart():
+    """Whole numbers in full, though an axis with ∞ holds floating-point numbers."""
+    said = [value_label(value) for value in (4.0, 20240101.0, 2.0**20, 1e-3, 1e20, float("inf"), "word")]
+    assert said == ["4", "20240101", "1048576", "0.001", "1e+20", "∞", "word"]

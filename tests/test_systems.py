@@ -49,6 +49,8 @@ def test_a_record_that_is_none_is_named(tmp_path):
             read_record(tmp_path / "bad.toml")
     with pytest.raises(InvalidInput, match="expected a record of measured claims"):
         read_record(tmp_path)
+    with pytest.raises(InvalidInput, match=r"/dev/zero given, expected a record .* it is a device"):
+        read_record(Path("/dev/zero"))
 
 
 def test_the_page_has_the_table_of_the_record():

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import SMALL_LLC, small_config
+from conftest import POSIX, SMALL_LLC, small_config
 from parts import part_of, start
 
 import llc
@@ -234,6 +234,7 @@ def test_a_stop_is_saved_and_resumed_to_the_same_bits(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("checkpoints", [1, pytest.param(9, marks=pytest.mark.slow)])
+@POSIX
 def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
     """SIGKILL once so many checkpoints are there, start again: every weight and metric is bit-identical."""
     config = run_config(**{"training.steps": 80, "checkpoints.every": 10})
@@ -252,6 +253,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
     assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(folder / "run"))
 
 
+@POSIX
 def test_a_killed_sweep_takes_its_workers_along_and_ends_with_the_same_bits(tmp_path):
     """SIGKILL of the parent of two workers: they end at once, free the folder, and the same call goes on."""
     few = {"training.steps": 100, "checkpoints.every": 10, "sweep.axes": {"task.num_tasks": [1, 4]}}

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
-from conftest import small_config
+from conftest import POSIX, small_config
 
 import llc
 from llc import store, trusted
@@ -68,7 +68,7 @@ def test_ctrl_c_inside_of_other_peoples_code_is_ctrl_c(tmp_path):
         llc.models.build(FactoryConfig(function=f"{tmp_path / 'at_once.py'}:build"), small_config().task)
 
 
-@pytest.mark.parametrize("kind", ["folder", "file in the way", "pipe"])
+@pytest.mark.parametrize("kind", ["folder", "file in the way", pytest.param("pipe", marks=POSIX)])
 def test_a_list_that_cannot_be_written_stops_nobody(tmp_path, monkeypatch, kind):
     place = tmp_path / "in" / "trusted.toml"
     if kind == "folder":

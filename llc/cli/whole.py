@@ -33,7 +33,7 @@ def demo(preset: str, out: Path | None, jobs: int | None, kept: Path | None) -> 
     from llc.extras import require
     from llc.study.presets import ESTIMATES
 
-    require("llc demo", "report")
+    require("llc demo", "report", "study")
     if preset not in ESTIMATES:
         raise InvalidInput(f"--preset {preset} given; {did_you_mean(preset, ESTIMATES)}")
     out = out or Path("runs") / ("demo" if preset == "tiny" else preset)

@@ -5,7 +5,7 @@ there are. Workers stop when asked (Ctrl-C) and end by themselves when their par
 lost are run again.
 """
 
-from llc.parallel.run import run_units
+from llc.parallel.run import check_scheduler, run_units
 from llc.parallel.units import (
     Outcome,
     Progress,
@@ -30,6 +30,7 @@ __all__ = [
     "available_cores",
     "check_interrupt",
     "check_progress",
+    "check_scheduler",
     "counted",
     "default_jobs",
     "default_threads",

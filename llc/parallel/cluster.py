@@ -5,6 +5,7 @@ same for any number of workers: one unit at a time in a process, with a fixed nu
 """
 
 import contextlib
+import re
 import threading
 import time
 import uuid
@@ -12,12 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llc import trusted
-from llc.errors import Interrupted, InvalidInput
+from llc.errors import Interrupted, InvalidInput, shown
 from llc.extras import needed_by
 from llc.parallel.units import Outcome, Progress, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
 
 # How long a scheduler may take to answer.
 _PATIENCE_SECONDS = 10
+# A host and a port; or a scheduler in this process.
+_ADDRESS = re.compile(r"(\w+://)?[^\s/]+:\d+|inproc://\S+")
 # A worker asks the scheduler this often whether to stop.
 _ASK_EVERY_SECONDS = 2.0
 
@@ -27,14 +30,8 @@ def run_on_cluster(
 ) -> Iterator[Outcome]:
     """`llc.parallel.run_units` on the workers of a scheduler; says at the end how many units ran again."""
     with needed_by("a scheduler"):
-        from distributed import Client, KilledWorker, as_completed
-    try:
-        client = Client(address, timeout=_PATIENCE_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(
-            f"scheduler = {address} given, but none answers there ({' '.join(str(error).split())}); start one with: "
-            "dask scheduler"
-        ) from None
+        from distributed import KilledWorker, as_completed
+    client = _client(address)
     study = f"llc-{uuid.uuid4().hex}"
     with client:
         _check_workers(client)
@@ -59,6 +56,26 @@ def run_on_cluster(
             progress("", 0, 0, f"{again} units ran again after their workers were lost")
         if stop.is_set():
             raise Interrupted("stopped on request")
+
+
+def check_workers(address: str) -> None:
+    """Raise InvalidInput unless a scheduler answers there and has workers that fit."""
+    with _client(address) as client:
+        _check_workers(client)
+
+
+def _client(address: str) -> Any:
+    with needed_by("a scheduler"):
+        from distributed import Client
+    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+        raise InvalidInput(f"scheduler = {shown(address)} given, expected its address, such as tcp://localhost:8786")
+    try:
+        return Client(address, timeout=_PATIENCE_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"scheduler = {address} given, but none answers there ({' '.join(str(error).split())}); start one with: "
+            "dask scheduler"
+        ) from None
 
 
 def _run_unit(

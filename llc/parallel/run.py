@@ -8,6 +8,18 @@ from llc.parallel.pools import run_here, run_in_pools
 from llc.parallel.units import Outcome, Progress, quiet
 
 
+def check_scheduler(address: str | None) -> None:
+    """Raise InvalidInput unless a scheduler answers there and has workers that fit: before any work is prepared.
+
+    Args:
+        address: of a Dask scheduler; None for no scheduler, which fits.
+    """
+    if address is not None:
+        from llc.parallel.cluster import check_workers
+
+        check_workers(address)
+
+
 def run_units(
     work: Callable[..., Any],
     units: Sequence[tuple],

@@ -9,8 +9,8 @@ import pickle
 import select
 import threading
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from typing import Any
 
 from llc.parallel.units import Progress
 
@@ -40,7 +40,7 @@ class Line:
     # Where a system does not say, POSIX's least.
     _LONGEST = getattr(select, "PIPE_BUF", 512) - 4  # a connection puts four bytes of length before it
 
-    def __init__(self, end: Connection) -> None:
+    def __init__(self, end: Any) -> None:
         self._end = end
 
     def send(self, unit: str, done: int, total: int, note: str) -> None:

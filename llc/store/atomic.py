@@ -8,7 +8,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from safetensors import SafetensorError
 
@@ -114,7 +114,7 @@ def scratch_file(folder: Path) -> Iterator[BinaryIO]:
     with contextlib.ExitStack() as failed:
         try:
             file = failed.enter_context(tempfile.TemporaryFile(prefix=".", suffix=SCRATCH, dir=folder))
-            yield file
+            yield cast(BinaryIO, file)
         except OSError as error:
             reason = error.strerror or error
             raise StoreError(f"cannot write in {folder}: {reason}; room is needed for a while") from error
@@ -122,9 +122,9 @@ def scratch_file(folder: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file atomically."""
+    """Write a small text file atomically, with the same bytes on every system: checksums are of them."""
     with atomic_path(path) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+        scratch.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _umask() -> int:

@@ -49,11 +49,18 @@ def symbol_of(dataset: xr.Dataset | xr.DataArray, dim: str) -> str:
     return str(dataset[dim].attrs.get("symbol", dim.replace("_", " ")))
 
 
+# Whole numbers below it are not rounded where an axis holds floating-point numbers, as one with ∞ does.
+_EXACT = 2**53
+
+
 def value_label(value: Any) -> str:
     """A place on an axis, for a reader."""
     if isinstance(value, str):
         return value
-    return "∞" if value == float("inf") else f"{value:g}"
+    if value == float("inf"):
+        return "∞"
+    whole = float(value).is_integer() and abs(value) < _EXACT
+    return str(int(value)) if whole else f"{value:g}"
 
 
 def references_of(dataset: xr.Dataset) -> list[str]:

@@ -40,7 +40,7 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
     """
     check_readable(path)
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode().replace("\r\n", "\n")  # as an editor may have made them, or git
         first, _, rest = text.partition("\n")
         cut = _CHECKSUM.startswith(text)
         if (first.startswith(_CHECKSUM) or cut) and first != _first_line(rest):

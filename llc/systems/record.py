@@ -13,8 +13,9 @@ import tomli_w
 import xarray as xr
 
 import llc
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, StoreError
 from llc.store import EXPERIMENT_FILE, MADE, atomic_path, read_dataset, write_as_it_is, write_text
+from llc.store.atomic import check_readable
 from llc.systems.claims import Claim, claim_rows, verdict_of
 
 FIGURES = ("compare", "learned", "error_curves", "llc", "pca", "stages", "losses_by_axis", "losses_by_position")
@@ -32,10 +33,11 @@ def read_record(path: Path = RECORD) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
+        check_readable(path)
         found = tomllib.loads(path.read_text("utf-8"))
         whole = all({"claim", "value", "low", "high"} <= set(row) for one in found.values() for row in one["claims"])
         why = "" if whole else ": a claim without its value and interval"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (StoreError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f": {error}"
     if why:
         raise InvalidInput(f"{path} given, expected a record of measured claims, or no file{why}")

@@ -101,7 +101,7 @@ class RunConfig(Config):
     training: TrainingConfig
     checkpoints: CheckpointsConfig
     behaviour: BehaviourConfig = BehaviourConfig()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)  # what a coordinate of a dataset holds
     place: dict[str, Any] = Field(default={})
 
 

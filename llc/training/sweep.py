@@ -9,7 +9,7 @@ import torch
 
 from llc import devices, own_code, store
 from llc.errors import InvalidInput, LLCError, StoreError
-from llc.parallel import Progress, default_threads, default_workers, quiet, raise_failures, run_units
+from llc.parallel import Progress, check_scheduler, default_threads, default_workers, quiet, raise_failures, run_units
 from llc.training.config import ExperimentConfig, RunConfig, give_code
 from llc.training.fit import check_fit
 from llc.training.learner import fits_ensemble, kind_of
@@ -71,6 +71,7 @@ def train(
     for run in _one_of_each_kind(runs[1:]):
         check_fit(run)
     check_room(config, out)
+    check_scheduler(scheduler)
     with store.folder_lock(out):
         claim_experiment(config, out, where, together=together, system=system)
         experiment = store.Experiment(out)

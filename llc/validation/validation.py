@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from llc import store
-from llc.errors import EstimateFailed, InvalidInput, did_you_mean
+from llc.errors import EstimateFailed, InvalidInput, check_whole, did_you_mean
 from llc.estimate.estimate import estimate_llc
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.noise import choose_batch
@@ -60,6 +60,7 @@ def validate(
         InvalidInput: an unknown suite or method; negative `problems`; no case is one of `only`.
         StoreError: `folder` cannot be written, or another process is at work in it.
     """
+    seed = check_whole("seed", seed, 0)
     known = [DEFAULT, *SAMPLERS, *PEERS]
     for method in methods:
         if method not in known:
