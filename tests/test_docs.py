@@ -1,12 +1,16 @@
 """Pages: links lead somewhere, and what readers are told to type works."""
 
 import ast
+import importlib
+import inspect
 import math
+import pkgutil
 import re
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import FunctionType
 
 import nbformat
 import pytest
@@ -147,3 +151,21 @@ def test_a_docstring_has_an_entry_for_each_argument():
                 if re.search(rf"\. (?:{names})(?:, (?:{names}))*: ", entry):
                     two.append(f"{file.name} {node.name}: {entry}")
     assert not two
+
+
+def _public_functions() -> dict[str, FunctionType]:
+    rooms = ["llc", *(one.name for one in pkgutil.walk_packages(llc.__path__, "llc.") if one.ispkg)]
+    # `description_bits` measures the source of a predictor, its docstring included: entries there would change results.
+    modules = [importlib.import_module(room) for room in rooms if room != "llc.predictors"]
+    found = {f"{module.__name__}.{name}": getattr(module, name) for module in modules for name in module.__all__}
+    return {name: one for name, one in found.items() if inspect.isfunction(one)}
+
+
+def test_every_argument_of_a_public_function_has_an_entry():
+    wrong = []
+    for name, function in _public_functions().items():
+        parameters = inspect.signature(function).parameters
+        listed = [entry.partition(":")[0] for entry in _entries(inspect.getdoc(function) or "")]
+        wrong += [f"{name}: no entry for {one}" for one in parameters if one not in listed]
+        wrong += [f"{name}: an entry for {one}, which is no parameter" for one in listed if one not in parameters]
+    assert not wrong, "\n".join(wrong)

@@ -102,7 +102,12 @@ def trend_changes(
     curves are searched by the same programme on arrays.
 
     Args:
+        steps: increasing, (T,).
+        values: (T,).
+        errors: standard errors, (T,), > 0.
         most: boundaries, at most.
+        resamples: how many curves.
+        seed: of their errors.
     Raises:
         InvalidInput: as in `turns`.
         MissingExtra: ruptures is not installed.

@@ -19,6 +19,7 @@ def study_claims(experiment: store.Experiment, claims: Sequence[Claim] | None = 
     compared.
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         claims: by default those of the preset's paper (`llc.systems.study_claims_of`).
     Returns:
         By `claim`: `claim_value` with `claim_low` and `claim_high`, `claim_from` and `claim_to`, `claim_verdict`,

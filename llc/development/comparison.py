@@ -229,7 +229,11 @@ def _label(
 
 
 def compare_rows(compared: xr.Dataset) -> pd.DataFrame:
-    """Every run at its last step: its loss, and beside each reference its excess, prediction difference and cosine."""
+    """Every run at its last step: its loss, and beside each reference its excess, prediction difference and cosine.
+
+    Args:
+        compared: `experiment.compare`.
+    """
     first = str(compared.test_set.values[0])
     rows = []
     for place, everywhere in each_run(compared):

@@ -21,6 +21,7 @@ def essential_dynamics(
     Source: Hoogland et al. (2024), arXiv 2402.02364; formulas in `llc.development.essential`.
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         components: of `pca.nc`.
         width: of the smoothing kernel, in log(1 + step).
     Returns:
@@ -71,7 +72,11 @@ def essential_dynamics(
 
 
 def form_rows(essential: xr.Dataset) -> pd.DataFrame:
-    """The forms as a table: run, step, kind, position, curvature and centre of the osculating circle."""
+    """The forms as a table: run, step, kind, position, curvature and centre of the osculating circle.
+
+    Args:
+        essential: `experiment.essential`.
+    """
     first, second = (int(axis) for axis in essential.axis.values)
     return pd.DataFrame(
         {

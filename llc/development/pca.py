@@ -108,6 +108,8 @@ def project(pca: xr.Dataset, experiment: store.Experiment, *, progress: Progress
 
     Args:
         pca: from `joint_pca` with predictions on the task's own probe.
+        experiment: whose runs are projected; its task makes predictions of the same shape.
+        progress: told (unit, done, total, note).
     Returns:
         `score` (axes of the sweep …, step, component).
     Raises:
@@ -133,7 +135,11 @@ def project(pca: xr.Dataset, experiment: store.Experiment, *, progress: Progress
 
 
 def format_pca(pca: xr.Dataset) -> str:
-    """Explained variance beside what random walks reach, a line a component."""
+    """Explained variance beside what random walks reach, a line a component.
+
+    Args:
+        pca: `experiment.pca`.
+    """
     lines = ["Variance explained by each component, and by random walks with the same increments (90 % of them):"]
     low, high = np.quantile(pca.explained_variance_null, [0.05, 0.95], axis=0)
     for number, share in enumerate(pca.explained_variance_ratio.values):

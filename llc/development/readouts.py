@@ -33,6 +33,11 @@ def readouts(
 ) -> xr.Dataset:
     """What models say of themselves at chosen checkpoints of every run, also written to `readouts.nc`.
 
+    Args:
+        experiment: from `llc.open` or `llc.train`.
+        steps: as of `estimate_llc_over_training`.
+        hessian: whether to look at the Hessian of the loss too.
+        progress: told (unit, done, total, note).
     Returns:
         By (axes of the sweep …, step) what the model's own `readouts(batch)` gives, if it has such a method, on 256
         sequences of the task; with `hessian`, `hessian_trace` with its standard error and `hessian_eigenvalue`

@@ -30,9 +30,11 @@ def pca_robustness(
     subspace of the space of functions of (run, step), so that fits to probes of different sizes can be compared too.
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         components: how many, together.
         sequences: sizes of the probe.
         every: spacings of checkpoints.
+        progress: told (unit, done, total, note).
     Returns:
         Columns `changed` (`sequences`, `every` or `seed`), `to`, and principal angles between the two subspaces in
         degrees, the largest first: `angle_1`, ….

@@ -39,11 +39,13 @@ def shifted_behaviour(
     be best on the shifted inputs.
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         steps: as of `estimate_llc_over_training`.
         changed: values of the task's settings to look at, one at a time, such as `{"noise_variance": [0.5, 2.0]}`; by
             default the shifts that the task offers itself.
         sequences: of each distribution; None for as many as the run's test sets have.
         icl_positions: k1 < k2 from 1 to K; None for K/2 and K (Hoogland et al. 2024, arXiv 2402.02364).
+        progress: told (unit, done, total, note).
     Returns:
         By (axes of the sweep …, step, test_set): `loss` and `distance` (…, reference), with a position where sequences
         have several; then also `icl_score` and its standard error `icl_score_se`, over sequences.
@@ -141,7 +143,11 @@ def _label(
 
 
 def format_behaviour(found: xr.Dataset) -> str:
-    """Each run's last step as text, a line a run and shift."""
+    """Each run's last step as text, a line a run and shift.
+
+    Args:
+        found: `experiment.behaviour`.
+    """
     means = found.mean("position") if "position" in found.dims else found
     lines = []
     for place, run in each_run(means):

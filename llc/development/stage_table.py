@@ -36,6 +36,12 @@ def stage_table(
     falls (Hoogland et al. 2024, arXiv 2402.02364); where the loss rises, the type is `loss rises`; where the interval
     of Δλ holds 0, it is `flat`, and where only that of Δℓ does, `loss flat`.
 
+    Args:
+        llc: λ̂ over training.
+        loss: over training, at the same steps or others.
+        boundaries: inside of the steps of `llc`, ascending, as from `turns` or `trend_changes`; none for one stage.
+        resamples: how many curves with new errors make intervals.
+        seed: of those errors.
     Raises:
         InvalidInput: curves that `turns` would refuse; boundaries that are not inside of the steps of `llc`, one after
             another; or a loss that does not reach from the first stage's start to the last one's end.
@@ -103,12 +109,20 @@ def _changes(
 
 
 def format_stages(table: pd.DataFrame) -> str:
-    """A stage table as text, a line a stage."""
+    """A stage table as text, a line a stage.
+
+    Args:
+        table: of `stage_table` or `stage_rows`.
+    """
     return _printed(table, "{0:.3g} [{1:.3g}, {2:.3g}]").to_string(index=False)
 
 
 def latex_stages(table: pd.DataFrame) -> str:
-    """A stage table for a paper: a `tabular` that needs booktabs."""
+    """A stage table for a paper: a `tabular` that needs booktabs.
+
+    Args:
+        table: of `stage_table` or `stage_rows`.
+    """
     shown = _printed(table, "${0:.3g}$ $[{1:.3g}, {2:.3g}]$")
     names = {"end": "end", "Δ loss": r"$\Delta\ell$", "Δ LLC": r"$\Delta\hat\lambda$"}
     header = " & ".join(names.get(name, name) for name in shown.columns)

@@ -50,9 +50,11 @@ def find_stages(
     `trend` needs; `method` says which boundaries of λ̂ make the table.
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         method: `turns`, maxima and minima of a smoothing spline, or `trend`, where the slope changes.
         resamples: how many curves with new errors make intervals.
         seed: of those.
+        progress: told (unit, done, total, note).
     Returns:
         By the axes of the sweep: `boundary_step`, `_low`, `_high`, `_support` and `_kind` (…, curve, found_by,
         boundary); `start`, `end`, `end_low`, `end_high`, `type`, `delta_loss`, `delta_llc` and their intervals (…,
@@ -230,7 +232,13 @@ _SAID = {
 
 
 def stage_rows(stages: xr.Dataset) -> pd.DataFrame:
-    """The stage table of every run that has one, with the axes of the sweep as columns in front."""
+    """The stage table of every run that has one, with the axes of the sweep as columns in front.
+
+    Args:
+        stages: `experiment.stages`.
+    Raises:
+        StoreError: no run has a stage.
+    """
     columns = list(_STAGE)
     rows = []
     for place, run in each_run(stages[columns]):

@@ -36,6 +36,7 @@ def strategies(
     like B, both from a `tradeoff.nc` of the same pair; without three of these there is only the first.
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         pair: names of references, the simple one, A, first; by default the task's own pair.
         progress: told (unit, done, total, note).
     Returns:
@@ -156,7 +157,11 @@ _SAID = {
 
 
 def strategy_rows(found: xr.Dataset) -> pd.DataFrame:
-    """A row an account: its parameters, and how well it predicts."""
+    """A row an account: its parameters, and how well it predicts.
+
+    Args:
+        found: `experiment.strategies`.
+    """
     columns = ("correlation", "rmse", "held_out_correlation", "held_out_rmse")
     rows = []
     for name in found.account.values.tolist():
@@ -170,7 +175,11 @@ def strategy_rows(found: xr.Dataset) -> pd.DataFrame:
 
 
 def format_strategies(found: xr.Dataset) -> str:
-    """The map at its end and the posteriors as text."""
+    """The map at its end and the posteriors as text.
+
+    Args:
+        found: `experiment.strategies`.
+    """
     simple, complex_ = found.attrs["simple"], found.attrs["complex"]
     lines = [f"Relative distance at the end: 1 is {simple}, -1 is {complex_}"]
     for place, run in each_run(found[["relative", "interpolation", "apart"]]):

@@ -44,7 +44,10 @@ def tradeoff(
     others would give is NaN, with the reason in `left_out`.
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         pair: names of references, the simple one first; by default the task's own pair.
+        seed: of the resampling that intervals are made by.
+        progress: told (unit, done, total, note).
     Returns:
         By the axes of the sweep: `delta_loss`, `delta_llc`, `llc_end`, `llc_simple`, `llc_critical`, each with `_low`
         and `_high`, `turn` with its interval and `turn_share`, `step_critical`, `sequences_critical` (t_crit times the
@@ -87,6 +90,9 @@ def tradeoff(
 def check_pair(experiment: store.Experiment, pair: Sequence[str] | None) -> tuple[str, str]:
     """Two references that a tradeoff can be between; the task's own where none are given.
 
+    Args:
+        experiment: its task knows the references.
+        pair: names of two, the simple one first; None for the task's own.
     Raises:
         InvalidInput: no pair, one reference twice or an unknown one, one that knows nothing, or losses that are no
             log-likelihoods.
@@ -221,7 +227,11 @@ _SAID = {
 
 
 def format_tradeoff(found: xr.Dataset) -> str:
-    """The tradeoff as text, a line a run."""
+    """The tradeoff as text, a line a run.
+
+    Args:
+        found: `experiment.tradeoff`.
+    """
     lines, reasons = [], []
     for place, row in each_run(found):
         if not isinstance(row.ends_like.item(), str) or not row.ends_like.item():

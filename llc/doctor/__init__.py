@@ -67,12 +67,20 @@ def _seen(topic: str, look: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def usable(found: Sequence[Finding]) -> bool:
-    """Whether llc can work here, be it slowly."""
+    """Whether llc can work here, be it slowly.
+
+    Args:
+        found: of `examine`.
+    """
     return all(one.status != "unusable" for one in found)
 
 
 def as_table(found: Sequence[Finding]) -> dict[str, Any]:
-    """The findings as plain values, for JSON."""
+    """The findings as plain values, for JSON.
+
+    Args:
+        found: of `examine`.
+    """
     return {"usable": usable(found), "findings": [vars(one) for one in found]}
 
 

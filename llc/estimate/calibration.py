@@ -138,6 +138,8 @@ def calibrate(
         points: at least one.
         config: what is not chosen here (sampler, chains, draws, batch size, parameters). An nβ, γ or radius given
             there is kept and only checked.
+        key: seeds the chains of every trial.
+        progress: told (point, done, total, note).
     Raises:
         EstimateFailed: the choice will not do at some point; the reason is given.
     """

@@ -32,6 +32,9 @@ _RUNG = {
 def calibration_dataset(found: Calibration) -> xr.Dataset:
     """By `trial`: settings, λ̂, verdict and reason; by (trial, chain, draw) the traces; by (trial, rung) what was tried
     on its way; by `checkpoint` the control.
+
+    Args:
+        found: of `calibrate`.
     """
     rows = [_row(trial) for trial in found.trials]
     data: dict = {
@@ -82,7 +85,11 @@ def _padded(rows: list[list[float]]) -> np.ndarray:
 
 
 def format_calibration(found: Calibration) -> str:
-    """What each checkpoint would take by itself, what λ̂ does at ×½ and ×2 of the choice, and the choice."""
+    """What each checkpoint would take by itself, what λ̂ does at ×½ and ×2 of the choice, and the choice.
+
+    Args:
+        found: of `calibrate`.
+    """
     settings = found.settings
     lines = []
     if found.scales:

@@ -100,6 +100,9 @@ __all__ = [
 def spec_of(experiment: store.Experiment, name: str) -> Spec | None:
     """What a figure shows of an experiment; None where its results hold nothing of the kind.
 
+    Args:
+        experiment: from `llc.open` or `llc.train`.
+        name: a key of `FIGURES`.
     Raises:
         InvalidInput: there is no figure of that name.
         StoreError: a result that it needs is not there, or older than what that was made from.
@@ -120,6 +123,9 @@ def save_figures(
 ) -> tuple[list[Path], dict[str, str]]:
     """Draw the figures whose data is there into `figures/`.
 
+    Args:
+        experiment: from `llc.open` or `llc.train`.
+        names: one or more keys of `FIGURES`; None for all whose results are there.
     Returns:
         The files written, and for each figure that could not be drawn, why.
     Raises:

@@ -24,7 +24,11 @@ _MOST_COLUMNS = 5
 
 @takes(metrics=_METRICS)
 def losses(metrics: xr.Dataset) -> Spec:
-    """Loss over training on every test set, t_crit marked, and what the references lose there."""
+    """Loss over training on every test set, t_crit marked, and what the references lose there.
+
+    Args:
+        metrics: `experiment.metrics`.
+    """
     data, headline = over_positions(metrics), headline_of(metrics)
     runs = Runs(data[[name for name in ("loss", "reference_loss", "step_critical") if name in data]])
     panels, said = [], []
@@ -66,7 +70,11 @@ def _reference_loss(test_set: str, run: xr.Dataset, name: str) -> float:
 
 @takes(metrics=_METRICS)
 def reference_plane(metrics: xr.Dataset) -> Spec | None:
-    """Every run's way between two references: distance to the one against distance to the other."""
+    """Every run's way between two references: distance to the one against distance to the other.
+
+    Args:
+        metrics: `experiment.metrics`.
+    """
     data, names = over_positions(metrics), references_of(metrics)
     if len(names) < 2 or "distance" not in data:
         return None
@@ -104,7 +112,11 @@ def reference_plane(metrics: xr.Dataset) -> Spec | None:
 
 @takes(metrics=_METRICS)
 def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
-    """Losses at the last step along the axis of the sweep, with those of the references."""
+    """Losses at the last step along the axis of the sweep, with those of the references.
+
+    Args:
+        metrics: `experiment.metrics`.
+    """
     data = over_positions(metrics)
     runs = Runs(data[[name for name in ("loss", "reference_loss") if name in data]])
     if runs.axis == "seed":
@@ -143,6 +155,9 @@ def losses_by_position(metrics: xr.Dataset) -> Spec | None:
     """Losses at the last step position by position, with those of the references, as in training and on the headline.
 
     On a stream whose rule changes, how the error falls within each segment.
+
+    Args:
+        metrics: `experiment.metrics`.
     """
     if "position" not in metrics.loss.dims or metrics.sizes["position"] < 2:
         return None
@@ -211,7 +226,11 @@ def _along_sequence(runs: Runs, place: Place, run: xr.Dataset, test_set: str) ->
 
 @takes(found=("experiment.behaviour", "test_set", "loss", "step"))
 def shifts(found: xr.Dataset) -> Spec:
-    """Losses, and ICL scores where sequences have positions, on inputs that training did not show."""
+    """Losses, and ICL scores where sequences have positions, on inputs that training did not show.
+
+    Args:
+        found: `experiment.behaviour`.
+    """
     data = over_positions(found)
     runs = Runs(data[[name for name in ("loss", "icl_score", "icl_score_se") if name in data]])
     words = [str(name) for name in data.test_set.values]

@@ -26,6 +26,9 @@ def compared(found: xr.Dataset) -> Spec:
     """The trained models against their references over training, a column a reference, on the first test set.
 
     In the last row, losses at the last step on every test set, and the reference's.
+
+    Args:
+        found: `experiment.compare`.
     """
     first = str(found.test_set.values[0])
     names, rows = references_of(found), [name for name in _COMPARED if name in found]
@@ -99,7 +102,11 @@ def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
 
 @takes(found=("experiment.compare", "test_set", "loss", "loss_se", "step"))
 def learned(found: xr.Dataset) -> Spec | None:
-    """What every run loses on each test set over training, as shares of what it lost there at first."""
+    """What every run loses on each test set over training, as shares of what it lost there at first.
+
+    Args:
+        found: `experiment.compare`.
+    """
     if found.sizes["test_set"] < 2:
         return None
     runs, panels = Runs(found[["loss"]]), []

@@ -45,6 +45,8 @@ def _runs(llc: xr.Dataset) -> Runs:
 def llc_over_training(llc: xr.Dataset) -> Spec:
     """λ̂ at each estimated checkpoint with its 90 % interval and verdict.
 
+    Args:
+        llc: `experiment.llc`, or of `estimate_llc_over_checkpoints`.
     Raises:
         InvalidInput: no estimates by `step`.
     """
@@ -117,7 +119,12 @@ def _beyond(shown: Marks, limits: tuple[float, float] | None) -> list[Marks]:
 
 @takes(llc=_ESTIMATES, tradeoff=_TRADEOFF)
 def llc_by_axis(llc: xr.Dataset, tradeoff: xr.Dataset | None = None) -> Spec | None:
-    """λ̂ at the last estimated step along the axis of the sweep; with a tradeoff, near t_crit too, as stars."""
+    """λ̂ at the last estimated step along the axis of the sweep; with a tradeoff, near t_crit too, as stars.
+
+    Args:
+        llc: `experiment.llc`.
+        tradeoff: `experiment.tradeoff`; None for no stars.
+    """
     runs, seen, said = _runs(llc), set[str](), []
     if runs.axis == "seed":
         return None
@@ -187,7 +194,12 @@ def loss_llc_plane(llc: xr.Dataset) -> Spec | None:
 
 @takes(llc=_ESTIMATES, stages=("experiment.stages", "start", "end", "type", "stage"))
 def stages(llc: xr.Dataset, stages: xr.Dataset) -> Spec | None:
-    """λ̂ over training, a panel a run, with the stages found: shaded by type, boundaries with their intervals."""
+    """λ̂ over training, a panel a run, with the stages found: shaded by type, boundaries with their intervals.
+
+    Args:
+        llc: `experiment.llc`.
+        stages: `experiment.stages`.
+    """
     runs, panels, seen, said = _runs(llc), [], set(), []
     for place, run in runs:
         here, found = known(run, "llc"), of_run(stages, place)
@@ -246,7 +258,11 @@ def decided_at_once(found: xr.Dataset) -> str:
 
 @takes(found=_TRADEOFF)
 def tradeoff(found: xr.Dataset) -> Spec | None:
-    """Log-odds of the simple solution over the complex one against n; and the n at which they turn against t_crit."""
+    """Log-odds of the simple solution over the complex one against n; and the n at which they turn against t_crit.
+
+    Args:
+        found: `experiment.tradeoff`.
+    """
     simple, complex_ = found.attrs.get("simple", "simple"), found.attrs.get("complex", "complex")
     runs, odds, turns, said = Runs(found), [], [], []
     for place, run in runs:

@@ -12,7 +12,11 @@ from llc.store.labels import baselines_of, symbol_in
 @takes(found=("experiment.compare", "reference", "reference_loss", "loss_se"))
 def error_curves(found: xr.Dataset) -> Spec | None:
     """What is lost after so many examples on every kind of prompt, as a share of what the reference that knows nothing
-    loses there."""
+    loses there.
+
+    Args:
+        found: `experiment.compare`.
+    """
     nothing = next(iter(baselines_of(found)), None)
     if "curve_loss" not in found or nothing is None:
         return None

@@ -24,6 +24,8 @@ _MOST_ENTRIES = 20
 def draw(spec: Spec) -> Figure:
     """A matplotlib figure of it, with its legend beside the panels.
 
+    Args:
+        spec: of one of the figures, such as `llc.figures.losses`.
     Raises:
         InvalidInput: it is no specification of a figure.
     """

@@ -15,6 +15,9 @@ def strategies(found: xr.Dataset) -> Spec | None:
     """The relative distance of runs over training as colours, beside what posteriors over the two references say.
 
     Of several seeds the mean. Where two references are one, there is no row.
+
+    Args:
+        found: `experiment.strategies`.
     """
     simple, complex_ = found.attrs.get("simple", "simple"), found.attrs.get("complex", "complex")
     axes = [dim for dim in axes_in(found.relative) if dim != "seed"]

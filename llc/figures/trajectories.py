@@ -19,6 +19,9 @@ def trajectories(pca: xr.Dataset) -> Spec | None:
     """Joint principal components 1 and 2 of every run's trajectory, its references projected; and explained variance.
 
     Beside them, the share of variance that each component explains, and what random walks reach.
+
+    Args:
+        pca: `experiment.pca`.
     """
     if pca.sizes["component"] < 2:
         return None
@@ -83,7 +86,11 @@ def _scree(pca: xr.Dataset) -> Panel:
 
 @takes(found=("experiment.essential", "smoothed", "center", "curvature", "form_kind"))
 def essential(found: xr.Dataset) -> Spec | None:
-    """Smoothed trajectories with the osculating circles' centres (the evolute) and the forms, a panel a run."""
+    """Smoothed trajectories with the osculating circles' centres (the evolute) and the forms, a panel a run.
+
+    Args:
+        found: `experiment.essential`.
+    """
     runs, panels = Runs(found[["smoothed", "center", "curvature"]]), []
     first, second = (int(axis) for axis in found.axis.values)
     for place, run in runs:

@@ -23,6 +23,9 @@ def validation(result: xr.Dataset) -> Spec:
     """Estimates against exact learning coefficients, and how far off they are, with 90 % intervals; a column a method.
 
     Coloured by kind of problem. In the lower row, what is off by more than its axis shows is left out.
+
+    Args:
+        result: of `llc.validate`.
     """
     methods = [str(method) for method in result.estimator.values]
     kinds = sorted(set(result.kind.values.tolist()), key=lambda kind: (kind.startswith("deep"), kind))
@@ -71,6 +74,9 @@ def calibration_scale(calibration: xr.Dataset) -> Spec:
 
     What the checkpoint's own pilot tried is joined by a line; the choice and its halves and doubles stand beside it,
     with intervals of one standard error.
+
+    Args:
+        calibration: of `calibrate_experiment`, what it wrote to `calibration.nc`.
     """
     points = list(dict.fromkeys(calibration.point.values.tolist()))
     chosen = calibration.attrs["chosen_gamma"] / calibration.attrs["chosen_nbeta"]
@@ -109,7 +115,11 @@ def calibration_scale(calibration: xr.Dataset) -> Spec:
 
 @takes(calibration=_CALIBRATION)
 def calibration_traces(calibration: xr.Dataset) -> Spec:
-    """Traces of every chain at the choice, and at half and twice the step size; a panel a checkpoint and setting."""
+    """Traces of every chain at the choice, and at half and twice the step size; a panel a checkpoint and setting.
+
+    Args:
+        calibration: of `calibrate_experiment`, what it wrote to `calibration.nc`.
+    """
     stage = calibration.stage.values
     shown_stages = np.isin(stage, ("choice", "step_size x 0.5", "step_size x 2"))
     trials = sorted(

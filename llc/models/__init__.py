@@ -21,6 +21,8 @@ def build(config: ModelConfig, task: Task, seed: int = 0) -> nn.Module:
     """A freshly initialised model for a task's shapes, a pure function of (config, shapes, seed).
 
     Args:
+        config: of the model.
+        task: gives the shapes.
         seed: of the initial weights. They depend on shapes alone: runs of a sweep with one seed start at one point.
     """
     return config.build(task.shapes, seed)

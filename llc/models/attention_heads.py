@@ -21,6 +21,8 @@ def heads(model: nn.Module) -> dict[str, Masks]:
     Knows the transformers of this library, `nn.MultiheadAttention`, of Hugging Face those built as GPT-2, GPT-NeoX or
     Llama, and TransformerLens's `HookedTransformer`, whose weights have a dim of heads.
 
+    Args:
+        model: a transformer; it is only looked at.
     Returns:
         By `layer.head`, both counted from 0 in the order of the modules.
 

@@ -24,6 +24,8 @@ def load_state(model: nn.Module, weights: Mapping[str, Tensor], of: str) -> None
     chain of them, or they may lack in front of the names. Of weights that are tied in the model one name is enough.
 
     Args:
+        model: gets the weights in place.
+        weights: a `state_dict`.
         of: where the weights come from, for errors.
     Raises:
         InvalidInput: they do not fit, or differ where the model has one weight.

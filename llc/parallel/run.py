@@ -35,9 +35,12 @@ def run_units(
     arguments picklable. Units have to be able to run again after a worker was lost half-way.
 
     Args:
+        work: a function at the top of a module.
+        units: arguments of `work`, a tuple for each unit.
         jobs: worker processes; 1 runs everything in this process.
         threads: torch threads for each.
         scheduler: address of a Dask scheduler whose workers share this file system; they do the work, not `jobs`.
+        progress: told what units tell, and of workers that were lost.
     Raises:
         Interrupted: Ctrl-C; units have been told to stop and have done so.
         InvalidInput: jobs that are no whole number from 1; a scheduler that cannot be reached, or whose workers have

@@ -20,11 +20,22 @@ Progress = Callable[[str, int, int, str], None]
 
 
 def quiet(unit: str, done: int, total: int, note: str) -> None:
-    """Progress that nobody hears of."""
+    """Progress that nobody hears of.
+
+    Args:
+        unit: what is going on.
+        done: of `total`.
+        total: 0 for a note that is not about a unit.
+        note: what to say of it.
+    """
 
 
 def check_progress(progress: object) -> None:
-    """A function, or None; or InvalidInput."""
+    """A function, or None; or InvalidInput.
+
+    Args:
+        progress: what a user has given.
+    """
     if progress is not None and not callable(progress):
         expected = "a function of (unit, done, total, note), or None"
         raise InvalidInput(f"progress = {shown(progress)} given, expected {expected}")
@@ -44,7 +55,12 @@ class Outcome:
 
 
 def counted(progress: Progress, total: int) -> Progress:
-    """The reports of single units turned into one count of them: `estimates 3 of 12`."""
+    """The reports of single units turned into one count of them: `estimates 3 of 12`.
+
+    Args:
+        progress: told ("estimates", done, total, note).
+        total: how many reports of units there will be.
+    """
     done = 0
 
     def count(unit: str, step: int, total_of_unit: int, note: str) -> None:
@@ -59,7 +75,11 @@ def counted(progress: Progress, total: int) -> Progress:
 
 
 def default_jobs(units: int) -> int:
-    """One worker a core, and no more than there is work; 1 in a script that every worker would run again."""
+    """One worker a core, and no more than there is work; 1 in a script that every worker would run again.
+
+    Args:
+        units: of work, how many there are.
+    """
     return max(1, min(units, available_cores())) if _workers_can_start() else 1
 
 
@@ -67,6 +87,9 @@ def default_threads(units: int) -> int:
     """Torch threads for each of `default_jobs(units)` workers that train: cores each, OMP_NUM_THREADS at most.
 
     Sums are made in another order on another number of them.
+
+    Args:
+        units: of work, how many there are.
     """
     share = max(1, available_cores() // default_jobs(units))
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
@@ -83,7 +106,12 @@ def _workers_can_start() -> bool:
 
 
 def default_workers(units: int, device: torch.device) -> int:
-    """One worker a GPU, or one a core, and no more than there is work."""
+    """One worker a GPU, or one a core, and no more than there is work.
+
+    Args:
+        units: of work, how many there are.
+        device: where they run.
+    """
     return max(1, min(units, devices.count(device))) if device.type != "cpu" else default_jobs(units)
 
 
@@ -94,7 +122,11 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Run with so many torch threads, then restore."""
+    """Run with so many torch threads, then restore.
+
+    Args:
+        threads: how many.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -104,7 +136,13 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 def raise_failures(failures: Sequence[Exception], what: str, kind: type[LLCError]) -> None:
-    """Raise what the failures of many units add up to, each named; nothing if there were none."""
+    """Raise what the failures of many units add up to, each named; nothing if there were none.
+
+    Args:
+        failures: of all units; empty where all went well.
+        what: what they add up to, in front of the reasons.
+        kind: of the error.
+    """
     for error in failures:
         if isinstance(error, Interrupted):
             raise Interrupted("stopped on request")
@@ -137,7 +175,11 @@ def set_stop(stop: Any) -> None:
 
 @contextlib.contextmanager
 def stopping_with(stop: Any) -> Iterator[None]:
-    """`check_interrupt` looks at `stop.is_set()` meanwhile."""
+    """`check_interrupt` looks at `stop.is_set()` meanwhile.
+
+    Args:
+        stop: anything with `is_set`, or None.
+    """
     before = _stop
     set_stop(stop)
     try:

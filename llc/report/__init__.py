@@ -39,6 +39,7 @@ def write_report(experiment: store.Experiment, path: str | Path | None = None, *
     it needs, data and plotting library included (about 5 MB), and opens without a network.
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         path: where to; None for `report.html` in the experiment's folder.
         progress: told (unit, done, total, note).
     Returns:

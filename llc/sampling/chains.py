@@ -39,6 +39,7 @@ def run_chains(
     """Run chains on one target, each with its own noise and its own reshuffled minibatches.
 
     Args:
+        target: model, data, nβ and γ.
         sampler: one of `SAMPLERS`, or anything that satisfies `llc.sampling.Sampler`.
         settings: its hyperparameters.
         key: seeds the chains; chain c draws from the streams (*key, "noise", c), (*key, "minibatches", c), ….
@@ -77,11 +78,17 @@ def run_many(
     """Run chains on several targets: in one graph all at once, otherwise one chain after another.
 
     Args:
-        settings, keys: of each target.
-        chains, warmup, draws: how many on each target, each chain taking warmup + draws steps.
+        targets: one or more.
+        sampler: one of `SAMPLERS`, or anything that satisfies `llc.sampling.Sampler`.
+        settings: hyperparameters of the sampler, of each target.
+        chains: how many on each target.
+        warmup: steps each chain takes first.
+        draws: steps each chain takes after warm-up.
+        keys: of each target, seeds its chains, see `run_chains`.
         full_looks: at so many evenly spaced draws after warm-up, look at the whole dataset and at the gradient's noise.
         full_look_every: do so at every k-th draw instead.
-        adapt, look: see `Course`.
+        adapt: see `Course`.
+        look: see `Course`; a Metropolis sampler never looks.
         hot_settings: `settings` for a chain at nβ/`HOT`. Where they are given, the second half of the chains start
             where such a chain goes during half a warm-up, not at w*. Chains that all start at w* agree while all of
             them still climb; coming from both sides, they agree only once they have arrived.

@@ -22,6 +22,9 @@ def sampled_copy(model: nn.Module, device: torch.device | None = None) -> nn.Mod
     in the model. Activations that a module has kept are copied without what they were computed from. Embeddings give
     dense gradients.
 
+    Args:
+        model: any `nn.Module` with parameters; it stays as it is.
+        device: where the copy goes; None for where the model is.
     Raises:
         InvalidInput: no module with parameters, one that has no weights yet or holds what cannot be copied, or
             parameters that share memory in part.

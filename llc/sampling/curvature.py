@@ -18,6 +18,11 @@ def largest_curvature(target: Target, *, iterations: int = 20, seed: int = 0) ->
 
     A few per cent of accuracy is enough for a step size; a minibatch's largest eigenvalue is on average above the
     full data's, which errs on the safe side. See `power_iteration`.
+
+    Args:
+        target: model, data, nβ and γ.
+        iterations: of the power iteration, two gradients each.
+        seed: of the minibatch and the first direction.
     """
     return largest_curvatures([target], iterations=iterations, seed=seed)[0]
 
@@ -25,7 +30,14 @@ def largest_curvature(target: Target, *, iterations: int = 20, seed: int = 0) ->
 def largest_curvatures(
     targets: Sequence[Target], graph: Graph | None = None, *, iterations: int = 20, seed: int = 0
 ) -> list[float]:
-    """`largest_curvature` of several targets, in one graph if there is one."""
+    """`largest_curvature` of several targets, in one graph if there is one.
+
+    Args:
+        targets: one or more.
+        graph: the targets', from `one_graph`; None for one target after another.
+        iterations: as for `largest_curvature`.
+        seed: of every target's minibatch and first direction.
+    """
     ensembles = [Ensemble(targets, graph)] if graph is not None else [Ensemble([target]) for target in targets]
     found: list[float] = []
     for ensemble in ensembles:

@@ -34,12 +34,13 @@ def check_data(data: Data, collate_fn: Callable[[list], Any] | None = None, *, l
     - A DataLoader: its dataset, and its `collate_fn`.
 
     Args:
+        data: n samples in one of these forms, or what this returned of them.
         collate_fn: makes a batch of a list of samples, such as one that pads them to one length.
         least: samples that there have to be.
 
     Raises:
-        InvalidInput: something else, fewer than two samples, columns of several lengths, samples that cannot be made a
-            batch or that are others at every look.
+        InvalidInput: something else, fewer than `least` samples, columns of several lengths, samples that cannot be
+            made a batch or that are others at every look.
     """
     if isinstance(data, Columns | Items):
         return data

@@ -24,6 +24,7 @@ def fitted(model: nn.Module, loss: Loss, data: Data, weights: Any = None) -> tup
 
     Args:
         model: a copy in eval mode.
+        loss: `loss(model, batch) -> (B,)`, one loss a sample, or (B, K), one a position.
         data: as for `check_data`.
         weights: (n,), one a sample, or (n, K), one a position, 0 for padding.
 
@@ -52,6 +53,10 @@ def _as_torch_has_it(leaf: Tensor, kind: torch.dtype) -> Tensor:
 def try_loss(loss: Loss, model: nn.Module, batch: Any) -> Tensor:
     """The losses of a batch.
 
+    Args:
+        loss: called as `loss(model, batch)`.
+        model: what it is called with.
+        batch: samples, in the structure of the data.
     Raises:
         InvalidInput: it fails on it; what it was given is told.
     """

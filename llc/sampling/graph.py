@@ -135,6 +135,10 @@ def graph_where_it_pays(targets: Sequence[Target], chains: int) -> Graph | None:
 
     On a CPU a graph of transformers is no faster than a loop, and cores are kept busy by processes instead; who wants
     one there asks `one_graph`.
+
+    Args:
+        targets: at least one, all on one device.
+        chains: how many on each target.
     """
     if targets[0].device.type != "cuda" or len(targets) * chains < 2:
         return None
@@ -148,6 +152,7 @@ def one_graph(targets: Sequence[Target], rows_at_once: int | None = None) -> Gra
     `vmap` cannot do what a model does, or losses or gradients come out different.
 
     Args:
+        targets: at least one.
         rows_at_once: see `Graph`; None for as many as the device's memory holds.
     """
     first = targets[0]

@@ -238,6 +238,9 @@ class Record:
 def check_observables(observables: Sequence[Observable], draws: int) -> None:
     """Names, dims and intervals that results can have.
 
+    Args:
+        observables: what an estimate is asked to look at.
+        draws: how many each chain keeps, the longest interval.
     Raises:
         InvalidInput: a name that is none or is there twice, a reserved dim, or an interval out of range.
     """

@@ -24,7 +24,11 @@ def known_samplers() -> dict[str, Sampler]:
 
 
 def sampler_named(name: str) -> Sampler:
-    """A sampler by name, or InvalidInput with the nearest one."""
+    """A sampler by name, or InvalidInput with the nearest one.
+
+    Args:
+        name: such as `kinetic`, `sgld` or `mala`.
+    """
     known = known_samplers()
     if name not in known:
         raise InvalidInput(f"unknown sampler {name}; {did_you_mean(name, known)}")

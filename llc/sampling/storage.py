@@ -93,7 +93,12 @@ def _bytes(shape: Sequence[int], dtype: np.dtype | type) -> int:
 
 
 def is_large(shape: Sequence[int], dtype: np.dtype | type) -> bool:
-    """Whether an array of this shape lies in a file."""
+    """Whether an array of this shape lies in a file.
+
+    Args:
+        shape: of the array.
+        dtype: of its elements.
+    """
     return _bytes(shape, dtype) > _MOST_IN_MEMORY
 
 
@@ -103,6 +108,8 @@ def chosen(arrays: Sequence[np.ndarray], rows: Sequence[int], slots: Sequence[np
     What is large is copied place by place into a file of its own.
 
     Args:
+        arrays: one or more, of one dtype and alike but for their slots.
+        rows: which, in the order wanted.
         slots: of each array, which; None for all.
     """
     slots = [np.arange(array.shape[1]) for array in arrays] if slots is None else slots

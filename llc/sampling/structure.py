@@ -27,7 +27,11 @@ def with_children(function: Callable[[Any], Any], tree: Mapping | tuple | list) 
 
 
 def leaves_of(tree: Any) -> list:
-    """Its leaves, in order."""
+    """Its leaves, in order.
+
+    Args:
+        tree: mappings, tuples and lists, nested, or a single leaf.
+    """
     leaves: list = []
     mapped(leaves.append, tree)
     return leaves

@@ -157,6 +157,7 @@ def chosen_weights(model: nn.Module, restriction: Restriction | None = None) -> 
     A parameter that has several names, for it is used in several places, goes by the first; a pattern may match any.
 
     Args:
+        model: any `nn.Module`; it is only looked at.
         restriction: shell-style patterns of names, `blocks.0.*`, of which each may end with a slice as NumPy has them,
             `blocks.0.attention.qkv.weight[0:16, :]`; or a mapping from patterns to masks, tensors of a parameter's
             shape that are true where it moves. What any of them names moves. None for everything.

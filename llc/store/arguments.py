@@ -13,7 +13,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def takes_experiment(function: F) -> F:
-    """The function, which says so where it is given something else; `progress=None` is as if it were left out."""
+    """The function, which says so where it is given something else; `progress=None` is as if it were left out.
+
+    Args:
+        function: whose first argument is an `Experiment`.
+    """
 
     @functools.wraps(function)
     def checked(experiment: Experiment, *rest: Any, **how: Any) -> Any:

@@ -24,6 +24,8 @@ _FULL = 2**14
 def atomic_path(path: Path) -> Iterator[Path]:
     """A scratch path beside `path`, synced and renamed to it when the block ends well, removed when it does not.
 
+    Args:
+        path: of the file; folders are made if need be.
     Raises:
         StoreError: the folder cannot be written, the disk is full, or `path` is something else than a regular file.
     """
@@ -57,6 +59,9 @@ def check_regular(path: Path) -> None:
     """Raise StoreError unless `path` is a regular file or free: a rename would take the place of whatever is there.
 
     Links are refused too, those to regular files among them: neither the link nor its target is ours to replace.
+
+    Args:
+        path: where a file is to be written.
     """
     try:
         mode = path.lstat().st_mode
@@ -84,6 +89,8 @@ def check_readable(path: Path) -> None:
 def own_folder(folder: Path) -> Path:
     """A folder inside an experiment's, which may not be there yet.
 
+    Args:
+        folder: where it is to be.
     Raises:
         StoreError: it is a link: files where it leads to are not ours to replace.
     """
@@ -108,6 +115,8 @@ _KINDS = {
 def scratch_file(folder: Path) -> Iterator[BinaryIO]:
     """A nameless file in a folder, to be filled in the block and read after it; gone once closed, or once we are.
 
+    Args:
+        folder: on whose disk it lies.
     Raises:
         StoreError: the folder cannot be written, or the disk is full.
     """
@@ -122,7 +131,12 @@ def scratch_file(folder: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file atomically, with the same bytes on every system: checksums are of them."""
+    """Write a small text file atomically, with the same bytes on every system: checksums are of them.
+
+    Args:
+        path: of the file.
+        text: written as UTF-8.
+    """
     with atomic_path(path) as scratch:
         scratch.write_text(text, encoding="utf-8", newline="\n")
 

@@ -21,7 +21,12 @@ Weights = dict[str, torch.Tensor]
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """Where the checkpoint of a step lies.
+
+    Args:
+        folder: of a run's checkpoints.
+        step: the number of updates.
+    """
     return numbered_path(folder, step, CHECKPOINT)
 
 
@@ -33,6 +38,11 @@ def checkpoint_steps(folder: Path) -> list[int]:
 def write_checkpoint(path: Path, weights: Weights, *, step: int, config_hash: str) -> None:
     """Save weights as they are (their dtype is kept); the header carries step, config hash, folder and a checksum.
 
+    Args:
+        path: of the file.
+        weights: tensors by name, on any device.
+        step: the number of updates.
+        config_hash: of the run.
     Raises:
         StoreError: it cannot be written, or would take the place of a checkpoint of another config.
     """
@@ -52,7 +62,11 @@ def write_checkpoint(path: Path, weights: Weights, *, step: int, config_hash: st
 
 
 def apart(weights: Weights) -> Weights:
-    """The weights on the CPU, each on memory of its own, as the format has it: tied ones are there by every name."""
+    """The weights on the CPU, each on memory of its own, as the format has it: tied ones are there by every name.
+
+    Args:
+        weights: tensors by name; they stay as they are.
+    """
     found: Weights = {}
     seen: set[int] = set()
     for name, tensor in weights.items():
@@ -64,7 +78,12 @@ def apart(weights: Weights) -> Weights:
 
 
 def remove_checkpoint(path: Path, *, config_hash: str) -> None:
-    """Delete a checkpoint, if there is one of this config."""
+    """Delete a checkpoint, if there is one of this config.
+
+    Args:
+        path: of the file, which may not be there.
+        config_hash: of the run; a checkpoint of another stays.
+    """
     if _config_hash(path) == config_hash:
         remove_file(path)
 
@@ -72,6 +91,9 @@ def remove_checkpoint(path: Path, *, config_hash: str) -> None:
 def read_checkpoint(path: Path, *, config_hash: str | None = None) -> Weights:
     """The weights in a checkpoint file.
 
+    Args:
+        path: of the file.
+        config_hash: of the run that it has to be of; None for any.
     Raises:
         StoreError: it is not there, cut short, damaged, of another step than its name says, or of another config than
             `config_hash`; or, where that is given, from another folder of a run.

@@ -34,6 +34,11 @@ def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
     """Let an experiment's folder hold more runs, if `table` is its config but for further values on its sweep's axes.
 
     Its provenance stays if some runs are under way, which are to end with the bits that they would have had.
+
+    Args:
+        folder: of the experiment.
+        table: the config now.
+        provenance: of the present call.
     """
     stored = read_table(folder / EXPERIMENT_FILE)
     kept = stored.pop(PROVENANCE, {})
@@ -54,6 +59,11 @@ def _labels(values: list[Any]) -> set[Any]:
 def claim(folder: Path, file: str, table: Table, provenance: Table | None = None) -> None:
     """Make `folder` the home of this config, or check that it already is.
 
+    Args:
+        folder: of an experiment or a run.
+        file: `EXPERIMENT_FILE` or `RUN_FILE`.
+        table: the config.
+        provenance: what else to write there on first use, never compared.
     Raises:
         StoreError: it belongs to another config (the difference is shown), or holds somebody's files whose place ours
             would take.

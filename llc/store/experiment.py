@@ -258,6 +258,8 @@ def coordinates_of(sweep: Table) -> list[dict[str, Any]]:
 def open_folder(path: str | Path) -> Experiment | Run:
     """The experiment or the run in a folder.
 
+    Args:
+        path: of an experiment, or of one run in it.
     Raises:
         StoreError: it is neither.
     """
@@ -281,6 +283,8 @@ def open_results(path: str | Path) -> Experiment:
     Such a folder is what `llc systems --keep` copies, and what this project ships: `experiment.metrics`, `.llc`, `.pca`
     and the others are datasets as anywhere, and figures and the report are made of them.
 
+    Args:
+        path: the experiment's folder.
     Raises:
         StoreError: there is no experiment, or none of its results.
     """

@@ -20,6 +20,10 @@ def keep_code(folder: Path, table: Table) -> None:
 
     What they import from beside them is not copied. Of a file edited since, the copy stays as it was, and a warning
     says that what comes next is made with another.
+
+    Args:
+        folder: the experiment's.
+        table: its settings, such as its config.
     """
     for path in set(own_code.files_in(table)):
         kept = folder / own_code.CODE / own_code.copy_name(path)
@@ -38,7 +42,11 @@ def keep_code(folder: Path, table: Table) -> None:
 
 
 def code_of(found: Experiment | Run) -> list[Code]:
-    """The code that a folder names, each file and function once, files where they are; nothing of it is run."""
+    """The code that a folder names, each file and function once, files where they are; nothing of it is run.
+
+    Args:
+        found: an experiment, whose runs are looked at too, or one run.
+    """
     tables = [found.config]
     if isinstance(found, Experiment):
         tables += [{"system": found.provenance.get("system")}, *(run.config for run in found.runs)]
@@ -54,6 +62,8 @@ def trust(folder: str | Path) -> list[Code]:
 
     Files are trusted as they are: once edited they have to be trusted anew.
 
+    Args:
+        folder: of an experiment or a run.
     Returns:
         What is trusted.
     Raises:
@@ -67,6 +77,8 @@ def trust(folder: str | Path) -> list[Code]:
 def distrust(codes: Iterable[Code]) -> None:
     """Take functions, and files with what they hold, off the list.
 
+    Args:
+        codes: as `code_of` gives them; files go by what they hold now.
     Raises:
         StoreError: the list of trusted code cannot be written.
     """
@@ -82,7 +94,11 @@ def distrust(codes: Iterable[Code]) -> None:
 
 
 def remember(codes: Iterable[Code]) -> None:
-    """Put what the user has given on the list, for later processes; a list that cannot be written is warned of."""
+    """Put what the user has given on the list, for later processes; a list that cannot be written is warned of.
+
+    Args:
+        codes: as `code_of` gives them; nothing is written where there are none.
+    """
     codes = list(codes)
     try:
         if codes:

@@ -48,6 +48,8 @@ def checkpoints_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
     name (`1e+03` is one, `0.43` is none), or the only one of several that differs from name to name. A folder in it
     that holds weights, alone or in shards, is a checkpoint too.
 
+    Args:
+        folder: of files, or of a folder for each checkpoint.
     Raises:
         InvalidInput: no folder, none in it, two of one step, or a name of which the step cannot be told.
     """
@@ -80,7 +82,11 @@ def checkpoints_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
 
 
 def without_steps(without: Sequence[Path]) -> str:
-    """What to say of weights whose name has no step."""
+    """What to say of weights whose name has no step.
+
+    Args:
+        without: as `checkpoints_in` gives them; at most four are named.
+    """
     names = ", ".join(path.name for path in without[:4]) + (", …" if len(without) > 4 else "")
     return f"passed over, for their names hold no step: {names}"
 
@@ -169,6 +175,8 @@ def _inside(folder: Path) -> Path | None:
 def read_foreign(path: Path) -> dict[str, Tensor]:
     """The `state_dict` in a checkpoint, alone or under one of the names that training scripts give it.
 
+    Args:
+        path: a file, the index of shards, or a folder with one of these.
     Raises:
         StoreError: a file that cannot be read, or that holds what could run code.
         InvalidInput: what is in it is no `state_dict`, or there are several.
@@ -185,6 +193,7 @@ def state_in(found: Any, of: str) -> dict[str, Tensor]:
     """The `state_dict` in what a checkpoint holds, alone or under one of the usual names.
 
     Args:
+        found: what was loaded.
         of: where it comes from, for errors.
     Raises:
         InvalidInput: there is none, or there are several.

@@ -21,7 +21,11 @@ from llc.trusted import is_allowed
 
 
 def describe(found: Experiment | Run) -> str:
-    """What a folder holds, for a reader: a few lines of text."""
+    """What a folder holds, for a reader: a few lines of text.
+
+    Args:
+        found: from `llc.open`.
+    """
     if isinstance(found, Run):
         steps = found.steps
         held = f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}" if steps else "no checkpoints yet"
@@ -79,6 +83,9 @@ def verify(found: Experiment | Run) -> list[str]:
 
     Checkpoints and states that are not what was written, of another step or of another config, and results that cannot
     be read or were made from another folder.
+
+    Args:
+        found: from `llc.open`.
     """
     said = []
     for look in _looks(found):
@@ -90,7 +97,11 @@ def verify(found: Experiment | Run) -> list[str]:
 
 
 def without_checksum(found: Experiment | Run) -> list[str]:
-    """Which results have no checksum, a sentence a folder: they are read, and damage to their values is not seen."""
+    """Which results have no checksum, a sentence a folder: they are read, and damage to their values is not seen.
+
+    Args:
+        found: from `llc.open`.
+    """
     by_folder: dict[Path, list[str]] = {}
     for path in _results(found):
         try:
@@ -119,7 +130,11 @@ def _results(found: Experiment | Run) -> Iterator[Path]:
 
 
 def passed_over(found: Experiment | Run) -> list[str]:
-    """What lies where files of ours are expected and is none of them, a sentence each. Every command ignores it."""
+    """What lies where files of ours are expected and is none of them, a sentence each. Every command ignores it.
+
+    Args:
+        found: from `llc.open`.
+    """
     there: list[Path] = []
     for run in _runs(found):
         there += [path for folder in run.kept for path in foreign(folder, CHECKPOINT)]

@@ -18,6 +18,8 @@ _HOLDER = 1
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold `folder` for writing. The operating system frees the lock when the process ends, however it ends.
 
+    Args:
+        folder: made if need be.
     Raises:
         StoreError: another process holds it (named), the folder cannot be written, or its lock is no regular file.
     """

@@ -15,6 +15,8 @@ from llc.store.labels import axes_in
 def merge(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     """One dataset over the axes of a sweep and steps from parts that each hold some of them; gaps become NaN.
 
+    Args:
+        parts: results of single runs or steps.
     Raises:
         StoreError: there are no parts.
     """

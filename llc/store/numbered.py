@@ -13,12 +13,23 @@ _HASH = re.compile(r"[0-9a-f]{16}")
 
 
 def numbered_path(folder: Path, step: int, suffix: str) -> Path:
-    """Where the file of a step lies."""
+    """Where the file of a step lies.
+
+    Args:
+        folder: where files are named by their steps.
+        step: written with six digits or more.
+        suffix: with its dot.
+    """
     return folder / f"{step:06d}{suffix}"
 
 
 def numbered_steps(folder: Path, suffix: str) -> list[int]:
-    """The steps that a folder has files of, ascending."""
+    """The steps that a folder has files of, ascending.
+
+    Args:
+        folder: which may not be there.
+        suffix: of the files that count, with its dot.
+    """
     names = _files(folder)
     return sorted(step for name in names if (step := _step(name, suffix)) is not None)
 
@@ -33,7 +44,11 @@ def foreign(folder: Path, suffix: str) -> list[Path]:
 
 
 def settings_folders(folder: Path) -> list[Path]:
-    """Subfolders named by a hash of settings, as a run has one for each choice of how to estimate, ascending."""
+    """Subfolders named by a hash of settings, as a run has one for each choice of how to estimate, ascending.
+
+    Args:
+        folder: of a run's estimates, which may not be there.
+    """
     if not folder.is_dir():
         return []
     return sorted(place for place in folder.iterdir() if _HASH.fullmatch(place.name) and place.is_dir())

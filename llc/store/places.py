@@ -63,7 +63,11 @@ def places_of(axes: Mapping[str, list]) -> list[dict[str, Any]]:
 
 
 def run_name(place: Place) -> str:
-    """The folder of a run: `num_tasks=16,seed=0`."""
+    """The folder of a run: `num_tasks=16,seed=0`.
+
+    Args:
+        place: values by axis, the seed among them.
+    """
     return ",".join(f"{dim}={_written(value)}" for dim, value in place.items())
 
 

@@ -20,7 +20,11 @@ from llc.store.seal import Damaged, check_seal, sealed_head
 
 
 def large(dataset: xr.Dataset) -> list[str]:
-    """Names of the variables that are too large to keep many of in memory: those with a `draw`."""
+    """Names of the variables that are too large to keep many of in memory: those with a `draw`.
+
+    Args:
+        dataset: a result.
+    """
     return [str(name) for name, variable in dataset.data_vars.items() if "draw" in variable.dims]
 
 
@@ -35,6 +39,9 @@ def read_dataset(path: Path, *, lazy: bool = False) -> xr.Dataset:
     No file stays open. Files that xarray keeps open are closed whenever, in whichever thread, memory is cleaned up, and
     HDF5 crashes now and then when one file is opened and closed while it is also held open (xarray issue 8289).
 
+    Args:
+        path: of the file.
+        lazy: whether large variables stay on disk until then.
     Raises:
         StoreError: it is not there, damaged, or another result; or, when a large variable is asked for, that is
             damaged, or the file has been replaced.
@@ -60,6 +67,8 @@ def read_dataset(path: Path, *, lazy: bool = False) -> xr.Dataset:
 def read_numbered(path: Path) -> xr.Dataset:
     """The result of one step from a file that is named by it; large variables are read once they are asked for.
 
+    Args:
+        path: named by its step.
     Raises:
         StoreError: it cannot be read, or is of another step or of other settings than its place says.
     """

@@ -29,7 +29,11 @@ def own_folders(folder: Path, runs: Iterable[str]) -> list[Path]:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Delete a folder that holds nothing, or no more than our lock, which nobody holds: what was to go there failed."""
+    """Delete a folder that holds nothing, or no more than our lock, which nobody holds: what was to go there failed.
+
+    Args:
+        folder: which may not be there.
+    """
     with contextlib.suppress(OSError):
         if [path.name for path in folder.iterdir()] in ([], [LOCK_FILE]):
             (folder / LOCK_FILE).unlink(missing_ok=True)
@@ -37,7 +41,11 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def remove_scratch(folders: Iterable[Path]) -> None:
-    """Delete what a killed process left half-written. Only for a caller that holds the experiment's lock."""
+    """Delete what a killed process left half-written. Only for a caller that holds the experiment's lock.
+
+    Args:
+        folders: that are there; those in them are not looked into.
+    """
     for folder in folders:
         for path in folder.iterdir():
             if is_scratch(path.name) and _is_file(path):
@@ -48,6 +56,7 @@ def remove_folder(folder: Path, names: str) -> None:
     """Delete a folder's files of certain names, and the folder unless something else is in it.
 
     Args:
+        folder: which may not be there, and stays where it is a link.
         names: a regular expression, of the whole name.
     """
     if not _is_folder(folder):
@@ -60,7 +69,11 @@ def remove_folder(folder: Path, names: str) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Delete a file, if it is there and no link or anything else."""
+    """Delete a file, if it is there and no link or anything else.
+
+    Args:
+        path: of the file, which may not be there.
+    """
     if _is_file(path):
         path.unlink(missing_ok=True)
 

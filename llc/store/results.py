@@ -25,7 +25,11 @@ DIMS = ("step", "test_set", "reference", "chain", "draw", "position", "component
 
 
 def provenance(config: Table) -> dict[str, str]:
-    """Attributes that every result carries: the config as JSON, the library's version, the time."""
+    """Attributes that every result carries: the config as JSON, the library's version, the time.
+
+    Args:
+        config: of the folder, with the settings of the result.
+    """
     return {
         "config": json.dumps(config, sort_keys=True),
         "library": f"local-learning-coefficient {library_version()}",
@@ -35,7 +39,12 @@ def provenance(config: Table) -> dict[str, str]:
 
 
 def made_with(path: Path, config: Table) -> bool:
-    """Whether there is a result at `path` and it carries just this config."""
+    """Whether there is a result at `path` and it carries just this config.
+
+    Args:
+        path: of the result.
+        config: of the folder, with the settings of the result.
+    """
     if not path.exists():
         return False
     return attributes(path).get("config") == provenance(config)["config"]
@@ -55,6 +64,11 @@ def check_made_with(found: xr.Dataset, path: Path, config: Mapping[str, Any]) ->
     """Raise StoreError if a result says that it was made from a folder with another config.
 
     Its sweep may have grown since, and what it does not say is no difference. Returns the config that it carries.
+
+    Args:
+        found: the result.
+        path: where it lies, for errors.
+        config: of the folder that it lies in.
     """
     stored = json.loads(found.attrs.get("config", "{}"))
     both = (config.keys() & stored.keys()) - {"sweep"}
@@ -77,6 +91,8 @@ _SHOWN = 3
 def labelled(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset with dims in the house's order, after checking that every variable says what it is.
 
+    Args:
+        dataset: changed in place where dims are in another order.
     Raises:
         ValueError: a variable or coordinate lacks `long_name` or `units`: a mistake in this library.
     """
@@ -95,14 +111,26 @@ def labelled(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def write_dataset(path: Path, dataset: xr.Dataset, config: Table) -> xr.Dataset:
-    """Write a result atomically, with provenance and its place; returns what was written."""
+    """Write a result atomically, with provenance and its place; returns what was written.
+
+    Args:
+        path: of the result.
+        dataset: every variable with `long_name` and `units`.
+        config: of the folder, with the settings of the result.
+    """
     dataset = labelled(dataset).assign_attrs(provenance(config), result=place_of(path))
     write_as_it_is(path, dataset, _encoding(dataset))
     return dataset
 
 
 def write_as_it_is(path: Path, dataset: xr.Dataset, encoding: Mapping[Any, Any]) -> None:
-    """Write a dataset atomically, with checksums of its contents and of the file, and with nothing else."""
+    """Write a dataset atomically, with checksums of its contents and of the file, and with nothing else.
+
+    Args:
+        path: of the file.
+        dataset: attributes included.
+        encoding: of its variables, as `Dataset.to_netcdf` takes it.
+    """
     with atomic_path(path) as scratch:
         dataset.to_netcdf(scratch, engine="netcdf4", encoding=encoding)
         add_checksum(scratch)
@@ -125,6 +153,7 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
         parts: files of datasets that each hold one step of one run, all with the same chains; where one has fewer draws
             than another, NaN follows them.
         whole: everything but the large variables, with all coordinates, `chain` and `draw` among them.
+        config: of the folder, with the settings of the result.
     """
     whole = labelled(whole).assign_attrs(provenance(config), result=place_of(path))
     rooms: dict[str, tuple[dict, dict]] = {}
@@ -172,6 +201,7 @@ def settings_of(dataset: xr.Dataset, name: str) -> Table:
     """The settings that a result was made with, as they were recorded with it.
 
     Args:
+        dataset: the result.
         name: of the result, or of a part of what it says of itself.
     """
     part = RESULTS[name].settings if name in RESULTS else name

@@ -11,7 +11,13 @@ from llc.store.seal import Damaged, add_seal, check_seal
 
 
 def write_state(path: Path, state: dict, *, config_hash: str) -> None:
-    """Save a state atomically, with the hash of the config that it belongs to."""
+    """Save a state atomically, with the hash of the config that it belongs to.
+
+    Args:
+        path: of the file.
+        state: tensors and plain values by name.
+        config_hash: of the run.
+    """
     buffer = io.BytesIO()
     torch.save({**state, "config_hash": config_hash}, buffer)
     with atomic_path(path) as scratch:
@@ -22,6 +28,9 @@ def write_state(path: Path, state: dict, *, config_hash: str) -> None:
 def read_state(path: Path, *, config_hash: str) -> dict:
     """What `write_state` was given; tensors on the CPU.
 
+    Args:
+        path: of the file.
+        config_hash: of the run that it has to be of.
     Raises:
         StoreError: the file is damaged, or belongs to another config than `config_hash`.
     """

@@ -17,6 +17,7 @@ def summary_table(experiment: Experiment, results: Mapping[str, Any] | None = No
     """Where each run ended: losses, distances, t_crit, and λ̂ at the last step that was estimated.
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         results: `metrics` and, unless it is None, `llc`; by default those of the experiment.
     Returns:
         A row for each run. What has not been computed yet is NaN or empty; columns: the axes of the sweep; `step`
@@ -79,6 +80,7 @@ def format_table(table: pd.DataFrame, metrics: xr.Dataset) -> str:
     """The summary as text, a line a run, with short headings and sensible digits.
 
     Args:
+        table: of `summary_table`.
         metrics: that it is of, for what its axes are called.
     """
     shown: dict[str, Any] = axis_columns(table, metrics) | {"step": table["step"]}

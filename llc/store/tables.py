@@ -23,6 +23,8 @@ def write_table(path: Path, table: Table, *, to_edit: bool = False) -> None:
     """Write a table as TOML with its checksum, atomically.
 
     Args:
+        path: of the file.
+        table: of what TOML can say, no None.
         to_edit: it is meant to be edited, and has none.
     """
     text = tomli_w.dumps(table)
@@ -37,6 +39,10 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
     """A table from a TOML file, or StoreError if it is not there, damaged, or lacks a key that it needs.
 
     Somebody's own has no checksum, nor need it have one.
+
+    Args:
+        path: of the file.
+        needs: keys that it has to have.
     """
     check_readable(path)
     try:
@@ -62,12 +68,22 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
 
 
 def table_hash(table: Table) -> str:
-    """Sixteen hex digits that two tables share only if they say the same."""
+    """Sixteen hex digits that two tables share only if they say the same.
+
+    Args:
+        table: of what JSON can say; the order of keys is of no account.
+    """
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(stored: Table, given: Table, prefix: str = "") -> list[str]:
-    """What differs, a line each: `training.steps: 2000 there, 3000 now`."""
+    """What differs, a line each: `training.steps: 2000 there, 3000 now`.
+
+    Args:
+        stored: the table there.
+        given: the table now.
+        prefix: of every key, for tables within tables.
+    """
     lines = []
     for key in sorted({*stored, *given}):
         there, now = stored.get(key), given.get(key)

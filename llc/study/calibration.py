@@ -28,8 +28,10 @@ def calibrate_experiment(
     Writes `calibration.nc` (every trial, with traces) and `calibration.toml` (what `settings_from` reads).
 
     Args:
+        experiment: from `llc.open` or `llc.train`.
         steps: as for `estimate_llc_over_training`.
         points: how many checkpoints to use, spread over runs and steps.
+        progress: told (checkpoint, done, total, note).
         settings: the fields of `LLCConfig` that are not to be chosen.
     Raises:
         InvalidInput: a setting that does not fit.

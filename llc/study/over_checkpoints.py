@@ -72,9 +72,12 @@ def estimate_llc_over_checkpoints(
         out: a folder to keep each estimate in as it is made, and `llc.nc` of all; the same call goes on there, and adds
             the steps that are new. Without one nothing is kept but what is returned.
         collate_fn: as for `estimate_llc`.
-        sample_weights, reference_losses, parameters, device: likewise.
+        sample_weights: as for `estimate_llc`.
+        reference_losses: as for `estimate_llc`.
+        parameters: which weights move, as for `estimate_llc`, the same at every step; by default all.
         jobs: worker processes; by default one a core, or one a GPU.
         overwrite: replace estimates in `out` that were made with other settings, data or weights.
+        device: where to sample: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is; by default where models are.
         progress: told (unit, done, total, note); by default shown where it takes long.
         settings: the fields of `llc.study.CurveConfig`, such as `nbeta`, `gamma` or `draws`.
     Returns:

@@ -55,6 +55,8 @@ class LLCConfig(CurveConfig):
 def settings_from(path: Path) -> dict:
     """The fields of `LLCConfig` in a settings file, such as `calibration.toml` or an `llc.toml`.
 
+    Args:
+        path: of the file.
     Raises:
         StoreError: there is no such file, or it cannot be read.
         InvalidInput: a key or value that does not fit.
@@ -79,6 +81,9 @@ def trained_runs(experiment: store.Experiment) -> list[store.Run]:
 def choose_steps(steps: str | Sequence[int], run: store.Run) -> list[int]:
     """The checkpoints of a run that a choice of steps names.
 
+    Args:
+        steps: as of `estimate_llc_over_training`.
+        run: one that has checkpoints.
     Raises:
         InvalidInput: a choice that cannot be read.
         StoreError: a step without a checkpoint; the nearest are named.

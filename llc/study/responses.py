@@ -73,12 +73,21 @@ def susceptibilities_over_checkpoints(
     """`llc.susceptibilities` at checkpoints of a training, all at one nβ and γ.
 
     Args:
-        checkpoints, model, steps, jobs, device: as for `estimate_llc_over_checkpoints`.
-        loss, data, datasets, convention, collate_fn: as for `susceptibilities`.
+        checkpoints: as for `estimate_llc_over_checkpoints`.
+        model: as for `estimate_llc_over_checkpoints`.
+        loss: as for `susceptibilities`.
+        data: as for `susceptibilities`, the same at every step.
         parts: which weights move, by name; or a function of the model that gives them, such as `llc.heads`.
+        datasets: as for `susceptibilities`.
+        steps: `all`, `last`, `log:12`, `linear:12`, or a list.
         out: a folder to keep each checkpoint's results in as they are made; the same call goes on there, and adds the
             steps that are new. Without one nothing is kept but what is returned.
-        nbeta, gamma: what is not given is what `estimate_llc` chooses at the last checkpoint where all weights move.
+        nbeta: nβ; by default what `estimate_llc` chooses at the last checkpoint where all weights move.
+        gamma: γ, likewise.
+        convention: as for `susceptibility`.
+        collate_fn: of data and datasets.
+        jobs: worker processes; by default one a core, or one a GPU.
+        device: where to sample; by default where each model is.
         progress: told (unit, done, total, note); by default shown where it takes long.
         settings: of `estimate_llc` for each part, such as `draws` or `target_error`.
     Returns:

@@ -48,18 +48,32 @@ STUDIES = dict.fromkeys(("tiny", "small", "carroll"), transient_ridge)
 
 
 def study_claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
-    """What the paper of a config's preset claims of a whole study, whatever its size; none for other presets."""
+    """What the paper of a config's preset claims of a whole study, whatever its size; none for other presets.
+
+    Args:
+        config: of the experiment, `experiment.config`.
+    """
     study = STUDIES.get(str(config.get("preset")))
     return () if study is None else study.CLAIMS
 
 
 def preset(name: str) -> ExperimentConfig:
-    """A preset or system by name; see `llc.training.presets.preset`."""
+    """A preset or system by name; see `llc.training.presets.preset`.
+
+    Args:
+        name: a key of `PRESETS`.
+    Raises:
+        InvalidInput: there is none of that name; the nearest is named.
+    """
     return presets.preset(name, PRESETS)
 
 
 def estimate_settings(name: str) -> dict[str, Any]:
-    """What `llc systems --run` gives `estimate_llc_over_training` for a system: `steps`, and fields of `LLCConfig`."""
+    """What `llc systems --run` gives `estimate_llc_over_training` for a system: `steps`, and fields of `LLCConfig`.
+
+    Args:
+        name: a key of `SYSTEMS`.
+    """
     return {**_ESTIMATES, **getattr(SYSTEMS[name], "ESTIMATES", {})}
 
 
@@ -68,6 +82,9 @@ def claims_of(config: Mapping[str, Any]) -> tuple[Claim, ...]:
 
     Nor where settings of the preset were changed: the task, model or training, or what is swept; values of its axes may
     be others.
+
+    Args:
+        config: of the experiment, `experiment.config`.
     """
     system = SYSTEMS.get(str(config.get("preset")))
     if system is None:

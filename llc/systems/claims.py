@@ -146,7 +146,11 @@ def claims_dataset(found_in: xr.Dataset | StudyResults, claims: Sequence[Claim])
 
 
 def claim_rows(compared: xr.Dataset) -> pd.DataFrame:
-    """A row a claim; none where there are none."""
+    """A row a claim; none where there are none.
+
+    Args:
+        compared: of `llc.compare` or `study_claims`.
+    """
     if "claim" not in compared.dims:
         return pd.DataFrame()
     frame = compared[list(_SAID)].to_dataframe().reset_index()
@@ -154,7 +158,11 @@ def claim_rows(compared: xr.Dataset) -> pd.DataFrame:
 
 
 def format_claims(rows: pd.DataFrame) -> str:
-    """The rows as text."""
+    """The rows as text.
+
+    Args:
+        rows: of `claim_rows`.
+    """
     lines = [f"{'claim':44s} {'published':>9s} {'measured':>9s} {'90 % interval':>20s}  verdict"]
     for _, row in rows.iterrows():
         published = "–" if np.isnan(row.published) else f"{row.published:.4g}"

@@ -206,7 +206,13 @@ def give_code(config: ExperimentConfig, system: str | None = None) -> list[trust
 
 
 def checkpoint_steps(config: RunConfig | ExperimentConfig) -> list[int]:
-    """The steps that are recorded, ascending; step 0 and the last are always among them."""
+    """The steps that are recorded, ascending; step 0 and the last are always among them.
+
+    Args:
+        config: of a run or a sweep.
+    Raises:
+        InvalidInput: more checkpoints than a run may have.
+    """
     last, grid = config.training.steps, config.checkpoints
     if last // grid.every + grid.logarithmic > MOST_CHECKPOINTS:
         raise InvalidInput(
@@ -219,7 +225,11 @@ def checkpoint_steps(config: RunConfig | ExperimentConfig) -> list[int]:
 
 
 def weight_steps(config: RunConfig | ExperimentConfig) -> list[int]:
-    """Those of `checkpoint_steps` whose weights are kept, wherever t_crit turns out to be."""
+    """Those of `checkpoint_steps` whose weights are kept, wherever t_crit turns out to be.
+
+    Args:
+        config: of a run or a sweep.
+    """
     steps = checkpoint_steps(config)
     return sorted({*steps[:: config.checkpoints.weights_every], steps[-1]})
 

@@ -17,7 +17,12 @@ from llc.training.sweep import check_not_inside_run, claim_experiment, run_folde
 
 
 def with_factory(config: ExperimentConfig, function: str) -> ExperimentConfig:
-    """The config with the model that a function makes: `package.module:name`, or `path/to/file.py:name`."""
+    """The config with the model that a function makes: `package.module:name`, or `path/to/file.py:name`.
+
+    Args:
+        config: of which everything but the model is kept.
+        function: where it is; a file's path is made absolute.
+    """
     return config.model_copy(update={"model": FactoryConfig(function=own_code.absolute(function))})
 
 
@@ -80,6 +85,10 @@ def import_weights(
 def export_weights(run: store.Run, step: int, path: str | Path) -> None:
     """A checkpoint as a plain `state_dict`: `.safetensors` by that suffix, by PyTorch's own format otherwise.
 
+    Args:
+        run: one run of an experiment, such as `experiment.runs[0]`.
+        step: of the checkpoint.
+        path: the file to write.
     Raises:
         InvalidInput: no run, or a step that is no whole number.
         StoreError: no such checkpoint, or a file that cannot be written.

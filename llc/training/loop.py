@@ -23,6 +23,11 @@ def train_run(folder: Path, config: RunConfig, device: str = "cpu", progress: Pr
     matters is in `resume.pt`, so a run that was killed and started again ends with the same bits as one that was not
     (on the CPU, with the same number of threads).
 
+    Args:
+        folder: of the run; made if need be.
+        config: of the run.
+        device: see `llc.devices.choose_device`.
+        progress: told (unit, done, total, note).
     Raises:
         StoreError: the folder belongs to another config, or cannot be written.
         TrainingDiverged: the loss is not finite; names the run and step.

@@ -73,7 +73,16 @@ class Plan:
 
 
 def plan(config: ExperimentConfig, out: str | Path, *, jobs: int | None = None, device: str = "auto") -> Plan:
-    """What training a sweep would take: disk from the config, time from a trial of a few seconds. Writes nothing."""
+    """What training a sweep would take: disk from the config, time from a trial of a few seconds. Writes nothing.
+
+    Args:
+        config: such as `llc.presets.tiny()`.
+        out: the folder that it would go to; it need not be there.
+        jobs: worker processes; by default one a core, or one a GPU.
+        device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
+    Raises:
+        InvalidInput: no such device here.
+    """
     runs, where = config.runs(), devices.choose_device(device)
     jobs = jobs or default_workers(len(runs), where)
     give_code(config)
@@ -132,7 +141,11 @@ def _disk_of(run: RunConfig) -> int:
 
 
 def count_parameters(config: ExperimentConfig | RunConfig) -> int:
-    """P, the number of parameters of the config's model; of a sweep's first run."""
+    """P, the number of parameters of the config's model; of a sweep's first run.
+
+    Args:
+        config: of a run or a sweep.
+    """
     run = config.runs()[0] if isinstance(config, ExperimentConfig) else config
     with torch.device(_where_to_count(run)):
         model = models.build(run.model, run.task)

@@ -9,6 +9,10 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     constant:  η_s = η · min(1, (s + 1)/warmup_steps)
     linear:    the same times 1 − s/T, down to 0 at the end
     triangle:  η_s = η · (1 − |2s/T − 1|), from 0 up to η at half time and down again
+
+    Args:
+        config: gives η, T, the schedule and its warm-up.
+        step: s, from 0 to T − 1.
     """
     if config.schedule == "triangle":
         return config.learning_rate * (1 - abs(2 * step / config.steps - 1))

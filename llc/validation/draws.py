@@ -102,7 +102,11 @@ _SCORES = {
 
 
 def format_draws(result: xr.Dataset) -> str:
-    """A table, a row a quantity, of the repetitions that are believed."""
+    """A table, a row a quantity, of the repetitions that are believed.
+
+    Args:
+        result: of `validate_draws`.
+    """
     lines = [f"{'quantity':36} repeats  believed    held  within 3 se  found on exact"]
     for quantity in result.quantity.values:
         made = result.sel(quantity=quantity).dropna("repeat")

@@ -27,6 +27,7 @@ def suite(name: str, problems: int = 0) -> list[Case]:
     """The cases of a suite: `quick` or `full` at the defaults, `tuned-quick` or `tuned` at settings of their own.
 
     Args:
+        name: one of these four.
         problems: which wells, data, strata and networks are drawn; in the tuned suites normal crossings are the same in
             all. Settings were chosen while looking at some of draw 0, so that other draws say how accurate estimates
             are elsewhere.

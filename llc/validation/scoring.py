@@ -81,7 +81,11 @@ def scores(result: xr.Dataset) -> dict[str, float]:
 
 
 def format_validation(result: xr.Dataset) -> str:
-    """The result as text: a line a case for the first method, what that adds up to by kind, and the methods' scores."""
+    """The result as text: a line a case for the first method, what that adds up to by kind, and the methods' scores.
+
+    Args:
+        result: of `llc.validate`.
+    """
     first = result.isel(estimator=0)
     truths = one_a_truth(first)
     lines = [f"{'case':58s} {'exact':>8s} {'estimate':>17s} {'interval':>19s} {'error':>7s} {'gradients':>9s}  verdict"]

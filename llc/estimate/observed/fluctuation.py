@@ -25,6 +25,7 @@ def waic(tree: xr.DataTree, dataset: str) -> xr.Dataset:
 
     Args:
         tree: of `estimate_llc(…, observables=[llc.Losses(dataset)])`, of the data that are sampled.
+        dataset: name of the losses, `own` for `llc.Losses("own")`.
     Returns:
         `functional_variance` V, `singular_fluctuation` ν, `training_loss` T, `waic`, each with `_se`, `_low`, `_high`
         (90 %). That of T and WAIC is of the draws: what another sample of data would give is not in it.

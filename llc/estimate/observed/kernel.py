@@ -23,6 +23,7 @@ def loss_kernel(
 
     Args:
         tree: of `estimate_llc(…, observables=[llc.Losses(dataset, …)])`.
+        dataset: name of the losses for i.
         other: for j; None for the same dataset.
         normalised: correlations in place of covariances.
         by_position: of single positions, numbered through; otherwise losses are averaged over positions.

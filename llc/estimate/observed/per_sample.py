@@ -18,6 +18,7 @@ def per_sample_llc(tree: xr.DataTree, dataset: str) -> xr.Dataset:
 
     Args:
         tree: of `estimate_llc(…, observables=[llc.Losses(dataset, …)])`.
+        dataset: name of the losses.
     Returns:
         `llc`, `llc_se`, `llc_low`, `llc_high` (90 %) by (sample[, position]); the verdict is in the attrs.
     Raises:

@@ -118,10 +118,13 @@ def susceptibilities(
     """`susceptibility` of every part of a model, at one nβ and γ, with each one's refined λ̂.
 
     Args:
-        model, loss, data: as for `estimate_llc`.
+        model: as for `estimate_llc`.
+        loss: as for `estimate_llc`.
+        data: as for `estimate_llc`.
         parts: by name, which weights move, as `parameters` of `estimate_llc`; such as `llc.heads(model)`.
         datasets: whose samples are looked at, by name; None for the data that are sampled, as `own`.
-        nbeta, gamma: what is not given is what `estimate_llc` chooses where all weights move.
+        nbeta: nβ, the same for all parts; by default what `estimate_llc` chooses where all weights move.
+        gamma: γ, likewise.
         convention: see `susceptibility`.
         collate_fn: of data and datasets.
         progress: told ("parts", done, total, name).

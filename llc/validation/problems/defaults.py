@@ -41,6 +41,7 @@ def defaults(problems: int = 0, *, quick: bool = False) -> list[Case]:
 
     Args:
         problems: which sizes, data and truths are drawn.
+        quick: 16 truths, a sample of each, in place of 133.
     """
     cases = []
     for make, full, few in _KINDS:
