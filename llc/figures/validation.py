@@ -15,7 +15,7 @@ _VARIED = ("choice", "nbeta", "gamma", "step_size")
 # Kinds of problem that seaborn's colours for the colour-blind tell apart.
 _COLOURBLIND = 10
 # Where it comes from, and what it has.
-_CALIBRATION = ("experiment.calibration", "point", "stage", "trial", "llc_trace")
+_CALIBRATION = ("llc.study.calibrate_experiment", "point", "stage", "trial", "llc_trace")
 
 
 @takes(result=("llc.validate", "estimator", "case", "exact", "llc", "verdict"))

@@ -75,20 +75,20 @@ def trust(folder: str | Path) -> list[Code]:
 
 
 def distrust(codes: Iterable[Code]) -> None:
-    """Take functions, and files with what they hold, off the list.
+    """Take functions, and files with whatever they held when they were trusted, off the list.
 
     Args:
-        codes: as `code_of` gives them; files go by what they hold now.
+        codes: as `code_of` gives them; copies of these files go too, by what they hold now.
     Raises:
         StoreError: the list of trusted code cannot be written.
     """
     codes = list(codes)
-    functions = {str(code) for code in codes}
+    functions, places = {str(code) for code in codes}, {str(code.file) for code in codes if code.file is not None}
     files = {trusted.digest(code.file.read_bytes()) for code in codes if code.file is not None and code.file.is_file()}
     _change(
         lambda known: Trusted(
             tuple(one for one in known.functions if one not in functions),
-            tuple(one for one in known.files if one.sha256 not in files),
+            tuple(one for one in known.files if one.sha256 not in files and one.path not in places),
         )
     )
 

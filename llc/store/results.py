@@ -92,7 +92,7 @@ def labelled(dataset: xr.Dataset) -> xr.Dataset:
     """The dataset with dims in the house's order, after checking that every variable says what it is.
 
     Args:
-        dataset: changed in place where dims are in another order.
+        dataset: left as it is.
     Raises:
         ValueError: a variable or coordinate lacks `long_name` or `units`: a mistake in this library.
     """
@@ -106,7 +106,7 @@ def labelled(dataset: xr.Dataset) -> xr.Dataset:
             first = dims.index("seed") + 1
             order = [*dims[:first], *(dim for dim in DIMS if dim in dims[first:])]
             if [dim for dim in dims if dim in order] != order:
-                dataset[name] = dataset[name].transpose(*order, ...)
+                dataset = dataset.assign({name: dataset[name].transpose(*order, ...)})
     return dataset
 
 

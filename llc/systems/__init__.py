@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, did_you_mean
 from llc.systems import (
     bhargav2024,
     chen2024,
@@ -73,7 +73,11 @@ def estimate_settings(name: str) -> dict[str, Any]:
 
     Args:
         name: a key of `SYSTEMS`.
+    Raises:
+        InvalidInput: there is none of that name; the nearest is named.
     """
+    if name not in SYSTEMS:
+        raise InvalidInput(f"unknown system {name}; {did_you_mean(name, SYSTEMS)}")
     return {**_ESTIMATES, **getattr(SYSTEMS[name], "ESTIMATES", {})}
 
 
