@@ -9,7 +9,7 @@ from llc import store
 from llc.errors import InvalidInput
 from llc.estimate.calibration import Calibration, calibrate
 from llc.estimate.calibration_labels import calibration_dataset
-from llc.parallel import Progress, quiet
+from llc.parallel import Progress, quiet, torch_threads
 from llc.study.pilots import evenly
 from llc.study.points import LLCConfig, choose_steps, study_point, trained_runs
 
@@ -44,7 +44,8 @@ def calibrate_experiment(
     runs = trained_runs(experiment)
     places = evenly([(run, step) for run in runs for step in choose_steps(steps, run)], points)
     chosen = [study_point(run, step, config) for run, step in places]
-    found = calibrate(chosen, config, key=(config.seed, "calibrate"), progress=progress)
+    with torch_threads(1):  # as the study's estimates are made, whatever cores there are
+        found = calibrate(chosen, config, key=(config.seed, "calibrate"), progress=progress)
     dataset = calibration_dataset(found)
     with store.folder_lock(experiment.path):
         about = {**experiment.config, "llc": found.settings.to_table()}
