@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import warnings
@@ -31,6 +32,9 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from llc.errors import Interrupted, InvalidInput, LLCError, ended_by
 
+        # Threads that wait for one another sleep meanwhile. PyTorch's would spin, which takes them eight times as long
+        # where another program has one of the cores; it reads this as it is loaded, which no command has done yet.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             with warnings.catch_warnings():  # which puts back how they are shown
                 if not ctx.params.get("debug"):
