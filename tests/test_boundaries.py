@@ -7,6 +7,7 @@ from scipy.optimize import minimize_scalar
 
 from llc.development.boundaries import noise, trend_changes, turns
 from llc.development.stage_table import Curve, format_stages, latex_stages, stage_table
+from llc.development.stages import find_stages
 from llc.development.weighted_lines import WeightedLines
 from llc.errors import InvalidInput
 
@@ -194,3 +195,18 @@ def test_a_loss_that_does_not_reach_a_stage_is_refused(steps):
     llc = Curve(np.arange(0, 1100, 100.0), np.linspace(0, 5, 11), np.full(11, 0.3))
     with pytest.raises(InvalidInput, match="given for stages from 0 to 1000; give it at their ends too"):
         stage_table(llc, Curve(steps, np.ones(len(steps)), np.full(len(steps), 0.1)), [])
+
+
+RESAMPLED = {
+    "turns": lambda own, **how: turns(STEPS, STEPS, STEPS, **how),
+    "trend_changes": lambda own, **how: trend_changes(STEPS, STEPS, STEPS, **how),
+    "stage_table": lambda own, **how: stage_table(Curve(STEPS, STEPS, STEPS), Curve(STEPS, STEPS, STEPS), [], **how),
+    "find_stages": find_stages,
+}
+
+
+@pytest.mark.parametrize("number", [0, 100_001, 10**12])
+@pytest.mark.parametrize("name", RESAMPLED)
+def test_resamples_nobody_can_wait_for_are_refused(name, number, own):
+    with pytest.raises(InvalidInput, match=f"resamples = {number} given, expected a whole number from 1 to 100000"):
+        RESAMPLED[name](own, resamples=number)

@@ -47,6 +47,7 @@ def test_training_nobody_can_do(options, said, tmp_path):
         (["behaviour", "--sequences", "1000000000000000"], "more memory than there is"),
         (["compare", "--sequences", "1000000000000000"], "more memory than there is"),
         (["pca", "--components", "99999"], "components = 99999 given, expected 1 to"),
+        (["stages", "--resamples", "1000000000000"], "resamples = 1000000000000 given, expected a whole number from 1"),
     ],
 )
 def test_analyses_nobody_can_do(command, said, own):

@@ -20,6 +20,8 @@ _LEVEL = 0.9
 LEAST_POINTS = 6
 _LEAST_SEGMENT = 3
 _REFITS = 5
+# Curves that make an interval: minutes of work, and far more than 5 % and 95 % quantiles ask for.
+_MOST_RESAMPLES = 100_000
 # Values and errors whose squares, and the sums of these, a float holds.
 _LARGEST = 1e30
 
@@ -64,8 +66,7 @@ def turns(
         InvalidInput: fewer than six points, numbers that are not finite or whose squares are not, steps that do not
             increase, errors that are not positive, or a count out of range.
     """
-    check_whole("resamples", resamples, 1)
-    check_whole("seed", seed, 0)
+    check_resamples(resamples, seed)
     places, values, errors = check_curve(steps, values, errors)
     grid = np.linspace(places[0], places[-1], _GRID)
     prominence = float(np.median(2 * np.interp(grid, places, errors)))
@@ -115,8 +116,7 @@ def trend_changes(
     from llc.development.weighted_lines import WeightedLines
 
     check_whole("most", most, 0)
-    check_whole("resamples", resamples, 1)
-    check_whole("seed", seed, 0)
+    check_resamples(resamples, seed)
     places, values, errors = check_curve(steps, values, errors)
     most = min(most, len(places) // _LEAST_SEGMENT - 1)
 
@@ -197,6 +197,12 @@ def _smooth(places: np.ndarray, values: np.ndarray, errors: np.ndarray) -> Univa
         for _ in range(_REFITS):  # the spline takes a degree of freedom for each of its coefficients
             spline = UnivariateSpline(places, values, w=1 / errors, k=3, s=max(1, points - len(spline.get_coeffs())))
     return spline
+
+
+def check_resamples(resamples: int, seed: int) -> None:
+    """How many curves with new errors make intervals, and their seed; or InvalidInput."""
+    check_whole("resamples", resamples, 1, _MOST_RESAMPLES)
+    check_whole("seed", seed, 0)
 
 
 def check_curve(steps: np.ndarray, values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

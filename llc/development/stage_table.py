@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from llc.development.boundaries import Boundary, check_curve, smooth_curve
-from llc.errors import InvalidInput, check_whole
+from llc.development.boundaries import Boundary, check_curve, check_resamples, smooth_curve
+from llc.errors import InvalidInput
 from llc.store.labels import value_label
 
 # 5 % and 95 %: a 90 % interval.
@@ -49,8 +49,7 @@ def stage_table(
         Columns `stage`, `start`, `end`, with the interval of `end` in `end_low` and `end_high` (NaN for the last
         step), `type`, `delta_loss` and `delta_llc`, each with `_low` and `_high`.
     """
-    check_whole("resamples", resamples, 1)
-    check_whole("seed", seed, 0)
+    check_resamples(resamples, seed)
     llc, loss = (_as_arrays(curve) for curve in (llc, loss))
     ends = [float(llc.steps[0]), *(boundary.step for boundary in boundaries), float(llc.steps[-1])]
     if not all(before < after for before, after in itertools.pairwise(ends)):

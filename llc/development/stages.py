@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from llc import store
-from llc.development.boundaries import LEAST_POINTS, Boundary, noise, trend_changes, turns
+from llc.development.boundaries import LEAST_POINTS, Boundary, check_resamples, noise, trend_changes, turns
 from llc.development.critical import CriticalStep, critical_step
 from llc.development.labels import about, lead, run_place
 from llc.development.stage_table import Curve, stage_table
@@ -60,13 +60,14 @@ def find_stages(
         boundary); `start`, `end`, `end_low`, `end_high`, `type`, `delta_loss`, `delta_llc` and their intervals (…,
         stage); `step_critical` and its interval, where the task has a headline; `left_out`, why a run has no stages.
     Raises:
-        InvalidInput: an unknown method.
+        InvalidInput: an unknown method, or a count out of range.
         StoreError: there is no llc.nc yet, or the folder cannot be written.
         MissingExtra: `trend` is asked for, and ruptures is not installed.
         NothingToStage: no run has six estimates that may be compared; each is named.
     """
     if method not in METHODS:
         raise InvalidInput(f"unknown method {method}; {did_you_mean(method, METHODS)}")
+    check_resamples(resamples, seed)
     if experiment.alone:
         raise StoreError(experiment.no_checkpoints)
     methods = [one for one in METHODS if one in (method, "turns") or installed("ruptures")]
