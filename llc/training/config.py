@@ -214,10 +214,13 @@ def checkpoint_steps(config: RunConfig | ExperimentConfig) -> list[int]:
         InvalidInput: more checkpoints than a run may have.
     """
     last, grid = config.training.steps, config.checkpoints
-    if last // grid.every + grid.logarithmic > MOST_CHECKPOINTS:
+    asked = last // grid.every + grid.logarithmic
+    if asked > MOST_CHECKPOINTS:
+        way = "smaller checkpoints.logarithmic" if 2 * grid.logarithmic > asked else "larger checkpoints.every"
         raise InvalidInput(
-            f"training.steps = {last} with checkpoints.every = {grid.every} asks for {last // grid.every:,} "
-            f"checkpoints a run, expected at most {MOST_CHECKPOINTS:,}; set a larger checkpoints.every"
+            f"training.steps = {last} with checkpoints.every = {grid.every} and checkpoints.logarithmic = "
+            f"{grid.logarithmic} asks for {asked:,} checkpoints a run, expected at most {MOST_CHECKPOINTS:,}; "
+            f"set a {way}"
         )
     linear = {0, last, *range(0, last, grid.every)}
     logarithmic = {_floor_power(last, j, grid.logarithmic - 1) for j in range(grid.logarithmic)}
