@@ -112,6 +112,8 @@ def chosen_steps(steps: str | Sequence[int], available: list[int], check: Callab
             raise InvalidInput(
                 f"steps = {steps!r} given, expected log:N, linear:N, all, last, or steps such as 500,1000"
             )
+        if long := [part for part in parts if _whole(part) == _LAST]:
+            raise InvalidInput(f"a step of {shown(long[0])} given, expected at most 18 digits")
         steps = [_whole(part) for part in parts]
     listed = listed_steps(steps)
     for step in listed:
