@@ -75,6 +75,8 @@ def ended_by(error: SystemExit) -> str:
 
 # Letters of a value, and names of what is known, in an error.
 _SHOWN, _LISTED = 200, 30
+# Of PyTorch, on Linux, on Windows, on a GPU, and for a size that no number of it holds.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
 
 
 def shown(value: object) -> str:
@@ -105,6 +107,16 @@ def check_flag(name: str, value: object) -> None:
     """True or False, or InvalidInput: any text would do for True."""
     if not isinstance(value, bool):
         raise InvalidInput(f"{name} = {shown(value)} given, expected True or False")
+
+
+def beyond_memory(error: BaseException) -> str:
+    """What to say of an error that tells of too little memory, after the name of what asked for it; else empty."""
+    said = str(error)
+    if not (isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)):
+        return ""
+    asked = re.search(r"allocate (\d+) bytes", said)
+    size = f" ({int(asked[1]) / 1e9:,.1f} GB at once)" if asked else ""
+    return f"takes more memory than there is{size}; give fewer sequences, samples or chains, or a smaller task or model"
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

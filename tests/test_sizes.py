@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 import llc
 from llc.cli import main
+from llc.errors import InvalidInput
 from llc.study.points import chosen_steps
+from llc.training.fit import check_fit
 
 HUGE = "99999999999999999999"
 
@@ -22,10 +24,19 @@ HUGE = "99999999999999999999"
         (["--seeds", "-1"], "seed = -1 given, expected greater than or equal to 0"),
         (["--seeds", HUGE], f"seed = {HUGE} given, expected less than"),
         (["--scheduler", "zzz"], "scheduler = 'zzz' given, expected its address, such as tcp://localhost:8786"),
-        (["--set", f"training.steps={HUGE}"], "checkpoints a run, expected at most 1,000,000"),
+        (["--set", f"training.steps={HUGE}"], "run, expected at most 1,000,000; set a larger checkpoints.every"),
         (["--set", "training.batch_size=1000000000000000"], "more memory than there is (8,000,000.0 GB at once)"),
         (["--set", f"model.depth={HUGE}"], "model.depth = 99999999999999999999 given"),
         (["--set", "model.width=4000000"], "more memory than there is"),
+        (
+            ["--set", "task.dim=100000000000000", "--num-tasks", "inf"],
+            "LinearRegression.sample(2) takes more memory than there is",
+        ),
+        (
+            ["--set", "checkpoints.logarithmic=100000000000"],
+            "and checkpoints.logarithmic = 100000000000 asks for 100,000,000,025 checkpoints a run, expected at most "
+            "1,000,000; set a smaller checkpoints.logarithmic",
+        ),
         (["--set", "preset=a\nb"], r"preset = 'a\nb' given, expected text without line breaks"),
         (["--set", "task.noise_variance=1e400"], "task.noise_variance = inf given, expected a finite number"),
     ],
@@ -55,6 +66,33 @@ def test_analyses_nobody_can_do(command, said, own):
     made = CliRunner().invoke(main, [name, str(own.path), *options])
     assert made.exit_code in (1, 2)
     assert said in made.output
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (10**14, r"Regression\.sample\(10+\) takes more memory than there is \([\d,.]+ GB at once\); give fewer"),
+        (10**15 + 1, "size = 1000000000000001 given, expected a whole number from 1 to 1000000000000000"),
+        (10**30, "size = 10+ given, expected a whole number"),
+    ],
+)
+def test_samples_that_no_memory_holds(size, said):
+    with pytest.raises(InvalidInput, match=said):
+        llc.tasks.LinearRegression(dim=2, num_examples=3, noise_variance=0.1, num_tasks=2).sample(size)
+
+
+def test_a_model_that_no_memory_holds_is_told_so_and_not_that_it_is_wrong(monkeypatch):
+    def forward(*_):
+        raise RuntimeError("CUDA out of memory. Tried")
+
+    monkeypatch.setattr(llc.models.Transformer, "forward", forward)
+    with pytest.raises(InvalidInput, match="^this takes more memory than there is; give fewer"):
+        check_fit(llc.presets.tiny().runs()[0])
+
+
+def test_a_step_beyond_any_is_shown_as_it_was_given():
+    with pytest.raises(InvalidInput, match=f"a step of '{HUGE}' given, expected at most 18 digits"):
+        chosen_steps(f"0, {HUGE}", [0, 10], lambda _: None)
 
 
 @pytest.mark.parametrize("kind", ["log", "linear"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -68,12 +67,10 @@ class Group(click.Group):
 
 def _of_the_machine(error: Exception) -> str:
     """What memory or files refuse, in a sentence; empty for anything else."""
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
-        asked = re.search(r"allocate (\d+) bytes", str(error))
-        size = f" ({int(asked[1]) / 1e9:,.1f} GB at once)" if asked else ""
-        return (
-            f"this takes more memory than there is{size}; give fewer sequences, samples or chains, or a smaller model"
-        )
+    from llc.errors import beyond_memory
+
+    if said := beyond_memory(error):
+        return f"this {said}"
     if isinstance(error, OSError) and error.strerror:
         where = f"{str(error.filename)[:100]}: " if error.filename else ""
         return f"{where}{error.strerror}"

@@ -9,11 +9,13 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from llc.config import Kind
-from llc.errors import InvalidInput, check_whole
+from llc.errors import InvalidInput, beyond_memory, check_whole
 from llc.predictors import Predictor
 
 # Of the probe, whose outputs are kept where weights are not: a smaller probe is the first so many of these.
 PROBE_SEQUENCES = 512
+# Of a batch: no machine's addresses reach over more numbers.
+_MOST_SEQUENCES = 10**15
 
 
 class Batch(NamedTuple):
@@ -59,9 +61,14 @@ def _checked(sample: Callable[..., Batch]) -> Callable[..., Batch]:
 
     @functools.wraps(sample)
     def checked(self: "Task", size: int, *, step: int = 0, stream: object = "train") -> Batch:
-        check_whole("size", size, 1)
+        check_whole("size", size, 1, _MOST_SEQUENCES)
         check_whole("step", step, 0)
-        return sample(self, size, step=step, stream=stream)
+        try:
+            return sample(self, size, step=step, stream=stream)
+        except (MemoryError, RuntimeError) as error:
+            if said := beyond_memory(error):
+                raise InvalidInput(f"{type(self).__name__}.sample({size}) {said}") from error
+            raise
 
     return checked
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from llc import behaviour, models
-from llc.errors import InvalidInput, LLCError, did_you_mean
+from llc.errors import InvalidInput, LLCError, beyond_memory, did_you_mean
 from llc.objective import evaluating
 from llc.tasks import Batch, Task
 from llc.training.config import RunConfig
@@ -109,4 +109,6 @@ def _tried(call: Callable[[], Any], failed: str) -> Any:
     except LLCError:
         raise
     except Exception as error:
+        if said := beyond_memory(error):
+            raise InvalidInput(f"this {said}") from error
         raise InvalidInput(f"{failed}: {type(error).__name__}: {error}") from error
