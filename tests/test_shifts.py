@@ -70,6 +70,21 @@ def test_bad_shifts_are_named(own):
         assert said in result.output
 
 
+@pytest.mark.parametrize(
+    ("change", "of_runs", "said"),
+    [
+        ({"noise_variance": [2.0], "dim": [7]}, "", r"dim = 7 .* num_tasks=1,seed=0 .*: dmmse: tasks \(1, 2\) given"),
+        ({"num_examples": [2]}, "", r"num_examples = 2 .*: targets have the shape \(2,\), expected \(3,\); change a"),
+        ({"dim": [5]}, "num_tasks=inf", r"dim = 5 does not fit what num_tasks=inf,seed=0 was trained on: mat1"),
+    ],
+)
+def test_a_change_that_fits_no_model_is_named(change, of_runs, said, own, monkeypatch):
+    """Where a reference sees it, where none does, and where only the model does."""
+    monkeypatch.setattr(type(own), "runs", [run for run in own.runs if run.name.startswith(of_runs)])
+    with pytest.raises(InvalidInput, match=f"the change {said}"):
+        shifted_behaviour(own, steps="last", changed=change)
+
+
 def test_on_the_command_line(own):
     result = CliRunner().invoke(main, ["behaviour", str(own.path), "--steps", "last", "--icl-positions", "1,3"])
     assert result.exit_code == 0, result.output

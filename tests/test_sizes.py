@@ -86,7 +86,7 @@ def test_a_model_that_no_memory_holds_is_told_so_and_not_that_it_is_wrong(monkey
         raise RuntimeError("CUDA out of memory. Tried")
 
     monkeypatch.setattr(llc.models.Transformer, "forward", forward)
-    with pytest.raises(InvalidInput, match="^this takes more memory than there is; give fewer"):
+    with pytest.raises(InvalidInput, match=r"^this takes more memory than there is; give fewer"):
         check_fit(llc.presets.tiny().runs()[0])
 
 

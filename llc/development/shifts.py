@@ -59,7 +59,10 @@ def shifted_behaviour(
     total, done, parts = sum(map(len, chosen.values())), 0, []
     with store.folder_lock(experiment.path):
         for run in runs:
-            sets = behaviour.eval_sets(run.task, sequences or run.sequences, _sources(run.task, changed))
+            sources = _sources(run.task, changed)
+            if changed:
+                _check_changes(run, chosen[run.name][0], sources)
+            sets = behaviour.eval_sets(run.task, sequences or run.sequences, sources)
             rows = []
             for step in chosen[run.name]:
                 progress("behaviour", done, total, f"{run.name} step {step}")
@@ -86,6 +89,27 @@ def _sources(task: Task, changed: Mapping[str, Sequence[Any]] | None) -> dict[st
         return {UNSHIFTED: task, **found}
     own = {f"{name} = {value}": task.override({name: value}) for name, values in changed.items() for value in values}
     return {UNSHIFTED: task, **own}
+
+
+def _check_changes(run: store.Run, step: int, sources: Mapping[str, Task]) -> None:
+    """Try what is changed on the references and the model of a run; or InvalidInput with the change that does not fit.
+
+    A model of sequences of any length takes another number of them, so that shapes alone do not say it.
+    """
+    model = run.model(step)
+    _, *others = sources.items()
+    for name, source in others:
+        try:
+            ((_, of_set),) = behaviour.eval_sets(run.task, 1, {name: source}).items()
+            made, fitting = of_set.batch.targets.shape[1:], run.task.sample(1, stream="test").targets.shape[1:]
+            if made != fitting:
+                raise InvalidInput(f"targets have the shape {tuple(made)}, expected {tuple(fitting)}")
+            behaviour.predict(model, of_set.batch)
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:  # of references, or the user's model
+            raise InvalidInput(
+                f"the change {name} does not fit what {run.name} was trained on: {error}; change a setting that "
+                "leaves shapes alone"
+            ) from error
 
 
 def _icl_positions(given: tuple[int, int] | None, task: Task) -> tuple[int, int] | None:
