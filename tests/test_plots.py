@@ -47,6 +47,14 @@ def test_every_figure_that_there_is_something_of_is_saved(every, unsaved):
     written, missing = figures.save_figures(own)
     assert set(missing) == OF_FAMILIES
     assert [path.stem for path in written] == [name for name in figures.FIGURES if name not in OF_FAMILIES]
+    assert set(missing.values()) == {"compare holds nothing of the kind"}
+
+
+def test_two_results_hold_nothing_of_the_kind(every, unsaved, monkeypatch):
+    own, _ = every
+    monkeypatch.setattr(figures, "spec_of", lambda *_: None)
+    _, missing = figures.save_figures(own, ["llc", "llc_at_critical"])
+    assert list(missing.values()) == ["llc holds nothing of the kind", "llc and tradeoff hold nothing of the kind"]
 
 
 @pytest.mark.parametrize("name", figures.FIGURES)

@@ -146,10 +146,14 @@ def save_figures(
             missing[name] = str(error)
             continue
         if spec is None:
-            missing[name] = f"{' and '.join(FIGURES[name].needs)} hold nothing of the kind"
+            missing[name] = _nothing_in(FIGURES[name].needs)
             continue
         written.append(save_figure(static.draw(spec), folder / f"{name}.png"))
     return written, missing
+
+
+def _nothing_in(results: tuple[str, ...]) -> str:
+    return f"{' and '.join(results)} hold{'s' if len(results) == 1 else ''} nothing of the kind"
 
 
 def save_figure(figure: Figure | Any, path: str | Path) -> Path:
