@@ -81,9 +81,9 @@ def run(*arguments, code=0) -> str:
 
 def test_there_and_back_again(finished, tmp_path):
     """A run exported step by step and imported again: the same weights and the same behaviour."""
-    ours = finished.run(num_tasks=4)
+    ours, suffixes = finished.run(num_tasks=4), ("safetensors", "pt", "pth", "ckpt", "bin")
     for number, step in enumerate(ours.steps):
-        suffix = "safetensors" if number % 2 else "pt"
+        suffix = suffixes[number % len(suffixes)]
         llc.export_weights(ours, step, tmp_path / "out" / f"step{step}.{suffix}")
     found = llc.import_weights(tmp_path / "out", tmp_path / "in", one_run()).run(num_tasks=4)
     assert found.finished
@@ -245,6 +245,10 @@ def test_export_from_the_command_line(finished, tmp_path):
     assert "nearest are 26 and 40" in run(
         "export", finished.run(num_tasks=4).path, tmp_path / "x.pt", "--step", 30, code=1
     )
+    for name in ("x.xyz", "x"):
+        said = run("export", finished.run(num_tasks=4).path, tmp_path / name, code=2)
+        assert f"{name} given, expected a name that ends in .safetensors, .pt, .pth, .ckpt, .bin" in said
+        assert not (tmp_path / name).exists()
     assert "is an experiment; name one of its runs: num_tasks=1,seed=0" in run("export", finished.path, "x.pt", code=2)
 
 

@@ -133,7 +133,7 @@ def import_(
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--step", type=int, default=None, help="Which checkpoint.  [default: the last]")
 def export(folder: Path, path: Path, step: int | None) -> None:
-    """Write a checkpoint of a run as a plain state_dict, .pt or .safetensors.
+    """Write a checkpoint of a run as a plain state_dict: .safetensors, or PyTorch's own .pt, .pth, .ckpt or .bin.
 
     \b
     Example:

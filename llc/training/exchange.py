@@ -15,6 +15,9 @@ from llc.training.fit import check_fit
 from llc.training.recorder import Recorder
 from llc.training.sweep import check_not_inside_run, claim_experiment, run_folder
 
+# Endings of what is written: that of safetensors, and those that PyTorch's own format goes by. `llc import` reads each.
+_EXPORTED = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+
 
 def with_factory(config: ExperimentConfig, function: str) -> ExperimentConfig:
     """The config with the model that a function makes: `package.module:name`, or `path/to/file.py:name`.
@@ -83,21 +86,24 @@ def import_weights(
 
 
 def export_weights(run: store.Run, step: int, path: str | Path) -> None:
-    """A checkpoint as a plain `state_dict`: `.safetensors` by that suffix, by PyTorch's own format otherwise.
+    """A checkpoint as a plain `state_dict`, in the format that the file's name ends in.
 
     Args:
         run: one run of an experiment, such as `experiment.runs[0]`.
         step: of the checkpoint.
-        path: the file to write.
+        path: `.safetensors`, or for PyTorch's own format `.pt`, `.pth`, `.ckpt` or `.bin`.
     Raises:
-        InvalidInput: no run, or a step that is no whole number.
+        InvalidInput: no run, a step that is no whole number, or another suffix.
         StoreError: no such checkpoint, or a file that cannot be written.
     """
     if not isinstance(run, store.Run):
         raise InvalidInput(f"{shown(run)} given, expected one run, such as experiment.runs[0]")
+    path = Path(path)
+    if path.suffix not in _EXPORTED:
+        raise InvalidInput(f"{path} given, expected a name that ends in {', '.join(_EXPORTED)}")
     weights = run.weights(check_whole("step", step, 0))
-    with store.atomic_path(Path(path)) as scratch:
-        if Path(path).suffix == ".safetensors":
+    with store.atomic_path(path) as scratch:
+        if path.suffix == ".safetensors":
             save_file(store.apart(weights), scratch)
         else:
             torch.save(weights, scratch)
