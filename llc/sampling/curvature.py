@@ -1,11 +1,12 @@
 """How steep the loss is: what a stable step size depends on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from llc.errors import InvalidInput, check_whole, shown
 from llc.randomness import generator
 from llc.sampling.ensemble import Ensemble
 from llc.sampling.graph import Graph
@@ -38,6 +39,11 @@ def largest_curvatures(
         iterations: as for `largest_curvature`.
         seed: of every target's minibatch and first direction.
     """
+    targets = list(targets) if isinstance(targets, Iterable) else [targets]
+    for target in targets:
+        if not isinstance(target, Target):
+            raise InvalidInput(f"{shown(target)} given, expected an llc.sampling.Target(model, loss, data, …)")
+    check_whole("iterations", iterations, 1)
     ensembles = [Ensemble(targets, graph)] if graph is not None else [Ensemble([target]) for target in targets]
     found: list[float] = []
     for ensemble in ensembles:
