@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from llc import own_code
-from llc.errors import InvalidInput, StoreError, shown
+from llc.errors import InvalidInput, StoreError, did_you_mean, shown, shown_name
 from llc.store.merging import merge
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.reading import read_dataset
@@ -151,9 +151,10 @@ class Experiment:
         """A result by name; traces of λ̂ are read once they are asked for.
 
         Raises:
-            StoreError: it is not there (the command that makes it is named), cannot be read, or was made from another
-                folder.
+            StoreError: there is no result of that name; it is not there (the command that makes it is named), cannot be
+                read, or was made from another folder.
         """
+        _check_known(name)
         if name == "metrics":
             return self.metrics
         path = self.path / f"{name}.nc"
@@ -225,8 +226,9 @@ class Experiment:
         """Why a result is of no use any longer: what it was made from is newer. Empty if that is not so.
 
         Raises:
-            StoreError: a file cannot be read.
+            StoreError: there is no result of that name, or a file cannot be read.
         """
+        _check_known(name)
         path = self.path / f"{name}.nc"
         sources = [self.path / f"{source}.nc" for source in RESULTS[name].needs]
         newer = [source.name for source in sources if path.exists() and source.exists() and made(path) < made(source)]
@@ -238,8 +240,9 @@ class Experiment:
         """Which runs a result knows nothing of, since the sweep has grown. Empty if it knows of all.
 
         Raises:
-            StoreError: the file cannot be read.
+            StoreError: there is no result of that name, or the file cannot be read.
         """
+        _check_known(name)
         path = self.path / f"{name}.nc"
         sweep = made_from(path).get("sweep") if path.exists() else None
         known = [set(place.items()) for place in coordinates_of(sweep)] if sweep else []
@@ -248,6 +251,11 @@ class Experiment:
         if not lacking:
             return ""
         return f"{path.name} lacks {', '.join(lacking)}; make it again with: {self._again(name)}"
+
+
+def _check_known(name: str) -> None:
+    if not isinstance(name, str) or name not in RESULTS:
+        raise StoreError(f"unknown result {shown_name(str(name))}; {did_you_mean(name, RESULTS)}")
 
 
 def coordinates_of(sweep: Table) -> list[dict[str, Any]]:
