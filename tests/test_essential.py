@@ -62,7 +62,9 @@ def test_the_kernel_reaches_five_steps_where_they_are_sparse():
 
 
 def test_bad_curves_are_named():
-    with pytest.raises(InvalidInput, match=r"5 steps with points of shape \(5, 2\) given, expected \(6 or more, 2\)"):
+    with pytest.raises(
+        InvalidInput, match=r"steps of shape \(5,\) with points of shape \(5, 2\) given, expected \(T,\)"
+    ):
         geometry(np.arange(5.0), np.zeros((5, 2)))
     with pytest.raises(InvalidInput, match="width = 0 given"):
         geometry(STEPS, np.zeros((len(STEPS), 2)), width=0)

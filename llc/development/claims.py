@@ -7,7 +7,7 @@ import xarray as xr
 from llc import store
 from llc.errors import InvalidInput, StoreError
 from llc.systems import STUDIES, study_claims_of
-from llc.systems.claims import Claim, StudyResults, claims_dataset
+from llc.systems.claims import Claim, StudyResults, check_claims, claims_dataset
 
 
 @store.takes_experiment
@@ -28,7 +28,7 @@ def study_claims(experiment: store.Experiment, claims: Sequence[Claim] | None = 
         InvalidInput: the preset's paper claims nothing of a study, and no claims are given.
         StoreError: nothing is trained yet, or a result is damaged or older than what it was made from.
     """
-    chosen = study_claims_of(experiment.config) if claims is None else tuple(claims)
+    chosen = study_claims_of(experiment.config) if claims is None else check_claims(claims)
     if not chosen:
         raise InvalidInput(
             f"the preset {experiment.config['preset']} has no claims of a study; those of {', '.join(STUDIES)} have"

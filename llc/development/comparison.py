@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from llc import behaviour, store
 from llc.behaviour import EvalSet, baselines, mean_and_error
 from llc.development.curves import ErrorCurves
-from llc.development.labels import about, lead, run_place
+from llc.development.labels import about, check_result, lead, run_place
 from llc.development.readouts import own_readouts
 from llc.errors import InvalidInput, check_whole
 from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, references_of, run_label, symbol_in
 from llc.study.points import choose_steps, trained_runs
 from llc.systems import claims_of
-from llc.systems.claims import Claim, with_claims
+from llc.systems.claims import Claim, check_claims, with_claims
 from llc.tasks import Batch, Task
 
 # Places between a model's weights (0) and those of a construction (1).
@@ -50,7 +50,7 @@ def compare(
         experiment: from `llc.open` or `llc.train`.
         progress: told (unit, done, total, note).
         steps: as of `estimate_llc_over_training`.
-        sequences: of each test set.
+        sequences: of each test set, at least 2.
         claims: of a paper; by default those of its preset (`llc.systems.claims_of`). They are of the end of training,
             and left out before it.
     Returns:
@@ -62,9 +62,10 @@ def compare(
         error_curve, shots, reference); what the model says of itself (see `readouts`); the claims by `claim`.
     Raises:
         StoreError: nothing is trained yet, or steps without weights.
-        InvalidInput: a task without references.
+        InvalidInput: a task without references, a count out of range, or claims that are none.
     """
-    sequences = check_whole("sequences", sequences, 1)
+    sequences = check_whole("sequences", sequences, 2)
+    claims = None if claims is None else check_claims(claims)
     runs = trained_runs(experiment)
     if not set(runs[0].task.predictors()) - set(baselines(runs[0].task)):
         raise InvalidInput(f"the task {runs[0].task.kind} has no references to compare with; give it predictors()")
@@ -234,6 +235,7 @@ def compare_rows(compared: xr.Dataset) -> pd.DataFrame:
     Args:
         compared: `experiment.compare`.
     """
+    check_result(compared, ("loss", "excess", "prediction_difference", "test_set", "step"), "llc.compare")
     first = str(compared.test_set.values[0])
     rows = []
     for place, everywhere in each_run(compared):

@@ -4,11 +4,12 @@ Hoogland et al. (2024), arXiv 2402.02364.
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from scipy.signal import find_peaks
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, shown
 
 # Of log(1 + step): the standard deviation of the kernel, by default.
 DEFAULT_WIDTH = 0.25
@@ -63,15 +64,22 @@ def geometry(steps: np.ndarray, points: np.ndarray, *, width: float = DEFAULT_WI
         width: the kernel's standard deviation in log(1 + step); wherever fewer than five steps are that near, it
             reaches to the fifth.
     Raises:
-        InvalidInput: fewer than six points, or a width that is not positive.
+        InvalidInput: fewer than six points, numbers that are not finite, steps that do not increase, or a width that
+            is not positive.
     """
-    steps, points = np.asarray(steps, float), np.asarray(points, float)
-    if len(steps) < LEAST_POINTS or points.shape != (len(steps), 2):
+    try:
+        steps, points = np.asarray(steps, float), np.asarray(points, float)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"steps and points have to be numbers ({error})") from None
+    if steps.ndim != 1 or len(steps) < LEAST_POINTS or points.shape != (len(steps), 2):
         raise InvalidInput(
-            f"{len(steps)} steps with points of shape {points.shape} given, expected ({LEAST_POINTS} or more, 2)"
+            f"steps of shape {steps.shape} with points of shape {points.shape} given, expected (T,) and (T, 2) with T "
+            f"at least {LEAST_POINTS}"
         )
-    if not width > 0:
-        raise InvalidInput(f"width = {width} given, expected a number > 0")
+    if not isinstance(width, Real) or not width > 0:
+        raise InvalidInput(f"width = {shown(width)} given, expected a number > 0")
+    if not (np.isfinite(steps).all() and np.isfinite(points).all() and steps[0] >= 0 and (np.diff(steps) > 0).all()):
+        raise InvalidInput("steps have to increase from 0 or more, and points to be finite; leave the others out")
     places = np.log1p(steps)
     position, velocity, acceleration = _local_quadratics(places, points, width)
     speed = np.linalg.norm(velocity, axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from llc import behaviour, store
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import InvalidInput, did_you_mean, shown
 from llc.predictors import is_baseline
 from llc.tasks import Batch, Task
 
@@ -126,10 +126,17 @@ def _drawn_probe(name: str, task: Task, sequences: int) -> Batch:
 
 
 def _user_probe(probe: Batch, task: Task) -> Batch:
-    own = task.probe(1)
-    given, expected = (
-        [tuple(tensor.shape[1:]) for tensor in (*batch.inputs, batch.targets)] for batch in (Batch(*probe), own)
-    )
+    try:
+        batch = Batch(*probe)
+        sizes = {tuple(tensor.shape[:1]) for tensor in batch.flat}
+    except (TypeError, AttributeError):  # no batch, or none of tensors
+        sizes = set()
+    if len(sizes) != 1 or sizes <= {(), (0,)}:
+        raise InvalidInput(
+            f"probe = {shown(probe)} given, expected {OWN_PROBE}, the name of a test set, or an "
+            "llc.tasks.Batch(inputs=(…), targets=…) of as many sequences each"
+        )
+    given, expected = ([tuple(tensor.shape[1:]) for tensor in one.flat] for one in (batch, task.probe(1)))
     if given != expected:
         raise InvalidInput(f"a probe of shapes (B, …) {given} given, expected {expected}, inputs and targets")
-    return Batch(*probe).float()
+    return batch.float()

@@ -1,5 +1,7 @@
 """Essential dynamics of every run: smoothed trajectories, their curvature and evolute, and forms as rows."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -7,9 +9,11 @@ import xarray as xr
 from llc import store
 from llc.behaviour import step_coord
 from llc.development.essential import DEFAULT_WIDTH, LEAST_POINTS, Geometry, geometry
-from llc.development.labels import lead, run_place
-from llc.errors import InvalidInput, StoreError
+from llc.development.labels import check_result, lead, run_place
+from llc.errors import InvalidInput, StoreError, check_whole, shown
 from llc.store.labels import of_run
+
+_FORM = ("form_run", "form_step", "form_kind", "form_position", "form_curvature", "form_center")
 
 
 @store.takes_experiment
@@ -31,10 +35,15 @@ def essential_dynamics(
         `form_curvature`, and `form_position` and `form_center` (form, axis).
     Raises:
         StoreError: there is no pca.nc yet, or no run has six checkpoints.
-        InvalidInput: a component that pca.nc does not hold, or a width that is not positive.
+        InvalidInput: no two components, one that pca.nc does not hold, or a width that is not positive.
     """
+    if not isinstance(components, Iterable) or len(given := list(components)) != 2:
+        raise InvalidInput(f"components = {shown(components)} given, expected two of them, such as (1, 2)")
+    first, second = (check_whole("a component", one, 1) for one in given)
+    if first == second:
+        raise InvalidInput(f"component {first} given twice, expected two different ones, such as (1, 2)")
     pca = experiment.pca
-    for component in components:
+    for component in (first, second):
         if component not in pca.component:
             raise InvalidInput(
                 f"component {component} given, expected 1 to {pca.sizes['component']}, which pca.nc holds; make more "
@@ -77,6 +86,7 @@ def form_rows(essential: xr.Dataset) -> pd.DataFrame:
     Args:
         essential: `experiment.essential`.
     """
+    check_result(essential, ("axis", *_FORM), "llc.development.essential_dynamics")
     first, second = (int(axis) for axis in essential.axis.values)
     return pd.DataFrame(
         {

@@ -1,9 +1,12 @@
 """Labels that results of this room share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import xarray as xr
+
 from llc import store
+from llc.errors import InvalidInput, shown
 from llc.store import places
 
 _INTERVALS = {"_low": "lower end of the 90 % interval of ", "_high": "upper end of the 90 % interval of "}
@@ -15,6 +18,15 @@ def about(said: Mapping[str, str], name: str) -> dict[str, str]:
         if name not in said and name.endswith(ending):
             return {"long_name": end_of + name.removesuffix(ending), "units": "1"}
     return {"long_name": said[name], "units": "1"}
+
+
+def check_result(found: object, needs: Iterable[str], maker: str) -> None:
+    """A dataset that has all of this among its variables and attrs, or InvalidInput."""
+    if not isinstance(found, xr.Dataset):
+        raise InvalidInput(f"{shown(found)} given, expected a dataset from {maker}")
+    lacking = [name for name in needs if name not in found.variables and name not in found.attrs]
+    if lacking:
+        raise InvalidInput(f"a dataset without {', '.join(lacking)} given, expected one from {maker}")
 
 
 def run_place(run: store.Run) -> dict[str, tuple]:

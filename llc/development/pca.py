@@ -9,7 +9,7 @@ import xarray as xr
 from llc import store
 from llc.behaviour import position_coord, reference_coord, step_coord
 from llc.development.features import OWN_PROBE, Features, make_features, steps_of
-from llc.development.labels import lead, run_place
+from llc.development.labels import check_result, lead, run_place
 from llc.development.null import random_walk_variances
 from llc.development.principal import Components
 from llc.development.rows import Rows
@@ -116,6 +116,9 @@ def project(pca: xr.Dataset, experiment: store.Experiment, *, progress: Progress
         InvalidInput: sequences of another length, or a PCA of something else.
         StoreError: nothing is trained yet.
     """
+    check_result(pca, ("loading", "center", "explained_variance_ratio"), "llc.joint_pca")
+    if not isinstance(experiment, store.Experiment):
+        raise InvalidInput(f"{shown(experiment)} given, expected an experiment, from llc.open(FOLDER) or llc.train")
     if {"token", "parameter"} & set(pca.loading.dims):
         raise InvalidInput("this pca.nc was made of outputs or weights; expected one of predictions")
     runs = [run for run in experiment.runs if run.recorded_steps]
@@ -140,6 +143,7 @@ def format_pca(pca: xr.Dataset) -> str:
     Args:
         pca: `experiment.pca`.
     """
+    check_result(pca, ("explained_variance_null", "explained_variance_ratio"), "llc.joint_pca")
     lines = ["Variance explained by each component, and by random walks with the same increments (90 % of them):"]
     low, high = np.quantile(pca.explained_variance_null, [0.05, 0.95], axis=0)
     for number, share in enumerate(pca.explained_variance_ratio.values):

@@ -104,7 +104,11 @@ def sign_flips(found: xr.Dataset) -> list[Flip]:
     Raises:
         InvalidInput: no susceptibilities by step.
     """
-    if "susceptibility_mean" not in found or "step" not in found.susceptibility_mean.dims:
+    if (
+        not isinstance(found, xr.Dataset)
+        or "susceptibility_mean" not in found
+        or "step" not in found.susceptibility_mean.dims
+    ):
         raise InvalidInput("the dataset has no susceptibility by step; llc.susceptibilities_over_checkpoints makes one")
     flips = []
     steps = found.step.values.tolist()

@@ -1,6 +1,6 @@
 """Whether a joint PCA would have come out the same with another probe, grid of checkpoints, or seed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.linalg import subspace_angles
 from llc import store
 from llc.development.features import OWN_PROBE, make_features
 from llc.development.rows import Rows
-from llc.errors import InvalidInput, StoreError
+from llc.errors import InvalidInput, StoreError, check_whole, shown
 from llc.parallel import Progress, quiet
 
 
@@ -42,8 +42,10 @@ def pca_robustness(
         InvalidInput: a count out of range.
         StoreError: nothing is trained yet.
     """
-    if not sequences or min(sequences) < 1 or min(every, default=1) < 1:
-        raise InvalidInput(f"sequences = {list(sequences)} and every = {list(every)} given, expected numbers from 1 up")
+    components = check_whole("components", components, 1)
+    sequences, every = _whole_numbers("sequences", sequences), _whole_numbers("every", every)
+    if not sequences:
+        raise InvalidInput("sequences = [] given, expected at least one size of the probe")
     runs = [run for run in experiment.runs if run.recorded_steps]
     if not runs:
         raise StoreError(experiment.no_checkpoints)
@@ -68,6 +70,12 @@ def pca_robustness(
             for seed in seeds:
                 found.append(_row("seed", seed, whole, scores([run for run in runs if run.seed == seed])))
     return pd.DataFrame(found)
+
+
+def _whole_numbers(name: str, given: Sequence[int]) -> list[int]:
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise InvalidInput(f"{name} = {shown(given)} given, expected several whole numbers, such as (2, 4)")
+    return [check_whole(f"one of {name}", one, 1) for one in given]
 
 
 def _row(changed: str, to: int, one: np.ndarray, other: np.ndarray) -> dict:

@@ -1,6 +1,6 @@
 """Behaviour on inputs that training did not show: the task's own shifts, and settings of it that are changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from llc import behaviour, store
 from llc.behaviour import EvalSet
-from llc.development.labels import lead, run_place
-from llc.errors import InvalidInput
+from llc.development.labels import check_result, lead, run_place
+from llc.errors import InvalidInput, check_whole, shown
 from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, references_of, run_label
 from llc.study.points import choose_steps, trained_runs
@@ -43,7 +43,7 @@ def shifted_behaviour(
         steps: as of `estimate_llc_over_training`.
         changed: values of the task's settings to look at, one at a time, such as `{"noise_variance": [0.5, 2.0]}`; by
             default the shifts that the task offers itself.
-        sequences: of each distribution; None for as many as the run's test sets have.
+        sequences: of each distribution, at least 2; None for as many as the run's test sets have.
         icl_positions: k1 < k2 from 1 to K; None for K/2 and K (Hoogland et al. 2024, arXiv 2402.02364).
         progress: told (unit, done, total, note).
     Returns:
@@ -53,6 +53,8 @@ def shifted_behaviour(
         StoreError: nothing is trained yet, or steps without weights.
         InvalidInput: no shifts, one that the task cannot have, positions out of range.
     """
+    changed = _values_by_setting(changed)
+    sequences = None if sequences is None else check_whole("sequences", sequences, 2)
     runs = trained_runs(experiment)
     places = _icl_positions(icl_positions, runs[0].task)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
@@ -71,7 +73,7 @@ def shifted_behaviour(
             parts.append(_label(run, sets, chosen[run.name], rows))
         settings = {
             "steps": chosen,
-            "changed": {name: list(values) for name, values in (changed or {}).items()},
+            "changed": changed,
             "sequences": sequences,
             "icl_positions": list(places or ()),
         }
@@ -80,7 +82,19 @@ def shifted_behaviour(
         )
 
 
-def _sources(task: Task, changed: Mapping[str, Sequence[Any]] | None) -> dict[str, Task]:
+def _values_by_setting(changed: Mapping[str, Sequence[Any]] | None) -> dict[str, list[Any]]:
+    changed = {} if changed is None else changed
+    if not isinstance(changed, Mapping) or not all(
+        isinstance(name, str) and isinstance(values, Iterable) and not isinstance(values, str)
+        for name, values in changed.items()
+    ):
+        raise InvalidInput(
+            f'changed = {shown(changed)} given, expected values by setting, such as {{"noise_variance": [0.5, 2.0]}}'
+        )
+    return {name: list(values) for name, values in changed.items()}
+
+
+def _sources(task: Task, changed: Mapping[str, Sequence[Any]]) -> dict[str, Task]:
     """Where sequences come from, the training distribution first."""
     if not changed:
         found = task.shifts()
@@ -119,7 +133,11 @@ def _icl_positions(given: tuple[int, int] | None, task: Task) -> tuple[int, int]
         if given is not None:
             raise InvalidInput(f"icl_positions = {given} given, but sequences have one prediction each")
         return None
-    first, last = given or (max(1, examples // 2), examples)
+    if given is None:
+        return max(1, examples // 2), examples
+    if not isinstance(given, Iterable) or len(positions := list(given)) != 2:
+        raise InvalidInput(f"icl_positions = {shown(given)} given, expected two, 1 <= k1 < k2 <= K = {examples}")
+    first, last = (check_whole("one of icl_positions", one, 1) for one in positions)
     if not 1 <= first < last <= examples:
         raise InvalidInput(f"icl_positions = {first}, {last} given, expected 1 <= k1 < k2 <= K = {examples}")
     return first, last
@@ -172,6 +190,7 @@ def format_behaviour(found: xr.Dataset) -> str:
     Args:
         found: `experiment.behaviour`.
     """
+    check_result(found, ("loss", "test_set", "step"), "llc.development.shifted_behaviour")
     means = found.mean("position") if "position" in found.dims else found
     lines = []
     for place, run in each_run(means):

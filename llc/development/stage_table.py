@@ -1,18 +1,23 @@
 """From boundaries to a table of stages: what loss and complexity do in each."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from llc.development.boundaries import Boundary, check_curve, check_resamples, smooth_curve
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, shown
 from llc.store.labels import value_label
 
 # 5 % and 95 %: a 90 % interval.
 _ENDS = (0.05, 0.95)
+# What is printed of a stage.
+_PRINTED = (
+    *("stage", "start", "end", "end_low", "end_high", "type"),
+    *(f"delta_{name}{end}" for name in ("loss", "llc") for end in ("", "_low", "_high")),
+)
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,20 @@ def stage_table(
         resamples: how many curves with new errors make intervals.
         seed: of those errors.
     Raises:
-        InvalidInput: curves that `turns` would refuse; boundaries that are not inside of the steps of `llc`, one after
-            another; or a loss that does not reach from the first stage's start to the last one's end.
+        InvalidInput: curves that `turns` would refuse, or none; boundaries that are none, or not inside of the steps
+            of `llc`, one after another; or a loss that does not reach from the first stage's start to the last one's
+            end.
     Returns:
         Columns `stage`, `start`, `end`, with the interval of `end` in `end_low` and `end_high` (NaN for the last
         step), `type`, `delta_loss` and `delta_llc`, each with `_low` and `_high`.
     """
     check_resamples(resamples, seed)
+    if isinstance(boundaries, str) or not isinstance(boundaries, Iterable):
+        raise InvalidInput(f"boundaries = {shown(boundaries)} given, expected a list of them, from turns")
+    boundaries = list(boundaries)
+    for one in boundaries:
+        if not isinstance(one, Boundary):
+            raise InvalidInput(f"{shown(one)} given among boundaries, expected each from turns or trend_changes")
     llc, loss = (_as_arrays(curve) for curve in (llc, loss))
     ends = [float(llc.steps[0]), *(boundary.step for boundary in boundaries), float(llc.steps[-1])]
     if not all(before < after for before, after in itertools.pairwise(ends)):
@@ -78,6 +90,8 @@ def stage_table(
 
 
 def _as_arrays(curve: Curve) -> Curve:
+    if not isinstance(curve, Curve):
+        raise InvalidInput(f"{shown(curve)} given, expected an llc.development.Curve(steps, values, errors)")
     _, values, errors = check_curve(curve.steps, curve.values, curve.errors)
     return Curve(np.asarray(curve.steps, float), values, errors)
 
@@ -138,6 +152,11 @@ def latex_stages(table: pd.DataFrame) -> str:
 
 
 def _printed(table: pd.DataFrame, interval: str) -> pd.DataFrame:
+    if not isinstance(table, pd.DataFrame):
+        raise InvalidInput(f"{shown(table)} given, expected a table from stage_table or stage_rows")
+    if lacking := [name for name in _PRINTED if name not in table]:
+        raise InvalidInput(f"a table without {', '.join(lacking)} given, expected one from stage_table or stage_rows")
+
     def with_interval(name: str) -> list[str]:
         return [interval.format(row[name], row[f"{name}_low"], row[f"{name}_high"]) for row in table.to_dict("records")]
 
@@ -148,8 +167,8 @@ def _printed(table: pd.DataFrame, interval: str) -> pd.DataFrame:
         for row in table.to_dict("records")
     ]
     axes = list(table.columns)[: list(table.columns).index("stage")]
-    shown: dict[str, list] = {name: [value_label(value) for value in table[name]] for name in axes}
-    shown |= {
+    columns: dict[str, list] = {name: [value_label(value) for value in table[name]] for name in axes}
+    columns |= {
         "stage": table["stage"].tolist(),
         "start": [f"{start:.0f}" for start in table["start"]],
         "end": ends,
@@ -157,4 +176,4 @@ def _printed(table: pd.DataFrame, interval: str) -> pd.DataFrame:
         "Δ loss": with_interval("delta_loss"),
         "Δ LLC": with_interval("delta_llc"),
     }
-    return pd.DataFrame(shown)
+    return pd.DataFrame(columns)

@@ -9,7 +9,7 @@ import xarray as xr
 from llc import store
 from llc.development.boundaries import LEAST_POINTS, Boundary, check_resamples, noise, trend_changes, turns
 from llc.development.critical import CriticalStep, critical_step
-from llc.development.labels import about, lead, run_place
+from llc.development.labels import about, check_result, lead, run_place
 from llc.development.stage_table import Curve, stage_table
 from llc.errors import InvalidInput, LLCError, StoreError, did_you_mean
 from llc.estimate.verdict import COMPARABLE
@@ -65,7 +65,7 @@ def find_stages(
         MissingExtra: `trend` is asked for, and ruptures is not installed.
         NothingToStage: no run has six estimates that may be compared; each is named.
     """
-    if method not in METHODS:
+    if method not in list(METHODS):
         raise InvalidInput(f"unknown method {method}; {did_you_mean(method, METHODS)}")
     check_resamples(resamples, seed)
     if experiment.alone:
@@ -240,6 +240,7 @@ def stage_rows(stages: xr.Dataset) -> pd.DataFrame:
     Raises:
         StoreError: no run has a stage.
     """
+    check_result(stages, _STAGE, "llc.development.find_stages")
     columns = list(_STAGE)
     rows = []
     for place, run in each_run(stages[columns]):

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from llc import behaviour, store
-from llc.development.labels import about, run_place
+from llc.development.labels import about, check_result, run_place
 from llc.development.strategy_accounts import PARAMETERS, bits, llcs, posteriors
 from llc.development.tradeoff import check_pair
 from llc.errors import StoreError
@@ -156,12 +156,18 @@ _SAID = {
 }
 
 
+def _check(found: xr.Dataset) -> None:
+    needs = ("account", "parameter", "correlation", "relative", "interpolation", "apart", "simple", "complex")
+    check_result(found, needs, "llc.development.strategies")
+
+
 def strategy_rows(found: xr.Dataset) -> pd.DataFrame:
     """A row an account: its parameters, and how well it predicts.
 
     Args:
         found: `experiment.strategies`.
     """
+    _check(found)
     columns = ("correlation", "rmse", "held_out_correlation", "held_out_rmse")
     rows = []
     for name in found.account.values.tolist():
@@ -180,6 +186,7 @@ def format_strategies(found: xr.Dataset) -> str:
     Args:
         found: `experiment.strategies`.
     """
+    _check(found)
     simple, complex_ = found.attrs["simple"], found.attrs["complex"]
     lines = [f"Relative distance at the end: 1 is {simple}, -1 is {complex_}"]
     for place, run in each_run(found[["relative", "interpolation", "apart"]]):

@@ -1,6 +1,6 @@
 """Loss against complexity: two solutions in every run, and the n at which preference turns from one to the other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,8 @@ import xarray as xr
 
 from llc import behaviour, store
 from llc.development.crossing import Measured, log_odds, rank_correlation, turn_with_interval
-from llc.development.labels import about, lead, run_place
-from llc.errors import InvalidInput, StoreError, did_you_mean
+from llc.development.labels import about, check_result, lead, run_place
+from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown
 from llc.estimate.verdict import COMPARABLE
 from llc.parallel import Progress, quiet
 from llc.predictors import is_baseline
@@ -56,8 +56,9 @@ def tradeoff(
     Raises:
         StoreError: there is no llc.nc yet, no run with an estimate that has the simple solution alone, or none besides;
             what makes it is named.
-        InvalidInput: no pair, an unknown reference, or losses that are no log-likelihoods.
+        InvalidInput: no pair, an unknown reference, losses that are no log-likelihoods, or a seed out of range.
     """
+    check_whole("seed", seed, 0)
     metrics, llc = experiment.metrics, experiment.llc
     chosen = check_pair(experiment, pair)
     runs = [run for run in experiment.runs if of_run(llc, run.place) is not None]
@@ -87,6 +88,7 @@ def tradeoff(
         )
 
 
+@store.takes_experiment
 def check_pair(experiment: store.Experiment, pair: Sequence[str] | None) -> tuple[str, str]:
     """Two references that a tradeoff can be between; the task's own where none are given.
 
@@ -97,6 +99,10 @@ def check_pair(experiment: store.Experiment, pair: Sequence[str] | None) -> tupl
         InvalidInput: no pair, one reference twice or an unknown one, one that knows nothing, or losses that are no
             log-likelihoods.
     """
+    if pair is not None and not (
+        isinstance(pair, Iterable) and not isinstance(pair, str) and all(isinstance(name, str) for name in pair)
+    ):
+        raise InvalidInput(f"pair = {shown(pair)} given, expected the names of two references, the simple one first")
     task = experiment.task
     chosen = pair or task.pair
     if chosen is None:
@@ -232,6 +238,8 @@ def format_tradeoff(found: xr.Dataset) -> str:
     Args:
         found: `experiment.tradeoff`.
     """
+    needs = ("ends_like", "delta_loss", "delta_llc", "turn", "step_critical", "left_out", "rank_correlation")
+    check_result(found, needs, "llc.development.tradeoff")
     lines, reasons = [], []
     for place, row in each_run(found):
         if not isinstance(row.ends_like.item(), str) or not row.ends_like.item():

@@ -1,11 +1,11 @@
 """Figures: from labelled datasets to what is shown, and from that to a picture on paper or in a browser."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llc import store
-from llc.errors import InvalidInput, StoreError, did_you_mean
+from llc.errors import InvalidInput, StoreError, did_you_mean, shown
 from llc.extras import needed_by
 
 with needed_by("llc.figures"):
@@ -107,7 +107,7 @@ def spec_of(experiment: store.Experiment, name: str) -> Spec | None:
         InvalidInput: there is no figure of that name.
         StoreError: a result that it needs is not there, or older than what that was made from.
     """
-    if name not in FIGURES:
+    if name not in list(FIGURES):
         raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
     found = FIGURES[name]
     for source in found.needs:
@@ -135,8 +135,10 @@ def save_figures(
     missing: dict[str, str] = {}
     if isinstance(names, str):
         names = [names]
+    if names is not None and not isinstance(names, Iterable):
+        raise InvalidInput(f"{shown(names)} given, expected names of figures, of {', '.join(FIGURES)}")
     for name in names or []:
-        if name not in FIGURES:
+        if name not in list(FIGURES):
             raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
     known, folder = set(experiment.results), store.own_folder(experiment.path / "figures")
     for name in names or [name for name, drawn in FIGURES.items() if known.issuperset(drawn.needs)]:

@@ -1,7 +1,7 @@
 """A paper's claims as numbers: what was measured for each, with an interval, and whether it holds."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, shown
 
 # 90 % of a normal distribution lie within so many standard deviations.
 Z = NormalDist().inv_cdf(0.95)
@@ -45,6 +45,15 @@ class Claim:
     def __post_init__(self) -> None:
         if not (self.low < self.high and (math.isfinite(self.low) or math.isfinite(self.high))):
             raise InvalidInput(f"claim {self.name}: low = {self.low}, high = {self.high} given, expected low < high")
+
+
+def check_claims(claims: object) -> tuple[Claim, ...]:
+    """Claims in any form, or InvalidInput."""
+    given = tuple(claims) if isinstance(claims, Iterable) else (claims,)
+    for one in given:
+        if not isinstance(one, Claim):
+            raise InvalidInput(f"{shown(one)} given among claims, expected llc.systems.Claim(name, said, …) each")
+    return given
 
 
 class NoNumber(LookupError):
