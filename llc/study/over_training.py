@@ -12,7 +12,7 @@ import xarray as xr
 from llc import devices, store
 from llc.errors import EstimateFailed, Interrupted, InvalidInput, LLCError, StoreError, check_flag
 from llc.estimate.measure import estimate_all
-from llc.parallel import Progress, counted, default_workers, quiet, raise_failures, run_units
+from llc.parallel import Progress, check_scheduler, counted, default_workers, quiet, raise_failures, run_units
 from llc.sampling import chosen_weights
 from llc.store.places import coords_of
 from llc.study.labels import joined, label
@@ -68,6 +68,7 @@ def estimate_llc_over_training(
         sampled_task(run, config)  # a test set that is none is told before anything runs
     for run in runs:
         store.own_folder(run.estimates)
+    check_scheduler(scheduler)
     with store.folder_lock(experiment.path):
         # Pilots take minutes: settings that clash with those there are told without.
         config = (None if overwrite else _filled(experiment.path, config)) or settle(
