@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from llc.version import library_version
 
-RELEASED = "2026-11-28"
+YEAR = 2026
 
 
 class Work(NamedTuple):
@@ -51,7 +51,7 @@ SOFTWARE = Work(
     "llc",
     "llc: local learning coefficients of checkpoint trajectories",
     (("The llc developers",),),
-    int(RELEASED[:4]),
+    YEAR,
 )
 BESIDE = (
     Work(
