@@ -55,8 +55,13 @@ def test_what_suits_all():
 
 @pytest.fixture(scope="module")
 def calibrated():
-    """At the given γ, with its halves and doubles."""
-    return calibration.calibrate([well_point()], CONFIG.model_copy(update={"gamma": GAMMA}))
+    """At the given γ, with its halves and doubles; every estimate is counted."""
+    said = []
+    found = calibration.calibrate(
+        [well_point()], CONFIG.model_copy(update={"gamma": GAMMA}), progress=lambda *told: said.append(told[:3])
+    )
+    assert said == [("well", number, 8) for number in range(1, 9)]
+    return found
 
 
 def test_the_control_is_what_the_prior_alone_gives(calibrated):

@@ -183,7 +183,10 @@ def calibrate(
     for name in ("nbeta", "gamma", "step_size"):
         for factor in (0.5, 2.0):
             run(f"{name} x {factor:g}", **{name: getattr(config, name) * factor})
-    controls = {point.name: _prior_alone(point, config, key) for point in points}
+    controls: dict[str, float] = {}
+    for number, point in enumerate(points, 1):
+        controls[point.name] = _prior_alone(point, config, key)
+        progress(point.name, len(trials) + number, total, f"the prior alone: llc {controls[point.name]:.1f}")
     reason = f"{why}; step size {config.step_size:.3g} is stable at all {len(points)} points"
     too_close = [
         point.name
