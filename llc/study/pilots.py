@@ -47,6 +47,9 @@ def settle(
         jobs: processes. Pilots are units of work as estimates are, each on one thread, so that what is chosen does not
             hang on how many cores there are.
         budget: gradients that a pilot may take.
+    Raises:
+        LLCError: a pilot failed, and so did all that might have taken its place; the first's is raised.
+        Interrupted: Ctrl-C.
     """
     if config.radius is not None:
         gamma = choose_gamma((_with_a_size(in_turn(run.model, run.steps)) for run in runs), config)
