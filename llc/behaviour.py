@@ -19,6 +19,8 @@ from llc.tasks import Batch, Task
 
 # Sequences evaluated at once: enough to be fast, little enough to stay in cache and memory.
 _CHUNK = 1024
+# The learning rate in metrics, and its name where an axis of the sweep has that one.
+RATE, _RATE_BESIDE_AXIS = "learning_rate", "next_learning_rate"
 
 
 def outputs_of(model: nn.Module, batch: Batch) -> Tensor:
@@ -263,7 +265,7 @@ def metrics_dataset(
     place: Place,
     task: Task,
 ) -> xr.Dataset:
-    """Rows of `evaluate` (with `next_learning_rate` and `weight_norm`) by step, labelled, for one run."""
+    """Rows of `evaluate` (with `learning_rate` and `weight_norm`) by step, labelled, for one run."""
     steps = sorted(rows)
     known = reference_losses(sets)
     lead = tuple(place)
@@ -273,7 +275,7 @@ def metrics_dataset(
         "loss": "mean loss",
         "distance": "mean squared distance of outputs to a reference's",
         "reference_loss": "mean loss of a reference",
-        "next_learning_rate": "learning rate of the next update",
+        RATE: "learning rate of the next update",
         "weight_norm": "Euclidean norm of all parameters",
     }
     ones = (1,) * len(lead)
@@ -281,11 +283,17 @@ def metrics_dataset(
     for name in rows[steps[0]] if steps else []:
         values = np.stack([np.asarray(rows[step][name]) for step in steps])
         own = ("step", *dims.get(name, ()), "position")[: values.ndim]
-        dataset[name] = ((*lead, *own), values.reshape(*ones, *values.shape), {"long_name": about[name], "units": "1"})
+        label = _RATE_BESIDE_AXIS if name == RATE and name in place else name
+        dataset[label] = ((*lead, *own), values.reshape(*ones, *values.shape), {"long_name": about[name], "units": "1"})
     for name, value in known.items():
         own = (*dims[name], "position")[: value.ndim]
         dataset[name] = ((*lead, *own), value.reshape(*ones, *value.shape), {"long_name": about[name], "units": "1"})
     return dataset
+
+
+def row_of(metrics: xr.Dataset) -> dict[str, np.ndarray]:
+    """One step of `metrics_dataset` as the row that it was made of."""
+    return {RATE if name == _RATE_BESIDE_AXIS else str(name): metrics[name].values for name in metrics}
 
 
 def reference_coord(names: list[str], task: Task) -> tuple:

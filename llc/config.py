@@ -5,9 +5,10 @@ import numbers
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_serializer
+from pydantic._internal._model_construction import ModelMetaclass
 from pydantic_core import ErrorDetails
 
 from llc import own_code, trusted
@@ -116,7 +117,22 @@ class Config(BaseModel):
         return isinstance(place, dict)
 
 
-class Kind(Config):
+class _NamedKind(ModelMetaclass):
+    """Lets a class give its kind as `kind = "mine"` or `class Mine(Task, kind="mine")`: pydantic wants a type too."""
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], kind: str | None = None, **others: Any
+    ) -> Any:
+        given = namespace.get("kind") if kind is None else kind
+        types = namespace.get("__annotations__", {})
+        if given is not None and not isinstance(given, str):
+            raise InvalidInput(f"kind = {shown(given)} of class {name} given, expected text")
+        if given is not None and "kind" not in types:
+            namespace |= {"kind": given, "__annotations__": {**types, "kind": Literal[given]}}
+        return super().__new__(cls, name, bases, namespace, **others)
+
+
+class Kind(Config, metaclass=_NamedKind):
     """A config that comes in several kinds: a subclass with a `kind` of its own is known by it from then on.
 
     What it is a kind of is the class that has `Kind` itself as its base, such as `llc.tasks.Task`. The table of a kind
@@ -286,7 +302,7 @@ def _sentence(detail: ErrorDetails, config: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         return f"unknown key {shown_name(key)}; {did_you_mean(key, all_keys(config))}"
     if detail["type"] == "missing":
-        hint = '; give the class one of its own: kind: Literal["my-kind"] = "my-kind"' if key == "kind" else ""
+        hint = '; give the class one of its own: kind = "my-kind"' if key == "kind" else ""
         return f"{key} is missing{hint}"
     reason = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     reason = reason.replace("a valid integer", "a whole number").replace("a valid ", "a ")

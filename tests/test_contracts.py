@@ -143,7 +143,7 @@ def test_vectors_without_references(tmp_path):
     assert [run.name for run in experiment.runs] == ["scale=1.0,seed=0", "scale=2.5,seed=0"]
     with pytest.raises(InvalidInput, match="the task test-vectors has no references to compare with"):
         llc.compare(experiment)
-    assert llc.joint_pca(experiment, 2).loading.dims == ("component", "sequence", "position", "output")
+    assert llc.joint_pca(experiment, 2).loading.dims == ("sequence", "position", "output", "component")
     assert llc.write_report(experiment).exists()
 
 
@@ -239,9 +239,9 @@ def test_places_and_their_names():
     assert one == other
     names = [places.run_name(run.place) for run in one.runs()]
     assert len(set(names)) == 4
-    assert "way=b,scale=1.0,seed=0" in names
+    assert "scale=1.0,way=b,seed=0" in names
     assert all("/" not in name for name in names)
-    assert [run.task.scale for run in one.runs()] == [1.0, 2.0, 1.0, 2.0]
+    assert [run.task.scale for run in one.runs()] == [1.0, 1.0, 2.0, 2.0]
 
 
 def test_what_knows_nothing_is_told_from_references(tmp_path):
@@ -260,3 +260,32 @@ def test_a_config_is_overridden_inside_free_tables():
     assert found.model.arguments == {"width": 3, "depth": 1}
     with pytest.raises(InvalidInput, match=r"unknown key model\.argument\.width; did you mean model\.arguments"):
         Outer().override({"model.argument.width": 3})
+
+
+def test_a_kind_is_given_as_briefly_as_one_likes():
+    class Short(Vectors):
+        kind = "test-short"
+
+    class Shorter(Vectors, kind="test-shorter"):
+        pass
+
+    for made, name in ((Short(), "test-short"), (Shorter(), "test-shorter")):
+        assert made.kind == name
+        assert llc.tasks.Task.of({"kind": name}) == made
+    with pytest.raises(InvalidInput, match="kind = 3 of class Number given, expected text"):
+
+        class Number(Vectors, kind=3):
+            pass
+
+
+def test_a_rate_that_is_swept_is_an_axis_and_what_it_falls_to_a_variable(tmp_path):
+    """Axes of the task come first, whatever the order they are given in."""
+    axes = {"training.learning_rate": [1e-2, 1e-3], "seed": [0], "task.noise_variance": [0.1]}
+    experiment = llc.train(experiment_of(TASKS["linear regression"], MODELS["transformer"], **axes), tmp_path, jobs=1)
+    metrics = experiment.metrics
+    assert metrics.next_learning_rate.dims == ("noise_variance", "learning_rate", "seed", "step")
+    assert (metrics.next_learning_rate.isel(step=0).squeeze() == metrics.learning_rate).all()
+    rates = llc.train(
+        experiment_of(TASKS["linear regression"], MODELS["transformer"]), tmp_path / "one", jobs=1
+    ).metrics
+    assert rates.learning_rate.dims == ("seed", "step")

@@ -90,9 +90,9 @@ def test_there_and_back_again(finished, tmp_path):
     assert found.steps == ours.steps
     for step in ours.steps:
         assert all(torch.equal(value, ours.weights(step)[name]) for name, value in found.weights(step).items())
-    same = found.metrics.drop_vars("next_learning_rate").drop_attrs()
-    assert same.identical(ours.metrics.drop_vars("next_learning_rate").drop_attrs())
-    assert np.isnan(found.metrics.next_learning_rate).all()
+    same = found.metrics.drop_vars("learning_rate").drop_attrs()
+    assert same.identical(ours.metrics.drop_vars("learning_rate").drop_attrs())
+    assert np.isnan(found.metrics.learning_rate).all()
 
 
 def test_a_model_of_ones_own_from_the_command_line(theirs, tmp_path):

@@ -99,3 +99,21 @@ def test_settings_that_are_not_those_of_the_estimates_are_told(own):
     edit(own.path / "llc.toml", lambda table: table.update(draws=99))
     (said,) = store.verify(own)
     assert f"{own.path / 'llc.toml'} is not what {own.path / 'llc.nc'} was made with (draws: 16 there, 99 now)" in said
+
+
+def test_a_folder_of_version_0_1_is_refused(tmp_path):
+    """Its axes had no names, and its runs no place; it is said before what else differs, and nothing is changed."""
+    (tmp_path / "M=1,seed=0").mkdir()
+    settings = (
+        'preset = "tiny"\n[task]\nkind = "linear-regression"\n[model]\nkind = "transformer"\n[training]\nsteps = 6\n'
+    )
+    (tmp_path / "experiment.toml").write_text(settings + "[sweep]\nnum_tasks = [1]\nseeds = [0]\n")
+    (tmp_path / "M=1,seed=0" / "config.toml").write_text("seed = 0\n" + settings)
+    for attempt in (
+        lambda: llc.open(tmp_path).runs,
+        lambda: llc.open(tmp_path / "M=1,seed=0").place,
+        lambda: llc.train(llc.presets.tiny(), tmp_path),
+    ):
+        with pytest.raises(StoreError, match=r"is of version 0\.1, .* train it again into another folder"):
+            attempt()
+    assert {path.name for path in tmp_path.iterdir()} - {".llc-lock"} == {"M=1,seed=0", "experiment.toml"}

@@ -32,14 +32,14 @@ def test_scores_equal_a_dense_svd(finished):
     expected = (left * sizes)[:, :4]
     np.testing.assert_allclose(np.abs(scores), np.abs(expected), atol=1e-8)
     np.testing.assert_allclose(finished.pca.explained_variance_ratio, (sizes**2 / (sizes**2).sum())[:4])
-    loading = finished.pca.loading.values.reshape(4, -1)
+    loading = finished.pca.loading.values.reshape(-1, 4).T
     np.testing.assert_allclose(np.abs(loading @ right[:4].T), np.eye(4), atol=1e-8)
 
 
 def test_scores_are_projections_on_the_stored_loadings(finished):
     features = rows_of(finished)
     pca = finished.pca
-    projected = (features - features.mean(0)) @ pca.loading.values.reshape(4, -1).T
+    projected = (features - features.mean(0)) @ pca.loading.values.reshape(-1, 4)
     stored = pca.score.squeeze("seed").stack(row=("num_tasks", "step")).transpose("row", "component").values
     np.testing.assert_allclose(projected, stored, atol=1e-8)
 
@@ -129,7 +129,7 @@ def test_runs_may_count_alike(own):
     _, sizes, right = np.linalg.svd((rows - mean) * np.sqrt(weights)[:, None], full_matrices=False)
     found = llc.joint_pca(own, 3, sequences=16, weighting="runs")
     np.testing.assert_allclose(found.explained_variance_ratio, (sizes**2 / (sizes**2).sum())[:3], rtol=1e-6)
-    np.testing.assert_allclose(np.abs((found.loading.values.reshape(3, -1) * right[:3]).sum(1)), 1, atol=1e-6)
+    np.testing.assert_allclose(np.abs((found.loading.values.reshape(-1, 3).T * right[:3]).sum(1)), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["outputs", "weights"])
@@ -141,7 +141,7 @@ def test_other_features_are_analysed_alike(kind, own):
     stored = found.score.squeeze("seed").stack(row=("num_tasks", "step")).transpose("row", "component").values
     np.testing.assert_allclose(np.abs(stored), np.abs(alone.transform(rows)), atol=1e-6)
     assert "score_reference" not in found
-    assert found.loading.dims[1:] == {"outputs": ("sequence", "token", "output"), "weights": ("parameter",)}[kind]
+    assert found.loading.dims[:-1] == {"outputs": ("sequence", "token", "output"), "weights": ("parameter",)}[kind]
 
 
 def test_predictions_are_among_the_outputs(finished):
@@ -223,7 +223,7 @@ def test_no_scratch_is_left(finished, own):
 def test_labels(finished):
     pca = finished.pca
     assert pca.score.dims == ("num_tasks", "seed", "step", "component")
-    assert pca.loading.dims == ("component", "sequence", "position")
+    assert pca.loading.dims == ("sequence", "position", "component")
     assert pca.score_reference.dims == ("num_tasks", "seed", "reference", "component")
 
 

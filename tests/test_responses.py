@@ -112,7 +112,7 @@ def test_components_are_those_of_the_centred_response(found):
     rows = whole.susceptibility.values.reshape(4, -1)
     _, singular, axes = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
     np.testing.assert_allclose(components.explained_variance_ratio, (singular**2 / (singular**2).sum())[:2])
-    np.testing.assert_allclose(abs(components.loading), abs(axes[:2]), rtol=1e-6)
+    np.testing.assert_allclose(abs(components.loading), abs(axes[:2]).T, rtol=1e-6)
     assert components.score.dims == ("step", "part", "component")
     errors = (whole.susceptibility_se.values**2).sum()
     np.testing.assert_allclose(components.noise_share, errors / (singular**2).sum())

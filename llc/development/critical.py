@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llc import behaviour, store
+from llc.development.boundaries import check_resamples
 from llc.parallel import Progress, quiet
 
 _ENDS = (0.05, 0.95)
@@ -37,8 +38,10 @@ def critical_step(
     it looks at. Only steps whose weights were kept can be looked at again.
 
     Raises:
+        InvalidInput: resamples or a seed out of range.
         StoreError: a checkpoint is damaged, or there is none.
     """
+    check_resamples(resamples, seed)
     if run.task.headline is None:
         return None
     test = behaviour.eval_sets(run.task, run.sequences)[run.task.headline]

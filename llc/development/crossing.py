@@ -10,6 +10,8 @@ import numpy as np
 from scipy import stats
 from scipy.special import lambertw
 
+from llc.development.boundaries import check_resamples
+
 _ENDS = (0.05, 0.95)
 
 
@@ -81,7 +83,11 @@ def rank_correlation(
     """Spearman's ρ of two quantities over runs, with its 90 % interval by bootstrap.
 
     NaN with fewer than four runs, or where one quantity is the same for all.
+
+    Raises:
+        InvalidInput: resamples or a seed out of range.
     """
+    check_resamples(resamples, seed)
     known = np.isfinite(first) & np.isfinite(second)
     pair = (np.asarray(first, float)[known], np.asarray(second, float)[known])
 

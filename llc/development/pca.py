@@ -60,7 +60,7 @@ def joint_pca(
         `score` (axes of the sweep …, step, component), `score_reference` (…, reference, component), and with several
         references `reference_distance` (…, reference, other), before any projection; `explained_variance_ratio`
         (component),
-        `explained_variance_null` (walk, component), `loading` (component, sequence, position) with its share by
+        `explained_variance_null` (walk, component), `loading` (sequence, position, component) with its share by
         position, `loading_position`, and the means that were subtracted, `center`; of other features than predictions
         no references, and loadings have dims of their own.
     Raises:
@@ -127,7 +127,7 @@ def project(pca: xr.Dataset, experiment: store.Experiment, *, progress: Progress
     kind = make_features(runs, "predictions", OWN_PROBE, pca.sizes["sequence"])
     if kind.shape != pca.center.shape:
         raise InvalidInput(f"{experiment.path} makes {kind.shape} predictions, expected {pca.center.shape}")
-    axes = pca.loading.values.reshape(pca.sizes["component"], -1)
+    axes = pca.loading.transpose("component", ...).values.reshape(pca.sizes["component"], -1)
     fit = Components(pca.center.values.ravel(), axes, pca.explained_variance_ratio.values)
     found = []
     for number, run in enumerate(runs):
@@ -183,7 +183,7 @@ def _label_scores(run: store.Run, features: str, scores: np.ndarray) -> xr.Datas
 
 
 def _label_fit(features: Features, fit: Components, null: np.ndarray) -> xr.Dataset:
-    loading = fit.axes.reshape(-1, *features.shape)
+    loading = fit.axes.T.reshape(*features.shape, -1)
     coords: dict[str, Any] = {
         "component": _components(len(fit.axes)),
         "walk": ("walk", np.arange(len(null)), {"long_name": "random walk", "units": "1"}),
@@ -203,7 +203,7 @@ def _label_fit(features: Features, fit: Components, null: np.ndarray) -> xr.Data
             {"long_name": "the same share for random walks with the runs' increments", "units": "1"},
         ),
         "loading": (
-            ("component", *features.dims),
+            (*features.dims, "component"),
             loading,
             {"long_name": "right singular vectors, reshaped to the probe", "units": "1"},
         ),
@@ -215,8 +215,8 @@ def _label_fit(features: Features, fit: Components, null: np.ndarray) -> xr.Data
     }
     if "position" in features.dims:
         data["loading_position"] = (
-            ("component", "position"),
-            (loading**2).sum(tuple(1 + features.dims.index(dim) for dim in features.dims if dim != "position")),
+            ("position", "component"),
+            (loading**2).sum(tuple(at for at, dim in enumerate(features.dims) if dim != "position")),
             {"long_name": "share of a component that each position has", "units": "1"},
         )
     return xr.Dataset(data, coords)

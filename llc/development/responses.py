@@ -24,7 +24,7 @@ def response_components(found: xr.Dataset, components: int = 3) -> xr.Dataset:
         found: of `llc.susceptibilities` or `llc.susceptibilities_over_checkpoints`.
         components: how many.
     Returns:
-        `score` by ([step, ]part, component), `loading` by (component, sample[, position]),
+        `score` by ([step, ]part, component), `loading` by (sample[, position], component),
         `explained_variance_ratio` by component, and `noise_share`.
     Raises:
         InvalidInput: no susceptibilities; more components than rows or columns; numbers that are not finite.
@@ -61,8 +61,8 @@ def response_components(found: xr.Dataset, components: int = 3) -> xr.Dataset:
                 {"long_name": "principal component of the response", "units": str(chi.attrs.get("units", "1"))},
             ),
             "loading": (
-                ("component", *rest),
-                axes.axes.reshape(components, *values.shape[len(places) :]),
+                (*rest, "component"),
+                axes.axes.T.reshape(*values.shape[len(places) :], components),
                 {"long_name": "loading of a sample", **about},
             ),
             "explained_variance_ratio": (

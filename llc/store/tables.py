@@ -61,10 +61,21 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
         raise StoreError(f"{path} cannot be read ({error.strerror}); expected a text file that you may read") from None
     except (ValueError, RecursionError) as error:  # also of numbers of thousands of digits, and of nesting as deep
         raise StoreError(f"{path} is damaged ({error}); restore it or start in a new folder") from None
+    if _is_of_version_0_1(table):
+        raise StoreError(
+            f"{path} is of version 0.1, whose folders this version cannot read; train it again into another folder"
+        )
     missing = [key for key in needs if key not in table]
     if missing:
         raise StoreError(f"{path} is damaged (no {', '.join(missing)}); restore it or start in a new folder")
     return table
+
+
+def _is_of_version_0_1(table: Table) -> bool:
+    """Whether a table is what that version wrote of a sweep or of a run: its axes had no names, nor runs a place."""
+    sweep = table.get("sweep", {})
+    of_sweep = isinstance(sweep, dict) and sweep.keys() == {"num_tasks", "seeds"}
+    return of_sweep or ({"preset", "seed", "training"} <= table.keys() and not {"place", "sweep"} & table.keys())
 
 
 def table_hash(table: Table) -> str:

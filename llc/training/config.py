@@ -124,10 +124,14 @@ def _placed(base: RunConfig, values: dict[str, Any]) -> RunConfig:
 
 # More checkpoints than this are a slip of the keyboard.
 MOST_CHECKPOINTS = 10**6
+# The order of a sweep's axes.
+_SECTIONS = ("task", "model", "training")
 
 
 class SweepConfig(Config):
-    """The runs of an experiment: every combination of the values of its axes, each sorted, the seed last.
+    """The runs of an experiment: every combination of the values of its axes, each sorted.
+
+    Axes of the task come first, then the model's, the training's and others, the seed last.
 
     Args:
         axes: values by the dotted name of any setting, such as `{"task.num_tasks": [1, 16, None], "seed": [0, 1]}`. A
@@ -140,7 +144,7 @@ class SweepConfig(Config):
     @classmethod
     def _in_order(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
         found = {}
-        for key in sorted(value):  # the order in which they are given does not matter
+        for key in sorted(value, key=_rank):  # the order in which they are given does not matter
             values = value[key]
             written = ["inf" if one is None or one == math.inf else one for one in values]
             labels = [places.coordinate(one) for one in written]
@@ -152,6 +156,12 @@ class SweepConfig(Config):
         seed = found.pop("seed", [0])
         places.dims_of({**found, "seed": seed})
         return {**found, "seed": seed}
+
+
+def _rank(key: str) -> tuple[int, str]:
+    """Where an axis comes among others."""
+    section = key.partition(".")[0]
+    return (_SECTIONS.index(section) if section in _SECTIONS else len(_SECTIONS), key)
 
 
 class ExperimentConfig(Config):

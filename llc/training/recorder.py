@@ -92,7 +92,7 @@ class Recorder:
             measured = behaviour.evaluate(model, self._sets)
         self._rows[step] = {
             **_plain(measured),
-            "next_learning_rate": learning_rate(self.config.training, step) if self._trained_here else math.nan,
+            behaviour.RATE: learning_rate(self.config.training, step) if self._trained_here else math.nan,
             "weight_norm": _norm(model),
         }
         if step not in self._weights:
@@ -143,7 +143,7 @@ class Recorder:
         steps = [int(step) for step in data.step.values if step <= last]
         for step in steps:
             row = data.sel(step=step)
-            self._rows[step] = _plain({str(name): row[name].values for name in data if "step" in data[name].dims})
+            self._rows[step] = _plain(behaviour.row_of(row[[name for name in data if "step" in data[name].dims]]))
         return steps
 
     def finish(self, model: nn.Module) -> None:

@@ -23,6 +23,9 @@ class LearningCoefficient(NamedTuple):
     value: Fraction
     multiplicity: int
 
+    def __float__(self) -> float:
+        return float(self.value)
+
 
 def gaussian_well(curvatures: Iterable[float], *, nbeta: float, gamma: float = 0.0) -> float:
     """What λ̂ estimates at finite nβ and γ on a quadratic loss: ½ Σ_i nβh_i/(nβh_i + γ).
