@@ -1,5 +1,6 @@
 """Files in another's place, and configs that were edited: named where they are read, and by `llc show --verify`."""
 
+import datetime
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -117,3 +118,19 @@ def test_a_folder_of_version_0_1_is_refused(tmp_path):
         with pytest.raises(StoreError, match=r"is of version 0\.1, .* train it again into another folder"):
             attempt()
     assert {path.name for path in tmp_path.iterdir()} - {".llc-lock"} == {"M=1,seed=0", "experiment.toml"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table["sweep"]["axes"].update({"task.num_tasks": [1, 1]}), "none twice"),
+        (lambda table: table["sweep"]["axes"].update({"task.num_tasks": list(range(99_999))}), "at most 10000 runs"),
+        (lambda table: table["sweep"].update(axes=[1]), "lists by name"),
+        (lambda table: table.update(training=[{"steps": 3}]), "training is no table"),
+        (lambda table: table["training"].update(steps=datetime.date(1979, 5, 27)), "training.steps is a time"),
+    ],
+)
+def test_an_experiments_config_that_cannot_be_is_told(own, change, said):
+    edit(own.path / "experiment.toml", change)
+    with pytest.raises(StoreError, match=rf"experiment\.toml is damaged.*{said}"):
+        llc.joint_pca(llc.open(own.path))

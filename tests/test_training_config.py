@@ -101,3 +101,18 @@ def test_bad_settings_are_named(settings, said):
 def test_unknown_preset_names_the_nearest():
     with pytest.raises(InvalidInput, match=r"unknown preset tinny; did you mean tiny\?"):
         llc.presets.preset("tinny")
+
+
+def test_an_axis_is_set_by_its_own_name():
+    """`sweep.num_tasks` is the axis of the setting that ends so; what ends none, or several, is unknown."""
+    tiny = llc.presets.tiny()
+    assert tiny.override({"sweep.num_tasks": [4]}).sweep.axes == {"task.num_tasks": [4], "seed": [0]}
+    assert list(tiny.override({"sweep.axes": {"seed": [3]}, "sweep.width": [16, 32]}).sweep.axes) == [
+        "model.width",
+        "seed",
+    ]
+    for key in ("sweep.seeds", "sweep.kind", "sweep.axes_"):
+        with pytest.raises(InvalidInput, match=r"unknown key sweep\."):
+            tiny.override({key: [1]})
+    with pytest.raises(InvalidInput, match="at most 10000 runs in a sweep; its values make 10001"):
+        tiny.override({"sweep.axes": {"seed": list(range(10_001))}})

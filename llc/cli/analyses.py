@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from llc.cli.group import FOLDER, main
-from llc.cli.shared import given, numbers, open_experiment, parse_values, say_next, show_progress
+from llc.cli.shared import given, numbers, once, open_experiment, parse_values, say_next, show_progress
 
 
 @main.command()
@@ -49,7 +49,7 @@ def pca(
         click.echo("Principal angles in degrees to the fit of everything, of the first two components:")
         click.echo(table.to_string(index=False, float_format="{:.2f}".format))
         return
-    fitted = dict(parse_values("--fit", one) for one in fit)
+    fitted = once("--fit", [parse_values("--fit", one) for one in fit])
     with show_progress("checkpoints") as progress:
         result = development.joint_pca(experiment, components, fit=fitted, progress=progress, **settings)
     click.echo(development.format_pca(result))
@@ -195,7 +195,7 @@ def behaviour(
         found = development.shifted_behaviour(
             experiment,
             steps=steps,
-            changed=dict(parse_values("--change", one) for one in change),
+            changed=once("--change", [parse_values("--change", one) for one in change]),
             sequences=sequences,
             icl_positions=None if positions is None else (int(positions[0]), int(positions[1])),
             progress=progress,

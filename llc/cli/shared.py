@@ -38,20 +38,30 @@ def experiment_config(
         config = own_code.called(own_code.absolute(system), {}, asked_by="--system")
         if not isinstance(config, ExperimentConfig):
             raise InvalidInput(f"{system} returned a {type(config).__name__}, expected an ExperimentConfig")
-    swept = dict(config.sweep.axes)
+    axes_given = [parse_values("--sweep", axis) for axis in axes]
     if num_tasks is not None:
-        swept["task.num_tasks"] = numbers("--num-tasks", num_tasks, also=("inf",))
+        axes_given.append(("task.num_tasks", numbers("--num-tasks", num_tasks, also=("inf",))))
     if seeds is not None:
-        swept["seed"] = numbers("--seeds", seeds)
-    for axis in axes:
-        key, values = parse_values("--sweep", axis)
-        swept[key] = values
-    changed = dict(parse_setting(setting) for setting in settings)
+        axes_given.append(("seed", numbers("--seeds", seeds)))
+    swept = {**config.sweep.axes, **once("the sweep", axes_given)}
+    changed = once("--set", [parse_setting(setting) for setting in settings])
     for key in changed.keys() & swept.keys():
         raise InvalidInput(
             f"--set {key}={changed[key]} given, but the sweep sets it; give --sweep {key}={changed[key]}"
         )
     return config.override({"sweep.axes": swept, **changed})
+
+
+def once(option: str, given: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Values by name, or InvalidInput if one is given twice."""
+    from llc.errors import InvalidInput
+
+    found: dict[str, Any] = {}
+    for key, value in given:
+        if key in found:
+            raise InvalidInput(f"{option} is given {key} twice ({found[key]} and {value}); give it once")
+        found[key] = value
+    return found
 
 
 def parse_values(option: str, text: str) -> tuple[str, list[Any]]:

@@ -91,7 +91,11 @@ def _values_by_setting(changed: Mapping[str, Sequence[Any]] | None) -> dict[str,
         raise InvalidInput(
             f'changed = {shown(changed)} given, expected values by setting, such as {{"noise_variance": [0.5, 2.0]}}'
         )
-    return {name: list(values) for name, values in changed.items()}
+    found = {name: list(values) for name, values in changed.items()}
+    for name, values in found.items():
+        if len({str(value) for value in values}) < len(values):
+            raise InvalidInput(f"{name} = {shown(values)} given, expected none of the values twice")
+    return found
 
 
 def _sources(task: Task, changed: Mapping[str, Sequence[Any]]) -> dict[str, Task]:

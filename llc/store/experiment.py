@@ -47,7 +47,13 @@ class Experiment:
 
     @cached_property
     def _table(self) -> Table:
-        return read_table(self.path / EXPERIMENT_FILE, needs=("preset", "task", "model", "training", "sweep"))
+        path = self.path / EXPERIMENT_FILE
+        table = read_table(path, needs=("preset", "task", "model", "training", "sweep"))
+        try:
+            axes_of(table["sweep"])
+        except InvalidInput as error:
+            raise StoreError(f"{path} is damaged, or was edited ({error}); restore it") from None
+        return table
 
     @property
     def config(self) -> Table:

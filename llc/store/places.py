@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, shown
 from llc.store.tables import Table
 
 # By axis, such as {"num_tasks": "inf", "seed": 0}: the value as a table holds it.
@@ -24,6 +24,8 @@ _TAKEN = {
     *("score", "center", "loading", "start", "end", "type", "turn", "left_out", "ends_like", "log_odds"),
 }
 _LONGEST = 40
+# A sweep of more runs is a slip of the keyboard.
+_MOST_RUNS = 10**4
 
 
 class Words(Protocol):
@@ -50,6 +52,23 @@ def dims_of(axes: Mapping[str, Any]) -> dict[str, str]:
             raise InvalidInput(f"sweep.axes has {key}, whose dimension {dim} is {other}; sweep something else")
         found[key] = dim
     return found
+
+
+def check_values(key: str, values: list) -> None:
+    """At least one value for an axis, none twice, numbers alone or words alone; or InvalidInput."""
+    labels = [coordinate(one) for one in values]
+    if not values or len(set(labels)) != len(labels):
+        raise InvalidInput(f"expected at least one value for {key}, none twice; {shown(values)} given")
+    if len({isinstance(one, str) for one in labels}) > 1:
+        raise InvalidInput(f"expected numbers alone or words alone for {key}; {shown(values)} given")
+
+
+def check_axes(axes: Mapping[str, list]) -> None:
+    """Axes of names that results can have, and no more runs than anyone means; or InvalidInput."""
+    dims_of(axes)
+    runs = math.prod(len(values) for values in axes.values())
+    if runs > _MOST_RUNS:
+        raise InvalidInput(f"expected at most {_MOST_RUNS} runs in a sweep; its values make {runs}")
 
 
 def _key_of(found: Mapping[str, str], dim: str) -> str:
@@ -122,5 +141,15 @@ def same(one: Any, other: Any) -> bool:
 
 
 def axes_of(sweep: Table) -> dict[str, list]:
-    """The axes in the table of a sweep."""
-    return dict(sweep.get("axes", {}))
+    """The axes in the table of a sweep.
+
+    Raises:
+        InvalidInput: they are none.
+    """
+    axes = sweep.get("axes", {}) if isinstance(sweep, dict) else None
+    if not isinstance(axes, dict) or not all(isinstance(values, list) for values in axes.values()):
+        raise InvalidInput(f"expected sweep.axes to be lists by name; {shown(axes)} given")
+    for key, values in axes.items():
+        check_values(key, values)
+    check_axes(axes)
+    return dict(axes)

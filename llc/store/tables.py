@@ -1,10 +1,11 @@
 """Configs on disk: plain nested tables in TOML, their hash, and the difference between two."""
 
+import datetime
 import hashlib
 import json
 import tomllib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ Table = dict[str, Any]
 
 # The first line of a table of ours, before eight hex digits: of one that was cut short it is still there.
 _CHECKSUM = "# crc32 "
+# Those of a config that are tables.
+_SECTIONS = {"task", "model", "training", "checkpoints", "behaviour", "sweep"}
 
 
 def write_table(path: Path, table: Table, *, to_edit: bool = False) -> None:
@@ -68,7 +71,27 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
     missing = [key for key in needs if key not in table]
     if missing:
         raise StoreError(f"{path} is damaged (no {', '.join(missing)}); restore it or start in a new folder")
+    for key in _SECTIONS & table.keys():
+        if not isinstance(table[key], dict):
+            raise StoreError(f"{path} is damaged ({key} is no table); restore it or start in a new folder")
+    times = [line for line, value in _leaves(table) if isinstance(value, datetime.date | datetime.time)]
+    if times:
+        raise StoreError(
+            f"{path} is damaged ({times[0]} is a time, which no setting is); restore it, or mend that line"
+        )
     return table
+
+
+def _leaves(table: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values of all that is in a table and its lists."""
+    if isinstance(table, dict):
+        for key, value in table.items():
+            yield from _leaves(value, f"{name}.{key}" if name else key)
+    elif isinstance(table, list):
+        for value in table:
+            yield from _leaves(value, name)
+    else:
+        yield name, table
 
 
 def _is_of_version_0_1(table: Table) -> bool:

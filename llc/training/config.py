@@ -145,16 +145,11 @@ class SweepConfig(Config):
     def _in_order(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
         found = {}
         for key in sorted(value, key=_rank):  # the order in which they are given does not matter
-            values = value[key]
-            written = ["inf" if one is None or one == math.inf else one for one in values]
-            labels = [places.coordinate(one) for one in written]
-            if not values or len(set(labels)) != len(labels):
-                raise ValueError(f"expected at least one value for {key}, none twice; {values} given")
-            if len({isinstance(one, str) for one in labels}) > 1:
-                raise ValueError(f"expected numbers alone or words alone for {key}; {values} given")
+            written = ["inf" if one is None or one == math.inf else one for one in value[key]]
+            places.check_values(key, written)
             found[key] = sorted(written, key=places.order_of)
         seed = found.pop("seed", [0])
-        places.dims_of({**found, "seed": seed})
+        places.check_axes({**found, "seed": seed})
         return {**found, "seed": seed}
 
 
@@ -197,8 +192,30 @@ class ExperimentConfig(Config):
         """
         shared = {name: value for name, value in dict(self).items() if name != "sweep"}
         base, axes = RunConfig(**shared), self.sweep.axes
-        found = [_placed(base, dict(zip(axes, place.values(), strict=True))) for place in places.places_of(axes)]
-        return sorted(found, key=lambda run: axes["seed"].index(run.place["seed"]))
+        # Checked one by one: no other setting hangs on the seed, and there may be thousands.
+        seeds = [_placed(base, {"seed": seed}).seed for seed in axes["seed"]]
+        others = {key: values for key, values in axes.items() if key != "seed"}
+        found = [_placed(base, dict(zip(others, place.values(), strict=True))) for place in places.places_of(others)]
+        return [
+            run.model_copy(update={"seed": seed, "place": {**run.place, "seed": seed}})
+            for seed in seeds
+            for run in found
+        ]
+
+    def override(self, settings: dict[str, Any]) -> Self:
+        """See `Config.override`; `sweep.num_tasks` is short for the axis of the setting that ends in that name."""
+        names = [
+            "seed",
+            *(name for name in self.setting_names() if not name.startswith("sweep.") and name != "task.seed"),
+        ]
+        ends = [name.rpartition(".")[2] for name in names]
+        whole = {end: name for end, name in zip(ends, names, strict=True) if ends.count(end) == 1}
+        short = {key: whole.get(key.removeprefix("sweep."), "") for key in settings if key.startswith("sweep.")}
+        swept = {short[key]: value for key, value in settings.items() if short.get(key)}
+        others = {key: value for key, value in settings.items() if not short.get(key)}
+        if swept:
+            others["sweep.axes"] = {**others.get("sweep.axes", self.sweep.axes), **swept}
+        return super().override(others)
 
 
 def give_code(config: ExperimentConfig, system: str | None = None) -> list[trusted.Code]:
