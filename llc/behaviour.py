@@ -283,8 +283,11 @@ def metrics_dataset(
     for name in rows[steps[0]] if steps else []:
         values = np.stack([np.asarray(rows[step][name]) for step in steps])
         own = ("step", *dims.get(name, ()), "position")[: values.ndim]
+        described = {"long_name": about[name], "units": "1"}
+        if name == "distance" and "dim" in task.shapes:
+            described["per_dimension"] = 1 / task.shapes["dim"]  # some papers divide by D
         label = _RATE_BESIDE_AXIS if name == RATE and name in place else name
-        dataset[label] = ((*lead, *own), values.reshape(*ones, *values.shape), {"long_name": about[name], "units": "1"})
+        dataset[label] = ((*lead, *own), values.reshape(*ones, *values.shape), described)
     for name, value in known.items():
         own = (*dims[name], "position")[: value.ndim]
         dataset[name] = ((*lead, *own), value.reshape(*ones, *value.shape), {"long_name": about[name], "units": "1"})

@@ -46,7 +46,8 @@ def train(
         out: the experiment's folder; made if need be.
         jobs: worker processes; by default one a core, or one a GPU. Results do not depend on it.
         together: how many runs to train as one graph; by default several where single updates are too small to keep
-            the machine busy, and what the folder was begun with when a call resumes.
+            the machine busy, which hangs on how many cores there are, and what the folder was begun with when a call
+            resumes. Results agree but for rounding, in float32; give 1 for the same bits on every machine of a kind.
         device: `cpu`, `cuda`, `mps`, or `auto` for the fastest there is.
         scheduler: address of a Dask scheduler whose workers share this file system (see `docs/many_machines.md`).
         system: the function that gave `config`, `/path/to/file.py:name`, for the report's commands.
