@@ -62,6 +62,12 @@ def test_a_straight_line_has_no_boundary(find):
     assert sum(bool(find(STEPS, value, errors, resamples=40)) for value in values) <= 1
 
 
+@pytest.mark.parametrize("find", [turns, trend_changes])
+def test_complex_numbers_make_no_curve(find):
+    with pytest.raises(InvalidInput, match="have to be numbers, one a point .some are complex"):
+        find(STEPS, STEPS + 1j, np.ones(len(STEPS)))
+
+
 @pytest.mark.parametrize("points", [6, 7, 11, 40])
 def test_the_quick_partition_is_that_of_ruptures(points):
     rng = np.random.default_rng(points)

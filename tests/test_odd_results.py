@@ -89,6 +89,7 @@ def test_boundaries_may_come_one_by_one():
         ("shifted_behaviour", {"changed": 3}, "changed = 3 given, expected values by setting"),
         ("shifted_behaviour", {"changed": {"dim": 7}}, "changed = {'dim': 7} given, expected values by setting"),
         ("shifted_behaviour", {"changed": {3: [7]}}, "expected values by setting"),
+        ("shifted_behaviour", {"changed": {"noise_variance": [0.5, 0.5]}}, "expected none of the values twice"),
         ("shifted_behaviour", {"icl_positions": 3}, "icl_positions = 3 given, expected two, 1 <= k1 < k2 <= K = 3"),
         ("shifted_behaviour", {"icl_positions": (1, 2.5)}, r"one of icl_positions = 2\.5 given"),
         ("check_pair", {"pair": 3}, "pair = 3 given, expected the names of two references"),
