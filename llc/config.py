@@ -183,7 +183,7 @@ class Kind(Config, metaclass=_NamedKind):
                 raise InvalidInput(f"kind = {kind} is defined in {file}, which cannot be imported ({error})") from None
         if kind not in cls.known:
             raise InvalidInput(
-                f"kind = {kind!r} given; {did_you_mean(str(kind), cls.known)} (one of your own has to be imported first)"
+                f"kind = {kind!r} given; {did_you_mean(str(kind), cls.known)} (import your own first)"
             )
         with trusted.of_table():
             return cls.known[kind](**table)

@@ -64,7 +64,7 @@ def test_a_straight_line_has_no_boundary(find):
 
 @pytest.mark.parametrize("find", [turns, trend_changes])
 def test_complex_numbers_make_no_curve(find):
-    with pytest.raises(InvalidInput, match="have to be numbers, one a point .some are complex"):
+    with pytest.raises(InvalidInput, match="have to be real numbers, one a point; some are complex"):
         find(STEPS, STEPS + 1j, np.ones(len(STEPS)))
 
 

@@ -207,9 +207,9 @@ def check_resamples(resamples: int, seed: int) -> None:
 
 def check_curve(steps: np.ndarray, values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log(1 + step), values and errors as float64."""
+    if any(np.iscomplexobj(numbers) for numbers in (steps, values, errors)):
+        raise InvalidInput("steps, values and errors have to be real numbers, one a point; some are complex")
     try:
-        if any(np.iscomplexobj(numbers) for numbers in (steps, values, errors)):
-            raise TypeError("some are complex")
         steps, values, errors = (np.asarray(numbers, float) for numbers in (steps, values, errors))
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"steps, values and errors have to be numbers, one a point ({error})") from None
