@@ -160,6 +160,9 @@ def test_gaussian_well_limits():
         (lambda: exact.gaussian_well([math.inf], nbeta=1.0), "curvatures = [inf] given"),
         (lambda: exact.gaussian_well([1.0], nbeta=1.0, gamma=math.inf), "gamma = inf given"),
         (lambda: exact.gaussian_well([1.0], nbeta=0.0), "nbeta = 0.0"),
+        (lambda: exact.gaussian_well([1.0], nbeta=math.inf), "nbeta = inf"),
+        (lambda: exact.two_layer_local(1, 3, 2, rank_in=2, rank_out=1, rank=1), "cannot have"),
+        (lambda: exact.two_layer_local(2, 3, 1, rank_in=1, rank_out=2, rank=1), "cannot have"),
         (lambda: exact.two_layer_local(2, 1, 2, rank_in=1, rank_out=1, rank=0), "cannot have"),
     ],
 )
