@@ -13,7 +13,7 @@ import xarray as xr
 
 from llc.errors import StoreError
 from llc.store.atomic import atomic_path
-from llc.store.contents import add_checksum
+from llc.store.contents import CHECKSUM, add_checksum
 from llc.store.reading import attributes, large, opened, place_of, reading
 from llc.store.registry import RESULTS
 from llc.store.seal import add_seal
@@ -48,6 +48,18 @@ def made_with(path: Path, config: Table) -> bool:
     if not path.exists():
         return False
     return attributes(path).get("config") == provenance(config)["config"]
+
+
+def carries(path: Path, config: Table) -> bool:
+    """Whether the result at `path` is of this version of the library, and what it carries includes this config.
+
+    Args:
+        path: of the result.
+        config: of the folder, with the settings of the result.
+    """
+    said, wanted = attributes(path), provenance(config)
+    stored, expected = json.loads(said.get("config", "{}")), json.loads(wanted["config"])
+    return said.get("library") == wanted["library"] and all(stored.get(key) == expected[key] for key in expected)
 
 
 def made(path: Path) -> str:
@@ -173,17 +185,20 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
                             _make_room(file, name, *rooms[name])
                         file.variables[name][(*place, *map(slice, values.shape))] = values
         add_checksum(scratch)
-        add_seal(scratch, _head(small, rooms))
+        with netCDF4.Dataset(scratch) as file:
+            checksum = file.getncattr(CHECKSUM)
+        add_seal(scratch, _head(small, rooms, checksum))
 
 
-def _head(small: bytes, rooms: Mapping[str, tuple]) -> bytes:
-    """A result without the values of its large variables."""
+def _head(small: bytes, rooms: Mapping[str, tuple], checksum: str) -> bytes:
+    """A result without the values of its large variables, with the checksum of the whole."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "head.nc"
         path.write_bytes(small)
         with netCDF4.Dataset(path, "a") as file:
             for name, room in rooms.items():
                 _make_room(file, name, *room)
+            file.setncattr(CHECKSUM, checksum)
         return path.read_bytes()
 
 
