@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llc import own_code, trusted
-from llc.parallel import Progress
+from llc.parallel import Progress, quiet
 from llc.store.contents import CHECKSUM
 from llc.store.experiment import Experiment
 from llc.store.reading import attributes
@@ -51,7 +51,7 @@ def recipe(
     return {**experiment.config, **({own: settings or {}} if own else {}), MADE_FROM: {**made_from, **others}}
 
 
-def is_made(experiment: Experiment, name: str, made: Table, progress: Progress) -> bool:
+def is_made(experiment: Experiment, name: str, made: Table, progress: Progress = quiet) -> bool:
     """Whether there is a result that is of just this recipe and of this version, of which progress is told.
 
     Never where what it was made from cannot be told.

@@ -17,7 +17,7 @@ from llc.store.contents import CHECKSUM, add_checksum
 from llc.store.reading import attributes, large, opened, place_of, reading
 from llc.store.registry import RESULTS
 from llc.store.seal import add_seal
-from llc.store.tables import Table, differences
+from llc.store.tables import Table, differences, table_hash
 from llc.version import library_version
 
 # The order of dimensions: the sweep's axes come first, as a result gives them, and what is not named here comes last.
@@ -57,9 +57,10 @@ def carries(path: Path, config: Table) -> bool:
         path: of the result.
         config: of the folder, with the settings of the result.
     """
-    said, wanted = attributes(path), provenance(config)
-    stored, expected = json.loads(said.get("config", "{}")), json.loads(wanted["config"])
-    return said.get("library") == wanted["library"] and all(stored.get(key) == expected[key] for key in expected)
+    said = attributes(path)
+    stored = json.loads(said.get("config", "{}"))
+    same = table_hash({key: stored.get(key) for key in config}) == table_hash(config)  # as text: NaN is no NaN
+    return same and said.get("library") == provenance(config)["library"]
 
 
 def made(path: Path) -> str:
