@@ -112,15 +112,22 @@ def test_calibrating_an_experiment(own):
         assert {"long_name", "units"} <= set(variable.attrs)
     with xr.open_dataset(own.path / "calibration.nc") as kept:
         assert kept.sizes == dataset.sizes
+    said = []
+    kept, again = study.calibrate_experiment(
+        own, points=1, draws=8, progress=lambda *told: said.append(told[-1]), **settings
+    )
+    assert said == [f"{own.path / 'calibration.nc'} holds just this already; nothing to do"]
+    assert kept == found
+    assert estimate.format_calibration(again) == estimate.format_calibration(dataset)
     # The settings file is there to be edited.
     text = (own.path / "calibration.toml").read_text()
     (own.path / "calibration.toml").write_text("\n".join(line for line in text.split("\n") if "step_size" not in line))
     again = study.settings_from(own.path / "calibration.toml")
     assert "step_size" in text
     assert "step_size" not in again
-    assert again["gamma"] == found.settings.gamma
+    assert again["gamma"] == found.gamma
     assert again["num_samples"] == 64
-    said = estimate.format_calibration(found)
+    said = estimate.format_calibration(dataset)
     assert said.count("Chosen") == 1
     assert "nbeta = 0" in said
     scale, traces = figures.draw(figures.calibration_scale(dataset)), figures.draw(figures.calibration_traces(dataset))
@@ -128,7 +135,7 @@ def test_calibrating_an_experiment(own):
     assert len([axes for axes in traces.axes if axes.lines]) == 3
     # The settings file makes estimates with just these settings; here with few draws.
     llc.estimate_llc_over_training(own, steps="last", jobs=1, overwrite=True, **{**again, "draws": 8, "warmup": 4})
-    assert store.read_table(own.path / "llc.toml")["gamma"] == found.settings.gamma
+    assert store.read_table(own.path / "llc.toml")["gamma"] == found.gamma
 
 
 def test_bad_input_is_named(own, tmp_path):

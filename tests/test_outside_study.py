@@ -37,13 +37,13 @@ def folder(tmp_path_factory):
 def test_it_is_trained_over_its_own_axes(folder):
     found = llc.open(folder)
     metrics = found.metrics
-    assert metrics.loss.dims == ("width", "slope", "seed", "step", "test_set")
-    assert metrics.distance.dims == ("width", "slope", "seed", "step", "test_set", "reference")
+    assert metrics.loss.dims == ("slope", "width", "seed", "step", "test_set")
+    assert metrics.distance.dims == ("slope", "width", "seed", "step", "test_set", "reference")
     assert list(metrics.test_set.values) == ["own", "steep"]
     assert set(metrics.reference.values) == {"mean", "first", "zero"}
     assert "position" not in metrics.dims
     assert metrics.width.values.tolist() == [2, 8]
-    assert {path.name for path in folder.glob("width=*")} == {f"width={width},slope=0.5,seed=0" for width in (2, 8)}
+    assert {path.name for path in folder.glob("slope=*")} == {f"slope=0.5,width={width},seed=0" for width in (2, 8)}
     one = found.run(width=8, slope=0.5)
     assert one.task.slope == 0.5
     assert one.model(40).into.out_features == 8
@@ -53,7 +53,7 @@ def test_it_is_trained_over_its_own_axes(folder):
 
 def test_lambda_is_estimated_by_its_own_axes(folder):
     tree = llc.open(folder).llc
-    assert tree.llc.dims[:4] == ("width", "slope", "seed", "step")
+    assert tree.llc.dims[:4] == ("slope", "width", "seed", "step")
     assert np.isfinite(tree.llc).all()
 
 
@@ -64,10 +64,10 @@ def test_the_other_commands_work_on_the_folder_alone(folder):
     drawn = ("losses_by_axis", "llc_by_axis", "pca", "compare")  # the report has them all, drawn otherwise
     run("plot", str(folder), *(f"--figure={name}" for name in drawn))
     assert {path.stem for path in (folder / "figures").iterdir()} == {*drawn}
-    assert found.pca.score_reference.dims == ("width", "slope", "seed", "reference", "component")
-    assert found.behaviour.loss.dims == ("width", "slope", "seed", "step", "test_set")
-    assert found.readouts.gain.dims == ("width", "slope", "seed", "step")
-    assert found.compare.excess.dims == ("width", "slope", "seed", "step", "test_set", "reference")
+    assert found.pca.score_reference.dims == ("slope", "width", "seed", "reference", "component")
+    assert found.behaviour.loss.dims == ("slope", "width", "seed", "step", "test_set")
+    assert found.readouts.gain.dims == ("slope", "width", "seed", "step")
+    assert found.compare.excess.dims == ("slope", "width", "seed", "step", "test_set", "reference")
     assert (folder / "report.html").exists()
 
 

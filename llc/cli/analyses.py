@@ -114,7 +114,8 @@ def stages(
             click.echo(f"\nNo tradeoff: {error}")
     if (experiment.path / "pca.nc").exists():
         try:
-            number = len(development.form_rows(development.essential_dynamics(experiment)))
+            with show_progress("runs") as progress:
+                number = len(development.form_rows(development.essential_dynamics(experiment, progress=progress)))
             click.echo(f"\n{number} forms of the trajectories (vertices, cusps) in {experiment.path / 'essential.nc'}")
         except LLCError as error:  # a pca.nc that serves other ends; what came before stands
             click.echo(f"\nNo forms of the trajectories: {error}")
@@ -219,7 +220,9 @@ def claims(folder: Path) -> None:
     from llc import development, systems
 
     experiment = open_experiment(folder)
-    click.echo(systems.format_claims(systems.claim_rows(development.study_claims(experiment))))
+    with show_progress("claims") as progress:
+        found = development.study_claims(experiment, progress=progress)
+    click.echo(systems.format_claims(systems.claim_rows(found)))
     say_next(f"llc report {experiment.path}")
 
 

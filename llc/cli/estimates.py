@@ -191,10 +191,8 @@ def calibrate(folder: Path, steps: str, points: int, **settings: Any) -> None:
     settings["parameters"] = patterns(settings["parameters"])
     folder_of_figures = store.own_folder(experiment.path / "figures")
     with show_progress("trials") as progress:
-        found, dataset = study.calibrate_experiment(
-            experiment, steps=steps, points=points, progress=progress, **settings
-        )
-    click.echo(estimate.format_calibration(found))
+        _, dataset = study.calibrate_experiment(experiment, steps=steps, points=points, progress=progress, **settings)
+    click.echo(estimate.format_calibration(dataset))
     for name in ("calibration_scale", "calibration_traces"):
         draw_figure(name, dataset, folder_of_figures / f"{name}.png")
     say_next(f"llc estimate-llc {experiment.path} --settings {experiment.path / 'calibration.toml'}")

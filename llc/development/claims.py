@@ -6,12 +6,15 @@ import xarray as xr
 
 from llc import store
 from llc.errors import InvalidInput, StoreError
+from llc.parallel import Progress, quiet
 from llc.systems import STUDIES, study_claims_of
-from llc.systems.claims import Claim, StudyResults, check_claims, claims_dataset
+from llc.systems.claims import Claim, StudyResults, check_claims, claims_dataset, said_of_claims
 
 
 @store.takes_experiment
-def study_claims(experiment: store.Experiment, claims: Sequence[Claim] | None = None) -> xr.Dataset:
+def study_claims(
+    experiment: store.Experiment, claims: Sequence[Claim] | None = None, *, progress: Progress = quiet
+) -> xr.Dataset:
     """Every claim as a number with its 90 % interval and a verdict, also written to the experiment's `claims.nc`.
 
     `supported` where the interval lies within the claim's bounds, `contradicted` where it lies outside, `undecided`
@@ -21,6 +24,7 @@ def study_claims(experiment: store.Experiment, claims: Sequence[Claim] | None = 
     Args:
         experiment: from `llc.open` or `llc.train`.
         claims: by default those of the preset's paper (`llc.systems.study_claims_of`).
+        progress: told (unit, done, total, note).
     Returns:
         By `claim`: `claim_value` with `claim_low` and `claim_high`, `claim_from` and `claim_to`, `claim_verdict`,
         `claim_said`, `claim_published`.
@@ -40,7 +44,11 @@ def study_claims(experiment: store.Experiment, claims: Sequence[Claim] | None = 
     for name in there:
         if outdated := experiment.outdated(name):
             raise StoreError(outdated)
-    known = {name: experiment.result(name) for name in ("metrics", *there)}
     with store.folder_lock(experiment.path):
+        judged = None if claims is not None else said_of_claims(chosen)
+        made = store.recipe(experiment, "claims", sources=("metrics", *there), claims=judged)
+        if store.is_made(experiment, "claims", made, progress):
+            return experiment.claims
+        known = {name: experiment.result(name) for name in ("metrics", *there)}
         found = claims_dataset(StudyResults(known), chosen)
-        return store.write_dataset(experiment.path / "claims.nc", found, experiment.config)
+        return store.write_dataset(experiment.path / "claims.nc", found, made)

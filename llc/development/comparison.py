@@ -19,7 +19,7 @@ from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, references_of, run_label, symbol_in
 from llc.study.points import choose_steps, trained_runs
 from llc.systems import claims_of
-from llc.systems.claims import Claim, check_claims, with_claims
+from llc.systems.claims import Claim, check_claims, said_of_claims, with_claims
 from llc.tasks import Batch, Task
 
 # Places between a model's weights (0) and those of a construction (1).
@@ -71,7 +71,13 @@ def compare(
         raise InvalidInput(f"the task {runs[0].task.kind} has no references to compare with; give it predictors()")
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     total, done, parts = sum(map(len, chosen.values())), 0, []
+    ended = max(steps[-1] for steps in chosen.values()) == experiment.config["training"]["steps"]
+    settings, own = {"steps": chosen, "sequences": sequences}, claims_of(experiment.config)
     with store.folder_lock(experiment.path):
+        judged = None if claims is not None else said_of_claims(own)
+        made = store.recipe(experiment, "compare", settings, runs=runs, claims=judged)
+        if store.is_made(experiment, "compare", made, progress):
+            return experiment.compare
         task: Task | None = None
         for run in runs:
             if run.task != task:  # one after another mostly have the same, whose references may take long
@@ -87,12 +93,8 @@ def compare(
                 done += 1
             found = _label(run, sets, chosen[run.name], rows, references)
             parts.append(xr.merge([found, curves.of(model, run)]))
-        ended = max(steps[-1] for steps in chosen.values()) == experiment.config["training"]["steps"]
-        if claims is None:
-            claims = claims_of(experiment.config)
-        compared = with_claims(store.merge(parts), claims if ended else ())
-        settings = {"steps": chosen, "sequences": sequences}
-        return store.write_dataset(experiment.path / "compare.nc", compared, {**experiment.config, "compare": settings})
+        compared = with_claims(store.merge(parts), (own if claims is None else claims) if ended else ())
+        return store.write_dataset(experiment.path / "compare.nc", compared, made)
 
 
 class _References:

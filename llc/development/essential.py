@@ -5,6 +5,7 @@ Hoogland et al. (2024), arXiv 2402.02364.
 
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy.signal import find_peaks
@@ -76,8 +77,7 @@ def geometry(steps: np.ndarray, points: np.ndarray, *, width: float = DEFAULT_WI
             f"steps of shape {steps.shape} with points of shape {points.shape} given, expected (T,) and (T, 2) with T "
             f"at least {LEAST_POINTS}"
         )
-    if not isinstance(width, Real) or not width > 0:
-        raise InvalidInput(f"width = {shown(width)} given, expected a number > 0")
+    width = check_width(width)
     if not (np.isfinite(steps).all() and np.isfinite(points).all() and steps[0] >= 0 and (np.diff(steps) > 0).all()):
         raise InvalidInput("steps have to increase from 0 or more, and points to be finite; leave the others out")
     places = np.log1p(steps)
@@ -89,6 +89,13 @@ def geometry(steps: np.ndarray, points: np.ndarray, *, width: float = DEFAULT_WI
         normal = np.column_stack([-velocity[:, 1], velocity[:, 0]]) / speed[:, None]
         center = position + normal / curvature[:, None]
     return Geometry(position, velocity, curvature, center, _forms(curvature, velocity, speed))
+
+
+def check_width(width: Any) -> float:
+    """The width of a kernel, or InvalidInput."""
+    if not isinstance(width, Real) or not float(width) > 0:
+        raise InvalidInput(f"width = {shown(width)} given, expected a number > 0")
+    return float(width)
 
 
 def _local_quadratics(

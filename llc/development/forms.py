@@ -8,9 +8,10 @@ import xarray as xr
 
 from llc import store
 from llc.behaviour import step_coord
-from llc.development.essential import DEFAULT_WIDTH, LEAST_POINTS, Geometry, geometry
+from llc.development.essential import DEFAULT_WIDTH, LEAST_POINTS, Geometry, check_width, geometry
 from llc.development.labels import check_result, lead, run_place
 from llc.errors import InvalidInput, StoreError, check_whole, shown
+from llc.parallel import Progress, quiet
 from llc.store.labels import of_run
 
 _FORM = ("form_run", "form_step", "form_kind", "form_position", "form_curvature", "form_center")
@@ -18,7 +19,11 @@ _FORM = ("form_run", "form_step", "form_kind", "form_position", "form_curvature"
 
 @store.takes_experiment
 def essential_dynamics(
-    experiment: store.Experiment, *, components: tuple[int, int] = (1, 2), width: float = DEFAULT_WIDTH
+    experiment: store.Experiment,
+    *,
+    components: tuple[int, int] = (1, 2),
+    width: float = DEFAULT_WIDTH,
+    progress: Progress = quiet,
 ) -> xr.Dataset:
     """The geometry of every run's trajectory in the plane of two components, also written to `essential.nc`.
 
@@ -28,6 +33,7 @@ def essential_dynamics(
         experiment: from `llc.open` or `llc.train`.
         components: of `pca.nc`.
         width: of the smoothing kernel, in log(1 + step).
+        progress: told (unit, done, total, note).
     Returns:
         By (axes of the sweep …, step, axis): `smoothed`, `velocity` (by log(1 + step)), `center` of the osculating
         circle, whose path is the evolute; by (…, step): `curvature`, signed. By `form`, one row each: `form_run` (the
@@ -42,42 +48,43 @@ def essential_dynamics(
     first, second = (check_whole("a component", one, 1) for one in given)
     if first == second:
         raise InvalidInput(f"component {first} given twice, expected two different ones, such as (1, 2)")
-    pca = experiment.pca
-    for component in (first, second):
-        if component not in pca.component:
-            raise InvalidInput(
-                f"component {component} given, expected 1 to {pca.sizes['component']}, which pca.nc holds; make more "
-                f"with: llc pca {experiment.path} --components {component}"
-            )
-    parts, forms = [], []
-    for run in experiment.runs:
-        known = of_run(pca, run.place)
-        if known is None:
-            continue
-        score = known.score.sel(component=list(components)).transpose("step", "component").dropna("step")
-        if score.sizes["step"] < LEAST_POINTS:
-            continue
-        steps = score.step.values
-        found = geometry(steps, score.values, width=width)
-        parts.append(_label(run, steps, found))
-        forms += [(run, int(steps[form.place]), form.kind, form.place, found) for form in found.forms]
-    if not parts:
-        raise StoreError(
-            f"no run of {experiment.path} has {LEAST_POINTS} checkpoints with scores; save more of them: "
-            "llc train --set checkpoints.every=…"
-        )
-    dataset = (
-        store.merge(parts)
-        .merge(_label_forms(forms, list(experiment.axes)))
-        .assign_coords(
-            axis=("axis", list(components), {"long_name": "number of the principal component", "units": "1"})
-        )
-    )
-    settings = {"components": list(components), "width": width}
+    settings = {"components": [first, second], "width": check_width(width)}
     with store.folder_lock(experiment.path):
-        return store.write_dataset(
-            experiment.path / "essential.nc", dataset, {**experiment.config, "essential": settings}
+        made = store.recipe(experiment, "essential", settings)
+        if store.is_made(experiment, "essential", made, progress):
+            return experiment.essential
+        pca = experiment.pca
+        for component in (first, second):
+            if component not in pca.component:
+                raise InvalidInput(
+                    f"component {component} given, expected 1 to {pca.sizes['component']}, which pca.nc holds; make "
+                    f"more with: llc pca {experiment.path} --components {component}"
+                )
+        parts, forms = [], []
+        for run in experiment.runs:
+            known = of_run(pca, run.place)
+            if known is None:
+                continue
+            score = known.score.sel(component=[first, second]).transpose("step", "component").dropna("step")
+            if score.sizes["step"] < LEAST_POINTS:
+                continue
+            steps = score.step.values
+            found = geometry(steps, score.values, width=width)
+            parts.append(_label(run, steps, found))
+            forms += [(run, int(steps[form.place]), form.kind, form.place, found) for form in found.forms]
+        if not parts:
+            raise StoreError(
+                f"no run of {experiment.path} has {LEAST_POINTS} checkpoints with scores; save more of them: "
+                "llc train --set checkpoints.every=…"
+            )
+        dataset = (
+            store.merge(parts)
+            .merge(_label_forms(forms, list(experiment.axes)))
+            .assign_coords(
+                axis=("axis", [first, second], {"long_name": "number of the principal component", "units": "1"})
+            )
         )
+        return store.write_dataset(experiment.path / "essential.nc", dataset, made)
 
 
 def form_rows(essential: xr.Dataset) -> pd.DataFrame:

@@ -89,10 +89,9 @@ def joint_pca(
         "fit": {dim: ["inf" if same(value, None) else value for value in values] for dim, values in fit.items()},
         "checkpoints": checkpoints,
     }
-    provenance = {**experiment.config, "pca": settings}
     with store.folder_lock(experiment.path):
-        if store.made_with(experiment.path / "pca.nc", provenance):
-            progress("pca", 0, 0, f"{experiment.path / 'pca.nc'} holds just this already; nothing to do")
+        made = store.recipe(experiment, "pca", settings, runs=runs)
+        if store.is_made(experiment, "pca", made, progress):
             return experiment.pca
         with Rows(runs, kind, experiment.path, progress) as rows:
             found = rows.fit(components, fitted, weighting=weighting)
@@ -100,7 +99,7 @@ def joint_pca(
             null = random_walk_variances([rows.thinned(run, len(fitted)) for run in fitted], components)
         dataset = store.merge(scores).merge(_label_fit(kind, found, null)).merge(_label_references(kind, found, runs))
         progress("pca", checkpoints, checkpoints, "")
-        return store.write_dataset(experiment.path / "pca.nc", dataset, provenance)
+        return store.write_dataset(experiment.path / "pca.nc", dataset, made)
 
 
 def project(pca: xr.Dataset, experiment: store.Experiment, *, progress: Progress = quiet) -> xr.Dataset:

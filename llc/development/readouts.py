@@ -49,19 +49,20 @@ def readouts(
     runs = trained_runs(experiment)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     total, done, parts = sum(map(len, chosen.values())), 0, []
-    for run in runs:
-        batch = run.task.sample(_SEQUENCES, stream="readouts")
-        rows = []
-        for step in chosen[run.name]:
-            progress("read-outs", done, total, f"{run.name} step {step}")
-            rows.append(_row(run.model(step), run.task, batch, hessian))
-            done += 1
-        parts.append(_label(run, chosen[run.name], rows))
     settings = {"steps": chosen, "hessian": hessian}
     with store.folder_lock(experiment.path):
-        return store.write_dataset(
-            experiment.path / "readouts.nc", store.merge(parts), {**experiment.config, "readouts": settings}
-        )
+        made = store.recipe(experiment, "readouts", settings, runs=runs)
+        if store.is_made(experiment, "readouts", made, progress):
+            return experiment.readouts
+        for run in runs:
+            batch = run.task.sample(_SEQUENCES, stream="readouts")
+            rows = []
+            for step in chosen[run.name]:
+                progress("read-outs", done, total, f"{run.name} step {step}")
+                rows.append(_row(run.model(step), run.task, batch, hessian))
+                done += 1
+            parts.append(_label(run, chosen[run.name], rows))
+        return store.write_dataset(experiment.path / "readouts.nc", store.merge(parts), made)
 
 
 def own_readouts(run: store.Run, steps: list[int]) -> xr.Dataset:

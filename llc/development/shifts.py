@@ -59,7 +59,16 @@ def shifted_behaviour(
     places = _icl_positions(icl_positions, runs[0].task)
     chosen = {run.name: choose_steps(steps, run) for run in runs}
     total, done, parts = sum(map(len, chosen.values())), 0, []
+    settings = {
+        "steps": chosen,
+        "changed": changed,
+        "sequences": sequences,
+        "icl_positions": list(places or ()),
+    }
     with store.folder_lock(experiment.path):
+        made = store.recipe(experiment, "behaviour", settings, runs=runs)
+        if store.is_made(experiment, "behaviour", made, progress):
+            return experiment.behaviour
         for run in runs:
             sources = _sources(run.task, changed)
             if changed:
@@ -71,15 +80,7 @@ def shifted_behaviour(
                 rows.append(_row(run.model(step), sets, places))
                 done += 1
             parts.append(_label(run, sets, chosen[run.name], rows))
-        settings = {
-            "steps": chosen,
-            "changed": changed,
-            "sequences": sequences,
-            "icl_positions": list(places or ()),
-        }
-        return store.write_dataset(
-            experiment.path / "behaviour.nc", store.merge(parts), {**experiment.config, "shifts": settings}
-        )
+        return store.write_dataset(experiment.path / "behaviour.nc", store.merge(parts), made)
 
 
 def _values_by_setting(changed: Mapping[str, Sequence[Any]] | None) -> dict[str, list[Any]]:
@@ -91,7 +92,10 @@ def _values_by_setting(changed: Mapping[str, Sequence[Any]] | None) -> dict[str,
         raise InvalidInput(
             f'changed = {shown(changed)} given, expected values by setting, such as {{"noise_variance": [0.5, 2.0]}}'
         )
-    found = {name: list(values) for name, values in changed.items()}
+    found = {
+        name: [value.item() if isinstance(value, np.generic) else value for value in values]
+        for name, values in changed.items()
+    }
     for name, values in found.items():
         if len({str(value) for value in values}) < len(values):
             raise InvalidInput(f"{name} = {shown(values)} given, expected none of the values twice")

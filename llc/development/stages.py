@@ -73,10 +73,14 @@ def find_stages(
     methods = [one for one in METHODS if one in (method, "turns") or installed("ruptures")]
     if len(methods) < len(METHODS):
         progress("stages", 0, 0, f"changes of slope are left out, for they need ruptures: {to_install('study')}")
-    llc, settings = experiment.llc, {"method": method, "resamples": resamples, "seed": seed}
-    pca = experiment.pca if (experiment.path / "pca.nc").exists() else None
+    settings = {"method": method, "resamples": int(resamples), "seed": int(seed)}
     parts, curves = [], {}
     with store.folder_lock(experiment.path):
+        made = store.recipe(experiment, "stages", settings, runs=experiment.runs, methods=methods)
+        if store.is_made(experiment, "stages", made, progress):
+            return experiment.stages
+        llc = experiment.llc
+        pca = experiment.pca if (experiment.path / "pca.nc").exists() else None
         runs = []
         for run in experiment.runs:
             of_llc = of_run(llc, run.place)
@@ -103,7 +107,7 @@ def find_stages(
                 _label(run, table, boundaries, critical, curves[run.name][1], curves=names, most=most, rows=rows)
             )
         dataset = store.merge(parts)
-        return store.write_dataset(experiment.path / "stages.nc", dataset, {**experiment.config, "stages": settings})
+        return store.write_dataset(experiment.path / "stages.nc", dataset, made)
 
 
 def _curves(llc: xr.Dataset, pca: xr.Dataset | None) -> tuple[dict[str, Curve], str]:

@@ -51,11 +51,16 @@ def strategies(
     Source: Wurgaft et al. (2025), arXiv 2506.17859.
     """
     chosen = check_pair(experiment, pair)
-    metrics = over_positions(experiment.metrics)
-    runs = [run for run in experiment.runs if of_run(metrics, run.place) is not None]
-    if not runs:
-        raise StoreError(experiment.no_checkpoints)
+    settings = {"pair": list(pair or ())}
     with store.folder_lock(experiment.path):
+        made = store.recipe(experiment, "strategies", settings, sources=("metrics", "tradeoff"), runs=experiment.runs)
+        traded = _tradeoff_of(experiment, chosen)
+        if store.is_made(experiment, "strategies", made, progress):
+            return experiment.strategies
+        metrics = over_positions(experiment.metrics)
+        runs = [run for run in experiment.runs if of_run(metrics, run.place) is not None]
+        if not runs:
+            raise StoreError(experiment.no_checkpoints)
         parts = []
         for number, run in enumerate(runs):
             progress("strategies", number, len(runs), run.name)
@@ -67,15 +72,12 @@ def strategies(
         if axis is not None:
             found["threshold"] = _threshold(found, axis)
         costs = {"bits": bits(found, runs, chosen)}
-        traded = _tradeoff_of(experiment, chosen)
         known = None if traded is None else llcs(found, traded, chosen[1])
         costs |= {} if known is None else {"llc": known}
         samples = found.step * experiment.config["training"]["batch_size"]
         found = xr.merge([found, posteriors(found, costs, samples, axis)])
         found = found.assign_attrs(simple=chosen[0], complex=chosen[1])
-        settings = {"pair": list(pair or ())}
-        path = experiment.path / "strategies.nc"
-        return store.write_dataset(path, found, {**experiment.config, "strategies": settings})
+        return store.write_dataset(experiment.path / "strategies.nc", found, made)
 
 
 def _tradeoff_of(experiment: store.Experiment, pair: tuple[str, str]) -> xr.Dataset | None:

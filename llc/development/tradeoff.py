@@ -58,19 +58,23 @@ def tradeoff(
             what makes it is named.
         InvalidInput: no pair, an unknown reference, losses that are no log-likelihoods, or a seed out of range.
     """
-    check_whole("seed", seed, 0)
-    metrics, llc = experiment.metrics, experiment.llc
+    seed = check_whole("seed", seed, 0)
     chosen = check_pair(experiment, pair)
-    runs = [run for run in experiment.runs if of_run(llc, run.place) is not None]
-    plain = [run for run in runs if _is_plain(run, chosen)]
-    others = [run for run in runs if run not in plain]
-    if not others:
-        raise StoreError(
-            f"{experiment.path} has no estimate of a run in which {chosen[0]} and {chosen[1]} differ; train one"
-        )
-    known = _estimates_of(experiment, plain, llc, chosen)
-    parts = []
+    settings = {"pair": list(chosen), "seed": seed}
     with store.folder_lock(experiment.path):
+        made = store.recipe(experiment, "tradeoff", settings, sources=("metrics", "llc"), runs=experiment.runs)
+        if store.is_made(experiment, "tradeoff", made, progress):
+            return experiment.tradeoff
+        metrics, llc = experiment.metrics, experiment.llc
+        runs = [run for run in experiment.runs if of_run(llc, run.place) is not None]
+        plain = [run for run in runs if _is_plain(run, chosen)]
+        others = [run for run in runs if run not in plain]
+        if not others:
+            raise StoreError(
+                f"{experiment.path} has no estimate of a run in which {chosen[0]} and {chosen[1]} differ; train one"
+            )
+        known = _estimates_of(experiment, plain, llc, chosen)
+        parts = []
         for number, run in enumerate(others):
             progress("tradeoff", number, len(others), run.name)
             nearest = max(known, key=lambda other: _shared(run, other))
@@ -82,10 +86,7 @@ def tradeoff(
         dataset = dataset.assign_attrs(
             dict(zip(names, found, strict=True)) | {"simple": chosen[0], "complex": chosen[1]}
         )
-        settings = {"pair": list(chosen), "seed": seed}
-        return store.write_dataset(
-            experiment.path / "tradeoff.nc", dataset, {**experiment.config, "tradeoff": settings}
-        )
+        return store.write_dataset(experiment.path / "tradeoff.nc", dataset, made)
 
 
 @store.takes_experiment

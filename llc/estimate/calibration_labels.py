@@ -21,6 +21,12 @@ _COLUMNS = {
     "reason": "why",
 }
 
+_SUITS = {
+    "nbeta": "nbeta that would suit the checkpoint by itself",
+    "gamma": "gamma that would suit the checkpoint by itself",
+    "plateau": "whether llc has a plateau there",
+    "verdict": "verdict of the pilot that says so",
+}
 _RUNG = {
     "nbeta": "nbeta of a localisation",
     "gamma": "gamma of a localisation",
@@ -31,7 +37,7 @@ _RUNG = {
 
 def calibration_dataset(found: Calibration) -> xr.Dataset:
     """By `trial`: settings, λ̂, verdict and reason; by (trial, chain, draw) the traces; by (trial, rung) what was tried
-    on its way; by `checkpoint` the control.
+    on its way; by `checkpoint` the control and, where pilots were made, what would suit it by itself.
 
     Args:
         found: of `calibrate`.
@@ -60,6 +66,12 @@ def calibration_dataset(found: Calibration) -> xr.Dataset:
         list(found.controls.values()),
         {"long_name": "what llc would be if the prior alone held the chains (nbeta = 0)", "units": "1"},
     )
+    scales = [found.scales[name] for name in found.controls if found.scales]
+    if scales:
+        suits = {name: [getattr(one, name) for one in scales] for name in ("nbeta", "gamma", "plateau")}
+        suits["verdict"] = [one.pilot.verdict for one in scales]
+        for name, said in _SUITS.items():
+            data[f"suits_{name}"] = ("checkpoint", suits[name], {"long_name": said, "units": "1"})
     _, chains, draws = traces.shape
     coords = {
         "trial": ("trial", np.arange(len(rows)), {"long_name": "trial", "units": "1"}),
@@ -84,39 +96,45 @@ def _padded(rows: list[list[float]]) -> np.ndarray:
     return np.array([[*row, *[np.nan] * (most - len(row))] for row in rows])
 
 
-def format_calibration(found: Calibration) -> str:
+def format_calibration(calibration: xr.Dataset) -> str:
     """What each checkpoint would take by itself, what λ̂ does at ×½ and ×2 of the choice, and the choice.
 
     Args:
-        found: of `calibrate`.
+        calibration: of `calibration_dataset`, what `calibration.nc` holds.
     """
-    settings = found.settings
     lines = []
-    if found.scales:
+    if "suits_nbeta" in calibration:
         lines.append("What would suit each by itself, as estimate_llc chooses:")
-        lines += [
-            f"  {name:28s} nbeta {scale.nbeta:<8.4g} gamma {scale.gamma:<8.3g} "
-            + ("at a plateau" if scale.plateau else f"no plateau within a pilot: {scale.pilot.verdict}")
-            for name, scale in found.scales.items()
-        ]
-    lines.append("At the choice, and at half and twice it:")
-    for stage in dict.fromkeys(trial.stage for trial in found.trials if trial.stage != "pilot"):
-        for row in _rows(found, stage):
+        for one in _each(calibration, "checkpoint"):
+            verdict = one.suits_verdict.item()
             lines.append(
-                f"  {stage.replace('_', ' '):18s} {row['point']:28s} llc {row['llc']:.1f} ± {row['llc_se']:.1f}  "
-                f"{row['verdict']}"
+                f"  {one.checkpoint.item():28s} nbeta {one.suits_nbeta.item():<8.4g} "
+                f"gamma {one.suits_gamma.item():<8.3g} "
+                + ("at a plateau" if one.suits_plateau else f"no plateau within a pilot: {verdict}")
             )
+    lines.append("At the choice, and at half and twice it:")
+    trials = _each(calibration, "trial")
+    for stage in dict.fromkeys(trial.stage.item() for trial in trials if trial.stage != "pilot"):
+        lines += [
+            f"  {stage.replace('_', ' '):18s} {trial.point.item():28s} llc {trial.llc.item():.1f} ± "
+            f"{trial.llc_se.item():.1f}  {trial.verdict.item()}"
+            for trial in trials
+            if trial.stage == stage
+        ]
     lines.append("Control, nbeta = 0 (what the prior alone would give):")
-    lines += [f"  {name:28s} {value:.4g}" for name, value in found.controls.items()]
+    lines += [f"  {one.checkpoint.item():28s} {one.llc_control.item():.4g}" for one in _each(calibration, "checkpoint")]
+    chosen = calibration.attrs
     lines.append(
-        f"Chosen: nbeta {settings.nbeta:.4g}, gamma {settings.gamma:.3g}, step size {settings.step_size:.3g}: "
-        f"{found.reason}."
+        f"Chosen: nbeta {chosen['chosen_nbeta']:.4g}, gamma {chosen['chosen_gamma']:.3g}, step size "
+        f"{chosen['chosen_step_size']:.3g}: {chosen['reason']}."
     )
     return "\n".join(lines)
 
 
-def _rows(found: Calibration, stage: str) -> list[dict]:
-    return [_row(trial) for trial in found.trials if trial.stage == stage]
+def _each(calibration: xr.Dataset, dim: str) -> list[xr.Dataset]:
+    """What is by `dim` alone, one place at a time."""
+    here = calibration[[name for name in calibration.data_vars if calibration[name].dims == (dim,)]]
+    return [here.isel({dim: place}) for place in range(here.sizes[dim])]
 
 
 def _row(trial: Trial) -> dict:

@@ -1,6 +1,7 @@
 """Everything that touches disk: run folders, checkpoints, results. Configs are plain tables here."""
 
 from llc.store import labels, places
+from llc.store.again import is_made, recipe
 from llc.store.arguments import takes_experiment
 from llc.store.atomic import atomic_path, check_regular, own_folder, scratch_file, write_text
 from llc.store.checkpoints import (
@@ -62,6 +63,7 @@ __all__ = [
     "extend_sweep",
     "folder_lock",
     "format_table",
+    "is_made",
     "keep_code",
     "labelled",
     "labels",
@@ -83,6 +85,7 @@ __all__ = [
     "read_numbered",
     "read_state",
     "read_table",
+    "recipe",
     "remember",
     "remove_checkpoint",
     "remove_file",

@@ -13,11 +13,11 @@ import xarray as xr
 
 from llc.errors import StoreError
 from llc.store.atomic import atomic_path
-from llc.store.contents import add_checksum
+from llc.store.contents import CHECKSUM, add_checksum
 from llc.store.reading import attributes, large, opened, place_of, reading
 from llc.store.registry import RESULTS
 from llc.store.seal import add_seal
-from llc.store.tables import Table, differences
+from llc.store.tables import Table, differences, table_hash
 from llc.version import library_version
 
 # The order of dimensions: the sweep's axes come first, as a result gives them, and what is not named here comes last.
@@ -48,6 +48,19 @@ def made_with(path: Path, config: Table) -> bool:
     if not path.exists():
         return False
     return attributes(path).get("config") == provenance(config)["config"]
+
+
+def carries(path: Path, config: Table) -> bool:
+    """Whether the result at `path` is of this version of the library, and what it carries includes this config.
+
+    Args:
+        path: of the result.
+        config: of the folder, with the settings of the result.
+    """
+    said = attributes(path)
+    stored = json.loads(said.get("config", "{}"))
+    same = table_hash({key: stored.get(key) for key in config}) == table_hash(config)  # as text: NaN is no NaN
+    return same and said.get("library") == provenance(config)["library"]
 
 
 def made(path: Path) -> str:
@@ -173,17 +186,20 @@ def write_merged(path: Path, parts: Sequence[Path], whole: xr.Dataset, config: T
                             _make_room(file, name, *rooms[name])
                         file.variables[name][(*place, *map(slice, values.shape))] = values
         add_checksum(scratch)
-        add_seal(scratch, _head(small, rooms))
+        with netCDF4.Dataset(scratch) as file:
+            checksum = file.getncattr(CHECKSUM)
+        add_seal(scratch, _head(small, rooms, checksum))
 
 
-def _head(small: bytes, rooms: Mapping[str, tuple]) -> bytes:
-    """A result without the values of its large variables."""
+def _head(small: bytes, rooms: Mapping[str, tuple], checksum: str) -> bytes:
+    """A result without the values of its large variables, with the checksum of the whole."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "head.nc"
         path.write_bytes(small)
         with netCDF4.Dataset(path, "a") as file:
             for name, room in rooms.items():
                 _make_room(file, name, *room)
+            file.setncattr(CHECKSUM, checksum)
         return path.read_bytes()
 
 

@@ -1,5 +1,6 @@
 """A paper's claims as numbers: what was measured for each, with an interval, and whether it holds."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,18 @@ class Claim:
     def __post_init__(self) -> None:
         if not (self.low < self.high and (math.isfinite(self.low) or math.isfinite(self.high))):
             raise InvalidInput(f"claim {self.name}: low = {self.low}, high = {self.high} given, expected low < high")
+
+
+def said_of_claims(claims: Sequence[Claim]) -> list[list[str | float]] | None:
+    """What claims of this package say; None where one is measured by other code, which may change."""
+    if not all(_is_of_this_package(claim.measure) for claim in claims):
+        return None
+    return [[one.name, one.said, one.published, one.low, one.high, one.already] for one in claims]
+
+
+def _is_of_this_package(measure: Measure) -> bool:
+    function = measure.func if isinstance(measure, functools.partial) else measure
+    return str(getattr(function, "__module__", "")).split(".")[0] == "llc"
 
 
 def check_claims(claims: object) -> tuple[Claim, ...]:
