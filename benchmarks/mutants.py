@@ -24,8 +24,8 @@ PLACE = ROOT / "runs" / "mutants"
 AREAS = {
     "predictors": (
         ["llc/predictors/*.py"],
-        "predictors invariances query_regression piecewise_linear softmax_regression affine_recurrence strategies "
-        "function_class dictionary_regression",
+        "predictors fuzz_numbers invariances query_regression piecewise_linear softmax_regression affine_recurrence "
+        "strategies function_class dictionary_regression",
     ),
     "coefficients": (["llc/validation/learning_coefficient.py"], "learning_coefficient problems"),
     "estimator": (

@@ -182,9 +182,7 @@ class Kind(Config, metaclass=_NamedKind):
             except BaseException as error:  # whatever is wrong with other people's files, `sys.exit()` too
                 raise InvalidInput(f"kind = {kind} is defined in {file}, which cannot be imported ({error})") from None
         if kind not in cls.known:
-            raise InvalidInput(
-                f"kind = {kind!r} given; {did_you_mean(str(kind), cls.known)} (import your own first)"
-            )
+            raise InvalidInput(f"kind = {kind!r} given; {did_you_mean(str(kind), cls.known)} (import your own first)")
         with trusted.of_table():
             return cls.known[kind](**table)
 

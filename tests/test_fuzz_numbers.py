@@ -103,6 +103,9 @@ def test_references_answer_in_the_shape_that_they_promise(name):
 
 # Whose decompositions would fail on other numbers.
 FINITE = {"least_squares_so_far", "descent", "lasso", "decision_tree", "two_parameter_least_squares"}
+# Whose inputs are multiplied as they are.
+ALIKE = {"softmax_answer", "softmax_regression_gradient", "softmax_attention", "local_linear_attention"}
+ALIKE |= {"local_linear_weights", "least_squares_attention", "linear_attention"}
 WRONG = {"step": [math.inf, math.nan, 2**70]}
 WHOLE = {key: [0, -1, 1.5, True, "2"] for key in ("steps", "neighbours", "segment", "block")}
 
@@ -124,6 +127,10 @@ def test_references_name_themselves_and_what_they_refuse(name):
             refused(f"{key}", **{key: tensor.tolist()})
         refused(r"given, expected", **{key: tensor[None]})
         refused(r"given, expected", **{key: tensor[..., :0]})
+        if len(inputs) > 1 and key != "tasks":
+            refused(r"given, expected", **{key: tensor[:1]})
+        if name in ALIKE:
+            refused("floating-point numbers of one dtype", **{key: tensor.double()})
         if name in FINITE:
             refused(f"{key} with numbers that are not finite", **{key: tensor * math.nan})
     for key in settings:
