@@ -112,7 +112,7 @@ def stages(
             if chosen is not None:
                 raise
             click.echo(f"\nNo tradeoff: {error}")
-    if (experiment.path / "pca.nc").exists():
+    if store.is_there(experiment.path / "pca.nc"):
         try:
             number = len(development.form_rows(development.essential_dynamics(experiment)))
             click.echo(f"\n{number} forms of the trajectories (vertices, cusps) in {experiment.path / 'essential.nc'}")

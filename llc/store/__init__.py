@@ -2,7 +2,7 @@
 
 from llc.store import labels, places
 from llc.store.arguments import takes_experiment
-from llc.store.atomic import atomic_path, check_regular, own_folder, scratch_file, write_text
+from llc.store.atomic import atomic_path, check_readable, check_regular, is_there, own_folder, scratch_file, write_text
 from llc.store.checkpoints import (
     PREDICTIONS,
     apart,
@@ -18,7 +18,7 @@ from llc.store.foreign_checkpoints import checkpoints_in, read_foreign, state_in
 from llc.store.inspection import describe, passed_over, verify, without_checksum
 from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.merging import merge
-from llc.store.numbered import numbered_path, numbered_steps, settings_folders
+from llc.store.numbered import check_numbered, numbered_path, numbered_steps, settings_folders
 from llc.store.places import run_name
 from llc.store.reading import large, read_dataset, read_numbered
 from llc.store.registry import MADE, RESULTS, Result
@@ -51,6 +51,8 @@ __all__ = [
     "apart",
     "atomic_path",
     "check_made_with",
+    "check_numbered",
+    "check_readable",
     "check_regular",
     "checkpoint_path",
     "checkpoints_in",
@@ -62,6 +64,7 @@ __all__ = [
     "extend_sweep",
     "folder_lock",
     "format_table",
+    "is_there",
     "keep_code",
     "labelled",
     "labels",

@@ -6,6 +6,7 @@ from typing import Any
 
 from llc import own_code
 from llc.errors import StoreError
+from llc.store.atomic import is_there
 from llc.store.experiment import PROVENANCE, Experiment
 from llc.store.numbered import KEPT
 from llc.store.places import axes_of, coordinate
@@ -69,7 +70,7 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
             would take.
     """
     path = folder / file
-    if path.exists():
+    if is_there(path):
         stored = {key: value for key, value in read_table(path).items() if key != PROVENANCE}
         home = folder if file == EXPERIMENT_FILE else folder.parent  # where copies of its code are
         changed = differences(stored, own_code.as_before(table, stored, home))
@@ -85,6 +86,6 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
                 f"{folder} holds {', '.join(there)} but no {file}, so it is not known whose they are; choose another "
                 "folder, or move them away"
             )
-        if file == RUN_FILE and (folder.parent / EXPERIMENT_FILE).exists():  # one folder calls a file one thing
+        if file == RUN_FILE and is_there(folder.parent / EXPERIMENT_FILE):  # one folder calls a file one thing
             table = own_code.as_before(table, read_table(folder.parent / EXPERIMENT_FILE), folder.parent)
         write_table(path, {**table, PROVENANCE: provenance} if provenance else table)
