@@ -8,7 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from llc.errors import InvalidInput
+import numpy as np
+
+from llc.errors import InvalidInput, shown
 from llc.store.tables import Table
 
 # By axis, such as {"num_tasks": "inf", "seed": 0}: the value as a table holds it.
@@ -80,11 +82,22 @@ def _written(value: Any) -> str:
 
 
 def coordinate(value: Any) -> float | int | str:
-    """A value as it labels results: a number, with `inf` for the one that tables write so, or text."""
-    if value is None or value == "inf":
+    """A value as it labels results: a number, with `inf` for the one that tables write so, or text.
+
+    Raises:
+        InvalidInput: it is none that a setting can have.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or (isinstance(value, str) and value == "inf"):
         return math.inf
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return json.dumps(value, separators=(",", ":"))
+        try:
+            return json.dumps(value, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError):
+            raise InvalidInput(
+                f"{shown(value)} given for a value on an axis of the sweep, expected a number, text, True or False, or "
+                "None for infinity"
+            ) from None
     return value
 
 
