@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from llc.errors import InvalidInput, did_you_mean, shown
+from llc.errors import InvalidInput, did_you_mean, shown, shown_name
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -32,13 +32,15 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
     here = available()
     kind = here[0] if name == "auto" else name.partition(":")[0]
     if kind not in {"cpu", "cuda", "mps"}:
-        raise InvalidInput(f"unknown device {name}; {did_you_mean(name, ['auto', 'cpu', 'cuda', 'mps'])}")
+        raise InvalidInput(f"unknown device {shown_name(name)}; {did_you_mean(name, ['auto', 'cpu', 'cuda', 'mps'])}")
     if kind not in here:
-        raise InvalidInput(f"device = {name} given, but PyTorch finds none on this machine; here: {', '.join(here)}")
+        raise InvalidInput(
+            f"device = {shown_name(name)} given, but PyTorch finds none on this machine; here: {', '.join(here)}"
+        )
     try:
         return torch.device(kind if name == "auto" else name)
     except RuntimeError:
-        raise InvalidInput(f"device = {name} given, expected a name such as cuda or cuda:1") from None
+        raise InvalidInput(f"device = {shown_name(name)} given, expected a name such as cuda or cuda:1") from None
 
 
 def count(device: torch.device) -> int:

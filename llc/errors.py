@@ -88,9 +88,9 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
 
 
-def shown_name(name: str) -> str:
-    """A name as it was given, or as Python writes it where that would not be seen or is long."""
-    return name if name.strip() == name != "" and len(name) <= _SHOWN else shown(name)
+def shown_name(name: object) -> str:
+    """A name as it was given, or as Python writes it where that would not be seen, is long or is no text."""
+    return name if isinstance(name, str) and name.strip() == name != "" and len(name) <= _SHOWN else shown(name)
 
 
 def check_whole(name: str, value: object, least: int, most: int | None = None) -> int:

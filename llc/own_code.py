@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from llc import trusted
-from llc.errors import InvalidInput, LLCError, StoreError, UntrustedCode, did_you_mean
+from llc.errors import InvalidInput, LLCError, StoreError, UntrustedCode, did_you_mean, shown_name
 from llc.trusted import Code
 
 # An experiment's folder keeps copies of the files that its config names in a folder of this name.
@@ -35,7 +35,9 @@ def named(place: str, *, asked_by: str) -> Any:
     """
     where, _, name = place.rpartition(":")
     if not where:
-        raise InvalidInput(f"{asked_by} = {place} given, expected package.module:name or /path/to/file.py:name")
+        raise InvalidInput(
+            f"{asked_by} = {shown_name(place)} given, expected package.module:name or /path/to/file.py:name"
+        )
     try:
         module = load_file(where, name, asked_by=asked_by) if where.endswith(".py") else _module(where, name, asked_by)
     except (UntrustedCode, StoreError, KeyboardInterrupt):

@@ -1,9 +1,12 @@
 """Files that were damaged: whatever byte it is, they read as they were or are named, and nothing else happens."""
 
+import builtins
+import errno
 import itertools
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import netCDF4
@@ -220,6 +223,40 @@ def test_traces_that_are_never_read_are_looked_at_by_verify(own):
     assert f"{path} is damaged (checksum differs); delete it, and `llc estimate-llc" in " ".join(store.verify(own))
     with pytest.raises(StoreError, match=r"llc.nc is damaged \(checksum differs\)"):
         own.llc.load()
+
+
+# What may not be read
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "foreign"])
+def test_a_file_that_may_not_be_read_is_not_called_absent_or_damaged(kind, single, monkeypatch):
+    """Nobody is to delete it. The error is that of the system: root may read all."""
+    place = KINDS.get(kind, "step_10.pt")
+    path = next(single.path.glob(place), single.path / place)
+    read = partial(store.read_foreign, path) if kind == "foreign" else reader(kind, path)
+    path.touch()
+    whole = builtins.open
+
+    def refused(file, *arguments, **options):
+        if file == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return whole(file, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "open", refused)
+    with pytest.raises(StoreError) as error:
+        read()
+    assert str(error.value) == f"cannot read {path}: Permission denied; make it readable for you, or move it away"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_in_the_place_of_a_file_is_to_be_moved_and_not_deleted(kind, tmp_path):
+    path = tmp_path / KINDS[kind].replace("*", "0123456789abcdef")
+    path.mkdir(parents=True)
+    if kind == "behaviour":
+        (path.parent / "config.toml").touch()
+    with pytest.raises(StoreError) as error:
+        reader(kind, path)()
+    assert str(error.value) == f"cannot read {path}: it is a folder, expected a regular file; move it away"
 
 
 # What becomes of the rest

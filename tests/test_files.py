@@ -30,6 +30,8 @@ def unfinish(experiment: llc.Experiment) -> None:
 
 # Settings that are not those of the estimates there are.
 OTHER = {**SMALL_LLC, "chains": 1, "max_gradients": 50}
+# That of the fixture `single`.
+ONE = small_config(**{"sweep.axes": {"task.num_tasks": [4]}})
 
 
 # What is removed
@@ -374,14 +376,13 @@ def test_foreign_files_are_named_and_in_nobodys_way(own):
     for path in foreign:
         path.parent.mkdir(exist_ok=True)
         path.write_text("x")
-    folders = [made.checkpoints / "000070.safetensors", own.path / "num_tasks=4,seed=0 (copy)", own.path / "docs"]
+    folders = [made.checkpoints / "before", own.path / "num_tasks=4,seed=0 (copy)", own.path / "docs"]
     for folder in folders:
         folder.mkdir()
         (folder / "config.toml").write_text("theirs = 1")
     (own.path / "theirs.nc").write_text("x")
     unfinish(own)
     llc.train(small_config(), own.path, jobs=1)
-    assert made.steps == sorted(set(made.steps) - {70})
     (settings / "000020.nc").unlink()  # an estimate that is made where foreign files lie
     run("estimate-llc", own.path, "--steps", "0,20,60", "--settings", own.path / "llc.toml")
     run("pca", own.path, "--sequences", "8")
@@ -391,6 +392,64 @@ def test_foreign_files_are_named_and_in_nobodys_way(own):
     for path in [*foreign, *folders]:
         assert f"{path} is not of this experiment; it is ignored" in said
     assert "theirs.nc" not in said
+
+
+# What has the place of a file of ours and is none
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "device", "dangling"])
+def test_what_is_no_checkpoint_is_refused_and_not_taken_for_absent(kind, single, monkeypatch):
+    (made,) = single.runs
+    path = made.checkpoints / "000060.safetensors"
+    path.unlink()
+    monkeypatch.chdir(made.checkpoints)
+    said = f"cannot read {path}: it is {_special(kind, path)}"
+    assert made.steps[-1] == 60
+    assert len(found := store.verify(single)) == 1
+    assert found[0].startswith(said)
+    assert f"9 checkpoints; {said}" in store.describe(single)
+    for attempt in (lambda: made.weights(60), lambda: made.finished, lambda: single.finished):
+        with pytest.raises(StoreError, match=f"cannot read {path}: .* move it away"):
+            attempt()
+
+
+@POSIX
+def test_no_command_passes_over_what_is_no_checkpoint(single, tmp_path):
+    (made,) = single.runs
+    path = made.checkpoints / "000060.safetensors"
+    path.unlink()
+    path.mkdir()
+    said = f"cannot read {path}: it is a folder, expected a regular file; move it away"
+    for command in (
+        ["pca", single.path, "--sequences", "8"],
+        ["export", made.path, tmp_path / "model.pt"],
+        ["estimate-llc", single.path, "--steps", "20", "--settings", single.path / "llc.toml"],
+    ):
+        assert said in run(*command, code=1)
+    assert not (single.path / "pca.nc").exists()
+    assert not (tmp_path / "model.pt").exists()
+    for unfinished in (single.path, made.path):  # all is trained, and then it is not
+        (unfinished / "metrics.nc").unlink()
+        with pytest.raises(LLCError, match=r"1 of 1 runs failed: cannot read .* it is a folder"):
+            llc.train(ONE, single.path, jobs=1)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_estimate_is_refused_before_others_are_made(kind, single):
+    (folder,) = (single.run(num_tasks=4).path / "llc").iterdir()
+    path, before = folder / "000020.nc", (single.path / "llc.nc").read_bytes()
+    path.unlink()
+    said = f"cannot read {path}: it is {_special(kind, path)}, expected a regular file; move it away"
+    assert store.verify(single) == [said]
+    assert said in run("estimate-llc", single.path, "--steps", "1", "--settings", single.path / "llc.toml", code=1)
+    assert (single.path / "llc.nc").read_bytes() == before
+    assert not (folder / "000001.nc").exists()
+
+
+def test_export_says_which_step_it_wrote(finished, tmp_path):
+    for given, step in ([], 60), (["--step", 20], 20):
+        said = run("export", finished.run(num_tasks=4).path, tmp_path / "model.pt", *given)
+        assert said == f"Wrote {tmp_path / 'model.pt'}: the weights of step {step}"
 
 
 # The state to go on from

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import os
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from conftest import POSIX
 from safetensors.torch import save_file
 from torch import nn
 
@@ -236,3 +238,19 @@ def test_arrays_are_weights_and_no_weights_do_not_fit(tmp_path):
     assert torch.equal(model.weight, torch.ones(1, 2))
     with pytest.raises(InvalidInput, match="missing: bias, weight"):
         load_state(model, {}, "nothing")
+
+
+@pytest.mark.parametrize("name", ["step_10.pt", "step_10.safetensors", "model.safetensors.index.json"])
+@POSIX
+def test_a_pipe_among_checkpoints_is_named_and_not_waited_for(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StoreError, match=f"cannot read {tmp_path / name}: it is a named pipe, expected a regular file"):
+        read_foreign(tmp_path / name)
+
+
+@POSIX
+def test_a_link_to_nothing_among_checkpoints_is_named(tmp_path):
+    (tmp_path / "step_10.pt").symlink_to("step_10.pt")
+    ((_, path),) = checkpoints_in(tmp_path)[0].items()
+    with pytest.raises(StoreError, match=r"step_10.pt: it is a symbolic link that leads to no file .* move it away"):
+        read_foreign(path)

@@ -1,16 +1,21 @@
 """Files in another's place, and configs that were edited: named where they are read, and by `llc show --verify`."""
 
 import datetime
+import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from conftest import POSIX, small_config
 from test_damage import RUN
 
 import llc
-from llc import store
-from llc.errors import StoreError
+from llc import development, store
+from llc.cli import main
+from llc.errors import LLCError, StoreError
 
 
 def test_a_result_in_the_place_of_another_is_named(own):
@@ -95,6 +100,22 @@ def test_an_experiments_config_that_was_edited_is_told(own):
     assert all("does not belong to" in one and "behaviour.sequences: 33 there, 32 now" in one for one in said)
 
 
+def test_an_edited_config_is_told_before_anything_is_written(own):
+    """NaN, which is not itself, among what is edited."""
+    edit(own.path / "experiment.toml", lambda table: table["training"].update(learning_rate=float("nan")))
+    before = {path: path.read_bytes() for path in own.path.glob("*.*")}
+    again = llc.open(own.path)
+    for attempt in (
+        llc.joint_pca,
+        development.find_stages,
+        llc.compare,
+        partial(llc.estimate_llc_over_training, steps="last"),
+    ):
+        with pytest.raises(StoreError, match=r"does not belong to .*training\.learning_rate: nan there, 0\.\d+ now"):
+            attempt(again)
+    assert before == {path: path.read_bytes() for path in own.path.glob("*.*")}
+
+
 def test_settings_that_are_not_those_of_the_estimates_are_told(own):
     assert store.verify(own) == []
     edit(own.path / "llc.toml", lambda table: table.update(draws=99))
@@ -134,3 +155,88 @@ def test_an_experiments_config_that_cannot_be_is_told(own, change, said):
     edit(own.path / "experiment.toml", change)
     with pytest.raises(StoreError, match=rf"experiment\.toml is damaged.*{said}"):
         llc.joint_pca(llc.open(own.path))
+
+
+# Links that lead nowhere, and names that reach the terminal
+
+
+def said_by(*command) -> str:
+    """What a command that has to fail says, on one line."""
+    result = CliRunner().invoke(main, [str(argument) for argument in command])
+    assert result.exit_code == 1, result.output
+    return " ".join(result.output.split())
+
+
+def turned(path: Path, leads: str) -> str:
+    """A link in the place of a file or folder, and what is said of it."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.symlink_to(path.name if leads == "itself" else "nothing")
+    return f"cannot read {path}: it is a symbolic link that leads to no file ("
+
+
+@pytest.mark.parametrize("leads", ["itself", "nothing"])
+@POSIX
+def test_a_config_that_is_a_link_to_nothing_is_refused_and_not_taken_for_absent(leads, single):
+    (run,) = single.runs
+    said = turned(run.path / "config.toml", leads)
+    assert said in said_by("show", single.path)
+    assert said in said_by("pca", single.path, "--sequences", "8")
+    assert turned(single.path / "experiment.toml", leads) in said_by("show", single.path)
+    with pytest.raises(StoreError, match=r"experiment\.toml: it is a symbolic link that leads to no file"):
+        llc.train(small_config(), single.path, jobs=1)
+
+
+@pytest.mark.parametrize("leads", ["itself", "nothing"])
+@POSIX
+def test_links_to_nothing_are_named_and_the_rest_is_looked_at(leads, single):
+    (run,) = single.runs
+    for path in (single.path / "metrics.nc", single.path / "llc.toml", run.checkpoints / "000040.safetensors"):
+        turned(path, leads)
+    whole = run.checkpoints / "000060.safetensors"
+    whole.write_bytes(whole.read_bytes()[:100])
+    found = store.verify(single)
+    assert sum("it is a symbolic link that leads to no file" in one for one in found) == 3
+    assert any(f"{whole} is damaged" in one for one in found)
+
+
+@pytest.mark.parametrize("leads", ["itself", "nothing"])
+@POSIX
+def test_a_folder_of_ours_that_is_a_link_to_nothing_is_refused(leads, single):
+    (run,) = single.runs
+    turned(run.checkpoints, leads)
+    said = f"cannot look into {run.checkpoints}: "
+    assert said_by("show", single.path, "--verify").count(said) == 2
+    assert said in said_by("pca", single.path, "--sequences", "8")
+    turned(run.path, leads)
+    assert f"cannot read {run.path}: it is no folder, or a link that leads to none" in said_by("show", single.path)
+
+
+@POSIX
+def test_a_state_that_is_a_link_is_refused_before_training(single, monkeypatch):
+    (run,) = single.runs
+    for path in (run.path / "metrics.nc", single.path / "metrics.nc"):
+        path.unlink()
+    turned(run.state, "itself")
+    monkeypatch.setattr("llc.training.loop._train", lambda *_: pytest.fail("trained"))
+    with pytest.raises(LLCError, match=r"resume\.pt: it is a symbolic link, .* move it away"):
+        llc.train(small_config(**{"sweep.axes": {"task.num_tasks": [4]}}), single.path, jobs=1)
+    assert "resume.pt: it is a symbolic link that leads to no file" in " ".join(store.verify(run))
+
+
+def test_what_a_folder_says_breaks_no_line_of_ours(single):
+    metrics = single.metrics
+    edit(single.path / "experiment.toml", lambda table: table.update(preset="tiny\nError: all is well\x1b[2J\x00"))
+    edit(single.path / RUN / "config.toml", lambda table: table["behaviour"].update(note="a\nb"))
+    metrics.num_tasks.attrs["symbol"] = "M\x1b[31m\n"
+    named = metrics.assign_coords(reference=[f"{name}\x1b]\n" for name in metrics.reference.values])
+    table = store.summary_table(single, {"metrics": named})
+    shown = store.format_table(table, named)
+    for text, lines in ((store.describe(llc.open(single.path)), None), (shown, 1 + len(table))):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert lines is None or len(text.split("\n")) == lines
+    assert r"preset tiny\nError: all is well\x1b[2J\x00, 1 runs" in store.describe(llc.open(single.path))
+    assert r"  behaviour.note = a\nb" in store.describe(llc.open(single.path / RUN)).split("\n")
+    path = single.path / RUN / "checkpoints" / "x\ny"
+    if os.name != "nt":
+        path.touch()
+        assert any(r"x\ny is not of this" in said for said in store.passed_over(llc.open(single.path)))

@@ -47,8 +47,18 @@ def test_a_record_that_is_none_is_named(tmp_path):
         (tmp_path / "bad.toml").write_text(text)
         with pytest.raises(InvalidInput, match=r"bad.toml given, expected a record of measured claims"):
             read_record(tmp_path / "bad.toml")
-    with pytest.raises(InvalidInput, match="expected a record of measured claims"):
+    with pytest.raises(InvalidInput, match=r"expected a record of measured claims, .* it is a folder"):
         read_record(tmp_path)
+    for other in (
+        'preset = "tiny"',
+        "[a]\nb = 1",
+        "[a]\nclaims = 1",
+        '[a]\nclaims = ["b"]',
+        '[a]\nclaims = []\njobs = "x"',
+    ):
+        (tmp_path / "other.toml").write_text(other)
+        with pytest.raises(InvalidInput, match=r"or no file: it is no list of claims for each preset, each with"):
+            read_record(tmp_path / "other.toml")
     with pytest.raises(InvalidInput, match=r"/dev/zero given, expected a record .* it is a device"):
         read_record(Path("/dev/zero"))
 

@@ -112,7 +112,7 @@ def stages(
             if chosen is not None:
                 raise
             click.echo(f"\nNo tradeoff: {error}")
-    if (experiment.path / "pca.nc").exists():
+    if store.is_there(experiment.path / "pca.nc"):
         try:
             with show_progress("runs") as progress:
                 number = len(development.form_rows(development.essential_dynamics(experiment, progress=progress)))

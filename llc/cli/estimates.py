@@ -111,7 +111,8 @@ def _check_not_checkpoints(folder: Path) -> None:
     from llc import store
     from llc.errors import InvalidInput
 
-    if not folder.is_dir() or (folder / store.EXPERIMENT_FILE).exists() or (folder / store.RUN_FILE).exists():
+    ours = (folder / name for name in (store.EXPERIMENT_FILE, store.RUN_FILE))
+    if not folder.is_dir() or any(store.is_there(path) for path in ours):
         return
     try:
         files, _ = store.checkpoints_in(folder)

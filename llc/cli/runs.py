@@ -145,8 +145,9 @@ def export(folder: Path, path: Path, step: int | None) -> None:
     run = store.open_folder(folder)
     if not isinstance(run, store.Run):
         raise InvalidInput(f"{folder} is an experiment; name one of its runs: {', '.join(r.name for r in run.runs)}")
-    training.export_weights(run, run.steps[-1] if step is None and run.steps else step or 0, path)
-    click.echo(f"Wrote {path}")
+    step = run.steps[-1] if step is None and run.steps else step or 0
+    training.export_weights(run, step, path)
+    click.echo(f"Wrote {path}: the weights of step {step}")
 
 
 @main.command()

@@ -39,6 +39,7 @@ def systems(
       llc systems --run huang2023 --out runs
       llc systems --run all --no-llc --record benchmarks/results/systems.toml
     """
+    from llc import store
     from llc.errors import InvalidInput, LLCError
     from llc.extras import require
     from llc.systems import SYSTEMS
@@ -47,7 +48,7 @@ def systems(
     if names:
         require("llc systems --run", "study", "plots")
     known = read_record(RECORD if record is None else record)  # named before hours of work where it is none
-    if record is not None and not record.exists():
+    if record is not None and not store.is_there(record):
         if not names:
             raise InvalidInput(f"--record {record} given; there is no such file, and without --run none is written")
         if not record.parent.is_dir():

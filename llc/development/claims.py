@@ -40,7 +40,7 @@ def study_claims(
     if not experiment.has_metrics:
         raise StoreError(f"{experiment.path} has no metrics yet; train it first")
     # What is not there yet leaves claims about it undecided; what is damaged or too old is named.
-    there = [name for name in store.MADE if name != "claims" and (experiment.path / f"{name}.nc").exists()]
+    there = [name for name in store.MADE if name != "claims" and store.is_there(experiment.path / f"{name}.nc")]
     for name in there:
         if outdated := experiment.outdated(name):
             raise StoreError(outdated)

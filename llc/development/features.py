@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from llc import behaviour, store
-from llc.errors import InvalidInput, did_you_mean, shown
+from llc.errors import InvalidInput, did_you_mean, shown, shown_name
 from llc.predictors import is_baseline
 from llc.tasks import Batch, Task
 
@@ -93,7 +93,7 @@ def make_features(runs: list[store.Run], kind: str, probe: str | Batch, sequence
         InvalidInput: an unknown kind, a probe of the wrong shape, no sequences, or a model without outputs.
     """
     if kind not in KINDS:
-        raise InvalidInput(f"unknown features {kind}; {did_you_mean(kind, KINDS)}")
+        raise InvalidInput(f"unknown features {shown_name(kind)}; {did_you_mean(kind, KINDS)}")
     if sequences < 1:
         raise InvalidInput(f"sequences = {sequences} given, expected at least 1")
     task = runs[0].task
@@ -121,7 +121,7 @@ def _drawn_probe(name: str, task: Task, sequences: int) -> Batch:
         return task.probe(sequences)
     sources = task.test_tasks()
     if name not in sources:
-        raise InvalidInput(f"unknown probe {name}; {did_you_mean(name, [OWN_PROBE, *sources])}")
+        raise InvalidInput(f"unknown probe {shown_name(name)}; {did_you_mean(name, [OWN_PROBE, *sources])}")
     return sources[name].sample(sequences, stream="probe")
 
 

@@ -13,7 +13,7 @@ from llc.development.labels import check_result, lead, run_place
 from llc.development.null import random_walk_variances
 from llc.development.principal import Components
 from llc.development.rows import Rows
-from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown
+from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown, shown_name
 from llc.parallel import Progress, quiet
 from llc.store.labels import value_label
 from llc.store.places import same
@@ -71,7 +71,7 @@ def joint_pca(
     sequences = check_whole("sequences", sequences, 1)
     fit = _values_by_axis(fit)
     if weighting not in _WEIGHTINGS:
-        raise InvalidInput(f"weighting = {weighting} given, expected {' or '.join(_WEIGHTINGS)}")
+        raise InvalidInput(f"weighting = {shown_name(weighting)} given, expected {' or '.join(_WEIGHTINGS)}")
     runs = [run for run in experiment.runs if steps_of(run, features)]
     if not runs:
         raise StoreError(experiment.no_checkpoints)

@@ -11,7 +11,7 @@ from llc.development.boundaries import LEAST_POINTS, Boundary, check_resamples, 
 from llc.development.critical import CriticalStep, critical_step
 from llc.development.labels import about, check_result, lead, run_place
 from llc.development.stage_table import Curve, stage_table
-from llc.errors import InvalidInput, LLCError, StoreError, did_you_mean
+from llc.errors import InvalidInput, LLCError, StoreError, did_you_mean, shown_name
 from llc.estimate.verdict import COMPARABLE
 from llc.extras import installed, to_install
 from llc.parallel import Progress, quiet
@@ -66,7 +66,7 @@ def find_stages(
         NothingToStage: no run has six estimates that may be compared; each is named.
     """
     if method not in list(METHODS):
-        raise InvalidInput(f"unknown method {method}; {did_you_mean(method, METHODS)}")
+        raise InvalidInput(f"unknown method {shown_name(method)}; {did_you_mean(method, METHODS)}")
     check_resamples(resamples, seed)
     if experiment.alone:
         raise StoreError(experiment.no_checkpoints)
@@ -80,7 +80,7 @@ def find_stages(
         if store.is_made(experiment, "stages", made, progress):
             return experiment.stages
         llc = experiment.llc
-        pca = experiment.pca if (experiment.path / "pca.nc").exists() else None
+        pca = experiment.pca if store.is_there(experiment.path / "pca.nc") else None
         runs = []
         for run in experiment.runs:
             of_llc = of_run(llc, run.place)

@@ -86,7 +86,7 @@ def _tradeoff_of(experiment: store.Experiment, pair: tuple[str, str]) -> xr.Data
     Raises:
         StoreError: it is older than what it was made from; the command that makes it again is named.
     """
-    if not (experiment.path / "tradeoff.nc").exists():
+    if not store.is_there(experiment.path / "tradeoff.nc"):
         return None
     if outdated := experiment.outdated("tradeoff"):
         raise StoreError(outdated)

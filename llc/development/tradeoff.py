@@ -10,7 +10,7 @@ import xarray as xr
 from llc import behaviour, store
 from llc.development.crossing import Measured, log_odds, rank_correlation, turn_with_interval
 from llc.development.labels import about, check_result, lead, run_place
-from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown
+from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown, shown_name
 from llc.estimate.verdict import COMPARABLE
 from llc.parallel import Progress, quiet
 from llc.predictors import is_baseline
@@ -111,7 +111,7 @@ def check_pair(experiment: store.Experiment, pair: Sequence[str] | None) -> tupl
     known = {name: of for name, of in task.predictors().items() if not is_baseline(of)}
     for name in chosen:
         if name not in known:
-            raise InvalidInput(f"unknown reference {name}; {did_you_mean(name, known)}")
+            raise InvalidInput(f"unknown reference {shown_name(name)}; {did_you_mean(name, known)}")
     if len(set(chosen)) != 2 or len(chosen) != 2:
         raise InvalidInput(f"the pair {','.join(chosen)} given, expected two references, of {', '.join(known)}")
     if task.nats is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llc import store
-from llc.errors import InvalidInput, StoreError, did_you_mean, shown
+from llc.errors import InvalidInput, StoreError, did_you_mean, shown, shown_name
 from llc.extras import needed_by
 
 with needed_by("llc.figures"):
@@ -108,7 +108,7 @@ def spec_of(experiment: store.Experiment, name: str) -> Spec | None:
         StoreError: a result that it needs is not there, or older than what that was made from.
     """
     if name not in list(FIGURES):
-        raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
+        raise InvalidInput(f"unknown figure {shown_name(name)}; {did_you_mean(name, FIGURES)}")
     found = FIGURES[name]
     for source in found.needs:
         outdated = experiment.outdated(source)
@@ -139,7 +139,7 @@ def save_figures(
         raise InvalidInput(f"{shown(names)} given, expected names of figures, of {', '.join(FIGURES)}")
     for name in names or []:
         if name not in list(FIGURES):
-            raise InvalidInput(f"unknown figure {name}; {did_you_mean(name, FIGURES)}")
+            raise InvalidInput(f"unknown figure {shown_name(name)}; {did_you_mean(name, FIGURES)}")
     known, folder = set(experiment.results), store.own_folder(experiment.path / "figures")
     for name in names or [name for name, drawn in FIGURES.items() if known.issuperset(drawn.needs)]:
         try:

@@ -19,7 +19,9 @@ def commands(experiment: store.Experiment, results: Mapping[str, xr.Dataset] | N
         results: those that are there, by default read again.
     """
     if results is None:
-        results = {name: experiment.result(name) for name in store.MADE if (experiment.path / f"{name}.nc").exists()}
+        results = {
+            name: experiment.result(name) for name in store.MADE if store.is_there(experiment.path / f"{name}.nc")
+        }
     folder = shlex.quote(str(experiment.path))
     found = [_begin(experiment)]
     made: list[str] = []

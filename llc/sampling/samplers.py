@@ -1,6 +1,6 @@
 """The samplers there are, by name."""
 
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import InvalidInput, did_you_mean, shown_name
 from llc.sampling.devinterp_sampler import DevInterp
 from llc.sampling.gle import GLE
 from llc.sampling.hmc import HMC
@@ -31,5 +31,5 @@ def sampler_named(name: str) -> Sampler:
     """
     known = known_samplers()
     if name not in known:
-        raise InvalidInput(f"unknown sampler {name}; {did_you_mean(name, known)}")
+        raise InvalidInput(f"unknown sampler {shown_name(name)}; {did_you_mean(name, known)}")
     return known[name]

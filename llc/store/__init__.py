@@ -3,7 +3,7 @@
 from llc.store import labels, places
 from llc.store.again import is_made, recipe
 from llc.store.arguments import takes_experiment
-from llc.store.atomic import atomic_path, check_regular, own_folder, scratch_file, write_text
+from llc.store.atomic import atomic_path, check_readable, check_regular, is_there, own_folder, scratch_file, write_text
 from llc.store.checkpoints import (
     PREDICTIONS,
     apart,
@@ -12,14 +12,14 @@ from llc.store.checkpoints import (
     remove_checkpoint,
     write_checkpoint,
 )
-from llc.store.claiming import claim, extend_sweep
+from llc.store.claiming import check_belongs, claim, extend_sweep
 from llc.store.experiment import Experiment, open_folder, open_results
 from llc.store.folder_code import code_of, distrust, keep_code, remember, trust
 from llc.store.foreign_checkpoints import checkpoints_in, read_foreign, state_in, without_steps
 from llc.store.inspection import describe, passed_over, verify, without_checksum
 from llc.store.lock import LOCK_FILE, folder_lock
 from llc.store.merging import merge
-from llc.store.numbered import numbered_path, numbered_steps, settings_folders
+from llc.store.numbered import check_numbered, numbered_path, numbered_steps, settings_folders
 from llc.store.places import run_name
 from llc.store.reading import large, read_dataset, read_numbered
 from llc.store.registry import MADE, RESULTS, Result
@@ -51,7 +51,10 @@ __all__ = [
     "Run",
     "apart",
     "atomic_path",
+    "check_belongs",
     "check_made_with",
+    "check_numbered",
+    "check_readable",
     "check_regular",
     "checkpoint_path",
     "checkpoints_in",
@@ -64,6 +67,7 @@ __all__ = [
     "folder_lock",
     "format_table",
     "is_made",
+    "is_there",
     "keep_code",
     "labelled",
     "labels",

@@ -5,6 +5,7 @@ from typing import Any
 
 from llc import own_code, trusted
 from llc.parallel import Progress, quiet
+from llc.store.claiming import check_belongs
 from llc.store.contents import CHECKSUM
 from llc.store.experiment import Experiment
 from llc.store.reading import attributes
@@ -38,9 +39,11 @@ def recipe(
         runs: those whose checkpoints, tasks or models it is made from.
         others: what moves the result and is no setting, as JSON.
     Raises:
-        StoreError: a source is damaged.
+        StoreError: a source is damaged, or a run is not of this experiment.
         InvalidInput: a run's task or model cannot be imported, or may not be.
     """
+    for run in experiment.runs:
+        check_belongs(experiment, run)
     known = RESULTS[name].needs if sources is None else sources
     paths = {source: experiment.path / f"{source}.nc" for source in known}
     made_from: Table = {source: _identity(attributes(path)) for source, path in paths.items() if path.exists()}

@@ -76,14 +76,50 @@ def check_regular(path: Path) -> None:
 
 
 def check_readable(path: Path) -> None:
-    """Raise StoreError where opening would wait for ever or read a device: a pipe, a socket, a terminal."""
+    """Raise StoreError where something is there that cannot be read as a file; that nothing is there, reading tells.
+
+    Libraries say of a file without permission that it is not there or damaged, and opening a pipe waits for ever.
+
+    Args:
+        path: of a file that is to be read.
+    Raises:
+        StoreError: it is a folder, pipe, socket or device, a link that leads to nothing, or may not be read.
+    """
     try:
         mode = path.stat().st_mode
-    except OSError:  # reading will tell
+        if stat.S_ISREG(mode):
+            with open(path, "rb"):
+                return
+    except (OSError, ValueError) as error:
+        if is_there(path):
+            reason = getattr(error, "strerror", None) or str(error)
+            if path.is_symlink() and not isinstance(error, PermissionError):
+                reason = f"it is a symbolic link that leads to no file ({reason}); restore what it leads to"
+            else:
+                reason += "; make it readable for you"
+            raise StoreError(f"cannot read {path}: {reason}, or move it away") from None
         return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
-        raise StoreError(f"cannot read {path}: it is {kind}, expected a regular file; move it away")
+    kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+    raise StoreError(f"cannot read {path}: it is {kind}, expected a regular file; move it away")
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything lies at `path`, be it a link to nothing or to itself: what cannot be used is not absent.
+
+    Args:
+        path: of a file or folder.
+    Raises:
+        StoreError: the folder that it would lie in may not be looked into.
+    """
+    try:
+        path.lstat()
+    except PermissionError as error:
+        raise StoreError(
+            f"cannot look at {path}: {error.strerror}; make {path.parent} readable for you, or name another folder"
+        ) from None
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def own_folder(folder: Path) -> Path:

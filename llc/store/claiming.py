@@ -6,12 +6,13 @@ from typing import Any
 
 from llc import own_code
 from llc.errors import StoreError
+from llc.store.atomic import is_there
 from llc.store.experiment import PROVENANCE, Experiment
 from llc.store.numbered import KEPT
-from llc.store.places import axes_of, coordinate
+from llc.store.places import axes_of, coordinate, run_name
 from llc.store.registry import MADE
 from llc.store.removal import remove_file
-from llc.store.run import EXPERIMENT_FILE, RUN_FILE
+from llc.store.run import EXPERIMENT_FILE, RUN_FILE, Run
 from llc.store.tables import Table, differences, read_table, write_table
 
 # What is written into the two kinds of folder beside the file that claims it.
@@ -56,6 +57,39 @@ def _labels(values: list[Any]) -> set[Any]:
     return {coordinate(value) for value in values}
 
 
+def check_belongs(found: Experiment, run: Run) -> None:
+    """Hold a run's config against its name, and against the experiment's but for what the sweep sets.
+
+    Args:
+        found: the experiment.
+        run: in its folder.
+    Raises:
+        StoreError: they differ, which one of them was edited to do.
+    """
+    name = run_name(run.config["place"])
+    if name != run.name:
+        raise StoreError(f"{run.path} holds the run {name}; move it away and run the same `llc train` command again")
+    swept = set(axes_of(found.config["sweep"]))
+    shared, own = (_leaves(table, swept) for table in (found.config, run.config))
+    both = shared.keys() & own.keys()
+    others = differences({key: shared[key] for key in both}, {key: own[key] for key in both})
+    if others:
+        raise StoreError(
+            f"{run.path / RUN_FILE} does not belong to {found.path / EXPERIMENT_FILE} ({'; '.join(others)}); restore "
+            "the one that was edited"
+        )
+
+
+def _leaves(table: Table, but: set[str], prefix: str = "") -> Table:
+    """The values of a table by their whole keys, without those at and below some."""
+    found: Table = {}
+    for key, value in table.items():
+        whole = f"{prefix}{key}"
+        if whole not in but:
+            found |= _leaves(value, but, f"{whole}.") if isinstance(value, dict) else {whole: value}
+    return found
+
+
 def claim(folder: Path, file: str, table: Table, provenance: Table | None = None) -> None:
     """Make `folder` the home of this config, or check that it already is.
 
@@ -69,7 +103,7 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
             would take.
     """
     path = folder / file
-    if path.exists():
+    if is_there(path):
         stored = {key: value for key, value in read_table(path).items() if key != PROVENANCE}
         home = folder if file == EXPERIMENT_FILE else folder.parent  # where copies of its code are
         changed = differences(stored, own_code.as_before(table, stored, home))
@@ -85,6 +119,6 @@ def claim(folder: Path, file: str, table: Table, provenance: Table | None = None
                 f"{folder} holds {', '.join(there)} but no {file}, so it is not known whose they are; choose another "
                 "folder, or move them away"
             )
-        if file == RUN_FILE and (folder.parent / EXPERIMENT_FILE).exists():  # one folder calls a file one thing
+        if file == RUN_FILE and is_there(folder.parent / EXPERIMENT_FILE):  # one folder calls a file one thing
             table = own_code.as_before(table, read_table(folder.parent / EXPERIMENT_FILE), folder.parent)
         write_table(path, {**table, PROVENANCE: provenance} if provenance else table)

@@ -9,6 +9,7 @@ import xarray as xr
 
 from llc import own_code
 from llc.errors import InvalidInput, StoreError, did_you_mean, shown, shown_name
+from llc.store.atomic import is_there
 from llc.store.merging import merge
 from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.reading import read_dataset
@@ -36,7 +37,7 @@ class Experiment:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not (self.path / EXPERIMENT_FILE).exists():
+        if not is_there(self.path / EXPERIMENT_FILE):
             raise StoreError(
                 f"{path} is not an experiment: it has no {EXPERIMENT_FILE}; name a folder that `llc train --out` made"
             )
@@ -67,8 +68,12 @@ class Experiment:
 
     @property
     def runs(self) -> list[Run]:
-        """Those of the sweep that are begun, in the order of its axes; other folders are passed over."""
-        return [Run(self.path / name) for name in self.wanted if (self.path / name / RUN_FILE).exists()]
+        """Those of the sweep that are begun, in the order of its axes; other folders are passed over.
+
+        Raises:
+            StoreError: something else than a folder has the place of one.
+        """
+        return [Run(self.path / name) for name in self.wanted if _is_begun(self.path / name)]
 
     def run(self, **place: Any) -> Run:
         """The run at a place in the sweep, such as `run(num_tasks=16, seed=0)`; None or inf for infinity.
@@ -133,19 +138,19 @@ class Experiment:
     def finished(self) -> bool:
         """Whether every run of the sweep was trained, is whole, and is in `metrics.nc`."""
         runs = {run.name: run for run in self.runs}
-        return (self.path / "metrics.nc").exists() and all(name in runs and runs[name].finished for name in self.wanted)
+        return is_there(self.path / "metrics.nc") and all(name in runs and runs[name].finished for name in self.wanted)
 
     @property
     def has_metrics(self) -> bool:
         """Whether any run has recorded its behaviour yet."""
-        return any((folder / "metrics.nc").exists() for folder in (self.path, *(run.path for run in self.runs)))
+        return any(is_there(folder / "metrics.nc") for folder in (self.path, *(run.path for run in self.runs)))
 
     @property
     def metrics(self) -> xr.Dataset:
         """Behaviour of every run by (axes of the sweep …, step, test_set, …); merged from the runs while they train."""
-        if (self.path / "metrics.nc").exists():
+        if is_there(self.path / "metrics.nc"):
             return self._read("metrics")
-        return merge(run.metrics for run in self.runs if (run.path / "metrics.nc").exists())
+        return merge(run.metrics for run in self.runs if is_there(run.path / "metrics.nc"))
 
     def __getattr__(self, name: str) -> xr.Dataset:
         """A result by name, such as `experiment.llc`; see `llc.store.registry`."""
@@ -164,7 +169,7 @@ class Experiment:
         if name == "metrics":
             return self.metrics
         path = self.path / f"{name}.nc"
-        if not path.exists():
+        if not is_there(path):
             how = "it is not among these results" if self.alone else f"make it with: {self._again(name)}"
             raise StoreError(f"{self.path} has no {name}.nc; {how}")
         return self._read(name)
@@ -189,7 +194,7 @@ class Experiment:
         found = {}
         for name in self.results:
             try:
-                if (self.path / f"{name}.nc").exists():
+                if is_there(self.path / f"{name}.nc"):
                     self.result(name)
             except StoreError as error:
                 found[name] = str(error)
@@ -215,7 +220,7 @@ class Experiment:
         return [
             name
             for name, result in RESULTS.items()
-            if (result.missed and self._has(result.asks)) or (self.path / f"{name}.nc").exists()
+            if (result.missed and self._has(result.asks)) or is_there(self.path / f"{name}.nc")
         ]
 
     def _has(self, asks: str) -> bool:
@@ -237,7 +242,7 @@ class Experiment:
         _check_known(name)
         path = self.path / f"{name}.nc"
         sources = [self.path / f"{source}.nc" for source in RESULTS[name].needs]
-        newer = [source.name for source in sources if path.exists() and source.exists() and made(path) < made(source)]
+        newer = [source.name for source in sources if is_there(path) and is_there(source) and made(path) < made(source)]
         if not newer:
             return ""
         return f"{path.name} is older than {' and '.join(newer)}; make it again with: {self._again(name)}"
@@ -250,13 +255,22 @@ class Experiment:
         """
         _check_known(name)
         path = self.path / f"{name}.nc"
-        sweep = made_from(path).get("sweep") if path.exists() else None
+        sweep = made_from(path).get("sweep") if is_there(path) else None
         known = [set(place.items()) for place in coordinates_of(sweep)] if sweep else []
         wanted = coordinates_of(self.config["sweep"]) if sweep else []
         lacking = [run_name(place) for place in wanted if set(place.items()) not in known]
         if not lacking:
             return ""
         return f"{path.name} lacks {', '.join(lacking)}; make it again with: {self._again(name)}"
+
+
+def _is_begun(folder: Path) -> bool:
+    if is_there(folder) and not folder.is_dir():
+        raise StoreError(
+            f"cannot read {folder}: it is no folder, or a link that leads to none, in the place of a run; restore it, "
+            "or move it away"
+        )
+    return is_there(folder / RUN_FILE)
 
 
 def _check_known(name: str) -> None:
@@ -282,8 +296,8 @@ def open_folder(path: str | Path) -> Experiment | Run:
     folder = Path(path)
     try:
         found = folder.is_dir()
-        is_run = found and (folder / RUN_FILE).exists()
-        what = "is no folder" if not found and folder.exists() else "does not exist"
+        is_run = found and is_there(folder / RUN_FILE)
+        what = "is no folder" if not found and is_there(folder) else "does not exist"
     except OSError as error:  # a name that is longer than names may be, or a folder that may not be looked into
         found, is_run, what = False, False, f"cannot be looked at ({error.strerror})"
     if not found:
@@ -305,6 +319,6 @@ def open_results(path: str | Path) -> Experiment:
     found = open_folder(path)
     if isinstance(found, Run):
         raise StoreError(f"{path} is a single run; name the experiment's folder, {found.path.parent}")
-    if not any((found.path / f"{name}.nc").exists() for name in RESULTS):
+    if not any(is_there(found.path / f"{name}.nc") for name in RESULTS):
         raise StoreError(f"{path} holds no results yet; train it first with: llc train --out {path}")
     return found

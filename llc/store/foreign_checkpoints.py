@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from llc.errors import InvalidInput, StoreError
+from llc.store.atomic import check_readable
 
 SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pth", ".pt", ".pth.tar", ".pt.tar", ".tar")
 # The weights in a folder that is one checkpoint, and lists of the files that they are spread over.
@@ -184,6 +185,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     file = _inside(path) if path.is_dir() else path
     if file is None:
         raise StoreError(f"{path} holds no weights, or several files of them, such as {', '.join(_WEIGHTS[:2])}")
+    check_readable(file)
     if file.name.endswith(".json"):
         return _from_shards(file)
     return state_in(_loaded(file), str(path))

@@ -2,42 +2,50 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from llc.errors import StoreError
-from llc.store.checkpoints import CHECKPOINT, checkpoint_steps
+from llc.errors import StoreError, one_line
+from llc.store.atomic import is_there
+from llc.store.checkpoints import CHECKPOINT
+from llc.store.claiming import check_belongs
 from llc.store.experiment import Experiment
 from llc.store.folder_code import code_of
 from llc.store.numbered import foreign, numbered_path, numbered_steps, settings_folders
-from llc.store.places import axes_of, run_name
 from llc.store.reading import has_checksum, read_dataset, read_numbered
 from llc.store.registry import MADE, RESULTS, again
 from llc.store.results import check_made_with, settings_of
-from llc.store.run import EXPERIMENT_FILE, RUN_FILE, Run
+from llc.store.run import RUN_FILE, Run
 from llc.store.state import read_state
-from llc.store.tables import Table, differences, flat, read_table, table_hash
+from llc.store.tables import differences, flat, read_table, table_hash
 from llc.trusted import is_allowed
 
 
 def describe(found: Experiment | Run) -> str:
     """What a folder holds, for a reader: a few lines of text.
 
+    Folders come from anywhere: what would break a line, or is meant for the terminal, is shown as Python writes it.
+
     Args:
         found: from `llc.open`.
     """
-    if isinstance(found, Run):
-        steps = found.steps
-        held = f"{len(steps)} checkpoints, steps {steps[0]} to {steps[-1]}" if steps else "no checkpoints yet"
-        state = _unfinished(found) or "finished"
-        state += "; run the same `llc train` command to go on" if state == _UNFINISHED else ""
-        lines = [f"Run {found.path}: {held}; {state}"]
-        return "\n".join([*lines, *(f"  {line}" for line in flat(found.config)), *_untrusted(found)])
+    return "\n".join(map(one_line, _of_run(found) if isinstance(found, Run) else _of_experiment(found)))
+
+
+def _of_run(found: Run) -> list[str]:
+    state = _unfinished(found) or "finished"
+    state += "; run the same `llc train` command to go on" if state == _UNFINISHED else ""
+    lines = [f"Run {found.path}: {_joined(_held(found, steps=True), state)}"]
+    return [*lines, *(f"  {line}" for line in flat(found.config)), *_untrusted(found)]
+
+
+def _of_experiment(found: Experiment) -> list[str]:
     lines = [f"Experiment {found.path}: preset {found.config['preset']}, {len(found.wanted)} runs"]
     if "imported_from" in found.provenance:
         lines.append(f"  weights imported from {found.provenance['imported_from']}")
     for run in found.runs:
-        lines.append("; ".join(filter(None, [f"  {run.name}: {len(run.steps)} checkpoints", _unfinished(run)])))
+        lines.append(f"  {run.name}: {_joined(_held(run), _unfinished(run))}")
     not_begun = [name for name in found.wanted if not (found.path / name).exists()]
     lines += ["  results alone: its runs and their weights are not here"] if found.alone else []
     lines += [f"  {name}: not begun" for name in not_begun if not found.alone]
@@ -45,7 +53,7 @@ def describe(found: Experiment | Run) -> str:
         command = "import" if "imported_from" in found.provenance else "train"
         lines.append(f"  {_UNFINISHED}; run the same `llc {command}` command to go on")
     for name in ("metrics", "llc", "pca"):
-        if not (found.path / f"{name}.nc").exists():
+        if not is_there(found.path / f"{name}.nc"):
             lines.append(f"  no {name}.nc yet")
     for look, name in itertools.product((found.outdated, found.incomplete), MADE):
         try:
@@ -53,10 +61,26 @@ def describe(found: Experiment | Run) -> str:
         except StoreError as error:
             why = str(error)
         lines += [f"  {why}"] if why and f"  {why}" not in lines else []
-    return "\n".join([*lines, *_untrusted(found)])
+    return [*lines, *_untrusted(found)]
 
 
 _UNFINISHED = "not finished"
+
+
+def _held(run: Run, *, steps: bool = False) -> str:
+    """How many checkpoints a run has, or why that cannot be told."""
+    try:
+        there = run.steps
+    except StoreError as error:
+        return str(error)
+    if steps:
+        return f"{len(there)} checkpoints, steps {there[0]} to {there[-1]}" if there else "no checkpoints yet"
+    return f"{len(there)} checkpoints"
+
+
+def _joined(*said: str) -> str:
+    """What there is to say, each thing once."""
+    return "; ".join(dict.fromkeys(filter(None, said)))
 
 
 def _untrusted(found: Experiment | Run) -> list[str]:
@@ -111,8 +135,10 @@ def without_checksum(found: Experiment | Run) -> list[str]:
         if not known:
             by_folder.setdefault(path.parent, []).append(path.name)
     return [
-        f"{folder}: no checksum in {', '.join(names)}, so that it is not known whether their values are whole; they "
-        "were written by another program or an earlier version"
+        one_line(
+            f"{folder}: no checksum in {', '.join(names)}, so that it is not known whether their values are whole; "
+            "they were written by another program or an earlier version"
+        )
         for folder, names in by_folder.items()
     ]
 
@@ -122,11 +148,12 @@ def _results(found: Experiment | Run) -> Iterator[Path]:
     for run in _runs(found):
         paths = [run.path / "metrics.nc"]
         for folder in settings_folders(run.estimates):
-            paths += [numbered_path(folder, step, ".nc") for step in numbered_steps(folder, ".nc")]
-        yield from (path for path in paths if path.exists())
+            with suppress(StoreError):  # `verify` says it
+                paths += [numbered_path(folder, step, ".nc") for step in numbered_steps(folder, ".nc")]
+        yield from (path for path in paths if is_there(path))
     if isinstance(found, Experiment):
         names = (*RESULTS, "calibration")
-        yield from (path for name in names if (path := found.path / f"{name}.nc").exists())
+        yield from (path for name in names if is_there(path := found.path / f"{name}.nc"))
 
 
 def passed_over(found: Experiment | Run) -> list[str]:
@@ -146,7 +173,7 @@ def passed_over(found: Experiment | Run) -> list[str]:
         others = {path.parent for path in found.path.glob(f"*/{RUN_FILE}")}
         there += sorted(others - {found.path / name for name in found.wanted})
     return [
-        f"{path} is not of this {'experiment' if isinstance(found, Experiment) else 'run'}; it is ignored"
+        one_line(f"{path} is not of this {'experiment' if isinstance(found, Experiment) else 'run'}; it is ignored")
         for path in there
     ]
 
@@ -159,49 +186,31 @@ def _looks(found: Experiment | Run) -> Iterator[Callable[[], object]]:
     """What to read, each once: checkpoints, estimates, results."""
     for run in _runs(found):
         for folder in run.kept:
-            for step in checkpoint_steps(folder):
-                yield partial(run.read, folder, step)
+            yield from _looks_at(folder, CHECKPOINT, partial(run.read, folder))
         for folder in settings_folders(run.estimates):
-            for step in numbered_steps(folder, ".nc"):
-                yield partial(_read_estimate, run, numbered_path(folder, step, ".nc"))
-        if (run.path / "metrics.nc").exists():
+            yield from _looks_at(folder, ".nc", partial(_read_estimate, run, folder))
+        if is_there(run.path / "metrics.nc"):
             yield partial(getattr, run, "metrics")
-        if run.state.exists():
+        if is_there(run.state):
             yield partial(read_state, run.state, config_hash=run.config_hash)
         if isinstance(found, Experiment):
-            yield partial(_check_config, found, run)
+            yield partial(check_belongs, found, run)
     if isinstance(found, Experiment):
         for name in RESULTS:
-            if (found.path / f"{name}.nc").exists():
+            if is_there(found.path / f"{name}.nc"):
                 yield partial(_read_whole, found, name)
         yield partial(_read_calibration, found)
         yield partial(_read_settings, found)
 
 
-def _check_config(found: Experiment, run: Run) -> None:
-    """Hold a run's config against its name, and against the experiment's but for what the sweep sets."""
-    name = run_name(run.config["place"])
-    if name != run.name:
-        raise StoreError(f"{run.path} holds the run {name}; move it away and run the same `llc train` command again")
-    swept = set(axes_of(found.config["sweep"]))
-    shared, own = (_leaves(table, swept) for table in (found.config, run.config))
-    both = shared.keys() & own.keys()
-    others = differences({key: shared[key] for key in both}, {key: own[key] for key in both})
-    if others:
-        raise StoreError(
-            f"{run.path / RUN_FILE} does not belong to {found.path / EXPERIMENT_FILE} ({'; '.join(others)}); restore "
-            "the one that was edited"
-        )
-
-
-def _leaves(table: Table, but: set[str], prefix: str = "") -> Table:
-    """The values of a table by their whole keys, without those at and below some."""
-    found: Table = {}
-    for key, value in table.items():
-        whole = f"{prefix}{key}"
-        if whole not in but:
-            found |= _leaves(value, but, f"{whole}.") if isinstance(value, dict) else {whole: value}
-    return found
+def _looks_at(folder: Path, suffix: str, look: Callable[[int], object]) -> Iterator[Callable[[], object]]:
+    """A look at every step of a folder; one at the folder, where that is none."""
+    try:
+        steps = numbered_steps(folder, suffix)
+    except StoreError:
+        yield partial(numbered_steps, folder, suffix)
+    else:
+        yield from (partial(look, step) for step in steps)
 
 
 def _read_whole(found: Experiment, name: str) -> None:
@@ -212,17 +221,17 @@ def _read_whole(found: Experiment, name: str) -> None:
 
 def _read_calibration(found: Experiment) -> None:
     path = found.path / "calibration.nc"
-    if path.exists():
+    if is_there(path):
         check_made_with(read_dataset(path), path, found.config)
 
 
 def _read_settings(found: Experiment) -> None:
     """Read the settings of further estimates, and hold them against those of the estimates there are."""
     tables = {
-        path: read_table(path) for name in ("calibration", "llc") if (path := found.path / f"{name}.toml").exists()
+        path: read_table(path) for name in ("calibration", "llc") if is_there(path := found.path / f"{name}.toml")
     }
     result, path = found.path / "llc.nc", found.path / "llc.toml"
-    if path in tables and result.exists():
+    if path in tables and is_there(result):
         others = differences(settings_of(read_dataset(result, lazy=True), "llc"), tables[path])
         if others:
             raise StoreError(
@@ -231,8 +240,9 @@ def _read_settings(found: Experiment) -> None:
             )
 
 
-def _read_estimate(run: Run, path: Path) -> None:
+def _read_estimate(run: Run, folder: Path, step: int) -> None:
     """Read an estimate, and hold its step, run and settings against its place."""
+    path = numbered_path(folder, step, ".nc")
     found = read_numbered(path)
     if not has_checksum(path):
         found.load()

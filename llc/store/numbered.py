@@ -1,10 +1,15 @@
-"""Folders of files that are named by step, such as `000507.safetensors`; whatever else lies in them is not ours."""
+"""Folders of files that are named by step, such as `000507.safetensors`; whatever else lies in them is not ours.
+
+What carries such a name counts, whatever it is: a folder or a pipe in a file's place is for readers to refuse, and not
+to be taken for a step that was never made.
+"""
 
 import os
 import re
 from pathlib import Path
 
-from llc.store.atomic import SCRATCH
+from llc.errors import StoreError
+from llc.store.atomic import SCRATCH, check_readable, is_there
 
 # Those of a run: weights, predictions where weights were thinned out, and weights that others are averages of.
 KEPT = ("checkpoints", "predictions", "trained")
@@ -29,18 +34,35 @@ def numbered_steps(folder: Path, suffix: str) -> list[int]:
     Args:
         folder: which may not be there.
         suffix: of the files that count, with its dot.
+    Raises:
+        StoreError: the folder is no folder, or may not be looked into.
     """
-    names = _files(folder)
+    names = _names(folder)
     return sorted(step for name in names if (step := _step(name, suffix)) is not None)
 
 
+def check_numbered(folder: Path, suffix: str) -> None:
+    """Raise StoreError where a folder, a pipe or a link to nothing has the place of a file of some step.
+
+    Before long work, or where nothing else reads them all; what is in the files is not looked at.
+
+    Args:
+        folder: which may not be there.
+        suffix: of the files that count, with its dot.
+    """
+    for step in numbered_steps(folder, suffix):
+        path = numbered_path(folder, step, suffix)
+        if not path.is_file():
+            check_readable(path)
+
+
 def foreign(folder: Path, suffix: str) -> list[Path]:
-    """What lies in such a folder and is not a file of a step, nor half of one that is being written."""
-    if not folder.is_dir():
+    """What lies in such a folder and is not called as a file of a step is, nor half of one that is being written."""
+    try:
+        others = [folder / name for name in _names(folder) if _step(name, suffix) is None]
+    except StoreError:  # who reads the files says it
         return []
-    files = _files(folder)
-    ours = {name for name in files if _step(name, suffix) is not None or is_scratch(name)}
-    return sorted(folder / name for name in set(os.listdir(folder)) - ours)
+    return sorted(path for path in others if not (is_scratch(path.name) and path.is_file()))
 
 
 def settings_folders(folder: Path) -> list[Path]:
@@ -48,10 +70,12 @@ def settings_folders(folder: Path) -> list[Path]:
 
     Args:
         folder: of a run's estimates, which may not be there.
+    Raises:
+        StoreError: it may not be looked into.
     """
     if not folder.is_dir():
         return []
-    return sorted(place for place in folder.iterdir() if _HASH.fullmatch(place.name) and place.is_dir())
+    return sorted(folder / name for name in _names(folder) if _HASH.fullmatch(name) and (folder / name).is_dir())
 
 
 def step_of(path: Path) -> int | None:
@@ -64,12 +88,16 @@ def is_scratch(name: str) -> bool:
     return name.startswith(".") and name.endswith(SCRATCH)
 
 
-def _files(folder: Path) -> list[str]:
+def _names(folder: Path) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.is_file()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        return os.listdir(folder)
+    except OSError as error:
+        if not is_there(folder):
+            return []
+        raise StoreError(
+            f"cannot look into {folder}: {error.strerror}; expected a folder that you may read, or nothing; restore "
+            "it, or move it away"
+        ) from None
 
 
 def _step(name: str, suffix: str) -> int | None:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
+
 from llc.errors import InvalidInput, shown
 from llc.store.tables import Table
 
@@ -99,11 +101,22 @@ def _written(value: Any) -> str:
 
 
 def coordinate(value: Any) -> float | int | str:
-    """A value as it labels results: a number, with `inf` for the one that tables write so, or text."""
-    if value is None or value == "inf":
+    """A value as it labels results: a number, with `inf` for the one that tables write so, or text.
+
+    Raises:
+        InvalidInput: it is none that a setting can have.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or (isinstance(value, str) and value == "inf"):
         return math.inf
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return json.dumps(value, separators=(",", ":"))
+        try:
+            return json.dumps(value, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError):
+            raise InvalidInput(
+                f"{shown(value)} given for a value on an axis of the sweep, expected a number, text, True or False, or "
+                "None for infinity"
+            ) from None
     return value
 
 

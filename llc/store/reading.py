@@ -12,7 +12,7 @@ from xarray.backends import NetCDF4DataStore
 from xarray.core import indexing
 
 from llc.errors import StoreError
-from llc.store.atomic import check_readable
+from llc.store.atomic import check_readable, is_there
 from llc.store.contents import CHECKSUM, check_contents
 from llc.store.numbered import step_of
 from llc.store.registry import again
@@ -46,7 +46,7 @@ def read_dataset(path: Path, *, lazy: bool = False) -> xr.Dataset:
         StoreError: it is not there, damaged, or another result; or, when a large variable is asked for, that is
             damaged, or the file has been replaced.
     """
-    if not path.exists():
+    if not is_there(path):
         raise StoreError(f"{path} does not exist")
     with reading(path):
         path, identity = path.absolute() if lazy else path, _identity(path)
@@ -142,8 +142,9 @@ class _OnDisk(xr.backends.BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple) -> np.ndarray:
-        if not self._path.exists():
+        if not is_there(self._path):
             raise StoreError(f"{self._path} is gone, and with it the traces that were not read yet")
+        check_readable(self._path)
         if _identity(self._path) != self._identity:
             raise StoreError(f"{self._path} has been written again since it was opened; open it again for its traces")
         with reading(self._path):

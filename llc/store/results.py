@@ -12,7 +12,7 @@ import netCDF4
 import xarray as xr
 
 from llc.errors import StoreError
-from llc.store.atomic import atomic_path
+from llc.store.atomic import atomic_path, is_there
 from llc.store.contents import CHECKSUM, add_checksum
 from llc.store.reading import attributes, large, opened, place_of, reading
 from llc.store.registry import RESULTS
@@ -45,7 +45,7 @@ def made_with(path: Path, config: Table) -> bool:
         path: of the result.
         config: of the folder, with the settings of the result.
     """
-    if not path.exists():
+    if not is_there(path):
         return False
     return attributes(path).get("config") == provenance(config)["config"]
 

@@ -8,11 +8,12 @@ import xarray as xr
 from torch import Tensor, nn
 
 from llc import models, own_code, trusted
-from llc.errors import StoreError
+from llc.errors import StoreError, check_whole
 from llc.models import ModelConfig
 from llc.store import places
-from llc.store.checkpoints import PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
-from llc.store.numbered import KEPT
+from llc.store.atomic import is_there
+from llc.store.checkpoints import CHECKPOINT, PREDICTIONS, Weights, checkpoint_path, checkpoint_steps, read_checkpoint
+from llc.store.numbered import KEPT, check_numbered
 from llc.store.reading import read_dataset
 from llc.store.results import check_made_with
 from llc.store.tables import Table, read_table, table_hash
@@ -31,7 +32,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not (self.path / RUN_FILE).exists():
+        if not is_there(self.path / RUN_FILE):
             raise StoreError(f"{path} is not a run: it has no {RUN_FILE}")
         own_code.use_copies(self.path.parent)
 
@@ -89,7 +90,7 @@ class Run:
     @property
     def _named_in(self) -> Path:
         """The folder that is to be trusted for the run's code."""
-        return self.path.parent if (self.path.parent / EXPERIMENT_FILE).exists() else self.path
+        return self.path.parent if is_there(self.path.parent / EXPERIMENT_FILE) else self.path
 
     @property
     def sequences(self) -> int:
@@ -102,8 +103,10 @@ class Run:
         Args:
             trained: with the weights that were trained, where recorded ones are averages (`training.average_steps`).
         Raises:
+            InvalidInput: a step that is no whole number.
             StoreError: no such checkpoint, or a damaged one.
         """
+        step = check_whole("step", step, 0)
         model = self.untrained()
         averaging = self.config["training"].get("average_steps", 0) > 0
         model.load_state_dict(self.read(self.trained, step) if trained and averaging else self.weights(step))
@@ -167,8 +170,13 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether training came to its end (`step_last` is written then) and all it recorded is there."""
-        if not (self.path / "metrics.nc").exists():
+        """Whether training came to its end (`step_last` is written then) and all it recorded is there.
+
+        Raises:
+            StoreError: metrics that cannot be read, or something else than a file in a checkpoint's place.
+        """
+        self.check_files()
+        if not is_there(self.path / "metrics.nc"):
             return False
         metrics = self.metrics
         return (
@@ -181,6 +189,7 @@ class Run:
         """The weights at one step.
 
         Raises:
+            InvalidInput: a step that is no whole number.
             StoreError: there is no such checkpoint (the nearest are named), or it is damaged.
         """
         self.check_step(step)
@@ -198,13 +207,24 @@ class Run:
         """What the file of a step in `checkpoints`, `predicted` or `trained` holds.
 
         Raises:
+            InvalidInput: a step that is no whole number.
             StoreError: there is none, it is damaged, or it is one of the other folder's.
         """
+        step = check_whole("step", step, 0)
         return read_checkpoint(checkpoint_path(folder, step), config_hash=self.config_hash)
 
+    def check_files(self) -> None:
+        """Raise StoreError where something else than a file has the place of a checkpoint; none of them is read."""
+        for folder in self.kept:
+            check_numbered(folder, CHECKPOINT)
+
     def check_step(self, step: int) -> None:
-        """Raise StoreError, naming the nearest steps, unless there is a checkpoint at this one."""
-        steps = self.steps
+        """Raise StoreError, naming the nearest steps, unless there is a checkpoint at this one.
+
+        Raises:
+            InvalidInput: it is no step.
+        """
+        steps, step = self.steps, check_whole("step", step, 0)
         if step not in steps:
             place = bisect.bisect(steps, step)
             nearest = " and ".join(str(near) for near in steps[max(0, place - 1) : place + 1])

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from llc.errors import one_line
 from llc.store.arguments import takes_experiment
+from llc.store.atomic import is_there
 from llc.store.experiment import Experiment
 from llc.store.labels import axes_in, of_run, over_positions, references_of, symbol_of, value_label
 
@@ -28,7 +30,7 @@ def summary_table(experiment: Experiment, results: Mapping[str, Any] | None = No
         StoreError: there are no metrics yet.
     """
     if results is None:
-        there = ["metrics", *(["llc"] if (experiment.path / "llc.nc").exists() else [])]
+        there = ["metrics", *(["llc"] if is_there(experiment.path / "llc.nc") else [])]
         results = {name: experiment.result(name) for name in there}
     metrics, llc = over_positions(results["metrics"]), results.get("llc")
     rows = []
@@ -100,7 +102,14 @@ def format_table(table: pd.DataFrame, metrics: xr.Dataset) -> str:
         for value, se, at, end in zip(table["llc"], table["llc_se"], table["llc_step"], table["step"], strict=True)
     ]
     shown["verdict"] = table["verdict"]
-    return pd.DataFrame(shown).to_string(index=False)
+    # Names and verdicts are what a result says, which may come from anywhere.
+    return pd.DataFrame({_plain(name): list(map(_plain, values)) for name, values in shown.items()}).to_string(
+        index=False
+    )
+
+
+def _plain(value: Any) -> Any:
+    return one_line(value) if isinstance(value, str) else value
 
 
 def _with_error(value: float, error: float) -> str:

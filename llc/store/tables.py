@@ -123,7 +123,7 @@ def differences(stored: Table, given: Table, prefix: str = "") -> list[str]:
         there, now = stored.get(key), given.get(key)
         if isinstance(there, dict) and isinstance(now, dict):
             lines += differences(there, now, f"{prefix}{key}.")
-        elif there != now:
+        elif there != now and (there == there or now == now):  # two NaN are no difference  # noqa: PLR0124
             said = ["unset" if value is None else repr(value) for value in (there, now)]
             lines.append(f"{prefix}{key}: {said[0]} there, {said[1]} now")
     return lines

@@ -113,14 +113,14 @@ def estimate_llc_over_checkpoints(
         # What moves is what λ̂ is of: that is not taken from what is there, as other settings are that nobody gives.
         given = {**settings, "parameters": config.parameters}
         _check_same(folder, {"llc": config.model_dump(exclude_none=True), **about}, overwrite, given=given)
-        if (folder / "llc.toml").exists() and not overwrite:
+        if store.is_there(folder / "llc.toml") and not overwrite:
             config = CurveConfig.from_table(store.read_table(folder / "llc.toml")["llc"])
         else:
             budget = _PILOT_SHARE * config.max_gradients
             config = settle_at(in_turn(study.point, wanted), config, where, told, budget=budget)
         table = {"llc": config.to_table(), **about}
         results = folder / store.table_hash(table)
-        store.own_folder(results)
+        store.check_numbered(store.own_folder(results), ".nc")
         missing = [step for step in wanted if not _is_made(_path(results, step), study, overwrite)]
         _check_losses(study, config, results, [step for step in wanted if step not in missing], where)
         failures: list[Exception] = []
@@ -145,7 +145,7 @@ def estimate_llc_over_checkpoints(
 def _check_same(folder: Path, table: dict[str, Any], overwrite: bool, given: dict[str, Any]) -> None:
     """Refuse to mix estimates of other data, loss or settings with these, unless asked to replace them."""
     path = folder / "llc.toml"
-    if overwrite or not path.exists():
+    if overwrite or not store.is_there(path):
         return
     stored = store.read_table(path, ["llc", "data", "loss", "reference_losses"])
     asked = {**table, "llc": {name: table["llc"].get(name) for name in given}}

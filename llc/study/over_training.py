@@ -67,7 +67,9 @@ def estimate_llc_over_training(
         run.check_code()  # here, since workers elsewhere have no list of what this user trusts
         sampled_task(run, config)  # a test set that is none is told before anything runs
     for run in runs:
+        store.check_belongs(experiment, run)
         store.own_folder(run.estimates)
+        run.check_files()
     check_scheduler(scheduler)
     with store.folder_lock(experiment.path):
         # Pilots take minutes: settings that clash with those there are told without.
@@ -75,6 +77,8 @@ def estimate_llc_over_training(
             config, runs, where, progress, jobs=jobs or default_workers(len(runs), where)
         )
         _check_settings(experiment.path, config, overwrite)
+        for run in runs:  # all there are go into one result: what cannot, is told before hours of work
+            store.check_numbered(result_path(run, 0, config).parent, ".nc")
         wanted = [
             (run.path.absolute(), step)
             for run in runs
@@ -235,7 +239,7 @@ def _provenance(experiment: store.Experiment, runs: list[store.Run], config: LLC
 def _check_settings(folder: Path, config: LLCConfig, overwrite: bool) -> None:
     """Refuse to mix settings in one `llc.nc`, unless asked to replace it."""
     path = folder / "llc.toml"
-    changed = store.differences(store.read_table(path), config.to_table()) if path.exists() else []
+    changed = store.differences(store.read_table(path), config.to_table()) if store.is_there(path) else []
     if changed and not overwrite:
         raise StoreError(
             f"{folder} has estimates made with other settings ({'; '.join(changed)}); give those settings again to "
@@ -250,7 +254,7 @@ def _filled(folder: Path, config: LLCConfig) -> LLCConfig | None:
     radius γ is still to be found.
     """
     path = folder / "llc.toml"
-    if config.radius is not None or not path.exists():
+    if config.radius is not None or not store.is_there(path):
         return None
     stored = LLCConfig.from_table(store.read_table(path))
     chosen = ("nbeta", "gamma", "plateau", "control_variates")

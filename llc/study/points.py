@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, baselines
-from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown
+from llc.errors import InvalidInput, StoreError, check_whole, did_you_mean, shown, shown_name
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig
 from llc.tasks import Batch, Task
@@ -61,7 +61,7 @@ def settings_from(path: Path) -> dict:
         StoreError: there is no such file, or it cannot be read.
         InvalidInput: a key or value that does not fit.
     """
-    if not path.is_file():
+    if not store.is_there(path):
         raise StoreError(f"no settings file {path}; llc calibrate makes one")
     return LLCConfig.from_table(store.read_table(path)).model_dump(exclude_unset=True)
 
@@ -195,7 +195,7 @@ def sampled_task(run: store.Run, config: LLCConfig) -> Task:
         return run.task
     known = {**run.task.test_tasks(), **run.task.shifts()}
     if config.test_set not in known:
-        raise InvalidInput(f"unknown test_set {config.test_set}; {did_you_mean(config.test_set, known)}")
+        raise InvalidInput(f"unknown test_set {shown_name(config.test_set)}; {did_you_mean(config.test_set, known)}")
     return known[config.test_set]
 
 

@@ -137,6 +137,7 @@ def susceptibilities_over_checkpoints(
             config = settle_at(in_turn(study.point, wanted), config, where, told, budget=budget)
             table = {**about, "nbeta": config.nbeta, "gamma": config.gamma}
         results = folder / store.table_hash(table)
+        store.check_numbered(results, ".nc")
         work = _Responses(study, results, table, where, parts, forms, convention, settings)
         missing = [step for step in wanted if not work.is_made(step)]
         work.check_loss([step for step in wanted if step not in missing])
@@ -171,7 +172,7 @@ def _begun(folder: Path, about: dict[str, Any], asked: dict[str, float]) -> dict
         StoreError: it is of something else.
     """
     path = folder / _TABLE
-    if not path.exists():
+    if not store.is_there(path):
         return None
     stored = store.read_table(path)
     if not store.numbered_steps(folder / store.table_hash(stored), ".nc"):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import InvalidInput, did_you_mean, shown_name
 from llc.systems import (
     bhargav2024,
     chen2024,
@@ -77,7 +77,7 @@ def estimate_settings(name: str) -> dict[str, Any]:
         InvalidInput: there is none of that name; the nearest is named.
     """
     if name not in SYSTEMS:
-        raise InvalidInput(f"unknown system {name}; {did_you_mean(name, SYSTEMS)}")
+        raise InvalidInput(f"unknown system {shown_name(name)}; {did_you_mean(name, SYSTEMS)}")
     return {**_ESTIMATES, **getattr(SYSTEMS[name], "ESTIMATES", {})}
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 import llc
 from llc.errors import InvalidInput, StoreError
 from llc.store import EXPERIMENT_FILE, MADE, atomic_path, read_dataset, write_as_it_is, write_text
-from llc.store.atomic import check_readable
+from llc.store.atomic import check_readable, is_there
 from llc.systems.claims import Claim, claim_rows, verdict_of
 
 FIGURES = ("compare", "learned", "error_curves", "llc", "pca", "stages", "losses_by_axis", "losses_by_position")
@@ -30,18 +30,32 @@ def read_record(path: Path = RECORD) -> dict[str, Any]:
     Raises:
         InvalidInput: it is no such record.
     """
-    if not path.exists():
+    if not is_there(path):
         return {}
+    why = "it is no list of claims for each preset, each with its value and interval"
     try:
         check_readable(path)
         found = tomllib.loads(path.read_text("utf-8"))
-        whole = all({"claim", "value", "low", "high"} <= set(row) for one in found.values() for row in one["claims"])
-        why = "" if whole else ": a claim without its value and interval"
-    except (StoreError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f": {error}"
-    if why:
-        raise InvalidInput(f"{path} given, expected a record of measured claims, or no file{why}")
-    return found
+        times = (one.get(name, 0) for one in found.values() for name in ("seconds", "jobs"))
+        if all(map(_is_number, times)) and all(_is_claim(row) for one in found.values() for row in one["claims"]):
+            return found
+    except (KeyError, TypeError, AttributeError):  # a table of other things
+        pass
+    except (StoreError, OSError, ValueError, RecursionError) as error:
+        why = str(error)
+    raise InvalidInput(
+        f"{path} given, expected a record of measured claims, as `llc systems --run NAME --record FILE` writes it, or "
+        f"no file: {why}"
+    )
+
+
+def _is_claim(row: Any) -> bool:
+    """Whether a row says what was measured."""
+    return isinstance(row["claim"], str) and all(_is_number(row[name]) for name in ("value", "low", "high"))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def write_record(path: Path, name: str, compared: xr.Dataset, seconds: float | None, jobs: int | None) -> None:
@@ -82,7 +96,7 @@ def keep(experiment: Path, folder: Path, figures: Sequence[str] | None = None) -
     with atomic_path(written[0]) as scratch:
         shutil.copyfile(experiment / EXPERIMENT_FILE, scratch)
     for result in (experiment / f"{name}.nc" for name in ("metrics", *MADE)):
-        if result.exists():
+        if is_there(result):
             small = read_dataset(result, lazy=True).drop_dims(["draw", "sequence"], errors="ignore")
             if "distance" in small and "position" in small.distance.dims:
                 small["distance"] = small.distance.mean("position", keep_attrs=True)

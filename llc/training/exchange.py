@@ -1,5 +1,6 @@
 """Weights in, weights out: other people's checkpoints as a run folder, and ours as plain `state_dict`s."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -93,11 +94,13 @@ def export_weights(run: store.Run, step: int, path: str | Path) -> None:
         step: of the checkpoint.
         path: `.safetensors`, or for PyTorch's own format `.pt`, `.pth`, `.ckpt` or `.bin`.
     Raises:
-        InvalidInput: no run, a step that is no whole number, or another suffix.
+        InvalidInput: no run, a step that is no whole number, no path, or another suffix.
         StoreError: no such checkpoint, or a file that cannot be written.
     """
     if not isinstance(run, store.Run):
         raise InvalidInput(f"{shown(run)} given, expected one run, such as experiment.runs[0]")
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise InvalidInput(f"path = {shown(path)} given, expected a file's name that ends in {', '.join(_EXPORTED)}")
     path = Path(path)
     if path.suffix not in _EXPORTED:
         raise InvalidInput(f"{path} given, expected a name that ends in {', '.join(_EXPORTED)}")
@@ -122,7 +125,7 @@ def _import_run(files: dict[int, Path], folder: Path, config: RunConfig, progres
     Raises:
         StoreError: one that was imported before holds other weights now.
     """
-    there = store.Run(folder).steps if (folder / store.RUN_FILE).exists() else []
+    there = store.Run(folder).steps if store.is_there(folder / store.RUN_FILE) else []
     recorder = Recorder(folder, config, steps=sorted({*files, *there}))
     known = recorder.read_rows() if recorder.run.finished else []
     model = models.build(config.model, config.task)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import InvalidInput, did_you_mean, shown_name
 from llc.models import TransformerConfig
 from llc.tasks import LinearRegression
 from llc.training.config import (
@@ -119,5 +119,5 @@ def preset(name: str, known: Mapping[str, Callable[[], ExperimentConfig]] = PRES
         InvalidInput: there is none of that name; the nearest is named.
     """
     if name not in known:
-        raise InvalidInput(f"unknown preset {name}; {did_you_mean(name, known)}")
+        raise InvalidInput(f"unknown preset {shown_name(name)}; {did_you_mean(name, known)}")
     return known[name]()

@@ -50,7 +50,8 @@ class Recorder:
         steps: those to record.
 
     Raises:
-        StoreError: the folder belongs to another config, or cannot be written.
+        StoreError: the folder belongs to another config, cannot be written, or has something else than a file where one
+            of its files is or would be.
     """
 
     def __init__(self, folder: Path, config: RunConfig, steps: Sequence[int] | None = None) -> None:
@@ -59,6 +60,9 @@ class Recorder:
         self._averaging = steps is None and config.training.average_steps > 0
         for inside in (self.run.checkpoints, self.run.predicted, *([self.run.trained] if self._averaging else [])):
             store.own_folder(inside)
+        self.run.check_files()
+        for path in (self.run.state, self._metrics_path):  # before training, not when the first of them is saved
+            store.check_regular(path)
         self.steps = set(checkpoint_steps(config) if steps is None else steps)
         self._weights = set(weight_steps(config) if steps is None else steps)
         self._trained_here = steps is None

@@ -145,7 +145,7 @@ def claim_experiment(
     system = system and own_code.absolute(system)
     origin = {"imported_from": imported_from, "system": system}
     provenance |= {name: said for name, said in origin.items() if said is not None}
-    if (out / store.EXPERIMENT_FILE).exists():
+    if store.is_there(out / store.EXPERIMENT_FILE):
         there = store.Experiment(out).provenance.get("imported_from")
         if there != imported_from:
             how = f"was imported from {there}" if there else "was trained, not imported"
@@ -187,5 +187,5 @@ def _chunks(runs: list[RunConfig], size: int) -> list[list[RunConfig]]:
 def check_not_inside_run(out: Path) -> None:
     """Raise StoreError if `out` is the folder of a run, or inside one."""
     for folder in (out, *out.absolute().parents):
-        if (folder / store.RUN_FILE).exists():
+        if store.is_there(folder / store.RUN_FILE):
             raise StoreError(f"{out} is, or lies in, the single run {folder}; choose a folder outside it")

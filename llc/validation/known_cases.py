@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llc.errors import InvalidInput, did_you_mean
+from llc.errors import InvalidInput, did_you_mean, shown_name
 from llc.validation import learning_coefficient
 from llc.validation.problems.case import Case
 from llc.validation.problems.deep_linear import deep_linear
@@ -56,7 +56,7 @@ def suite(name: str, problems: int = 0) -> list[Case]:
             *(_deep_linear(first + seed, *_MIDDLE) for seed in range(90)),
             *(_deep_linear(first + seed, *_LARGE) for seed in range(90, 102)),
         ]
-    raise InvalidInput(f"unknown suite {name}; {did_you_mean(name, [*SUITES, 'draws'])}")
+    raise InvalidInput(f"unknown suite {shown_name(name)}; {did_you_mean(name, [*SUITES, 'draws'])}")
 
 
 def _well(seed: int) -> Case:

@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from llc import store
-from llc.errors import EstimateFailed, InvalidInput, check_whole, did_you_mean
+from llc.errors import EstimateFailed, InvalidInput, check_whole, did_you_mean, shown_name
 from llc.estimate.estimate import estimate_llc
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.noise import choose_batch
@@ -64,7 +64,7 @@ def validate(
     known = [DEFAULT, *SAMPLERS, *PEERS]
     for method in methods:
         if method not in known:
-            raise InvalidInput(f"unknown method {method}; {did_you_mean(method, known)}")
+            raise InvalidInput(f"unknown method {shown_name(method)}; {did_you_mean(method, known)}")
         if method in PEERS and not PEERS[method].installed:
             raise InvalidInput(
                 f"{method} is not installed; {to_install('peers')} (canonical-interp asks "
