@@ -42,6 +42,8 @@ def recipe(
         StoreError: a source is damaged, or a run is not of this experiment.
         InvalidInput: a run's task or model cannot be imported, or may not be.
     """
+    for run in runs:
+        run.check_code()
     for run in experiment.runs:
         check_belongs(experiment, run)
     known = RESULTS[name].needs if sources is None else sources
