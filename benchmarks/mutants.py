@@ -31,7 +31,8 @@ AREAS = {
     "estimator": (
         ["llc/estimate/*.py"],
         "estimate estimate_verdicts verdict scale ladder floor climb settle noise reach lengths moments spectrum "
-        "target batches calibration invariances baseline",
+        "target batches calibration invariances baseline from_devinterp observed observables devinterp responses "
+        "over_checkpoints",
     ),
 }
 # mutmut's numbers: a test failed; it took too long; it brought Python down.
