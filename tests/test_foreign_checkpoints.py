@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import pickle
 import warnings
 
 import numpy as np
@@ -254,3 +255,11 @@ def test_a_link_to_nothing_among_checkpoints_is_named(tmp_path):
     ((_, path),) = checkpoints_in(tmp_path)[0].items()
     with pytest.raises(StoreError, match=r"step_10.pt: it is a symbolic link that leads to no file .* move it away"):
         read_foreign(path)
+
+
+def test_a_plain_pickle_is_refused_in_one_sentence(tmp_path):
+    """Without what PyTorch says of its protocol."""
+    (tmp_path / "step_1.pt").write_bytes(pickle.dumps({"weight": object()}, protocol=4))
+    with warnings.catch_warnings(record=True) as said, pytest.raises(StoreError, match=r"step_1\.pt cannot be read"):
+        read_foreign(tmp_path / "step_1.pt")
+    assert not said

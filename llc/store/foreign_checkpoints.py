@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -251,7 +252,9 @@ def _loaded(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals(_NUMBERS):
+        with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
+            # Of what others pickled PyTorch asks for a report; what can be read of it is said here.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, EOFError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({_why(path, error)})") from None
