@@ -25,9 +25,9 @@ from llc.store.reading import large, read_dataset, read_numbered
 from llc.store.registry import MADE, RESULTS, Result
 from llc.store.removal import own_folders, remove_file, remove_folder, remove_if_empty, remove_scratch
 from llc.store.results import (
+    carries,
     check_made_with,
     labelled,
-    made_with,
     provenance,
     settings_of,
     write_as_it_is,
@@ -51,6 +51,7 @@ __all__ = [
     "Run",
     "apart",
     "atomic_path",
+    "carries",
     "check_belongs",
     "check_made_with",
     "check_numbered",
@@ -72,7 +73,6 @@ __all__ = [
     "labelled",
     "labels",
     "large",
-    "made_with",
     "merge",
     "numbered_path",
     "numbered_steps",

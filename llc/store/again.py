@@ -5,6 +5,7 @@ from typing import Any
 
 from llc import own_code, trusted
 from llc.parallel import Progress, quiet
+from llc.store.atomic import is_there
 from llc.store.claiming import check_belongs
 from llc.store.contents import CHECKSUM
 from llc.store.experiment import Experiment
@@ -48,7 +49,7 @@ def recipe(
         check_belongs(experiment, run)
     known = RESULTS[name].needs if sources is None else sources
     paths = {source: experiment.path / f"{source}.nc" for source in known}
-    made_from: Table = {source: _identity(attributes(path)) for source, path in paths.items() if path.exists()}
+    made_from: Table = {source: _identity(attributes(path)) for source, path in paths.items() if is_there(path)}
     if runs:
         steps = {run.name: [run.steps, run.recorded_steps] for run in runs}
         made_from |= {"checkpoints": table_hash(steps), "code": _code_of(runs)}
@@ -70,7 +71,7 @@ def is_made(experiment: Experiment, name: str, made: Table, progress: Progress =
         StoreError: the result that is there is damaged.
     """
     path = experiment.path / f"{name}.nc"
-    if None in made[MADE_FROM].values() or not path.exists() or not carries(path, made):
+    if None in made[MADE_FROM].values() or not carries(path, made):
         return False
     if name in RESULTS and experiment.outdated(name):  # by the clock: what `show` says is old is made again
         return False

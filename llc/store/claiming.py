@@ -13,7 +13,7 @@ from llc.store.places import axes_of, coordinate, run_name
 from llc.store.registry import MADE
 from llc.store.removal import remove_file
 from llc.store.run import EXPERIMENT_FILE, RUN_FILE, Run
-from llc.store.tables import Table, differences, read_table, write_table
+from llc.store.tables import Table, differences, leaves, read_table, write_table
 
 # What is written into the two kinds of folder beside the file that claims it.
 _WRITTEN = {
@@ -41,13 +41,13 @@ def extend_sweep(folder: Path, table: Table, provenance: Table) -> None:
         table: the config now.
         provenance: of the present call.
     """
-    stored = read_table(folder / EXPERIMENT_FILE)
-    kept = stored.pop(PROVENANCE, {})
-    before, after = axes_of(stored.get("sweep", {})), axes_of(table["sweep"])
+    there = Experiment(folder)
+    stored, kept = there.config, there.provenance
+    before, after = axes_of(stored["sweep"]), axes_of(table["sweep"])
     table = own_code.as_before(table, stored, folder)
     only_sweep = {**stored, "sweep": {}} == {**table, "sweep": {}} and before.keys() == after.keys()
     if only_sweep and before != after and all(_labels(before[key]) <= _labels(after[key]) for key in after):
-        under_way = not all(run.finished for run in Experiment(folder).runs)
+        under_way = not all(run.finished for run in there.runs)
         # First: it lacks the new runs, and without it the sweep is not finished.
         remove_file(folder / "metrics.nc")
         write_table(folder / EXPERIMENT_FILE, {**table, PROVENANCE: kept if under_way else provenance})
@@ -70,7 +70,10 @@ def check_belongs(found: Experiment, run: Run) -> None:
     if name != run.name:
         raise StoreError(f"{run.path} holds the run {name}; move it away and run the same `llc train` command again")
     swept = set(axes_of(found.config["sweep"]))
-    shared, own = (_leaves(table, swept) for table in (found.config, run.config))
+    shared, own = (
+        {key: value for key, value in leaves(table) if not any(f"{key}.".startswith(f"{axis}.") for axis in swept)}
+        for table in (found.config, run.config)
+    )
     both = shared.keys() & own.keys()
     others = differences({key: shared[key] for key in both}, {key: own[key] for key in both})
     if others:
@@ -78,16 +81,6 @@ def check_belongs(found: Experiment, run: Run) -> None:
             f"{run.path / RUN_FILE} does not belong to {found.path / EXPERIMENT_FILE} ({'; '.join(others)}); restore "
             "the one that was edited"
         )
-
-
-def _leaves(table: Table, but: set[str], prefix: str = "") -> Table:
-    """The values of a table by their whole keys, without those at and below some."""
-    found: Table = {}
-    for key, value in table.items():
-        whole = f"{prefix}{key}"
-        if whole not in but:
-            found |= _leaves(value, but, f"{whole}.") if isinstance(value, dict) else {whole: value}
-    return found
 
 
 def claim(folder: Path, file: str, table: Table, provenance: Table | None = None) -> None:

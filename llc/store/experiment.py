@@ -11,7 +11,7 @@ from llc import own_code
 from llc.errors import InvalidInput, StoreError, did_you_mean, shown, shown_name
 from llc.store.atomic import is_there
 from llc.store.merging import merge
-from llc.store.places import axes_of, coordinate, coordinates, dims_of, places_of, run_name, same
+from llc.store.places import axes_of, check_sweep, coordinate, coordinates, dims_of, places_of, run_name, same
 from llc.store.reading import read_dataset
 from llc.store.registry import MADE, RESULTS
 from llc.store.removal import own_folders
@@ -51,7 +51,7 @@ class Experiment:
         path = self.path / EXPERIMENT_FILE
         table = read_table(path, needs=("preset", "task", "model", "training", "sweep"))
         try:
-            axes_of(table["sweep"])
+            check_sweep(table["sweep"])
         except InvalidInput as error:
             raise StoreError(f"{path} is damaged, or was edited ({error}); restore it") from None
         return table

@@ -154,15 +154,15 @@ def same(one: Any, other: Any) -> bool:
 
 
 def axes_of(sweep: Table) -> dict[str, list]:
-    """The axes in the table of a sweep.
+    """The axes in the table of a sweep."""
+    return dict(sweep.get("axes", {}))
 
-    Raises:
-        InvalidInput: they are none.
-    """
-    axes = sweep.get("axes", {}) if isinstance(sweep, dict) else None
+
+def check_sweep(sweep: Table) -> None:
+    """Axes of a table that can be those of a sweep, or InvalidInput."""
+    axes = sweep.get("axes", {})
     if not isinstance(axes, dict) or not all(isinstance(values, list) for values in axes.values()):
         raise InvalidInput(f"expected sweep.axes to be lists by name; {shown(axes)} given")
     for key, values in axes.items():
         check_values(key, values)
     check_axes(axes)
-    return dict(axes)

@@ -38,8 +38,8 @@ def provenance(config: Table) -> dict[str, str]:
     }
 
 
-def made_with(path: Path, config: Table) -> bool:
-    """Whether there is a result at `path` and it carries just this config.
+def carries(path: Path, config: Table) -> bool:
+    """Whether there is a result at `path` of this version of the library, and what it carries includes this config.
 
     Args:
         path: of the result.
@@ -47,16 +47,6 @@ def made_with(path: Path, config: Table) -> bool:
     """
     if not is_there(path):
         return False
-    return attributes(path).get("config") == provenance(config)["config"]
-
-
-def carries(path: Path, config: Table) -> bool:
-    """Whether the result at `path` is of this version of the library, and what it carries includes this config.
-
-    Args:
-        path: of the result.
-        config: of the folder, with the settings of the result.
-    """
     said = attributes(path)
     stored = json.loads(said.get("config", "{}"))
     same = table_hash({key: stored.get(key) for key in config}) == table_hash(config)  # as text: NaN is no NaN

@@ -74,7 +74,7 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
     for key in _SECTIONS & table.keys():
         if not isinstance(table[key], dict):
             raise StoreError(f"{path} is damaged ({key} is no table); restore it or start in a new folder")
-    times = [line for line, value in _leaves(table) if isinstance(value, datetime.date | datetime.time)]
+    times = [key for key, value in leaves(table) if _holds_time(value)]
     if times:
         raise StoreError(
             f"{path} is damaged ({times[0]} is a time, which no setting is); restore it, or mend that line"
@@ -82,16 +82,19 @@ def read_table(path: Path, needs: Sequence[str] = ()) -> Table:
     return table
 
 
-def _leaves(table: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Names and values of all that is in a table and its lists."""
-    if isinstance(table, dict):
-        for key, value in table.items():
-            yield from _leaves(value, f"{name}.{key}" if name else key)
-    elif isinstance(table, list):
-        for value in table:
-            yield from _leaves(value, name)
-    else:
-        yield name, table
+def leaves(table: Table, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Whole keys, such as `training.steps`, and values of what is no table itself."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _holds_time(value: Any) -> bool:
+    if isinstance(value, list | dict):
+        return any(map(_holds_time, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, datetime.date | datetime.time)
 
 
 def _is_of_version_0_1(table: Table) -> bool:
@@ -129,9 +132,6 @@ def differences(stored: Table, given: Table, prefix: str = "") -> list[str]:
     return lines
 
 
-def flat(table: Table, prefix: str = "") -> list[str]:
+def flat(table: Table) -> list[str]:
     """A table as lines of `training.steps = 2000`."""
-    lines = []
-    for key, value in table.items():
-        lines += flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key} = {value}"]
-    return lines
+    return [f"{key} = {value}" for key, value in leaves(table)]

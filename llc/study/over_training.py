@@ -227,7 +227,7 @@ def _merge(experiment: store.Experiment, runs: list[store.Run], config: LLCConfi
 
 def _up_to_date(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> bool:
     """Whether `llc.nc` was merged from just the estimates there are with these settings. Clocks are not asked."""
-    return store.made_with(experiment.path / "llc.nc", _provenance(experiment, runs, config))
+    return store.carries(experiment.path / "llc.nc", _provenance(experiment, runs, config))
 
 
 def _provenance(experiment: store.Experiment, runs: list[store.Run], config: LLCConfig) -> dict[str, Any]:
