@@ -285,6 +285,8 @@ def test_a_rate_that_is_swept_is_an_axis_and_what_it_falls_to_a_variable(tmp_pat
     metrics = experiment.metrics
     assert metrics.next_learning_rate.dims == ("noise_variance", "learning_rate", "seed", "step")
     assert (metrics.next_learning_rate.isel(step=0).squeeze() == metrics.learning_rate).all()
+    row = behaviour.row_of(experiment.runs[0].metrics.squeeze().isel(step=1))  # as it is taken up again
+    assert row[behaviour.RATE] == metrics.next_learning_rate.isel(step=1, learning_rate=0).item()
     rates = llc.train(
         experiment_of(TASKS["linear regression"], MODELS["transformer"]), tmp_path / "one", jobs=1
     ).metrics

@@ -186,6 +186,13 @@ def test_a_config_that_is_a_link_to_nothing_is_refused_and_not_taken_for_absent(
         llc.train(small_config(), single.path, jobs=1)
 
 
+@POSIX
+def test_a_result_that_is_a_link_to_nothing_is_refused_before_the_work(single, monkeypatch):
+    said = turned(single.path / "pca.nc", "nothing")
+    monkeypatch.setattr("llc.development.pca.Rows", lambda *_: pytest.fail("worked"))
+    assert said in said_by("pca", single.path, "--sequences", "8")
+
+
 @pytest.mark.parametrize("leads", ["itself", "nothing"])
 @POSIX
 def test_links_to_nothing_are_named_and_the_rest_is_looked_at(leads, single):
