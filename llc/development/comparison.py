@@ -191,7 +191,7 @@ _SAID = {
     "interpolation_loss": "mean loss between the weights (share 0) and those that are a reference (share 1)",
     "reference_loss": "mean loss of a reference",
     "reference_difference": "mean norm of the difference of two references' outputs to a sequence",
-    "reference_excess": "difference of the losses of two references, on the same sequences",
+    "reference_excess_se": "standard error of the difference of two references' mean losses, on the same sequences",
 }
 _DIMS = {
     "loss": ("test_set",),
@@ -213,7 +213,7 @@ def _label(
     known.pop("position", None)
     coords = run_place(run) | known | behaviour.step_coord(steps)
     coords["share"] = ("share", list(_SHARES), {"long_name": "share of the construction's weights", "units": "1"})
-    said = _SAID | {f"{name}_se": f"standard error of {name}" for name in _SAID}
+    said = {f"{name}_se": f"standard error of {name}" for name in _SAID} | _SAID
     data = {}
     for name in rows[0]:
         values = np.stack([row[name] for row in rows])

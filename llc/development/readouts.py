@@ -109,7 +109,7 @@ def _label(run: store.Run, steps: list[int], rows: list[dict[str, Readout]]) -> 
         about = {"long_name": first.said, "units": first.units}
         data[name] = ((*run.place, "step", *first.dims), lead(values, run.place), about)
     dataset = xr.Dataset(data, run_place(run) | step_coord(steps))
-    for dim in set(dataset.dims) - {*run.place, "step"}:
+    for dim in [dim for dim in dataset.sizes if dim not in {*run.place, "step"}]:
         places = np.arange(1, dataset.sizes[dim] + 1)
         dataset = dataset.assign_coords({dim: (dim, places, {"long_name": str(dim), "units": "1"})})
     return dataset

@@ -25,7 +25,7 @@ def keep_code(folder: Path, table: Table) -> None:
         folder: the experiment's.
         table: its settings, such as its config.
     """
-    for path in set(own_code.files_in(table)):
+    for path in dict.fromkeys(own_code.files_in(table)):
         kept = folder / own_code.CODE / own_code.copy_name(path)
         if not path.is_file():
             continue

@@ -190,7 +190,10 @@ def _answer(tree: xr.DataTree, datasets: list[str], whole: str, convention: Conv
         own = per_sample_llc(tree, name)
         verdicts.append((found.attrs["verdict"], found.attrs["reason"]))
         renamed = {str(key): str(key).replace("llc", "llc_sample", 1) for key in own.data_vars}
-        both = xr.merge([found, own.rename(renamed)], combine_attrs="override")
+        own = own.rename(renamed)
+        for variable in own.data_vars.values():
+            variable.attrs["long_name"] = str(variable.attrs["long_name"]).replace(" llc", " llc_sample")
+        both = xr.merge([found, own], combine_attrs="override")
         of_mean = [key for key in both.data_vars if "_mean" in str(key)]
         means.append(both[of_mean])
         samples.append(both.drop_vars(of_mean))
