@@ -11,8 +11,9 @@ from numpy.testing import assert_allclose
 from llc.estimate import diagnostics
 from llc.estimate.climb import Climb
 from llc.estimate.conclusion import conclude
-from llc.estimate.floor import Depth
+from llc.estimate.floor import Depth, basin
 from llc.estimate.moments import second_moments
+from llc.estimate.noise import free_nats, noise_nats, tilt_nats
 from llc.estimate.pair import Pair, read, rung_of
 from llc.estimate.reach import explored
 from llc.estimate.scale import Rung, left, short
@@ -202,6 +203,7 @@ def test_every_number_of_an_estimate_is_what_its_label_says():
     assert abs(found.floor - (LOSS_INIT - HEIGHT / NBETA)) < 4 * basin.nats_se / NBETA
     assert (found.noise_nats, found.tilt_nats, found.step_excess) == (reading.noise, reading.tilt, reading.excess)
     assert found.step_excess == pytest.approx(0.3 * 0.115)
+    assert found.settings == {"curvature": NBETA * 10.0, "gamma": GAMMA, "num_parameters": PARAMETERS}
     moments = second_moments(traces, NBETA, GAMMA, WARMUP, full_batch=False)
     assert (found.llc_variance, found.llc_variance_se) == moments.variance
     assert (found.slope_nbeta, found.slope_nbeta_se) == moments.nbeta
@@ -316,6 +318,7 @@ def test_where_every_chain_was_lost_there_are_no_numbers():
     lost = pair_of(diverged=dict.fromkeys(range(CHAINS), 5))
     found = concluded(climb_of(lost))
     assert found.verdict == "diverged"
+    assert reading_of(lost).degeneracy == 0.0
     assert np.isnan([found.summary.llc, found.llc_raw, found.distance, found.rounding, found.explored]).all()
     assert found.by_position is None
 
@@ -331,3 +334,85 @@ def test_burn_in_is_found_at_either_temperature():
     left_in = reading_of(made).cold.llc
     assert left_in == pytest.approx(reading_of(pair).cold.llc + NBETA * decay[WARMUP:].mean())
     assert_allclose(found.cold.llc, NBETA * made.cold.difference[:, found.warmup :].mean())
+
+
+def noisy(pair: Pair, seed: int = 9) -> np.ndarray:
+    """Losses of five samples at looks: the common one, and a slope of each one's own along the distance."""
+    slopes = np.random.default_rng(seed).standard_normal(5)
+    return pair.cold.full_difference[..., None] + 0.1 * slopes * pair.cold.distance[:, pair.cold.full_at, None]
+
+
+def test_the_noise_of_the_samples_is_that_after_warm_up_and_about_the_minimisers_floor():
+    pair = pair_of()
+    pair = pair_of(sample_losses=noisy(pair))
+    late = pair.cold.sample_losses[:, pair.cold.full_at >= WARMUP]
+    assert 0 < late.shape[1] < len(pair.cold.full_at)
+    floor = np.array([-0.2, -0.1, -0.3, -0.05, -0.15])
+    for settled, about in ((None, 0.0), (Depth(HEIGHT, 0.0, floor), floor)):
+        found = reading_of(pair, settled)
+        assert found.noise == pytest.approx(noise_nats(NBETA, late.reshape(-1, 5), 200))
+        assert found.tilt == pytest.approx(tilt_nats(NBETA, late, 200, floor_losses=about))
+        assert found.noise > 0
+        assert found.tilt > 0
+
+
+def test_what_directions_with_curvature_hold_is_asked_of_the_rung_and_widens_the_floor():
+    """Of a rung whose λ̂ is half held, half of F may be missing below w*, give or take half of that."""
+    asked = []
+
+    def half_held(rung: Rung) -> Rung:
+        asked.append(rung)
+        return replace(rung, held=rung.llc / 2, held_se=0.07)
+
+    pair = pair_of()
+    pair = pair_of(sample_losses=6 * noisy(pair))
+    settled = Depth(HEIGHT, 0.02)
+    found = read(pair, KERNEL, find_warmup=False, settled=settled, with_held=half_held)
+    first = basin((found.cold.llc, found.cold.llc_se), (found.hot.llc, found.hot.llc_se),
+                  settled=settled, noise=found.noise, tilt=found.tilt)  # fmt: skip
+    assert asked == [Rung(NBETA, GAMMA, first.llc, first.llc_se, found.degeneracy)]
+    assert (found.held, found.held_se) == (first.llc / 2, 0.07)
+    free, free_se = free_nats(found.noise, HEIGHT, llc=first.llc, held=first.llc / 2, degeneracy=found.degeneracy)
+    assert free_se > 0.1
+    deeper = Depth(HEIGHT + free, math.hypot(0.02, free_se))
+    last = basin((found.cold.llc, found.cold.llc_se), (found.hot.llc, found.hot.llc_se), settled=deeper,
+                 noise=found.noise, tilt=found.tilt, degeneracy=found.degeneracy)  # fmt: skip
+    assert found.basin == last
+    assert found.basin.nats_se > reading_of(pair, settled).basin.nats_se
+    rung = rung_of(pair, found)
+    assert rung == Rung(NBETA, GAMMA, last.llc, last.llc_se, found.degeneracy, first.llc / 2, 0.07)
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_verdicts_are_made_from_the_numbers_of_the_estimate(above, monkeypatch):
+    """Shares are of λ̂ at w* on the floor, of the basin's above it, where that at w* is mostly the height."""
+    seen = []
+    monkeypatch.setattr("llc.estimate.conclusion.judge", lambda evidence: (seen.append(evidence), ("said", "why"))[1])
+    climbed = climb_of(
+        pair_of(minimum=MINIMUM if above else 0 * MINIMUM, gradient_square=np.full((CHAINS, 41), 0.3)),
+        Depth(HEIGHT if above else 0.0),
+        ended="no more",
+        highest="no higher",
+        farther=Rung(NBETA, 0.1, 1.0, 0.1),
+    )
+    found = concluded(climbed, target_error=0.07, max_rhat=1.17, plateau=True)
+    (evidence,) = seen
+    size = found.llc_basin if above else found.llc_raw
+    assert evidence.variance_ratio == pytest.approx(found.llc_variance / size)
+    assert evidence.step_excess == pytest.approx(found.step_excess / size)
+    assert evidence.prior_over_curvature == pytest.approx(GAMMA / (NBETA * 10.0))
+    assert (evidence.summary, evidence.chains, evidence.of_basin) == (found.summary, CHAINS, above)
+    assert evidence.hot == (climbed.reading.hot if above else None)
+    assert (evidence.basin, evidence.rungs, evidence.rest_se) == (
+        climbed.reading.basin,
+        climbed.rungs,
+        climbed.reading.rest_se,
+    )
+    assert (evidence.ended, evidence.highest, evidence.farther) == ("no more", "no higher", climbed.farther)
+    assert (evidence.wanted_error, evidence.max_rhat, evidence.plateau) == (0.07, 1.17, True)
+    assert evidence.variance == (found.llc_variance, found.llc_variance_se)
+    assert evidence.slopes == {"gamma": (found.slope_gamma, found.slope_gamma_se)}
+    assert (evidence.loss_init, evidence.loss_sampled) == (LOSS_INIT, found.loss_sampled)
+    assert (found.verdict, found.reason) == ("said", "why")
+    concluded(climbed, draws=100)
+    assert (seen[1].wanted_error, seen[1].max_rhat) == (math.inf, 1.05)
