@@ -416,3 +416,15 @@ def test_verdicts_are_made_from_the_numbers_of_the_estimate(above, monkeypatch):
     assert (found.verdict, found.reason) == ("said", "why")
     concluded(climbed, draws=100)
     assert (seen[1].wanted_error, seen[1].max_rhat) == (math.inf, 1.05)
+
+
+@pytest.mark.parametrize(("gamma", "expected"), [(GAMMA, math.inf), (0.0, 0.0)])
+def test_where_the_loss_is_flat_only_the_prior_holds(gamma, expected, monkeypatch):
+    seen = []
+    monkeypatch.setattr("llc.estimate.conclusion.judge", lambda evidence: (seen.append(evidence), ("said", "why"))[1])
+    climbed = climb_of(pair_of())
+    climbed.pair.target.gamma = gamma
+    flat = SimpleNamespace(**{**vars(KERNEL), "stability_limit": lambda curvature, gamma: 1.0})
+    said = {"curvature": 0.0, "gamma": gamma, "num_parameters": PARAMETERS}
+    conclude(climbed, flat, settings=said, config=SamplingConfig(nbeta=NBETA, gamma=GAMMA))
+    assert seen[0].prior_over_curvature == expected
