@@ -175,3 +175,150 @@ def test_runs_without_noise_and_runs_that_are_short_say_so():
     short = str(llc.from_devinterp(like_devinterp(0)).reason.values)
     assert "flat directions relax in 2000 steps, 2/(lr localization), and there were 100" in short
     assert "flat directions relax" not in str(llc.from_devinterp(like_devinterp(0, localization=30.0)).reason.values)
+
+
+def with_metrics(samples, parameters=6):
+    """Norms of the two parts of the steps of chains w with gradients nβ∇L, as `save_metrics` keeps them; and those."""
+    rng, step, gamma = np.random.default_rng(4), 1e-3, 1.0
+    w = 0.8 * rng.standard_normal((3, 100, parameters))
+    gradient = 0.3 * w + 4 * rng.standard_normal(w.shape)
+    metrics = {
+        "distance": np.linalg.norm(w, axis=-1),
+        "scaled_grad": step / 2 * np.linalg.norm(gradient, axis=-1),
+        "localization": step / 2 * gamma * np.linalg.norm(w, axis=-1),
+        "weight_decay": np.zeros((3, 100)),
+        "dot_grad_prior": (step / 2) ** 2 * gamma * (gradient * w).sum(-1),
+    }
+    found = samples.assign({f"metrics_{name}": (("chain", "step"), values) for name, values in metrics.items()})
+    return found.assign_attrs(metrics_numel=parameters), w, gradient
+
+
+@pytest.mark.parametrize("definition", ["ours", "devinterp"])
+def test_every_number_of_a_devinterp_run_is_what_its_label_says(definition):
+    samples, w, gradient = with_metrics(like_devinterp(0, gradient_accumulation_steps=2, num_burnin_steps=20))
+    tree = llc.from_devinterp(samples, definition=definition)
+    warmup = {"ours": int(tree.warmup), "devinterp": 0}[definition]
+    assert (warmup >= 20) is (definition == "ours")
+    losses = samples.sampling_loss_micro.mean(("batch_sampling", "token_pos")).values[:, warmup:].astype(float)
+    init = float(samples.init_loss.mean())
+    raw = 30 * (losses - init)
+    excess = 1e-3 * (np.square(gradient + w)[:, warmup:].sum(-1).mean() - 6) / 8
+    squares = np.square(w)[:, warmup:].sum(-1).mean()
+    expected = {
+        "warmup": warmup,
+        "loss_init": init,
+        "loss_sampled": losses.mean(),
+        "llc_raw": raw.mean(),
+        "llc": raw.mean() - (excess if definition == "ours" else 0.0),
+        "llc_at_w": float(tree.llc),
+        "llc_at_w_se": float(tree.llc_se),
+        "distance": np.linalg.norm(w, axis=-1)[:, warmup:].mean(),
+        "prior_share": squares / 6,
+        "explored": squares / (6 - (w * gradient)[:, warmup:].sum(-1).mean()),
+        "gradients": 600,
+        "sample_gradients": 2400,
+        "chains_at_once": 1,
+        "nbeta": 30.0,
+        "gamma": 1.0,
+        "step_size": 1e-3,
+    }
+    if definition == "ours":
+        expected["step_excess"] = excess
+    for name, value in expected.items():
+        assert float(tree[name]) == pytest.approx(value, rel=1e-5), name
+    if definition == "devinterp":
+        assert float(tree.llc_se) == pytest.approx(raw.mean(1).std(), rel=1e-5)
+        assert float(tree.llc_high - tree.llc) == pytest.approx(1.6449 * raw.mean(1).std(), rel=1e-4)
+        assert np.isnan(float(tree.step_excess))
+    else:
+        assert float(tree.llc_se) > 30 * float(tree.loss_init_se)
+    known = {*expected, "headline", "llc_se", "llc_low", "llc_high", "ess_bulk", "ess_tail", "rhat", "drift", "verdict",
+             "reason", "explored", "loss_init_se"}  # fmt: skip
+    assert {name for name in tree.data_vars if tree[name].dtype.kind == "f" and np.isnan(tree[name])}.isdisjoint(known)
+    assert all(np.isnan(tree[name]) for name in tree.data_vars if name not in {*known, "step_excess"})
+    assert str(tree.headline.values) == "w*"
+    assert tree.attrs == {
+        "sampler": "devinterp sgmcmc_sgld",
+        "definition": definition,
+        "nbeta": 30.0,
+        "gamma": 1.0,
+        "step_size": 1e-3,
+        "chains": 3,
+        "batch_size": 4,
+        "num_init_loss_batches": 6,
+        "num_parameters": 6,
+    }
+    assert tree.name.endswith("nbeta 30, gamma 1, of devinterp")
+    np.testing.assert_allclose(tree.posterior.llc, raw, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(tree.sample_stats.loss, losses, rtol=1e-6)
+    np.testing.assert_allclose(tree.sample_stats.distance, np.linalg.norm(w, axis=-1)[:, warmup:])
+
+
+def test_the_order_of_dims_does_not_matter():
+    samples, *_ = with_metrics(like_devinterp(1))
+    turned = samples.transpose("token", "token_pos", "batch_sampling", "step", "chain")
+    xr.testing.assert_identical(llc.from_devinterp(samples), llc.from_devinterp(turned))
+
+
+def test_chains_of_streams_of_their_own_have_a_baseline_of_all_of_them():
+    """Eighteen batches in place of six, and a third of each chain's draws: the error is less."""
+    shared, apart = like_devinterp(0), like_devinterp(0, match_sampling_input_ids_across_chains=False)
+    order = np.random.default_rng(8).permutation(3 * 400).reshape(3, 100, 4)  # no sequence twice
+    ids = order[..., None] + np.array([0, 5000])
+    shared["sampling_input_ids_micro"] = (shared.sampling_input_ids_micro.dims, np.broadcast_to(ids[:1], ids.shape))
+    apart["sampling_input_ids_micro"] = (apart.sampling_input_ids_micro.dims, ids)
+    spread = shared.sampling_loss_micro.isel(chain=0, step=slice(0, 16)).mean("token_pos").values.std(ddof=1)
+    # In the baseline are 24 sequences (72), each in the draws too, of 400 (1,200) with one share each.
+    for found, baseline, draws in ((shared, 24, 400), (apart, 72, 1200)):
+        exact = spread * np.sqrt(baseline * (1 / baseline - 1 / draws) ** 2 + (draws - baseline) / draws**2)
+        error = llc.from_devinterp(found, definition="devinterp").loss_init_se
+        assert float(error) == pytest.approx(exact, rel=1e-5)
+    # Of a baseline of 150 batches the chains came to 100.
+    longer = shared.copy()
+    longer.attrs = {"metadata": {"config": {"sampler": {**shared.attrs["metadata"]["config"]["sampler"],
+                                                        "num_init_loss_batches": 150}}}}  # fmt: skip
+    exact = spread * np.sqrt(400 * (1 / 600 - 1 / 400) ** 2 + 200 / 600**2)
+    assert float(llc.from_devinterp(longer, definition="devinterp").loss_init_se) == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"llc_weight_decay": 0.1}, "; with a weight decay of 0.1"),
+        ({"bounding_box_size": 2.5}, "; in a box of 2.5 around w*"),
+        ({"init_noise": 0.01}, "; from w* moved by noise of 0.01, where the baseline was taken too"),
+        ({"num_init_loss_batches": 3}, "the baseline is the mean of 3 batches"),
+    ],
+)
+def test_settings_that_change_what_is_sampled_are_said(settings, said):
+    assert said in str(llc.from_devinterp(like_devinterp(0, **settings)).reason.values)
+    if "num_init_loss_batches" not in settings:
+        assert said not in str(llc.from_devinterp(like_devinterp(0)).reason.values)
+
+
+def test_a_loss_that_differs_from_look_to_look_is_said():
+    samples = like_devinterp(0)
+    assert "(dropout was on)" not in str(llc.from_devinterp(samples).reason.values)
+    samples["init_loss"] = samples.init_loss + xr.DataArray([0.0, 0.1, 0.2], dims="chain")
+    tree = llc.from_devinterp(samples)
+    assert "; the loss at w* differs from look to look (dropout was on)" in str(tree.reason.values)
+    assert float(tree.loss_init) == pytest.approx(float(samples.init_loss.mean()))
+    # Where chains are of streams of their own, so are their baselines.
+    samples.attrs["metadata"]["config"]["sampler"]["match_sampling_input_ids_across_chains"] = False
+    assert "(dropout was on)" not in str(llc.from_devinterp(samples).reason.values)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"noise_level": 0.9}, {"sampling_method": "rmsprop_sgld"}, {"llc_weight_decay": 0.1}],
+)
+def test_heat_is_known_of_plain_sgld_only(settings):
+    known, *_ = with_metrics(like_devinterp(0))
+    assert np.isfinite(float(llc.from_devinterp(known).step_excess))
+    other, *_ = with_metrics(like_devinterp(0, **settings))
+    tree = llc.from_devinterp(other)
+    assert np.isnan(float(tree.step_excess))
+    assert float(tree.llc) == float(tree.llc_raw)
+    assert "what step size and minibatch noise add is not known and not taken off" in str(tree.reason.values)
+    for name in ("scaled_grad", "localization", "dot_grad_prior", "weight_decay"):
+        assert np.isnan(float(llc.from_devinterp(known.drop_vars(f"metrics_{name}")).step_excess))

@@ -107,13 +107,19 @@ def evidence(**changes) -> Evidence:
         ({"hot": replace(GOOD, rhat=1.3)}, "drifting", "R-hat 1.300 at nbeta/4"),
         ({"wanted_error": 0.02}, "drifting", "interval is ± 4 % wide; run about 4.0 times as long"),
         ({"wanted_error": 0.02, "ended": "nothing is left"}, "drifting", "(nothing is left)"),
-        ({"wanted_error": 0.05}, "converged", "plateau"),
+        ({"wanted_error": 0.039}, "drifting", "interval is ± 4 % wide; run about 1.1 times as long"),
+        ({"wanted_error": 0.041}, "converged", "plateau"),
         (
             {"rungs": rungs(5.0, 10.0)},
             "scale-dependent",
             "at gamma 1 and nbeta 100, 10 ± 0.01 at gamma 0.062",
         ),
         ({"rungs": rungs(5.0, 10.0), "ended": "chains left"}, "scale-dependent", "; chains left; compare it"),
+        (
+            {"rungs": rungs(5.0, 10.0), "farther": Rung(10.0, 1.0, 7.0, 0.2)},
+            "scale-dependent",
+            "; at gamma 1 and nbeta 10 chains find others, with llc 7 ± 0.2; compare it",
+        ),
         ({"rungs": rungs(5.0), "highest": "chains left"}, "scale-dependent", "that of one scale: chains left"),
         # Wide for what another scale would tell, not for want of draws.
         (
