@@ -257,7 +257,7 @@ def test_bad_weights_are_named():
 
 def test_the_form_of_the_data_does_not_change_the_estimate():
     model, (xs, ys) = regression()
-    alone = {"nbeta": 7.0, "gamma": 0.3, "draws": 20, "seed": 1}
+    alone = {"nbeta": 7.0, "gamma": 0.3, "draws": 20, "max_gradients": 300, "seed": 1}
     expected = llc.estimate_llc(model, squared_errors, (xs, ys), **alone)
     for given in ([*zip(xs, ys, strict=True)], DataLoader(TensorDataset(xs, ys), batch_size=4)):
         assert float(llc.estimate_llc(model, squared_errors, given, **alone).llc) == float(expected.llc)

@@ -149,8 +149,7 @@ def test_the_first_line_says_it_all():
 
 def test_defaults_are_recorded_and_pure():
     model, batch = network()
-    first = llc.estimate_llc(model, squared_errors, batch, draws=20)
-    again = llc.estimate_llc(model, squared_errors, batch, draws=20)
+    first, again = (llc.estimate_llc(model, squared_errors, batch, draws=20, max_gradients=3000) for _ in range(2))
     assert first.posterior.llc.identical(again.posterior.llc)
     ladder = first["ladder"]
     assert float(ladder.nbeta[0]) == pytest.approx(256 / np.log(256))
@@ -166,7 +165,7 @@ def test_defaults_are_recorded_and_pure():
 def test_the_sampler_follows_the_batches():
     """GLE on the whole dataset, kinetic Langevin on minibatches, and what is asked for in either case."""
     model, batch = network()
-    made = {"nbeta": 40.0, "gamma": 5.0, "draws": 8, "warmup": 0, "chains": 1}
+    made = {"nbeta": 40.0, "gamma": 5.0, "draws": 8, "warmup": 0, "chains": 1, "max_gradients": 400}
     for settings, expected in (({}, "gle"), ({"batch_size": 32}, "kinetic"), ({"sampler": "sgld"}, "sgld")):
         assert llc.estimate_llc(model, squared_errors, batch, **made, **settings).attrs["sampler"] == expected
 
@@ -379,8 +378,9 @@ def test_only_parameters_that_match_move():
 def test_the_whole_datasets_loss_is_looked_at_when_asked():
     model, batch = network()
     tree = llc.estimate_llc(
-        model, squared_errors, batch, nbeta=40.0, gamma=5.0, batch_size=32, draws=60, full_loss_every=20
-    )
+        model, squared_errors, batch, nbeta=40.0, gamma=5.0, batch_size=32, draws=60, full_loss_every=20,
+        max_gradients=400,
+    )  # fmt: skip
     seen = tree["sample_stats"].full_llc
     warm = int(tree.warmup)
     assert seen.notnull().any("chain").values.nonzero()[0].tolist() == [60 - warm + place for place in (19, 39, 59)]

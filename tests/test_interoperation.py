@@ -242,6 +242,7 @@ def test_one_head_of_a_transformer_lens_layout_moves_alone():
         nbeta=10.0,
         gamma=10.0,
         draws=20,
+        max_gradients=300,
         parameters=llc.heads(model)["0.1"],
     )
     assert tree.attrs["num_parameters"] == 3 * (8 * 4 + 4) + 4 * 8
