@@ -30,7 +30,7 @@ class World:
 
     def __init__(self, monkeypatch, llc=lambda nbeta, gamma: 10.0, error=5.0, noise=0.0):
         self.llc, self.error, self.noise, self.rhat, self.rest_se = llc, error, noise, 1.0, 0.0
-        self.runs, self.on, self.lengths, self.reads = [], [], [], []
+        self.runs, self.on, self.lengths, self.reads, self.reached = [], [], [], [], []
         self.lost = self.lags = self.away = lambda pair: False
         self.left = lambda near, far: False
         self.steps = (20, 100)
@@ -43,7 +43,7 @@ class World:
             "run_on": self._run_on,
             "read": self._read,
             "rung_lengths": self._rung_lengths,
-            "reachable": lambda kernel, last, gamma, farther, affordable: self.reach,
+            "reachable": self._reachable,
             "mean_curvature": lambda pair, reading: self.curvature,
             "lost": lambda pair: self.lost(pair),  # noqa: PLW0108 (another one later)
             "lags": lambda pair, reading, before: self.lags(pair),
@@ -63,6 +63,10 @@ class World:
     def _rung_lengths(self, kernel, config, curvature, gamma, affordable):
         self.lengths.append((curvature, gamma, affordable))
         return self.steps
+
+    def _reachable(self, kernel, last, gamma, farther, affordable):
+        self.reached.append((gamma, farther, affordable))
+        return self.reach
 
     def _run_pairs(self, targets, kernel, curvatures, *, chains, warmup, draws, **how):
         ((at,), (curvature,)) = targets, curvatures
@@ -190,6 +194,8 @@ def test_a_ladder_on_a_plateau(world):
     assert found.curvature == pytest.approx(STEEPEST * found.rungs[-1].nbeta)
     assert "far within what the noise" in found.choice
     assert all("with_held" in one for one in made.reads)
+    # Whether what is left, after two rungs of 480 gradients, reaches so many times farther.
+    assert made.reached == [(GAMMA, pytest.approx(factor), pytest.approx((50_000 - 21 - 2 * 480) / 4))]
     # The first rung may take a third of the budget, the others what is left.
     assert made.lengths[0][2] == pytest.approx((50_000 - 21) / 4 / 3)
     assert made.lengths[1][2] == pytest.approx((50_000 - 21 - 480) / 4)
