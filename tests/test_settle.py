@@ -133,12 +133,24 @@ def test_classification_settles_where_scipy_does(classes, loss, gamma):
     assert found.done
     assert exact > 5
     assert found.nats == pytest.approx(exact, rel=0.01)
-    for most in range(0, found.gradients, 5):  # stopped sooner, it says how far it may still have had to go
-        stopped = settle(target, max_gradients=most)
+    # Stopped sooner, it says how far it may still have had to go; a single step, which is what five gradients are good
+    # for, says nothing.
+    told = [settle(target, max_gradients=most) for most in range(0, found.gradients, 5)]
+    assert told[1].nats > 0
+    assert told[1].depth is None
+    assert any(stopped.depth for stopped in told)
+    for stopped in told:
         if stopped.gained > 0:
             assert abs(stopped.depth.nats - exact) < 3 * stopped.depth.nats_se + 0.01 * exact
         else:
             assert stopped.depth is None
+
+
+def test_what_a_stopped_search_would_still_have_gained_is_of_the_size_of_its_last_step():
+    """Three quarters of it, give or take a step and a quarter."""
+    assert Settled(5.0, 100, False, 2.0).depth == Depth(5.0 + 1.5, 2.5)
+    assert Settled(5.0, 100, False).depth is None
+    assert Settled(5.0, 100, True, 2.0).depth == Depth(5.0, 0.0)
 
 
 def test_at_a_minimum_nothing_is_gained_for_few_gradients():

@@ -198,6 +198,42 @@ def test_the_page_of_thresholds_is_true_and_whole():
     assert all(f"`{verdict}`" in page for verdict in VERDICTS)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "plateau over 4 chains, R-hat 1.01; at this nbeta and gamma, no other was tried"),
+        ({"chains": 1}, "plateau over 1 chain, R-hat 1.01; at this nbeta and gamma, no other was tried"),
+        # A variance-type estimate that is off by a quarter, or by less than three of its errors, is not spoken of.
+        ({"variance": (12.5, 0.1)}, "plateau over 4 chains, R-hat 1.01; at this nbeta and gamma, no other was tried"),
+        ({"variance": (20.0, 4.0)}, "plateau over 4 chains, R-hat 1.01; at this nbeta and gamma, no other was tried"),
+        (
+            {"rungs": rungs(9.9, 10.0), "basin": ON_FLOOR, "of_basin": True, "diverged": {1: 7}},
+            "plateau over 3 chains, R-hat 1.01; llc moved from 9.9 to 10 as gamma / nbeta fell from 0.01 to 0.00063; "
+            "of the basin, on whose floor w* lies as far as can be told; left out: chain 1 at draw 7, which diverged",
+        ),
+        (
+            {"rungs": rungs(5.0, 10.0)},
+            "llc depends on the scale: 5 ± 0.01 at gamma 1 and nbeta 100, 10 ± 0.01 at gamma 0.062 and nbeta 100; "
+            "compare it at one nbeta and gamma only",
+        ),
+        (
+            {"slopes": {"gamma": (-3.0, 0.2)}},
+            "half or twice gamma would move llc by 2.1: it is that of this scale; compare it at one nbeta "
+            "and gamma only",
+        ),
+        ({"drift": -4.0}, "still moving by -4.0 standard errors between halves; run longer"),
+        ({"rhat": 1.2}, "R-hat 1.200: the chains do not agree; run longer"),
+        (
+            {"loss_init": 2.0, "loss_sampled": -1e9, "prior_share": 1e6},
+            "the loss falls without end: chains come to a mean of -1e+09 from 2 at w*, 1e+03 times as far from it as "
+            "the prior alone would let them go; it has to have a floor",
+        ),
+    ],
+)
+def test_reasons_are_whole_sentences(changes, reason):
+    assert judge(evidence(**changes))[1] == reason
+
+
 def test_shares_of_what_is_next_to_nothing_are_not_told():
     """A percentage of an estimate near zero says nothing."""
     _, reason = judge(evidence(llc=0.1, llc_low=-2.0, llc_high=2.2, llc_se=1.3, wanted_error=0.1))
