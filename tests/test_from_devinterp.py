@@ -64,6 +64,7 @@ def test_what_devinterp_sampled_is_an_estimate(tmp_path):
     assert (ours.attrs["nbeta"], ours.attrs["gamma"], ours.attrs["step_size"]) == (NBETA, GAMMA, 2e-3)
     seen = ours["observables"].probe
     assert seen.dims == ("chain", "draw_probe", "sequence_probe", "token_pos")
+    assert seen.attrs == {"long_name": "losses of probe along the draws", "units": "loss"}
     # Of a loss that is alike for all samples, the probe's after a step is the chain's at the next.
     later = ours.sample_stats.loss.sel(
         draw=[at for at in seen.draw_probe.values if 0 <= at < ours.posterior.sizes["draw"]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import xarray as xr
-from test_from_devinterp import like_devinterp
+from test_from_devinterp import like_devinterp, with_metrics
 
 import llc
 from llc.estimate import Point, SamplingConfig, calibrate, calibration_dataset
@@ -98,7 +98,11 @@ def of_calibration():
 def sections(estimate, finished, whole):
     """Tables by heading."""
     yield from of_estimate(estimate).items()
-    yield "`from_devinterp`", table_of(dataset(llc.from_devinterp(like_devinterp(0))), but=dataset(estimate))
+    theirs = llc.from_devinterp(with_metrics(like_devinterp(0))[0])
+    for group in ("posterior", "sample_stats", "warmup_posterior", "warmup_sample_stats"):
+        lines = table_of(dataset(theirs, group)).splitlines()
+        assert set(lines) <= set(table_of(dataset(estimate, group)).splitlines()), group
+    yield "`from_devinterp`", table_of(dataset(theirs), but=dataset(estimate))
     yield from of_draws(estimate).items()
     kept = dict.fromkeys(llc.store.RESULTS, whole) | {"metrics": finished, "llc": finished, "pca": finished}
     for name, experiment in kept.items():
