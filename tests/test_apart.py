@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 import llc
 from llc.errors import InvalidInput
-from llc.sampling import check_apart, chosen_weights, sampled_copy
+from llc.sampling import apart, check_apart, chosen_weights, sampled_copy
 
 XS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 YS = XS.sum(1)
@@ -123,3 +123,34 @@ def test_of_weights_on_one_piece_of_memory_one_that_moves_moves_all(frozen):
     made = sampled_copy(model)
     assert made[0].weight is made[1].weight
     assert sum(one.parameter.numel() for one in chosen_weights(made).values()) == 4
+
+
+def slope_checked(curve, size=1.0):
+    """`_check_slope` of a loss along the direction that it takes: a·t + curve(t), t in units of it, and b across it."""
+    torch.manual_seed(0)
+    model = nn.Linear(40, 1, bias=False).double()
+    rng, unit = torch.Generator().manual_seed(0), 0.1 * float(model.weight.detach().square().mean().sqrt())
+    away, along = ((unit * torch.randn(1, 40, generator=rng)).double() for _ in range(2))
+    start = (model.weight.detach() + away).clone()
+    across = torch.randn(1, 40, dtype=torch.float64)
+    across -= (across * along).sum() / along.square().sum() * along
+
+    def losses(made):
+        moved = made.weight - start
+        at = (moved * along).sum() / along.square().sum()
+        return (0.1 * at + curve(at) + size * (across * moved).sum() / unit / across.norm()).expand(3)
+
+    apart._check_slope({"weight": model.weight}, model, losses)
+
+
+def test_a_kink_where_slopes_all_but_cancel_is_no_other_gradient():
+    """Along the direction the loss rises by a tenth of what is usual, and a kink makes a sixth of that."""
+    kink = lambda at: 0.02 * (at - 0.0005).abs()  # noqa: E731 (between w* and the shorter of the two steps)
+    slope_checked(kink)
+    with pytest.raises(InvalidInput, match=r"it is 0\.08 where the loss rises by 0\.099"):
+        slope_checked(kink, size=0.0)  # where it is all there is, a sixth is much
+
+
+def test_a_part_that_is_detached_is_seen_beside_what_is_usual():
+    with pytest.raises(InvalidInput, match=r"is not its slope: .* it is 0\.1 where the loss rises by 0\.6"):
+        slope_checked(lambda at: 0.5 * at.detach())
