@@ -141,9 +141,9 @@ def _check_slope(named: Mapping[str, nn.Parameter], made: nn.Module, losses: Los
             total = losses(made).double().mean()
             found = torch.autograd.grad(total, [*named.values()], allow_unused=True)
         parts = dict(zip(named, found, strict=True))
-        dense = {name: part.to_dense().double() for name, part in parts.items() if part is not None}
-        told = sum(float((part * along[name]).sum()) for name, part in dense.items())
-        usual = math.hypot(*(sizes[name] * float(part.norm()) for name, part in dense.items()))
+        dense = {name: part.to_dense() for name, part in parts.items() if part is not None}
+        told = sum(float((part * along[name]).double().sum()) for name, part in dense.items())
+        usual = math.hypot(*(sizes[name] * float(part.double().norm()) for name, part in dense.items()))
         true = slope(named.keys())
         silent = [name for name, part in parts.items() if part is None]
         if not abs(told - true) > _OFF * max(abs(told), abs(true), usual):
