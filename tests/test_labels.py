@@ -23,13 +23,13 @@ PAGE = DOCS / "labels.md"
 
 
 def table_of(data: xr.Dataset, but: xr.Dataset | None = None) -> str:
-    """A line a variable that `but` has not: name, dims, units, what it is."""
-    lines = ["| name | by | units | what |", "|---|---|---|---|"]
+    """A line a variable that `but` has not: name, what it is, dims, units."""
+    lines = ["| name | what | by | units |", "|---|---|---|---|"]
     for name in [*sorted(data.coords, key=lambda name: name not in data.dims), *data.data_vars]:
         if but is None or name not in but or but[name].attrs != data[name].attrs:
             about = data[name].attrs
             assert set(about) <= {"long_name", "units", *OTHERS}, name
-            said = [f"`{name}`", ", ".join(map(str, data[name].dims)), about["units"], about["long_name"]]
+            said = [f"`{name}`", about["long_name"], ", ".join(map(str, data[name].dims)), about["units"]]
             lines.append("| " + " | ".join(one.replace("|", r"\|") for one in said).replace("|  |", "| |") + " |")
     return "\n".join(lines)
 
