@@ -44,7 +44,8 @@ class Norms:
 def regression():
     """Linear regression of three positions a sample."""
     rng = torch.Generator().manual_seed(0)
-    model, xs = torch.nn.Linear(2, 1), torch.randn(24, 3, 2, generator=rng)
+    model, xs = torch.nn.Linear(2, 1, bias=False), torch.randn(24, 3, 2, generator=rng)
+    model.weight.data = torch.randn(1, 2, generator=rng)
     ys = model(xs)[..., 0].detach() + 0.3 * torch.randn(24, 3, generator=rng)
     return model, lambda model, batch: (model(batch[0])[..., 0] - batch[1]) ** 2, (xs, ys)
 
