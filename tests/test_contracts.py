@@ -222,13 +222,50 @@ class Mean(QueryRegression):
         ({"task.scale": [1.0, "inf", "b"]}, "numbers alone or words alone"),
         ({"task.scale": [1.0, 1]}, "none twice"),
         ({"seed": []}, "at least one value"),
-        ({"task.seed": [1], "seed": [0]}, "whose dimension seed is that of task.seed"),
     ],
 )
 def test_axes_that_cannot_be_are_named(axes, said):
     with pytest.raises(InvalidInput) as error:
         experiment_of(Vectors(), FactoryConfig(function=f"{__file__}:Wide"), **axes)
     assert said in str(error.value)
+
+
+class Named(Vectors):
+    """Whose settings are called like numbers of estimates and read-outs, and like the runs' seed."""
+
+    kind: Literal["test-named"] = "test-named"
+    num_samples: int = 3
+    rank: float = 1.0
+    seed: int = 0
+
+
+def test_settings_that_are_called_like_results_go_by_longer_names(tmp_path):
+    """Any can be swept; and every result can tell it from its own."""
+    axes = {"task.num_samples": [2, 3], "task.rank": [1.0], "task.seed": [4], "task.scale": [1.0]}
+    factory = FactoryConfig(function=f"{__file__}:Wide")
+    experiment = llc.train(experiment_of(Named(), factory, **axes), tmp_path / "x", jobs=1)
+    place = ("task_num_samples", "task_rank", "scale", "task_seed", "seed")
+    assert set(experiment.runs[0].place) == set(place)
+    assert experiment.run(task_num_samples=3).task.num_samples == 3
+    found = llc.estimate_llc_over_training(experiment, steps="last", **SHORT)
+    assert set(found.num_samples.dims) <= {*place, "step"}
+    assert found.num_samples.max() == SHORT["num_samples"]
+    assert set(llc.development.readouts(experiment, steps="last").hessian_eigenvalue.dims) == {*place, "step", "rank"}
+    assert set(llc.joint_pca(experiment, 2).score.dims) == {*place, "step", "component"}
+
+
+def test_an_axis_keeps_its_short_name_where_nothing_else_has_it():
+    assert places.dims_of({"task.scale": [1], "model.arguments.width": [1], "seed": [0]}) == {
+        "task.scale": "scale",
+        "model.arguments.width": "width",
+        "seed": "seed",
+    }
+    both = places.dims_of({"task.depth": [1], "model.depth": [1], "model.arguments.step": [1], "task.llc_low": [1]})
+    assert list(both.values()) == ["task_depth", "model_depth", "arguments_step", "task_llc_low"]
+    with pytest.raises(InvalidInput, match=r"sweep\.axes has step, whose name step is needed by results"):
+        places.dims_of({"step": [1]})
+    with pytest.raises(InvalidInput, match=r"sweep\.axes has a\.b_llc, whose name b_llc is that of b\.llc"):
+        places.dims_of({"b.llc": [1], "a.b_llc": [1]})
 
 
 def test_places_and_their_names():

@@ -15,6 +15,8 @@ from test_from_devinterp import like_devinterp, with_metrics
 import llc
 from llc.estimate import Point, SamplingConfig, calibrate, calibration_dataset
 from llc.sampling.data_forms import check_data
+from llc.sampling.samplers import known_samplers
+from llc.store.reserved import is_reserved
 
 # Attributes that a variable may have beyond these two.
 OTHERS = {"symbol", "symbols", "baselines", "headline", "per_dimension", "kept"}
@@ -112,6 +114,17 @@ def sections(estimate, finished, whole):
         ) as data:
             yield f"`{name}.nc`", table_of(data)
     yield "`calibration.nc`", of_calibration()
+
+
+def test_no_axis_can_be_called_like_what_results_hold():
+    """The page has every name; axes of the experiment that is shown, and a variable that makes room for one, aside."""
+    names = set(re.findall(r"(?m)^\| `(\w+)` \|", PAGE.read_text("utf-8")))
+    axes = {"num_tasks", "seed", "form_num_tasks", "form_seed", "learning_rate"}
+    assert {name for name in names if not is_reserved(name)} == axes
+
+
+def test_every_hyperparameter_is_no_axis():
+    assert all(is_reserved(name) for sampler in known_samplers().values() for name in sampler.hyperparameters)
 
 
 def test_the_page_of_labels_is_true_and_whole(estimate, finished, whole):

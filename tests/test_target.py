@@ -20,6 +20,7 @@ from wells import (
     well_loss,
 )
 
+import llc
 from llc.errors import InvalidInput
 from llc.randomness import generator
 from llc.sampling import (
@@ -230,3 +231,24 @@ def test_bad_models_losses_and_data_are_named():
         Target(broken, squared_errors, batch, **rest)
     with pytest.raises(InvalidInput, match=r"unknown sampler slgd; did you mean sgld\?"):
         sampler_named("slgd")
+
+
+def test_a_sampler_that_is_no_name_or_lacks_something_is_told_what_to_do(monkeypatch):
+    model, batch = regression()
+
+    class Bare:
+        name, hyperparameters = "bare", ("step_size",)
+
+        def step(self):
+            """Never called."""
+
+    with pytest.raises(
+        InvalidInput, match=r"sampler = .*Bare.* given, expected a name; llc\.sampling\.SAMPLERS\['mine'\]"
+    ):
+        llc.estimate_llc(model, squared_errors, batch, sampler=Bare())
+    monkeypatch.setitem(SAMPLERS, "bare", Bare())
+    expected = (
+        "sampler bare of type Bare lacks full_batch, init, default_settings, stability_limit, bias; llc.sampling.Samp"
+    )
+    with pytest.raises(InvalidInput, match=expected):
+        llc.estimate_llc(model, squared_errors, batch, sampler="bare")

@@ -247,7 +247,7 @@ def readouts(folder: Path, steps: str, no_hessian: bool) -> None:
     experiment = open_experiment(folder)
     with show_progress("checkpoints") as progress:
         development.readouts(experiment, steps=steps, hessian=not no_hessian, progress=progress)
-    click.echo(f"Wrote {experiment.path / 'readouts.nc'}")
+    click.echo(f"Read-outs are in {experiment.path / 'readouts.nc'}")
     say_next(f"llc report {experiment.path}")
 
 
@@ -278,5 +278,5 @@ def compare(folder: Path, steps: str, sequences: int) -> None:
         click.echo("\n" + systems.format_claims(claims))
     elif experiment.config.get("preset") in systems.SYSTEMS:
         click.echo("\nThe paper's claims are of the end of its preset's own task, model and training, not of this.")
-    click.echo(f"Wrote {experiment.path / 'compare.nc'}")
+    click.echo(f"All of it is in {experiment.path / 'compare.nc'}")
     say_next(f"llc plot {experiment.path}")

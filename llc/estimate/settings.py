@@ -26,6 +26,10 @@ _MOST_DRAWS = 10**9
 def _known_sampler(value: object) -> object:
     if isinstance(value, str) and value not in (known := known_samplers()):
         raise ValueError(did_you_mean(value, known))
+    if hasattr(value, "step"):
+        raise ValueError(
+            "expected a name; llc.sampling.SAMPLERS['mine'] = … gives a sampler of one's own the name 'mine'"
+        )
     return value
 
 

@@ -24,7 +24,7 @@ def known_samplers() -> dict[str, Sampler]:
 
 
 def sampler_named(name: str) -> Sampler:
-    """A sampler by name, or InvalidInput with the nearest one.
+    """A sampler by name, or InvalidInput with the nearest one, or with what a user's own one lacks.
 
     Args:
         name: such as `kinetic`, `sgld` or `mala`.
@@ -32,4 +32,10 @@ def sampler_named(name: str) -> Sampler:
     known = known_samplers()
     if name not in known:
         raise InvalidInput(f"unknown sampler {shown_name(name)}; {did_you_mean(name, known)}")
+    lacks = [member for member in vars(Sampler) if member[0] != "_" and not hasattr(known[name], member)]
+    if lacks:
+        raise InvalidInput(
+            f"the sampler {shown_name(name)} of type {type(known[name]).__name__} lacks {', '.join(lacks)}; "
+            "llc.sampling.Sampler says what each is"
+        )
     return known[name]

@@ -11,20 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from llc.errors import InvalidInput, shown
+from llc.store.reserved import is_reserved
 from llc.store.tables import Table
 
 # By axis, such as {"num_tasks": "inf", "seed": 0}: the value as a table holds it.
 Place = Mapping[str, Any]
 
-# Dims that results have besides, and variables of theirs that a setting may be called like.
-_TAKEN = {
-    *("step", "test_set", "reference", "other", "chain", "draw", "position", "component", "curve", "found_by"),
-    *("boundary", "stage", "samples", "form", "axis", "walk", "sequence", "token", "output", "parameter", "run"),
-    *("error_curve", "shots", "share", "claim"),
-    *("loss", "distance", "reference_loss", "weight_norm", "rise", "rise_se", "step_last", "step_critical"),
-    *("llc", "verdict", "reason", "headline", "nbeta", "gamma", "radius", "warmup", "curvature", "floor", "drift"),
-    *("score", "center", "loading", "start", "end", "type", "turn", "left_out", "ends_like", "log_odds"),
-}
 _LONGEST = 40
 # A sweep of more runs is a slip of the keyboard.
 _MOST_RUNS = 10**4
@@ -41,17 +33,24 @@ class Words(Protocol):
 
 
 def dims_of(axes: Mapping[str, Any]) -> dict[str, str]:
-    """The dim of every axis: the last part of its key.
+    """The dim of every axis: the last part of its key, with those before it where results or other axes need that name.
+
+    Of `task.seed`, whose last part is that of the runs' seeds, it is `task_seed`.
 
     Raises:
-        InvalidInput: two of one name, or one of a name that results need.
+        InvalidInput: an axis that cannot be told from what results hold, or from another one.
     """
+    lasts = [key.rpartition(".")[2] for key in axes]
     found: dict[str, str] = {}
     for key in axes:
-        dim = key.rsplit(".", maxsplit=1)[-1]
-        if dim in found.values() or dim in _TAKEN:
-            other = "a dimension of results" if dim in _TAKEN else f"that of {_key_of(found, dim)}"
-            raise InvalidInput(f"sweep.axes has {key}, whose dimension {dim} is {other}; sweep something else")
+        parts = key.split(".")
+        names = ["_".join(parts[start:]) for start in reversed(range(len(parts)))]
+        if lasts.count(names[0]) > 1 or (names[0] == "seed" and key != "seed"):
+            names = names[1:] or names
+        dim = next((name for name in names if not is_reserved(name)), None)
+        if dim is None or dim in found.values():
+            other = "needed by results" if dim is None else f"that of {_key_of(found, dim)}"
+            raise InvalidInput(f"sweep.axes has {key}, whose name {names[0]} is {other}; sweep something else")
         found[key] = dim
     return found
 

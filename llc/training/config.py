@@ -113,12 +113,12 @@ def _placed(base: RunConfig, values: dict[str, Any]) -> RunConfig:
         infinite = [key for key, value in values.items() if value == "inf"]
         hint = f" (None and inf stand for infinity in a sweep: {', '.join(infinite)})" if infinite else ""
         raise InvalidInput(f"{error}{hint}") from None
-    table, place = run.to_table(), {}
+    table, place, dims = run.to_table(), {}, places.dims_of(values)
     for key, value in values.items():
         found: Any = table
         for part in key.split("."):
             found = found.get(part, value) if isinstance(found, dict) else value
-        place[key.rsplit(".", maxsplit=1)[-1]] = found
+        place[dims[key]] = found
     return run.model_copy(update={"place": place})
 
 
@@ -135,7 +135,8 @@ class SweepConfig(Config):
 
     Args:
         axes: values by the dotted name of any setting, such as `{"task.num_tasks": [1, 16, None], "seed": [0, 1]}`. A
-            dim of the results is called by the last part of its key. None stands for infinity.
+            dim of the results is called by the last part of its key (see `llc.store.places.dims_of`). None stands for
+            infinity.
     """
 
     axes: dict[str, list[Any]] = Field(default={"seed": [0]})
