@@ -59,7 +59,9 @@ def look(folder: Path) -> dict[Path, tuple]:
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.glob("*.nc")}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] * (case == "calibrate")) for case in CASES]
+)
 def test_again_nothing_is_done_until_something_has_changed(case, whole_copy):
     options, others, moved, source, made_again = CASES[case]
     command = [case.partition(" ")[0], whole_copy.path, *options]

@@ -44,6 +44,7 @@ def test_without_a_plateau_the_prior_is_a_third_as_wide_as_the_weights():
     assert (found.gamma, found.plateau) == (9.0, False)
 
 
+@pytest.mark.slow
 def test_where_chains_do_not_stay_gamma_is_raised():
     """The zero predictor's loss is 0.001, and no γ up to 1000 brings draws below it."""
     config = SamplingConfig(target_error=0.3)

@@ -140,7 +140,7 @@ NOT_YET = {
 
 
 # Of these a single gradient takes long.
-SLOW = {"chen2024", "garg2022", "zuo2025"}
+SLOW = {"chen2024", "garg2022", "li2023", "raventos2023", "zuo2025"}
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ def test_a_loss_that_is_zero_at_the_start_and_has_no_hash(quick):
     assert float(gradient.norm()) < 1e-5
 
 
+@pytest.mark.slow
 def test_many_kinds_stay_compiled(quick, recwarn):
     """PyTorch by itself goes back to running step by step after eight."""
     compiled_frames = torch._dynamo.utils.counters["frames"]["ok"]

@@ -140,7 +140,7 @@ def check(kind: str, folder: Path, line, trials: int, seed: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_is_named_or_does_nothing(kind, own, line):
-    check(kind, own.path, line, trials=30, seed=0)
+    check(kind, own.path, line, trials=15, seed=0)
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ def test_matmul_precision_is_put_back():
     assert torch.get_float32_matmul_precision() == before
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_about_as_float32_does(tmp_path):
     """Rounding to 8 bits in matrix products moves the loss a little, and what is stored stays float32."""
     few = {"training.steps": 40, "sweep.axes": {"task.num_tasks": [1, 4]}}

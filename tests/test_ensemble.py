@@ -97,7 +97,13 @@ def assert_same_chains(ours: Chains, theirs: Chains) -> None:
 
 
 # HMC takes nine gradients a draw.
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "hmc")) for name in SAMPLERS])
+# Those of both kinds of noise and of a Metropolis test; the others take as long and go the same way.
+QUICK = {"gle", "kinetic", "mala"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in SAMPLERS]
+)
 def test_chains_in_one_graph_are_those_one_by_one(name):
     """Two kinds of start, looks of both kinds and adaptation among them."""
     sampler = SAMPLERS[name]

@@ -36,6 +36,7 @@ def test_the_gaussian_well_is_estimated_within_its_error():
     assert float(tree.llc_low) < float(tree.llc) < float(tree.llc_high)
 
 
+@pytest.mark.slow
 def test_sgld_is_corrected_for_its_step():
     """SGLD's stationary variance is 1/(a(1 − εa/4)): the raw mean follows it, the corrected one the exact value.
 

@@ -132,6 +132,7 @@ def test_large_heat_is_named():
     assert str(tree.verdict.values) == "step-size-biased"
 
 
+@pytest.mark.slow
 def test_gamma_zero_on_a_flat_direction_does_no_harm():
     """The flat direction wanders without end but costs nothing: λ̂ is that of the other four."""
     tree = llc.estimate_llc(diagonal_well(), well_loss, data(), nbeta=NBETA, gamma=0.0, draws=400)

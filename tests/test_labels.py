@@ -56,7 +56,7 @@ def regression():
 def estimate():
     """With all that one can have."""
     own, probe = llc.Losses("own"), llc.Losses("probe", regression()[2])
-    few = {"chains": 2, "max_gradients": 2000, "reference_losses": {"zero": 9.0}}
+    few = {"chains": 2, "max_gradients": 600, "reference_losses": {"zero": 9.0}}
     return llc.estimate_llc(*regression(), observables=[own, probe, Norms()], **few)
 
 
@@ -93,7 +93,7 @@ def of_draws(tree):
 
 def of_calibration():
     model, loss, data = regression()
-    settings = SamplingConfig(chains=2, draws=20, warmup=5, max_gradients=2000, target_error=0.4)
+    settings = SamplingConfig(chains=1, draws=20, warmup=5, max_gradients=400, target_error=0.4)
     found = calibrate([Point("here", model, loss, check_data(data), {})], settings)
     return table_of(calibration_dataset(found))
 

@@ -87,6 +87,7 @@ def test_a_study_whose_function_is_gone_is_still_reported(folder, tmp_path):
     assert first == f"llc train --system no.such.module:study --out {copy}  # with the settings in experiment.toml"
 
 
+@pytest.mark.slow
 def test_a_folder_keeps_the_code_that_it_was_made_with(tmp_path):
     """Another process opens it where the study's file, which defines its task and its model, is gone."""
     file = tmp_path / "gone" / "study.py"

@@ -165,6 +165,7 @@ def test_workers_give_the_same_and_need_no_named_loss(curve):
     np.testing.assert_array_equal(found.llc, curve.llc.sel(step=[0, 20]))
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_works(tmp_path):
     """Workers would run it again."""
     script = tmp_path / "script.py"

@@ -259,6 +259,7 @@ def test_the_preset_names_what_its_claims_need():
     assert "global_linear" in config.task.predictors()
 
 
+@pytest.mark.slow
 def test_lambda_hat_of_a_blockwise_layer_is_that_of_the_layer():
     """Chains in double precision are the same but for rounding; what cannot be mapped over chains goes one by one."""
     task = PiecewiseLinear(dim=2, length=8, segment=4)

@@ -45,6 +45,7 @@ def test_what_is_seen_to_be_added_is_taken_off_and_its_error_carried():
     assert diagnostics.without(before, np.zeros((4, 5))) == before
 
 
+@pytest.mark.slow
 def test_bfloat16_agrees_with_the_exact_value():
     """d/2 for ordinary regression, within three standard errors."""
     model, loss, data = known_cases.regression(20, 2000, 20)

@@ -118,6 +118,7 @@ def test_killed_in_the_middle_of_a_write_while_importing(finished, tmp_path):
     assert_no_scratch(tmp_path / "ours")
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_write_while_estimating(single):
     """Half of one checkpoint's estimate, half of the merged llc.nc."""
     before = single.llc.load()
@@ -221,6 +222,7 @@ def test_a_disk_that_fills_up_behind_the_check(finished, small_disk, monkeypatch
     assert_same_experiments(llc.train(small_config(), folder, jobs=1), finished)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_estimating(finished, small_disk):
     experiment = part_of(finished, small_disk / "runs", 4)
     before = experiment.llc.load()

@@ -85,6 +85,7 @@ def test_chains_in_one_graph_move_the_same():
     assert one_graph([one, target({"0.weight": ~MASK & (torch.arange(4) < 3)})], 9) is None
 
 
+@pytest.mark.slow
 def test_the_refined_llc_of_a_mask_is_exact():
     """In linear regression λ̂ is ½ Σ nβh/(nβh + γ) over the Hessian's eigenvalues among the weights that move."""
     model, mask = nn.Linear(D, 1, bias=False), torch.tensor([[1, 0, 1, 1]]).bool()

@@ -253,6 +253,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, checkpoints):
     assert_same_runs(llc.Run(tmp_path / "straight" / "run"), llc.Run(folder / "run"))
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_killed_sweep_takes_its_workers_along_and_ends_with_the_same_bits(tmp_path):
     """SIGKILL of the parent of two workers: they end at once, free the folder, and the same call goes on."""

@@ -275,6 +275,7 @@ def test_only_some_cases_are_run(tmp_path, monkeypatch):
     assert "only = ['four'] given, but no case of suite quick" in " ".join(done.output.split())
 
 
+@pytest.mark.slow
 def test_what_losses_say_along_the_draws_is_held_against_closed_forms(monkeypatch, tmp_path):
     """Every kind of problem, too short to say much: within six standard errors; what is finished is kept."""
     monkeypatch.setattr(draws, "_DRAWS", 60)
