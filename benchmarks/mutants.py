@@ -66,7 +66,9 @@ def copied(area: str) -> Path:
 def run(folder: Path, names: list[str], jobs: int) -> None:
     """Run mutants by name; the first call also makes all of them, and learns which test runs which function."""
     mutmut = [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs), *names]
-    said = subprocess.run(mutmut, cwd=folder, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = subprocess.run(mutmut, cwd=folder, check=False, capture_output=True, text=True)
+    if not (folder / "mutants" / "mutmut-stats.json").exists():
+        sys.exit(f"tests fail without any mutant:\n{said.stdout[-3000:]}\n{said.stderr[-1000:]}")
     if said.returncode and names != [_NONE]:
         print(said.stderr, file=sys.stderr)
 
