@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 # Of the largest output of a layer.
 _BYTES = 2**24
+# PyTorch divides no elementwise work below 2¹⁵ numbers among threads.
+_BYTES_FOR_THREADS = 2**17
 
 
 def microbatch_size(model: nn.Module, call: Callable[[], object], samples: int, device: torch.device) -> int:
@@ -27,6 +29,17 @@ def microbatch_size(model: nn.Module, call: Callable[[], object], samples: int, 
     with _widest_output(model) as widest, torch.no_grad():
         call()
     return max(1, _BYTES * samples // max(1, widest[0]))
+
+
+def pays_threads(samples: int, microbatch: int) -> bool:
+    """Whether threads have something to share in what layers do to so many samples.
+
+    Where they have not, they wait for one another: on a busy machine several times as long as the work takes.
+
+    Args:
+        microbatch: as `microbatch_size` found it.
+    """
+    return samples * _BYTES > microbatch * _BYTES_FOR_THREADS
 
 
 @contextmanager

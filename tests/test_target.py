@@ -233,6 +233,26 @@ def test_bad_models_losses_and_data_are_named():
         sampler_named("slgd")
 
 
+@pytest.mark.parametrize(("width", "batch_size", "expected"), [(16, 256, 1), (256, 256, 2), (16, 8, 1), (256, 64, 1)])
+def test_threads_that_have_nothing_to_share_are_not_used(width, batch_size, expected):
+    """An estimate whose layers give less than 2^15 numbers a minibatch has one; the caller gets theirs back."""
+    model = nn.Sequential(nn.Linear(3, width), nn.Linear(width, 1))
+    xs = torch.randn(400, 3, generator=generator(1))
+    seen = []
+
+    def loss(model, batch):
+        if len(batch) == batch_size:
+            seen.append(torch.get_num_threads())
+        return (model(batch)[:, 0] - batch[:, 0]) ** 2
+
+    few = {"nbeta": 1.0, "gamma": 10.0, "chains": 1, "draws": 8, "warmup": 2, "max_gradients": 60}
+    with llc.parallel.torch_threads(2):
+        llc.estimate_llc(model, loss, xs, batch_size=batch_size, sampler="sgld", **few)
+        assert torch.get_num_threads() == 2
+    assert seen[0] == 2  # before it is known
+    assert set(seen[len(seen) // 2 :]) == {expected}
+
+
 def test_a_sampler_that_is_no_name_or_lacks_something_is_told_what_to_do(monkeypatch):
     model, batch = regression()
 

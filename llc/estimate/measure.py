@@ -19,7 +19,7 @@ from llc.estimate.observing import Observing
 from llc.estimate.pair import read, run_pairs, rung_of
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.estimate.settle import depth
-from llc.parallel import Progress, quiet
+from llc.parallel import Progress, quiet, torch_threads
 from llc.sampling import (
     Data,
     Graph,
@@ -111,21 +111,23 @@ def estimate_all(
     for point, key in zip(points, keys, strict=True):
         with torch.random.fork_rng():  # nothing the models or losses draw may disturb the caller's random state
             target, kernel, why = _target(point, config, device)
-            graph = graph_where_it_pays([target], 2 * config.chains)
-            observing = Observing(observables, [target], (point.loss, point.data), config)
-            known = min(point.reference_losses.values(), default=math.inf)
-            climbed = climb(
-                target,
-                kernel,
-                config,
-                key=key,
-                reference_loss=known,
-                graph=graph,
-                observables=observing.on_the_way,
-                progress=progress,
-            )
-            climbed = observing.after(climbed, progress)
-        yield _concluded(climbed, kernel, point, config, why=why, observing=observing)
+            with torch_threads(torch.get_num_threads() if target.pays_threads else 1):
+                graph = graph_where_it_pays([target], 2 * config.chains)
+                observing = Observing(observables, [target], (point.loss, point.data), config)
+                known = min(point.reference_losses.values(), default=math.inf)
+                climbed = climb(
+                    target,
+                    kernel,
+                    config,
+                    key=key,
+                    reference_loss=known,
+                    graph=graph,
+                    observables=observing.on_the_way,
+                    progress=progress,
+                )
+                climbed = observing.after(climbed, progress)
+                found = _concluded(climbed, kernel, point, config, why=why, observing=observing)
+        yield found
 
 
 def _concluded(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from llc.devices import Precision, double
 from llc.errors import InvalidInput
 from llc.heap import keep_freed_memory
-from llc.microbatches import microbatch_size
+from llc.microbatches import microbatch_size, pays_threads
 from llc.sampling.baseline import check_baseline, check_still
 from llc.sampling.compiled import agreeing_function
 from llc.sampling.control_variates import corrected_partition, visits
@@ -58,6 +58,7 @@ class Target:
         baseline: ℓ_i(w*) for all i, (n,), float64.
         exact_baseline: the same in float32 whatever the precision.
         gradients: minibatch gradients computed so far, whatever for.
+        pays_threads: whether threads have something to share in a minibatch (see `llc.microbatches`).
 
     Raises:
         InvalidInput: data that is empty or shorter than a batch, weights that are not finite float32 or float64, a
@@ -102,6 +103,7 @@ class Target:
         few = self.samples.everything[: min(8, batch_size)]
         self._microbatch = len(few)
         self._microbatch = microbatch_size(self.model, lambda: self._losses_here(few), len(few), self.device)
+        self.pays_threads = pays_threads(batch_size, self._microbatch)
         by_position = self.losses_by_position(self.origin)
         self.weights.check_attached()
         self.baseline = self.exact_baseline = mean_over_positions(by_position)
