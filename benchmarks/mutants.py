@@ -32,7 +32,7 @@ AREAS = {
         ["llc/estimate/*.py"],
         "estimate estimate_verdicts verdict scale ladder floor climb climb_steps pair conclusion settle noise reach "
         "lengths moments spectrum target batches calibration invariances baseline from_devinterp observed "
-        "observables devinterp responses over_checkpoints arguments labels",
+        "observables devinterp responses over_checkpoints arguments labels losses ensemble",
     ),
 }
 # mutmut's numbers: a test failed; it took too long; it brought Python down.

@@ -261,6 +261,10 @@ def test_datasets_may_have_other_positions_other_losses_and_no_gradient():
     )
     assert tree["losses/five"].difference.dims[-1] == "position_five"
     assert llc.per_sample_llc(tree, "five").llc.dims == ("sample", "position")
+    plain = llc.estimate_llc(model, squared_errors, batch, **GIVEN, observables=others_of[:1])
+    assert plain["losses/five"].difference.dims[-1] == "position"  # a tree without any takes theirs
+    with pytest.raises(InvalidInput, match="by_position = 2 given, expected True or False"):
+        llc.loss_kernel(plain, "five", by_position=2)
     center = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
     np.testing.assert_allclose(tree["losses/wrong"].baseline, losses_at(model, center, whole_errors, batch))
     weighted = losses_at(model, center, squared_errors, batch) * (weights / weights.mean()).numpy()
