@@ -44,7 +44,7 @@ def strategies(
         (…), d(A, B), and `loss_gap` (…), ℓ_A − ℓ_B in nats of a sequence; `threshold` (seed, step); by account the
         posterior's `parameter`, `correlation` of `relative` with what it predicts, `rmse` of shares, and the same of
         predictions for values of the axis that were left out, `held_out_correlation`, `held_out_rmse`; `complexity`
-        (account, …, strategy).
+        (…, account, strategy).
     Raises:
         StoreError: nothing is trained yet, no run in which the two differ, or a tradeoff that is out of date.
         InvalidInput: no pair, an unknown reference, or losses that are no log-likelihoods.

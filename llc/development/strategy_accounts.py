@@ -97,7 +97,7 @@ def posteriors(found: xr.Dataset, costs: dict[str, xr.Dataset], samples: xr.Data
     joined["strategy"] = ("strategy", ["simple", "complex"], {"long_name": "one of the pair", "units": "1"})
     for key in joined.data_vars:
         joined[key].attrs = about(_SAID, str(key))
-    return joined.transpose("account", *found.apart.dims, "step", ...)
+    return joined.transpose(*found.apart.dims, "step", "account", ...)
 
 
 def _account(
