@@ -20,9 +20,7 @@ Table = dict[str, Any]
 class InvalidConfig(InvalidInput):
     """A config that cannot be used; `detail` lets an enclosing config name the key in full."""
 
-    def __init__(self, detail: ErrorDetails, config: type[BaseModel]) -> None:
-        super().__init__(_sentence(detail, config))
-        self.detail = detail
+    detail: ErrorDetails | None = None
 
 
 class Config(BaseModel):
@@ -37,7 +35,10 @@ class Config(BaseModel):
         try:
             super().__init__(**{name: self._as_declared(name, _plain(value)) for name, value in values.items()})
         except ValidationError as error:
-            raise InvalidConfig(_innermost(error), type(self)) from None
+            detail = _innermost(error)
+            refused = InvalidConfig(_sentence(detail, type(self)))
+            refused.detail = detail
+            raise refused from None
 
     def __eq__(self, other: object) -> bool:
         """Settings alone: what is kept beside them, such as a task's vectors, follows from these."""
@@ -289,7 +290,7 @@ def _innermost(error: ValidationError) -> ErrorDetails:
     """The first thing that is wrong; a nested config's own error is unwrapped and its key made whole."""
     first = error.errors()[0]
     inner = first.get("ctx", {}).get("error")
-    if isinstance(inner, InvalidConfig):
+    if isinstance(inner, InvalidConfig) and inner.detail is not None:
         whole = {**inner.detail, "loc": (*first["loc"], *inner.detail["loc"])}
         return cast(ErrorDetails, whole)
     return first

@@ -15,6 +15,7 @@ import llc
 from llc import figures
 from llc.cli import main
 from llc.errors import EstimateFailed, Interrupted, InvalidInput, StoreError
+from llc.sampling import SAMPLERS
 
 D = 3
 XS = torch.randn(60, D, generator=torch.Generator().manual_seed(0))
@@ -163,6 +164,22 @@ def test_workers_give_the_same_and_need_no_named_loss(curve):
 
     found = llc.estimate_llc_over_checkpoints(states(), net(), loss, (XS, YS), steps=[0, 20], jobs=2, **SHORT)
     np.testing.assert_array_equal(found.llc, curve.llc.sel(step=[0, 20]))
+
+
+def test_workers_have_the_samplers_that_a_user_has_added(monkeypatch):
+    """One that cannot be imported there."""
+
+    class Mine(type(SAMPLERS["sgld"])):
+        name = "mine"
+
+    monkeypatch.setitem(SAMPLERS, "mine", Mine())
+    sgld, mine = (
+        llc.estimate_llc_over_checkpoints(
+            states(), net(), squared, (XS, YS), steps=[0, 20], sampler=name, jobs=jobs, **SHORT
+        )
+        for name, jobs in (("sgld", 1), ("mine", 2))
+    )
+    np.testing.assert_array_equal(mine.llc, sgld.llc)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from llc.behaviour import FlatLoss, TaskLoss
 from llc.errors import EstimateFailed, InvalidInput, StoreError
 from llc.estimate.measure import Point, estimate_at
 from llc.estimate.verdict import VERDICTS
+from llc.sampling import SAMPLERS
 from llc.study import LLCConfig, choose_steps, format_estimates, pilots, points
 
 
@@ -63,6 +64,25 @@ def test_results_do_not_depend_on_jobs(finished, own):
         estimate_path(run, 20).unlink()
     again = llc.estimate_llc_over_training(own, steps="20", **{**SMALL_LLC, "jobs": 2})
     assert again.drop_attrs().identical(finished.llc.drop_attrs())
+
+
+@pytest.mark.slow
+def test_workers_have_the_samplers_that_a_user_has_added(single, monkeypatch):
+    """One that cannot be imported there; of pilots too, which choose γ."""
+
+    class Mine(type(SAMPLERS["sgld"])):
+        name = "mine"
+
+    monkeypatch.setitem(SAMPLERS, "mine", Mine())
+    given = {**SMALL_LLC, "jobs": 2, "max_gradients": 200}
+    sgld, mine = (
+        llc.estimate_llc_over_training(single, steps="20,60", overwrite=True, **given, sampler=name).load()
+        for name in ("sgld", "mine")
+    )
+    np.testing.assert_array_equal(mine.llc, sgld.llc)
+    chosen = {name: given[name] for name in ("radius", "num_samples", "draws", "chains")}
+    settled = pilots.settle(LLCConfig(sampler="mine", **chosen), single.runs, jobs=2, budget=200)
+    assert settled.nbeta is not None
 
 
 def test_only_what_is_missing_is_estimated_and_a_damaged_checkpoint_is_named(finished, tmp_path):

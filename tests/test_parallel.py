@@ -1,5 +1,6 @@
 """Units of work in pools and on a cluster: results, lost workers, Ctrl-C."""
 
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from units import die_always, die_once, square
 
 import llc
 from llc import parallel
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, UntrustedCode
 from llc.parallel import WorkerLost, run_units
 
 
@@ -52,6 +53,21 @@ def test_results_and_reports_are_the_same_however_units_are_spread(scheduler_her
         while len(said) < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert sorted(name for name, *_ in said) == [f"unit {n}" for n in range(5)]
+
+
+def errors_of(kind: type) -> set[type]:
+    return {kind}.union(*map(errors_of, kind.__subclasses__()))
+
+
+def test_every_error_of_ours_can_be_sent_by_a_worker():
+    """One that could not would end the pool, as a worker that was killed does."""
+    with pytest.raises(InvalidInput) as refused:
+        llc.estimate.SamplingConfig(draws=1)
+    said = [kind("what is wrong") for kind in errors_of(llc.LLCError) - {UntrustedCode}]
+    for error in [refused.value, UntrustedCode("a.py:f", "--model"), *said]:
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
+    assert str(refused.value) == "draws = 1 given, expected greater than or equal to 8"
 
 
 def test_a_lost_workers_units_run_again_in_another_pool(tmp_path):

@@ -19,7 +19,7 @@ from llc.sampling.mala import MALA
 from llc.sampling.observable import LOOKS, Draw, Observable, check_observables
 from llc.sampling.rmsprop_sgld import RMSpropSGLD
 from llc.sampling.sampler import Evaluate, Evaluation, Sampler
-from llc.sampling.samplers import SAMPLERS, known_samplers, sampler_named
+from llc.sampling.samplers import SAMPLERS, known_samplers, sampler_named, sent_samplers, take_samplers
 from llc.sampling.sgld import SGLD
 from llc.sampling.storage import Storage, chosen, is_large
 from llc.sampling.structure import leaves_of
@@ -77,5 +77,7 @@ __all__ = [
     "run_many",
     "sampled_copy",
     "sampler_named",
+    "sent_samplers",
+    "take_samplers",
     "try_loss",
 ]

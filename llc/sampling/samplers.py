@@ -1,5 +1,9 @@
 """The samplers there are, by name."""
 
+import pickle
+
+import cloudpickle
+
 from llc.errors import InvalidInput, did_you_mean, shown_name
 from llc.sampling.devinterp_sampler import DevInterp
 from llc.sampling.gle import GLE
@@ -39,3 +43,19 @@ def sampler_named(name: str) -> Sampler:
             "llc.sampling.Sampler says what each is"
         )
     return known[name]
+
+
+def sent_samplers() -> bytes:
+    """What users have put into `SAMPLERS`, for other processes, which have only those of the package."""
+    own = {name: sampler for name, sampler in SAMPLERS.items() if sampler not in _EVERY}
+    return cloudpickle.dumps(own) if own else b""
+
+
+def take_samplers(sent: bytes) -> None:
+    """Have another process's too.
+
+    Args:
+        sent: by `sent_samplers`, from a process that this one trusts.
+    """
+    if sent:
+        SAMPLERS.update(pickle.loads(sent))

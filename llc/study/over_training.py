@@ -13,7 +13,7 @@ from llc import devices, store
 from llc.errors import EstimateFailed, Interrupted, InvalidInput, LLCError, StoreError, check_flag
 from llc.estimate.measure import estimate_all
 from llc.parallel import Progress, check_scheduler, counted, default_workers, quiet, raise_failures, run_units
-from llc.sampling import chosen_weights
+from llc.sampling import chosen_weights, sent_samplers, take_samplers
 from llc.store.places import coords_of
 from llc.study.labels import joined, label
 from llc.study.pilots import settle
@@ -91,7 +91,7 @@ def estimate_llc_over_training(
         workers = jobs or default_workers(len(wanted), where)
         share = math.ceil(len(wanted) / workers) if scheduler is None else _MOST_ON_A_CLUSTER
         size = _checkpoints_at_once(runs, config, where, share)
-        units = [(part, config.to_table(), str(where)) for part in _parts(wanted, size)]
+        units = [(part, config.to_table(), sent_samplers(), str(where)) for part in _parts(wanted, size)]
         failures: list[Exception] = []
         try:
             for outcome in run_units(
@@ -160,12 +160,15 @@ def _checkpoints_at_once(runs: list[store.Run], config: LLCConfig, device: torch
     return max(1, min(int(fitting), share, _MOST_AT_ONCE))
 
 
-def _estimate_unit(places: list[tuple[Path, int]], table: dict[str, Any], device: str, progress: Progress) -> None:
+def _estimate_unit(
+    places: list[tuple[Path, int]], table: dict[str, Any], samplers: bytes, device: str, progress: Progress
+) -> None:
     """Estimate checkpoints, (run folder, step) each, and save the results beside them.
 
     Where several cannot be estimated together, because one of them is damaged or they need too much memory, halves of
     them are tried: the failure of one does not take others along.
     """
+    take_samplers(samplers)
     config = LLCConfig.from_table(table)
     places = [(path, step) for path, step in places if not result_path(store.Run(path), step, config).exists()]
     try:
@@ -180,7 +183,7 @@ def _estimate_unit(places: list[tuple[Path, int]], table: dict[str, Any], device
         failures = []
         for half in (places[: len(places) // 2], places[len(places) // 2 :]):
             try:
-                _estimate_unit(half, table, device, progress)
+                _estimate_unit(half, table, samplers, device, progress)
             except Interrupted:
                 raise
             except LLCError as failed:

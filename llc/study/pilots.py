@@ -16,6 +16,7 @@ from llc.estimate.calibration import PILOT_GRADIENTS, Scale, common, scale_at
 from llc.estimate.measure import Point
 from llc.estimate.settings import SamplingConfig, choose_gamma
 from llc.parallel import Progress, quiet, run_units, torch_threads
+from llc.sampling import sent_samplers, take_samplers
 from llc.study.points import LLCConfig, study_point
 
 _C = TypeVar("_C", bound=SamplingConfig)
@@ -60,7 +61,7 @@ def settle(
     for run in chosen:  # what fits nowhere is told before anything is sampled
         _first(_pilots_of(run, config), warn=False)
     where = None if device is None else str(device)
-    units = [(run.path.absolute(), config.to_table(), where, budget) for run in chosen]
+    units = [(run.path.absolute(), config.to_table(), sent_samplers(), where, budget) for run in chosen]
     found: list[Scale] = []
     names = " and ".join(run.name for run in chosen)
     progress("pilots", 0, len(units), f"choosing nbeta and gamma at the ends of {names}")
@@ -77,9 +78,10 @@ def settle(
 
 
 def _pilot(
-    path: Path, table: dict[str, Any], device: str | None, budget: int, _progress: Progress
+    path: Path, table: dict[str, Any], samplers: bytes, device: str | None, budget: int, _progress: Progress
 ) -> tuple[Scale, list[str]]:
     """What suits the last checkpoint of a run, and what there is to warn of."""
+    take_samplers(samplers)
     run, config = store.Run(path), LLCConfig.from_table(table)
     where = None if device is None else devices.choose_device(device)
     with warnings.catch_warnings(record=True) as caught:

@@ -14,6 +14,7 @@ import torch
 from llc import own_code
 from llc.errors import InvalidInput, check_whole
 from llc.parallel import Outcome, Progress, counted, default_workers, run_units
+from llc.sampling import sent_samplers, take_samplers
 from llc.study.checkpoints import CheckpointStudy
 
 
@@ -63,8 +64,8 @@ def at_every_step(
     if workers > 1:
         try:
             study = work.study.with_source(work.study.source.sent(steps, scratch))
-            files = pickle.dumps(own_code.loaded_files())  # to be loaded before what is theirs
-            Path(shared).write_bytes(files + cloudpickle.dumps(work.with_study(study)))
+            before = pickle.dumps((own_code.loaded_files(), sent_samplers()))  # to be loaded before what is theirs
+            Path(shared).write_bytes(before + cloudpickle.dumps(work.with_study(study)))
         except Exception as error:  # whatever pickling raises
             if jobs is not None:
                 raise InvalidInput(
@@ -82,8 +83,10 @@ def at_every_step(
 @lru_cache(maxsize=1)
 def _sent(path: str) -> Work:
     with open(path, "rb") as file:
-        for code in pickle.load(file):
+        files, samplers = pickle.load(file)
+        for code in files:
             own_code.load_file(code)
+        take_samplers(samplers)
         return pickle.load(file)
 
 
