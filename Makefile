@@ -40,7 +40,7 @@ mutants: $(READY_DEV) ## how many changes of a line the tests notice, of a sampl
 	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/mutants.py --area coefficients --out benchmarks/results/mutants.toml
 	OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/mutants.py --area estimator --out benchmarks/results/mutants.toml
 
-fuzz: $(READY_DEV) ## the tests that throw anything at the library, with eighty times as much of it
+fuzz: $(READY_DEV) ## the tests that throw anything at the library, with a hundred times as much of it
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --hypothesis-profile=many tests/test_fuzz_*.py tests/test_invariances.py
 
 docs: $(READY_DOCS) ## the pages, into docs/_build/html; a warning is an error

@@ -17,7 +17,7 @@ from llc.training import CheckpointsConfig, ExperimentConfig, SweepConfig, Train
 
 # What every run of the tests throws at the library is little, and the same each time; `make fuzz` has it throw more.
 _PROFILE = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
-hypothesis.settings.register_profile("few", max_examples=12, derandomize=True, database=None, **_PROFILE)
+hypothesis.settings.register_profile("few", max_examples=8, derandomize=True, database=None, **_PROFILE)
 hypothesis.settings.register_profile("many", max_examples=1000, **_PROFILE)
 
 hypothesis.settings.load_profile("few")

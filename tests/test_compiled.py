@@ -113,6 +113,7 @@ def test_many_kinds_stay_compiled(quick, recwarn):
     assert not [one for one in recwarn if "recompile_limit" in str(one.message)]
 
 
+@pytest.mark.slow
 def test_whole_estimates_agree(quick):
     """Chains follow the same path but for rounding."""
     model = net(nn.Tanh())

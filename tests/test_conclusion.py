@@ -57,8 +57,8 @@ def test_warm_up_and_lost_chains_are_in_no_number():
     for name, value in vars(clean).items():
         if isinstance(value, float):
             assert getattr(lost, name) == pytest.approx(value, nan_ok=True), name
-    assert lost.summary == clean.summary
-    assert lost.by_position == clean.by_position
+    assert repr(lost.summary) == repr(clean.summary)  # of NaN too, which is no NaN from Python 3.13 on
+    assert repr(lost.by_position) == repr(clean.by_position)
     assert lost.verdict == "diverged"  # half of them
     assert "chain 1 at draw 3, chain 2 at draw 700" in lost.reason
 

@@ -97,8 +97,8 @@ def assert_same_chains(ours: Chains, theirs: Chains) -> None:
 
 
 # HMC takes nine gradients a draw.
-# Those of both kinds of noise and of a Metropolis test; the others take as long and go the same way.
-QUICK = {"gle", "kinetic", "mala"}
+# One on minibatches and one with a Metropolis test; the others take as long and go the same way.
+QUICK = {"kinetic", "mala"}
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def test_a_run_in_the_place_of_another_is_named(own):
     )
 
 
+@pytest.mark.slow
 def test_foreign_files_are_named_and_in_nobodys_way(own):
     made = own.run(num_tasks=4)
     (settings,) = (made.path / "llc").iterdir()

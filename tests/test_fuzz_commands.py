@@ -29,7 +29,7 @@ WORK = [
 # It measures the machine whatever it is told, which is in `test_doctor.py`.
 COMMANDS = [name for name in main.commands if name != "doctor"]
 # What works on, whatever its options, tries fewer lines.
-SLOW = ("readouts", "compare", "plot")
+SLOW = ("readouts", "compare", "plot", "claims", "strategies")
 PLACES = ["own", "own/num_tasks=4,seed=0", "empty", "a file", "nowhere", "own/pca.nc", "new/a/b", "x" * 300, ".", ""]
 # What was there, and when it was written, where all of it was found whole.
 VERIFIED: list[dict] = []

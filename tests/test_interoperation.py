@@ -150,6 +150,7 @@ def test_any_arviz_reads_our_trees(trees, which, group):
     assert set(arviz_stats.summary(tree, group="sample_stats").index) >= {"loss", "distance"}
 
 
+@pytest.mark.slow
 def test_any_arviz_draws_our_trees(trees):
     """Every plot that the ArviZ that is there can draw of a tree of its own making, under the names that it has."""
     pytest.importorskip("arviz_plots")

@@ -75,6 +75,7 @@ def test_each_estimate_is_that_of_its_checkpoint(curve):
         assert curve[name].dims[0] == "step"
 
 
+@pytest.mark.slow
 def test_checkpoints_may_come_in_any_form(curve, tmp_path):
     models = {step: net() for step in states()}
     for step, model in models.items():

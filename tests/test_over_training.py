@@ -68,7 +68,7 @@ def test_results_do_not_depend_on_jobs(finished, own):
 
 @pytest.mark.slow
 def test_workers_have_the_samplers_that_a_user_has_added(single, monkeypatch):
-    """One that cannot be imported there; of pilots too, which choose γ."""
+    """One that cannot be imported there."""
 
     class Mine(type(SAMPLERS["sgld"])):
         name = "mine"
@@ -80,9 +80,18 @@ def test_workers_have_the_samplers_that_a_user_has_added(single, monkeypatch):
         for name in ("sgld", "mine")
     )
     np.testing.assert_array_equal(mine.llc, sgld.llc)
-    chosen = {name: given[name] for name in ("radius", "num_samples", "draws", "chains")}
-    settled = pilots.settle(LLCConfig(sampler="mine", **chosen), single.runs, jobs=2, budget=200)
-    assert settled.nbeta is not None
+
+
+@pytest.mark.slow
+def test_pilots_in_processes_of_their_own_choose_the_same(finished, monkeypatch):
+    """With a sampler that they cannot import."""
+    monkeypatch.setitem(SAMPLERS, "mine", type("Mine", (type(SAMPLERS["kinetic"]),), {"name": "mine"})())
+    given = {name: value for name, value in SMALL_LLC.items() if name not in {"nbeta", "jobs"}}
+    one, two = (
+        pilots.settle(LLCConfig(sampler=name, **given), finished.runs, jobs=jobs, budget=200)
+        for name, jobs in (("kinetic", 1), ("mine", 2))
+    )
+    assert (two.nbeta, two.gamma) == (one.nbeta, one.gamma)
 
 
 def test_only_what_is_missing_is_estimated_and_a_damaged_checkpoint_is_named(finished, tmp_path):
@@ -197,7 +206,6 @@ def test_pilots_choose_what_is_not_given(finished, monkeypatch):
     assert config.gamma == pytest.approx(llc.store.read_table(finished.path / "llc.toml")["gamma"], rel=6e-3)
     assert config.radius is None
     assert config.nbeta == pytest.approx(64 / np.log(64))
-    assert pilots.settle(LLCConfig(**given), finished.runs, jobs=2, budget=200) == config  # in processes of their own
 
 
 def test_nll_is_the_scaled_loss(finished):

@@ -108,7 +108,10 @@ def test_what_directions_with_curvature_hold_is_asked_of_the_rung_and_widens_the
     found = read(pair, KERNEL, find_warmup=False, settled=settled, with_held=half_held)
     first = basin((found.cold.llc, found.cold.llc_se), (found.hot.llc, found.hot.llc_se),
                   settled=settled, noise=found.noise, tilt=found.tilt)  # fmt: skip
-    assert asked == [Rung(NBETA, GAMMA, first.llc, first.llc_se, found.degeneracy)]
+    (rung,) = asked
+    assert (rung.nbeta, rung.gamma, rung.degeneracy) == (NBETA, GAMMA, found.degeneracy)
+    assert (rung.llc, rung.llc_se) == (first.llc, first.llc_se)
+    assert math.isnan(rung.held)
     assert (found.held, found.held_se) == (first.llc / 2, 0.07)
     free, free_se = free_nats(found.noise, HEIGHT, llc=first.llc, held=first.llc / 2, degeneracy=found.degeneracy)
     assert free_se > 0.1

@@ -191,6 +191,7 @@ def test_diverged_estimates_are_counted_and_listed(own):
     assert 'class="short">diverged</td>' in said
 
 
+@pytest.mark.slow
 def test_other_features_are_called_by_their_name(own):
     llc.joint_pca(own, features="weights")
     said = text_of(write_report(own).read_text())

@@ -89,6 +89,7 @@ def assert_no_scratch(folder: Path) -> None:
     assert not list(folder.rglob("*.llc-part"))
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_write_while_training(finished, tmp_path):
     """Half a checkpoint, half a run's metrics.nc, half a merged one: none is ever seen."""
     folder = tmp_path / "runs"

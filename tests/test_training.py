@@ -213,6 +213,7 @@ def test_a_folder_of_another_config_is_refused(own):
         llc.train(small_config(**{"training.steps": 61}), own.path)
 
 
+@pytest.mark.slow
 def test_side_by_side_equals_one_by_one(finished, tmp_path):
     together = llc.train(small_config(), tmp_path / "two", jobs=2)
     for ours, theirs in zip(finished.runs, together.runs, strict=True):
