@@ -15,7 +15,7 @@ HE = QueryRegression(dim=5, length=40, noise_variance=0.1)
 OSWALD = QueryRegression(dim=10, length=10, covariates="uniform", weight_variance=1.0, half=True)
 
 
-def risk(task: QueryRegression, name: str, sequences: int = 50_000) -> tuple[float, float]:
+def risk(task: QueryRegression, name: str, sequences: int = 200_000) -> tuple[float, float]:
     """Mean loss of a reference and its standard error."""
     test = behaviour.eval_sets(task, sequences)["id"]
     losses = behaviour.reference_losses_by_sequence(test, name)
