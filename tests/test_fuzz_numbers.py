@@ -56,6 +56,7 @@ FUNCTIONS = {
     "one_step": (QUERY, (B,), ("step",)),
     "ridge_query": (QUERY, (B,), ("strength",)),
     "structured_softmax": ({**QUERY, "omegas": (2,), "mus": (2,)}, (B,), ()),
+    "gd_plus_plus": ({**QUERY, "steps": (2,), "gammas": (2,)}, (B,), ()),
     "matching_mean": (QUERY, (B,), ()),
     "zero_query": (QUERY, (B,), ()),
     "one_query": (QUERY, (B,), ()),

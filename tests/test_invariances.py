@@ -35,6 +35,7 @@ QUERY = {
     "one step": partial(predictors.one_step, step=0.3, centred=True),
     "ridge": partial(predictors.ridge_query, strength=0.2),
     "softmax": partial(predictors.structured_softmax, omegas=torch.tensor([0.5, -0.5]), mus=torch.tensor([1.0, -1.0])),
+    "gd++": partial(predictors.gd_plus_plus, steps=torch.tensor([0.3, 0.2]), gammas=torch.tensor([0.1, 0.0])),
     "softmax descent": partial(predictors.softmax_descent, step=0.1, steps=2),
 }
 

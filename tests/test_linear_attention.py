@@ -77,3 +77,41 @@ def test_descent_plus_plus_shrinks_the_inputs_besides():
         answer, ys = answer + (query * step).sum(1), ys - (xs * step[:, None]).sum(-1)
         xs, query = xs @ shrink, (query[:, None] @ shrink)[:, 0]
     torch.testing.assert_close(model(*inputs).detach(), answer)
+
+
+def test_layers_of_their_own_are_steps_of_gd_plus_plus():
+    """To 1e-6; without γ, steps of gradient descent, and the last γ has no effect."""
+    steps, gammas = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, -0.1, 0.4])
+    model = build(LinearAttentionConfig(depth=3), TASK)
+    model.set_to_descent(steps / TASK.length, gammas / TASK.length)
+    inputs = TASK.sample(50).inputs
+    expected = predictors.gd_plus_plus(*inputs, steps=steps, gammas=gammas)
+    torch.testing.assert_close(model(*inputs), expected, rtol=0, atol=1e-6)
+    other = predictors.gd_plus_plus(*inputs, steps=steps, gammas=torch.tensor([0.2, -0.1, 0.0]))
+    torch.testing.assert_close(other, expected)
+    plain = build(LinearAttentionConfig(depth=3), TASK)
+    plain.set_to_descent(steps / TASK.length)
+    expected = predictors.gd_plus_plus(*inputs, steps=steps, gammas=0 * gammas)
+    torch.testing.assert_close(plain(*inputs), expected, rtol=0, atol=1e-6)
+
+
+def test_deeper_attention_is_interpolated_with_its_own_gd_plus_plus():
+    """In another form at the task's best steps every place between loses what GD++ does; other references are none."""
+    task = TASK.override({"fitted": ["gd_plus_plus"], "descent_steps": 2})
+    steps, gammas = task.best_gd_plus_plus
+    model = build(LinearAttentionConfig(depth=2), task)
+    model.set_to_descent(steps / task.length, gammas / task.length)
+    with torch.no_grad():
+        turn = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))[0]
+        model.keys[0, 0], model.queries[0, 0] = 3 * turn @ model.keys[0, 0], 3 * turn @ model.queries[0, 0]
+        model.values[0] /= 9
+    inputs = task.sample(30).inputs
+    expected = task.predictors()["gd_plus_plus"](*inputs)
+    for share in (0.0, 0.4, 1.0):
+        between = model.interpolated(task, "gd_plus_plus", share)
+        torch.testing.assert_close(between(*inputs), expected, rtol=1e-4, atol=1e-5)
+    assert model.interpolated(task, "gd", 0.5) is None
+    assert model.interpolated(task, "ridge", 0.5) is None
+    for settings in ({"depth": 3}, {"depth": 2, "shared": True}, {"depth": 2, "heads": 2}):
+        assert build(LinearAttentionConfig(**settings), task).interpolated(task, "gd_plus_plus", 0.5) is None
+    assert model.interpolated(TASK.override({"descent_steps": 3}), "gd_plus_plus", 0.5) is None

@@ -32,9 +32,9 @@ def risk(task: QueryRegression, name: str, sequences: int = 200_000) -> tuple[fl
     ],
 )
 def test_risks_are_those_published(task, name, published):
-    """Within two and a half standard errors of the sample, and half a unit of the last digit that was printed."""
+    """Within two standard errors of the sample, and half a unit of the last digit that was printed."""
     found, error = risk(task, name)
-    assert abs(found - published) < 2.5 * error + 5e-5
+    assert abs(found - published) < 2 * error + 5e-5
 
 
 def test_the_two_head_softmax_has_its_published_risk():
@@ -67,6 +67,65 @@ def test_no_other_step_is_better(settings):
     )
     a, b, _ = torch.linalg.solve(torch.stack([factors**2, factors, torch.ones(3).double()], 1), losses)
     assert float(-b / (2 * a)) == pytest.approx(1.0, abs=0.02)
+
+
+def nearby_losses(task, name, numbers, told):
+    """Mean losses of a reference, on the sequences that its numbers were fitted to, with these and each 5 % off."""
+    inputs, targets = (batch := task.sample(8192, stream="fitted references")).inputs, batch.targets
+    changed = [numbers]
+    for place in range(len(numbers)):
+        for factor in (0.95, 1.05):
+            other = numbers.clone()
+            other[place] *= factor
+            changed.append(other)
+    return [
+        float((getattr(predictors, name)(*inputs, **told(each)) - targets).double().square().mean()) for each in changed
+    ]
+
+
+def test_gd_plus_plus_has_its_best_steps():
+    """One step is the best step of descent, within what 8,192 sequences tell; two lose half of it, and any change of
+    their three numbers loses more."""
+    task = OSWALD.override({"fitted": ["gd_plus_plus"], "descent_steps": 1})
+    (step,), _ = task.best_gd_plus_plus
+    assert float(step) == pytest.approx(task.best_step, rel=0.03)
+    two = task.override({"descent_steps": 2})
+    steps, gammas = two.best_gd_plus_plus
+    own, *others = nearby_losses(
+        two, "gd_plus_plus", torch.cat([steps, gammas[:1]]),
+        lambda numbers: {"steps": numbers[:2], "gammas": torch.cat([numbers[2:], torch.zeros(1)])},
+    )  # fmt: skip
+    assert own < min(others)
+    plain, _ = risk(two, "gd", 20_000)
+    found, error = risk(two, "gd_plus_plus", 20_000)
+    assert abs(found - 0.1046) < 2.5 * error  # by a minimiser of its own, on 16,384 other sequences
+    assert found < 0.55 * plain
+
+
+def test_the_best_pair_of_softmax_heads_is_the_published_one():
+    """(ω, μ) = (0.13, 3.45) in He et al., known to half a unit of the last digit; on fresh sequences both lose alike.
+
+    μ is linear in what is said, so that its error is that of a regression on the sequences of the fit.
+    """
+    task = HE.override({"fitted": ["structured_softmax"]})
+    omegas, mus = task.best_softmax_pair
+    seen = task.sample(8192, stream="fitted references")
+    said = task.predictors()["structured_softmax"](*seen.inputs)
+    error = float((said * (seen.targets - said)).std() / said.square().mean()) / 8192**0.5
+    assert float(omegas[0] * mus[0]) == pytest.approx(0.13 * 3.45, rel=2.5 * error + 0.005 / 0.13)
+    own, *others = nearby_losses(
+        task, "structured_softmax", torch.stack([omegas[0], mus[0]]),
+        lambda pair: {"omegas": pair[0] * torch.tensor([1.0, -1.0]), "mus": pair[1] * torch.tensor([1.0, -1.0])},
+    )  # fmt: skip
+    assert own < min(others)
+    batch = task.sample(20_000, stream="risk")
+    mu, omega = torch.tensor([3.45, -3.45]), torch.tensor([0.13, -0.13])
+    published = predictors.structured_softmax(*batch.inputs, omegas=omega, mus=mu)
+    fitted = task.predictors()["structured_softmax"](*batch.inputs)
+    gaps = (fitted - batch.targets).square() - (published - batch.targets).square()
+    assert abs(float(gaps.mean())) < 2.5 * float(gaps.std()) / 20_000**0.5
+    with pytest.raises(InvalidInput, match=r"fitted = \['structured_softmax'\] given, expected \[\] with supports"):
+        HE.override({"fitted": ["structured_softmax"], "supports": [[0], [1]]})
 
 
 def test_one_step_is_a_step_of_autograd():

@@ -1,6 +1,7 @@
 """Linear self-attention, whose weights can be made a step of gradient descent: von Oswald et al. (2023), 2212.07677."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -68,16 +69,16 @@ class LinearAttention(nn.Module):
         return tokens @ maps.mT
 
     @torch.no_grad()
-    def set_to_descent(self, step: float, gamma: float = 0.0) -> None:
+    def set_to_descent(self, step: float | Sequence[float], gamma: float | Sequence[float] = 0.0) -> None:
         """Weights that make each layer one step of gradient descent on the examples, from w = 0.
 
         y_j ← y_j − ΔW x_j with ΔW x_j = (η/L) Σ_i y_i x_iᵀ x_j, so that after one layer the answer is that of
-        `llc.predictors.one_step`, and after more that of as many steps. With γ (GD++), x_j ← (I − γ Σ_i x_i x_iᵀ) x_j
-        besides.
+        `llc.predictors.one_step`, and after more that of as many steps. With γ, x_j ← (I − γ Σ_i x_i x_iᵀ) x_j besides:
+        `llc.predictors.gd_plus_plus`.
 
         Args:
-            step: η/L, the factor of the sum over the examples.
-            gamma: γ.
+            step: η/L, the factor of the sum over the examples; one, or one a layer.
+            gamma: γ, likewise.
 
         Source: von Oswald et al. (2023), proposition 1 and appendix A.10.
         """
@@ -87,37 +88,52 @@ class LinearAttention(nn.Module):
         for weights in (self.keys, self.queries):
             weights[:, 0, :dim, :dim] = torch.eye(dim)
         self.projections[:, 0] = torch.eye(dim + 1)
-        self.values[:, 0, dim, dim] = -step
-        if gamma:
-            self.values[:, 0, :dim, :dim] = -gamma * torch.eye(dim)
+        each = torch.ones(len(self.values), dtype=torch.float64)
+        self.values[:, 0, dim, dim] = (-each * torch.as_tensor(step)).to(self.values)
+        self.values[:, 0, range(dim), range(dim)] = (-each * torch.as_tensor(gamma)).to(self.values)[:, None]
 
     @torch.no_grad()
     def interpolated(self, task: Task, reference: str, share: float) -> "LinearAttention | None":
-        """The model with weights (1 − share)·its own + share·those of the best step of gradient descent.
+        """The model with weights (1 − share)·its own + share·those that are the reference.
 
-        Both in the same form, K = P = I, with Σ_h KQ scaled so that the mean of its first D diagonal entries is 1 and
-        PV by the inverse: factors that cancel in what a layer computes would else make what lies between meaningless.
+        Both in the same form, K = P = I in every layer, with Σ_h KQ scaled so that the mean of its first D diagonal
+        entries is 1 and PV by the inverse: factors that cancel in what a layer computes would else make what lies
+        between meaningless.
 
         Returns:
-            None where there is no such construction: for other references than `gd`, more than one layer or head.
+            None where there is no such construction: one layer of one head is the best step of gradient descent, `gd`,
+            and as many layers as the task's GD++ has steps, with weights of their own, are `gd_plus_plus`.
         """
-        best = getattr(task, "best_step", None)
-        if reference != "gd" or best is None or self.config.depth > 1 or self.config.heads > 1:
+        target = copy.deepcopy(self)
+        if self.config.heads > 1 or not target._set_to(task, reference):
             return None
-        circuits, outputs = self.keys[0, 0].mT @ self.queries[0, 0], self.projections[0, 0] @ self.values[0, 0]
-        dim = len(circuits) - 1
-        scale = circuits.diagonal()[:dim].mean()
-        between, target = copy.deepcopy(self), copy.deepcopy(self)
-        target.set_to_descent(best / task.shapes["num_examples"])
-        eye = torch.eye(dim + 1).to(circuits)
-        for parameter, own, other in (
-            (between.queries, circuits / scale, target.keys[0, 0].mT @ target.queries[0, 0]),
-            (between.values, outputs * scale, target.projections[0, 0] @ target.values[0, 0]),
-            (between.keys, eye, eye),
-            (between.projections, eye, eye),
-        ):
-            parameter[0, 0] = (1 - share) * own + share * other
+        between = copy.deepcopy(self)
+        eye = torch.eye(self.keys.shape[-1]).to(self.keys)
+        for layer in range(len(self.keys)):
+            circuits, outputs = self._circuits(layer)
+            scale = circuits.diagonal()[:-1].mean()
+            goals = target._circuits(layer)
+            between.queries[layer, 0] = (1 - share) * circuits / scale + share * goals[0]
+            between.values[layer, 0] = (1 - share) * outputs * scale + share * goals[1]
+            between.keys[layer, 0] = between.projections[layer, 0] = eye
         return between
+
+    def _circuits(self, layer: int) -> tuple[Tensor, Tensor]:
+        """KQ and PV of the first head."""
+        return self.keys[layer, 0].mT @ self.queries[layer, 0], self.projections[layer, 0] @ self.values[layer, 0]
+
+    def _set_to(self, task: Task, reference: str) -> bool:
+        """Give it a reference's weights; whether there are any."""
+        examples = task.shapes["num_examples"]
+        if reference == "gd" and self.config.depth == 1 and hasattr(task, "best_step"):
+            self.set_to_descent(task.best_step / examples)
+            return True
+        if reference == "gd_plus_plus" and hasattr(task, "best_gd_plus_plus"):
+            steps, gammas = (numbers / examples for numbers in task.best_gd_plus_plus)
+            if len(steps) == len(self.keys) == self.config.depth:
+                self.set_to_descent(steps, gammas)
+                return True
+        return False
 
     @torch.no_grad()
     def readouts(self, batch: Batch) -> dict[str, Readout]:

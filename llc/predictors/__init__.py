@@ -9,6 +9,7 @@ from llc.predictors.attention import (
     softmax_attention,
 )
 from llc.predictors.dmmse import dmmse
+from llc.predictors.gd_plus_plus import gd_plus_plus
 from llc.predictors.pairs import (
     averaging,
     decision_tree,
@@ -35,6 +36,7 @@ __all__ = [
     "decision_tree",
     "descent",
     "dmmse",
+    "gd_plus_plus",
     "in_double",
     "is_baseline",
     "lasso",

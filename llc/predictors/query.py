@@ -15,7 +15,7 @@ def examples_of(predictor: str, xs: Tensor, ys: Tensor, query: Tensor) -> tuple[
     return xs.double(), ys.double() if ys.ndim == 3 else ys.double()[..., None], query.double()
 
 
-def _answer(found: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
+def answered(found: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     """(B, C) as the targets are: (B,) for one output, (B, 1, C) for several."""
     return (found[:, 0] if ys.ndim == 2 else found[:, None]).to(ys.device, float_dtype(xs, ys))
 
@@ -38,7 +38,7 @@ def one_step(
         check_whole("one_step: examples", examples, 1)
     away = x - x.mean(1, keepdim=True) if centred else x
     weights = away.mT @ y / (examples or x.shape[1])
-    return _answer(step * (weights * asked[..., None]).sum(1), xs, ys)
+    return answered(step * (weights * asked[..., None]).sum(1), xs, ys)
 
 
 def ridge_query(
@@ -60,7 +60,7 @@ def ridge_query(
         eye = strength * torch.eye(len(chosen), dtype=x.dtype, device=x.device)
         weights = solved("ridge_query", seen.mT @ seen + eye, (seen.mT @ y[:, :, output, None]).squeeze(-1))
         found.append((weights * asked[:, chosen]).sum(1))
-    return _answer(torch.stack(found, 1), xs, ys)
+    return answered(torch.stack(found, 1), xs, ys)
 
 
 def structured_softmax(xs: Tensor, ys: Tensor, query: Tensor, *, omegas: Tensor, mus: Tensor) -> Tensor:
@@ -74,21 +74,21 @@ def structured_softmax(xs: Tensor, ys: Tensor, query: Tensor, *, omegas: Tensor,
     x, y, asked = examples_of("structured_softmax", xs, ys, query)
     check_inputs("structured_softmax", omegas=(omegas, "H"), mus=(mus, "H"))
     scores = (x @ asked[..., None]).squeeze(-1)
-    shares = torch.softmax(omegas.double()[:, None, None] * scores, -1)
-    return _answer(torch.einsum("h,hbl,blc->bc", mus.double(), shares, y), xs, ys)
+    shares = torch.softmax(omegas.to(x)[:, None, None] * scores, -1)
+    return answered(torch.einsum("h,hbl,blc->bc", mus.to(x), shares, y), xs, ys)
 
 
 def matching_mean(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
     """The mean y of the examples whose x is the question's; 0 where there are none. What is said of K features."""
     x, y, asked = examples_of("matching_mean", xs, ys, query)
     same = (x == asked[:, None]).all(-1).to(y)
-    return _answer((same[..., None] * y).sum(1) / same.sum(1).clamp(min=1)[:, None], xs, ys)
+    return answered((same[..., None] * y).sum(1) / same.sum(1).clamp(min=1)[:, None], xs, ys)
 
 
 def zero_query(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
     """0, in the shape of the answer."""
     _, y, _ = examples_of("zero_query", xs, ys, query)
-    return _answer(torch.zeros_like(y[:, 0]), xs, ys)
+    return answered(torch.zeros_like(y[:, 0]), xs, ys)
 
 
 def _check_supports(supports: Sequence[Sequence[int]] | None, dim: int, outputs: int) -> None:
@@ -103,4 +103,4 @@ def _check_supports(supports: Sequence[Sequence[int]] | None, dim: int, outputs:
 def one_query(xs: Tensor, ys: Tensor, query: Tensor) -> Tensor:
     """1, in the shape of the answer."""
     _, y, _ = examples_of("one_query", xs, ys, query)
-    return _answer(torch.ones_like(y[:, 0]), xs, ys)
+    return answered(torch.ones_like(y[:, 0]), xs, ys)

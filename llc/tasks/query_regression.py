@@ -1,7 +1,7 @@
 """Linear regression in context with one question: pairs (x_1, y_1) … (x_L, y_L), then x_q, of which y_q is asked."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, Self
 
@@ -11,9 +11,14 @@ from torch import Tensor
 
 from llc import predictors
 from llc.predictors import Predictor, baseline
+from llc.predictors.fitting import least_losing
 from llc.randomness import generator
 from llc.tasks.task import Batch, Task
 
+# Numbers of references are fitted to so many sequences.
+_FITTED_TO = 8192
+# The weight on scores that a pair of softmax heads begins its fit with, in units of what makes scores of size 1.
+_FIRST_OMEGA = 0.3
 # Sequences of the length-generalisation test sets are so many times as long as those of training.
 _LONGER = (2, 4)
 
@@ -32,6 +37,9 @@ class QueryRegression(Task):
         half: whether the loss is half the squared error.
         supports: for several outputs, the coordinates of x, from 0, that each depends on: `[[0, 1], [1, 2]]`. Its
             weights are N(0, τ²) on these, and 0 elsewhere; ys are (B, L, C) then, and targets (B, 1, C).
+        fitted: references besides, with numbers under which they lose least: `gd_plus_plus`, so many `descent_steps`
+            of GD++; `structured_softmax`, μ(softmax(ωXx_q) − softmax(−ωXx_q))ᵀy, what a pair of softmax heads comes to.
+        descent_steps: T.
         seed: of every batch.
 
     Raises:
@@ -46,12 +54,16 @@ class QueryRegression(Task):
         "gd": "one step of gradient descent, the best such",
         "debiased_gd": "one step of gradient descent on centred x",
         "linear": "that step for as many examples as in training, however many there are",
+        "gd_plus_plus": "steps of GD++, the best such",
+        "structured_softmax": "a positive and a negative softmax head, the best such pair",
         "zero": "the zero predictor",
     }
     symbols: ClassVar[Mapping[str, str]] = {
         "gd": "one GD step",
         "debiased_gd": "debiased GD",
         "linear": "linear attention",
+        "gd_plus_plus": "GD++",
+        "structured_softmax": "softmax pair",
     }
 
     kind: Literal["query-regression"] = "query-regression"
@@ -65,12 +77,16 @@ class QueryRegression(Task):
     clean_query: bool = False
     half: bool = False
     supports: list[list[int]] | None = None
+    fitted: list[Literal["gd_plus_plus", "structured_softmax"]] = Field([])
+    descent_steps: int = Field(2, ge=1, le=20)
     seed: int = 0
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.covariates == "uniform" and self.correlation:
             raise ValueError(f"correlation = {self.correlation} given, expected 0 for uniform covariates")
+        if self.supports is not None and self.fitted:
+            raise ValueError(f"fitted = {self.fitted} given, expected [] with supports")
         if self.supports is not None and self.correlation:
             raise ValueError(f"correlation = {self.correlation} given, expected 0 with supports")
         for support in self.supports if self.supports is not None else [[0]]:
@@ -148,14 +164,23 @@ class QueryRegression(Task):
         return {f"L = {length}": self.override({"length": length}) for length in lengths}
 
     def predictors(self) -> dict[str, Predictor]:
-        """The best single GD step; the same on centred x, and not normalised; ridge (Bayes for normal w); and zero."""
+        """The best single GD step; the same on centred x, and not normalised; those that are `fitted`; ridge (Bayes for
+        normal w); and zero."""
         step = self.best_step
         unbiased = step * self.length / max(1, self.length - 1)
         ratio = max(self.noise_variance, 1e-9) / self.weight_scale
-        return {
+        found: dict[str, Predictor] = {
             "gd": partial(predictors.one_step, step=step),
             "debiased_gd": partial(predictors.one_step, step=unbiased, centred=True),
             "linear": partial(predictors.one_step, step=step, examples=self.length),
+        }
+        if "gd_plus_plus" in self.fitted:
+            steps, gammas = self.best_gd_plus_plus
+            found["gd_plus_plus"] = partial(predictors.gd_plus_plus, steps=steps, gammas=gammas)
+        if "structured_softmax" in self.fitted:
+            omegas, mus = self.best_softmax_pair
+            found["structured_softmax"] = partial(predictors.structured_softmax, omegas=omegas, mus=mus)
+        return found | {
             "ridge": partial(predictors.ridge_query, strength=ratio, supports=self.supports),
             "zero": baseline(predictors.zero_query),
         }
@@ -181,6 +206,46 @@ class QueryRegression(Task):
             return first / second
         scale = float(sigma[0, 0])
         return 1 / (scale * (1 + (self.kurtosis + self.dim - 2) / self.length) + noise / self.length)
+
+    @cached_property
+    def best_gd_plus_plus(self) -> tuple[Tensor, Tensor]:
+        """η_t and γ_t, (T,) each, of the steps of GD++ with the smallest loss near the best steps of fewer.
+
+        On sequences of their own; with T = 1 the step is the best step of gradient descent but for those.
+        """
+        found = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        for steps in range(1, self.descent_steps + 1):
+            more = torch.zeros(steps - len(found[0]), dtype=torch.float64)
+            told = self._fit(
+                lambda numbers: {"steps": numbers[0] * self.best_step, "gammas": numbers[1] * self.best_step},
+                predictors.gd_plus_plus,
+                torch.stack([torch.cat([found[0], more + 1]), torch.cat([found[1], more])]),
+            )
+            found = told[0], told[1]
+        return self.best_step * found[0], self.best_step * found[1]
+
+    @cached_property
+    def best_softmax_pair(self) -> tuple[Tensor, Tensor]:
+        """(ω, −ω) and (μ, −μ) of the pair of softmax heads with the smallest loss, on sequences of its own."""
+        omega = _FIRST_OMEGA / float(torch.trace(self.covariance_matrix @ self.covariance_matrix)) ** 0.5
+        mu, signs = self.best_step / (2 * omega), torch.tensor([1.0, -1.0], dtype=torch.float64)
+        told = self._fit(
+            lambda numbers: {"omegas": omega * numbers[0] * signs, "mus": mu * numbers[1] * signs},
+            predictors.structured_softmax,
+            torch.ones(2, dtype=torch.float64),
+        )
+        return omega * told[0] * signs, mu * told[1] * signs
+
+    def _fit(self, named: Callable[[Tensor], dict[str, Tensor]], predictor: Predictor, start: Tensor) -> Tensor:
+        """The numbers with which a predictor loses least."""
+        batch = self.sample(_FITTED_TO, stream="fitted references")
+        inputs, targets = tuple(each.double() for each in batch.inputs), batch.targets.double()
+
+        def losses(numbers: Tensor) -> Tensor:
+            said = predictor(*inputs, **named(numbers.view(start.shape)))
+            return self.losses(said, Batch(inputs, targets))
+
+        return least_losing(losses, start.flatten()).view(start.shape)
 
     @property
     def nats(self) -> float | None:
