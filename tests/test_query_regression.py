@@ -69,6 +69,26 @@ def test_no_other_step_is_better(settings):
     assert float(-b / (2 * a)) == pytest.approx(1.0, abs=0.02)
 
 
+def test_no_other_preconditioner_is_better():
+    """Losses have no slope along any change of Γ, within their errors; and it is below plain descent."""
+    task = HE.override({"correlation": 0.7})
+    assert torch.allclose(HE.best_preconditioner, HE.best_step * torch.eye(5, dtype=torch.float64))
+    batch, best = task.sample(100_000, stream="preconditioners"), task.best_preconditioner
+    answers = {name: predictor(*batch.inputs) for name, predictor in task.predictors().items()}
+    losses = {name: (answer - batch.targets).double().square() for name, answer in answers.items()}
+    gaps = losses["gd"] - losses["preconditioned_gd"]
+    assert float(gaps.mean()) > 3 * float(gaps.std()) / 100_000**0.5
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        change = torch.randn(5, 5, generator=rng, dtype=torch.float64) * best.norm() / 5
+        moved = predictors.one_step(*batch.inputs, step=1.0, preconditioner=change)
+        # d/dt of ½(f + t·moved − y)² at 0, whose mean is 0 where f is best.
+        slopes = (answers["preconditioned_gd"] - batch.targets).double() * moved.double()
+        assert abs(float(slopes.mean())) < 2.5 * float(slopes.std()) / 100_000**0.5
+    with pytest.raises(InvalidInput, match=r"preconditioner \(3, 5\)"):
+        predictors.one_step(*batch.take(slice(2)).inputs, step=1.0, preconditioner=best[:3])
+
+
 def nearby_losses(task, name, numbers, told):
     """Mean losses of a reference, on the sequences that its numbers were fitted to, with these and each 5 % off."""
     inputs, targets = (batch := task.sample(8192, stream="fitted references")).inputs, batch.targets

@@ -21,14 +21,22 @@ def answered(found: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
 
 
 def one_step(
-    xs: Tensor, ys: Tensor, query: Tensor, *, step: float, centred: bool = False, examples: int | None = None
+    xs: Tensor,
+    ys: Tensor,
+    query: Tensor,
+    *,
+    step: float,
+    centred: bool = False,
+    examples: int | None = None,
+    preconditioner: Tensor | None = None,
 ) -> Tensor:
-    """(η/L) Σ_l y_l (x_l − c)ᵀx_q: one step of gradient descent from 0 on ½(wᵀx_l − y_l)², averaged over l.
+    """(η/L) Σ_l y_l (x_l − c)ᵀΓx_q: one step of gradient descent from 0 on ½(wᵀx_l − y_l)², averaged over l.
 
     Args:
         step: η.
         centred: whether c is the mean of the x_l, or 0.
         examples: L; None for as many as there are. Linear attention has that of its training, whatever it is shown.
+        preconditioner: Γ, (D, D); None for I.
 
     Source: von Oswald et al. (2023), arXiv 2212.07677; with c, He et al. (2025), arXiv 2503.12734.
     """
@@ -38,6 +46,9 @@ def one_step(
         check_whole("one_step: examples", examples, 1)
     away = x - x.mean(1, keepdim=True) if centred else x
     weights = away.mT @ y / (examples or x.shape[1])
+    if preconditioner is not None:
+        check_inputs("one_step", xs=(xs, "BLD"), preconditioner=(preconditioner, "DD"))
+        weights = preconditioner.to(x).mT @ weights
     return answered(step * (weights * asked[..., None]).sum(1), xs, ys)
 
 

@@ -54,6 +54,7 @@ class QueryRegression(Task):
         "gd": "one step of gradient descent, the best such",
         "debiased_gd": "one step of gradient descent on centred x",
         "linear": "that step for as many examples as in training, however many there are",
+        "preconditioned_gd": "one step of gradient descent, each direction of x at its own rate, the best such",
         "gd_plus_plus": "steps of GD++, the best such",
         "structured_softmax": "a positive and a negative softmax head, the best such pair",
         "zero": "the zero predictor",
@@ -62,6 +63,7 @@ class QueryRegression(Task):
         "gd": "one GD step",
         "debiased_gd": "debiased GD",
         "linear": "linear attention",
+        "preconditioned_gd": "preconditioned GD",
         "gd_plus_plus": "GD++",
         "structured_softmax": "softmax pair",
     }
@@ -164,8 +166,8 @@ class QueryRegression(Task):
         return {f"L = {length}": self.override({"length": length}) for length in lengths}
 
     def predictors(self) -> dict[str, Predictor]:
-        """The best single GD step; the same on centred x, and not normalised; those that are `fitted`; ridge (Bayes for
-        normal w); and zero."""
+        """The best single GD step; the same on centred x, and not normalised; preconditioned, for correlated x; those
+        that are `fitted`; ridge (Bayes for normal w); and zero."""
         step = self.best_step
         unbiased = step * self.length / max(1, self.length - 1)
         ratio = max(self.noise_variance, 1e-9) / self.weight_scale
@@ -174,6 +176,8 @@ class QueryRegression(Task):
             "debiased_gd": partial(predictors.one_step, step=unbiased, centred=True),
             "linear": partial(predictors.one_step, step=step, examples=self.length),
         }
+        if self.correlation:
+            found["preconditioned_gd"] = partial(predictors.one_step, step=1.0, preconditioner=self.best_preconditioner)
         if "gd_plus_plus" in self.fitted:
             steps, gammas = self.best_gd_plus_plus
             found["gd_plus_plus"] = partial(predictors.gd_plus_plus, steps=steps, gammas=gammas)
@@ -206,6 +210,19 @@ class QueryRegression(Task):
             return first / second
         scale = float(sigma[0, 0])
         return 1 / (scale * (1 + (self.kurtosis + self.dim - 2) / self.length) + noise / self.length)
+
+    @property
+    def best_preconditioner(self) -> Tensor:
+        """The Γ of (1/L) Σ y_l x_lᵀΓx_q with the smallest risk, (D, D), for normal x.
+
+            Γ = ((1 + 1/L) Σ + (tr Σ + σ²/τ²)/L · I)⁻¹
+
+        With A = (1/L) Σ x_l x_lᵀ, E A = Σ and E A² = (1 + 1/L) Σ² + (tr Σ/L) Σ. For Σ = I it is `best_step` times I.
+        Source: He et al. (2025), arXiv 2503.12734, without the noise.
+        """
+        sigma = self.covariance_matrix
+        rest = (torch.trace(sigma) + self.noise_variance / self.weight_scale) / self.length
+        return torch.linalg.inv((1 + 1 / self.length) * sigma + rest * torch.eye(self.dim, dtype=sigma.dtype))
 
     @cached_property
     def best_gd_plus_plus(self) -> tuple[Tensor, Tensor]:
