@@ -249,6 +249,21 @@ def test_every_reference_is_drawn(finished):
     assert labels >= set(names)
 
 
+def test_each_quantity_of_a_comparison_begins_a_row(whole):
+    """Seven references take two rows of four: every second one begins with the first reference."""
+    names = [f"reference {number}" for number in range(7)]
+    one = whole.compare.drop_dims("other").sel(reference=["ridge"])
+    many = xr.concat([one.assign_coords(reference=[name]) for name in names], "reference", data_vars="minimal")
+    many.reference.attrs = whole.compare.reference.attrs
+    spec = figures.compared(many)
+    drawn = [axes for axes in static.draw(spec).axes if axes.axison]
+    assert [axes.get_title() for axes in drawn] == [panel.title for panel in spec.panels]
+    assert len(spec.panels) == 21
+    for number, axes in enumerate(drawn):
+        place = axes.get_subplotspec()
+        assert (place.rowspan.start, place.colspan.start) == (2 * (number // 7) + number % 7 // 4, number % 7 % 4)
+
+
 def test_what_is_missing_is_said(own, unsaved):
     (own.path / "llc.nc").unlink()
     written, missing = figures.save_figures(own)

@@ -12,7 +12,7 @@ _STEP = Axis("training step", "step")
 # What loses so much less than the models has no place on their log axis.
 _NOTHING = 1e-3
 # Of references beside one another.
-_MOST_REFERENCES = 4
+_MOST_REFERENCES = 5
 # What is drawn of a comparison, a row each.
 _COMPARED = {
     "excess": "loss above the reference's",
@@ -57,7 +57,8 @@ def compared(found: xr.Dataset) -> Spec:
         "intervals: how much more they lose, how far predictions lie apart, and whether they react to the question in "
         "the same direction.",
         f"{len(list(runs))} runs against {', '.join(names)}.",
-        columns=min(len(names), _MOST_REFERENCES),
+        columns=-(-len(names) // -(-len(names) // _MOST_REFERENCES)),
+        row=len(names),
         size=(4.4, 3.4),
         key=runs.shape_key,
     )

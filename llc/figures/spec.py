@@ -132,6 +132,8 @@ class Spec:
         caption: how to read it.
         alt: what it says, for those who cannot see it.
         key: further legend entries, (label, shape), in grey.
+        columns: of the grid, at most.
+        row: panels that belong together: each so many begin a row of the grid; 0 where one follows another.
     """
 
     name: str
@@ -142,6 +144,16 @@ class Spec:
     columns: int = 3
     size: tuple[float, float] = (5.2, 4.2)
     key: Sequence[tuple[str, str]] = ()
+    row: int = 0
+
+    @property
+    def cells(self) -> list[int]:
+        """Where each panel stands in the grid, counted row by row."""
+        lines = -(-self.row // self.columns)  # of the grid, for each row of panels
+        return [
+            number if not self.row else number // self.row * lines * self.columns + number % self.row
+            for number in range(len(self.panels))
+        ]
 
     @property
     def further(self) -> list[tuple[str, str]]:

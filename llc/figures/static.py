@@ -32,16 +32,17 @@ def draw(spec: Spec) -> Figure:
     if not isinstance(spec, Spec):
         raise InvalidInput(f"a {type(spec).__name__} given, expected what llc.figures.losses or another returns")
     columns = min(spec.columns, len(spec.panels))
-    rows = -(-len(spec.panels) // columns)
+    cells = spec.cells
+    rows = cells[-1] // columns + 1
     width, height = spec.size
     with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):
         figure = Figure(figsize=(width * columns + 1.6, height * rows), layout="constrained")
         every = list(figure.subplots(rows, columns, squeeze=False).ravel())
-    for axes, panel in zip(every, spec.panels, strict=False):
-        sns.despine(ax=axes)
-        _panel(axes, panel)
-    for unused in every[len(spec.panels) :]:
-        unused.set_axis_off()
+    for cell, panel in zip(cells, spec.panels, strict=True):
+        sns.despine(ax=every[cell])
+        _panel(every[cell], panel)
+    for cell in set(range(len(every))) - set(cells):
+        every[cell].set_axis_off()
     if len(spec.panels) > 1:
         figure.suptitle(spec.title)
     else:
