@@ -121,3 +121,18 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
 def double(numbers: Tensor) -> Tensor:
     """As float64; on the CPU where the device has none."""
     return (numbers.cpu() if numbers.device.type == "mps" else numbers).double()
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Run with so many torch threads, then restore.
+
+    Args:
+        threads: how many.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

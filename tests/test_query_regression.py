@@ -104,8 +104,9 @@ def nearby_losses(task, name, numbers, told):
 
 
 def test_gd_plus_plus_has_its_best_steps():
-    """One step is the best step of descent, within what 8,192 sequences tell; two lose half of it, and any change of
-    their three numbers loses more."""
+    """One step is the best step of descent, within what 8,192 sequences tell. Any change of the three numbers of two
+    loses more; they are those of the lowest of three minima that 24 starts found on 1,024 other sequences, (0.72, 6.03,
+    0.66) times that step, and lose less than those that plain steps lead to."""
     task = OSWALD.override({"fitted": ["gd_plus_plus"], "descent_steps": 1})
     (step,), _ = task.best_gd_plus_plus
     assert float(step) == pytest.approx(task.best_step, rel=0.03)
@@ -116,10 +117,16 @@ def test_gd_plus_plus_has_its_best_steps():
         lambda numbers: {"steps": numbers[:2], "gammas": torch.cat([numbers[2:], torch.zeros(1)])},
     )  # fmt: skip
     assert own < min(others)
-    plain, _ = risk(two, "gd", 20_000)
-    found, error = risk(two, "gd_plus_plus", 20_000)
-    assert abs(found - 0.1046) < 2.5 * error  # by a minimiser of its own, on 16,384 other sequences
-    assert found < 0.55 * plain
+    found = torch.cat([steps, gammas[:1]]) / two.best_step
+    torch.testing.assert_close(found, torch.tensor([0.72, 6.03, 0.66]).double(), rtol=0.15, atol=0)
+    batch = two.sample(20_000, stream="steps")
+    local = {"steps": two.best_step * torch.tensor([3.44, 1.79]), "gammas": two.best_step * torch.tensor([0.25, 0.0])}
+    squares = [
+        (predictors.gd_plus_plus(*batch.inputs, **numbers) - batch.targets).double().square()
+        for numbers in (local, {"steps": steps, "gammas": gammas})
+    ]
+    gaps = squares[0] - squares[1]
+    assert float(gaps.mean()) > 3 * float(gaps.std()) / 20_000**0.5
 
 
 def test_the_best_pair_of_softmax_heads_is_the_published_one():

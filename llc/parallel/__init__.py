@@ -5,6 +5,7 @@ there are. Workers stop when asked (Ctrl-C) and end by themselves when their par
 lost are run again.
 """
 
+from llc.devices import torch_threads
 from llc.parallel.run import check_scheduler, run_units
 from llc.parallel.units import (
     Outcome,
@@ -20,7 +21,6 @@ from llc.parallel.units import (
     quiet,
     raise_failures,
     stopping_with,
-    torch_threads,
 )
 
 __all__ = [

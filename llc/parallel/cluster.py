@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llc import trusted
+from llc.devices import torch_threads
 from llc.errors import Interrupted, InvalidInput, shown
 from llc.extras import needed_by
-from llc.parallel.units import Outcome, Progress, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
+from llc.parallel.units import Outcome, Progress, WorkerLost, interrupt_sets, outcome_of, stopping_with
 
 # How long a scheduler may take to answer.
 _PATIENCE_SECONDS = 10

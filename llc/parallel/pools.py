@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from llc import trusted
+from llc.devices import torch_threads
 from llc.errors import Interrupted
 from llc.parallel import units as units_of
 from llc.parallel.shared import Flag, Line, listening
-from llc.parallel.units import Outcome, Progress, WorkerLost, interrupt_sets, outcome_of, stopping_with, torch_threads
+from llc.parallel.units import Outcome, Progress, WorkerLost, interrupt_sets, outcome_of, stopping_with
 
 # So many pools in a row may lose a worker without a single unit done.
 _MOST_IDLE_LOSSES = 3

@@ -120,21 +120,6 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextlib.contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Run with so many torch threads, then restore.
-
-    Args:
-        threads: how many.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def raise_failures(failures: Sequence[Exception], what: str, kind: type[LLCError]) -> None:
     """Raise what the failures of many units add up to, each named; nothing if there were none.
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 
-def least_losing(losses: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """The numbers with the smallest mean loss near where one starts, by BFGS with exact gradients.
+def least_losing(losses: Callable[[Tensor], Tensor], starts: Tensor) -> Tensor:
+    """The numbers with the smallest mean loss that is found from any start, by BFGS with exact gradients.
 
     Args:
         losses: of the numbers, (P,) in float64, those of any number of sequences.
-        start: (P,), of the size of the answer, for all P count alike at first.
+        starts: (S, P), of the size of the answer, for all P count alike at first.
     Returns:
         (P,), float64.
     """
@@ -25,4 +25,5 @@ def least_losing(losses: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(mean, at)
         return mean.item(), gradient.numpy()
 
-    return torch.tensor(minimize(with_gradient, start.double().numpy(), jac=True, method="BFGS").x)
+    found = [minimize(with_gradient, start.double().numpy(), jac=True, method="BFGS") for start in starts]
+    return torch.tensor(min(found, key=lambda one: one.fun if np.isfinite(one.fun) else np.inf).x)
