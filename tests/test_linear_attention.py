@@ -5,7 +5,7 @@ import torch
 
 from llc import predictors
 from llc.models import LinearAttentionConfig, build
-from llc.tasks import QueryRegression
+from llc.tasks import QueryRegression, fitted_references
 
 TASK = QueryRegression(dim=3, length=5, covariates="uniform", weight_variance=1.0, half=True)
 
@@ -95,8 +95,9 @@ def test_layers_of_their_own_are_steps_of_gd_plus_plus():
     torch.testing.assert_close(plain(*inputs), expected, rtol=0, atol=1e-6)
 
 
-def test_deeper_attention_is_interpolated_with_its_own_gd_plus_plus():
+def test_deeper_attention_is_interpolated_with_its_own_gd_plus_plus(monkeypatch):
     """In another form at the task's best steps every place between loses what GD++ does; other references are none."""
+    monkeypatch.setattr(fitted_references, "_STARTS", 2)  # any minimum will do
     task = TASK.override({"fitted": ["gd_plus_plus"], "descent_steps": 2})
     steps, gammas = task.best_gd_plus_plus
     model = build(LinearAttentionConfig(depth=2), task)

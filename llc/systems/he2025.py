@@ -18,7 +18,7 @@ def config() -> ExperimentConfig:
     """
     return ExperimentConfig(
         preset="he2025",
-        task=QueryRegression(dim=5, length=40, noise_variance=0.1, fitted=["structured_softmax"]),
+        task=QueryRegression(dim=5, length=40, noise_variance=0.1, fitted=("structured_softmax",)),
         model=SoftmaxHeadsConfig(),
         training=TrainingConfig(steps=16_000, batch_size=256, learning_rate=1e-3),
         checkpoints=CheckpointsConfig(every=500, logarithmic=40),

@@ -26,7 +26,7 @@ def config(reach: float = 0.5, preset: str = "oswald2023") -> ExperimentConfig:
             reach=reach,
             weight_variance=1.0,
             half=True,
-            fitted=["gd_plus_plus"],
+            fitted=("gd_plus_plus",),
             descent_steps=2,
         ),
         model=LinearAttentionConfig(),

@@ -1,7 +1,7 @@
 """Linear regression in context with one question: pairs (x_1, y_1) … (x_L, y_L), then x_q, of which y_q is asked."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,16 +10,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from llc import predictors
-from llc.devices import torch_threads
 from llc.predictors import Predictor, baseline
-from llc.predictors.fitting import least_losing
 from llc.randomness import generator
+from llc.tasks import fitted_references
 from llc.tasks.task import Batch, Task
 
-# Numbers of references are fitted to so many sequences, after a first look from many starts at some.
-_FITTED_TO, _SOME, _STARTS = 8192, 512, 24
-# The weight on scores that a pair of softmax heads begins its fit with, in units of what makes scores of size 1.
-_FIRST_OMEGA = 0.3
 # Sequences of the length-generalisation test sets are so many times as long as those of training.
 _LONGER = (2, 4)
 
@@ -80,7 +75,7 @@ class QueryRegression(Task):
     clean_query: bool = False
     half: bool = False
     supports: list[list[int]] | None = None
-    fitted: list[Literal["gd_plus_plus", "structured_softmax"]] = Field([])
+    fitted: tuple[Literal["gd_plus_plus", "structured_softmax"], ...] = ()
     descent_steps: int = Field(2, ge=1, le=4)
     seed: int = 0
 
@@ -89,7 +84,7 @@ class QueryRegression(Task):
         if self.covariates == "uniform" and self.correlation:
             raise ValueError(f"correlation = {self.correlation} given, expected 0 for uniform covariates")
         if self.supports is not None and self.fitted:
-            raise ValueError(f"fitted = {self.fitted} given, expected [] with supports")
+            raise ValueError(f"fitted = {list(self.fitted)} given, expected [] with supports")
         if self.supports is not None and self.correlation:
             raise ValueError(f"correlation = {self.correlation} given, expected 0 with supports")
         for support in self.supports if self.supports is not None else [[0]]:
@@ -225,48 +220,15 @@ class QueryRegression(Task):
         rest = (torch.trace(sigma) + self.noise_variance / self.weight_scale) / self.length
         return torch.linalg.inv((1 + 1 / self.length) * sigma + rest * torch.eye(self.dim, dtype=sigma.dtype))
 
-    @cached_property
+    @property
     def best_gd_plus_plus(self) -> tuple[Tensor, Tensor]:
-        """η_t and γ_t, (T,) each, of the steps of GD++ with the smallest loss that is found, on sequences of their own.
+        """η_t and γ_t, (T,) each, of GD++'s `descent_steps`; see `fitted_references`."""
+        return fitted_references.best_gd_plus_plus(self)
 
-        Two steps have several minima, of which the lowest loses less than half of what plain steps lose: it shrinks x
-        along the directions in which they are long, and then takes a long step. So it is looked for from many starts,
-        on some of the sequences, and from the best of these on all.
-        """
-        steps, best = self.descent_steps, self.best_step
-
-        def named(numbers: Tensor) -> dict[str, Tensor]:
-            last = torch.zeros(1, dtype=torch.float64)  # has no effect
-            return {"steps": best * numbers[:steps], "gammas": best * torch.cat([numbers[steps:], last])}
-
-        rng = generator("starts of GD++", steps)
-        first = torch.randn(_STARTS, steps, generator=rng, dtype=torch.float64).exp()
-        shrinking = torch.rand(_STARTS, steps - 1, generator=rng, dtype=torch.float64)
-        near = self._fit(named, predictors.gd_plus_plus, torch.cat([first, shrinking], 1), _SOME)
-        found = named(self._fit(named, predictors.gd_plus_plus, near[None], _FITTED_TO))
-        return found["steps"], found["gammas"]
-
-    @cached_property
+    @property
     def best_softmax_pair(self) -> tuple[Tensor, Tensor]:
-        """(ω, −ω) and (μ, −μ) of the pair of softmax heads with the smallest loss, on sequences of its own."""
-        omega = _FIRST_OMEGA / float(torch.trace(self.covariance_matrix @ self.covariance_matrix)) ** 0.5
-        mu, signs = self.best_step / (2 * omega), torch.tensor([1.0, -1.0], dtype=torch.float64)
-
-        def named(numbers: Tensor) -> dict[str, Tensor]:
-            return {"omegas": omega * numbers[0] * signs, "mus": mu * numbers[1] * signs}
-
-        start = torch.ones(1, 2, dtype=torch.float64)
-        found = named(self._fit(named, predictors.structured_softmax, start, _FITTED_TO))
-        return found["omegas"], found["mus"]
-
-    def _fit(
-        self, named: Callable[[Tensor], dict[str, Tensor]], predictor: Predictor, starts: Tensor, sequences: int
-    ) -> Tensor:
-        """The numbers with which a predictor loses least."""
-        batch = self.sample(sequences, stream="fitted references")
-        inputs, targets = tuple(each.double() for each in batch.inputs), batch.targets.double()
-        with torch_threads(1):  # there is little for several to share, and they would wait for one another
-            return least_losing(lambda at: self.losses(predictor(*inputs, **named(at)), Batch(inputs, targets)), starts)
+        """(ω, −ω) and (μ, −μ) of a pair of softmax heads; see `fitted_references`."""
+        return fitted_references.best_softmax_pair(self)
 
     @property
     def nats(self) -> float | None:
