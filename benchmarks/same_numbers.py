@@ -76,6 +76,13 @@ def values(run: Path) -> Iterator[tuple[str, np.ndarray]]:
     yield "pca dmmse", np.broadcast_to(dmmse, shape)
 
 
+def gap(before: np.ndarray, after: np.ndarray) -> str:
+    """How two arrays differ, in words."""
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return f"{before.dtype} of {before.shape} before, {after.dtype} of {after.shape} after"
+    return f"by {np.nanmax(np.abs(after.astype(float) - before)):.3g} at most, of {np.nanmax(np.abs(before)):.3g}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before")
@@ -89,16 +96,17 @@ def main() -> None:
             for name, commit in (("before", arguments.before), ("after", arguments.after))
         ]
         before, after = ({**dict(weights(run)), **dict(values(run))} for run in runs)
+    if not any(name.startswith("weights") for name in before):
+        sys.exit("no weights were found")
     lacking = sorted(set(before) ^ set(after))
-    other = [
-        name
+    other = {
+        name: gap(before[name], after[name])
         for name in sorted(set(before) & set(after))
         if before[name].dtype != after[name].dtype or not np.array_equal(before[name], after[name], equal_nan=True)
-    ]
+    }
     print(f"{len(before)} arrays, {sum(array.size for array in before.values()):,} numbers: {len(other)} arrays differ")
-    for name in other[:20]:
-        gap = np.abs(before[name].astype(float) - after[name].astype(float)).max()
-        print(f"  {name}: by {gap:.3g} at most, of {np.abs(before[name]).max():.3g}")
+    for name, said in list(other.items())[:20]:
+        print(f"  {name}: {said}")
     for name in lacking:
         print(f"  only on one side: {name}")
     sys.exit(1 if other or lacking else 0)

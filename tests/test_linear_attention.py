@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from llc import predictors
+from llc.errors import InvalidInput
 from llc.models import LinearAttentionConfig, build
-from llc.tasks import QueryRegression, fitted_references
+from llc.tasks import QueryRegression, Task, fitted_references
 
 TASK = QueryRegression(dim=3, length=5, covariates="uniform", weight_variance=1.0, half=True)
 
@@ -98,6 +99,7 @@ def test_layers_of_their_own_are_steps_of_gd_plus_plus():
 def test_deeper_attention_is_interpolated_with_its_own_gd_plus_plus(monkeypatch):
     """In another form at the task's best steps every place between loses what GD++ does; other references are none."""
     monkeypatch.setattr(fitted_references, "_STARTS", 2)  # any minimum will do
+    fitted_references._gd_plus_plus.cache_clear()
     task = TASK.override({"fitted": ["gd_plus_plus"], "descent_steps": 2})
     steps, gammas = task.best_gd_plus_plus
     model = build(LinearAttentionConfig(depth=2), task)
@@ -116,3 +118,27 @@ def test_deeper_attention_is_interpolated_with_its_own_gd_plus_plus(monkeypatch)
     for settings in ({"depth": 3}, {"depth": 2, "shared": True}, {"depth": 2, "heads": 2}):
         assert build(LinearAttentionConfig(**settings), task).interpolated(task, "gd_plus_plus", 0.5) is None
     assert model.interpolated(TASK.override({"descent_steps": 3}), "gd_plus_plus", 0.5) is None
+    fitted_references._gd_plus_plus.cache_clear()
+
+
+def test_steps_are_as_precise_as_the_weights_and_as_many():
+    model = build(LinearAttentionConfig(), TASK).double()
+    model.set_to_descent(0.1)
+    assert model.values.min().item() == -0.1
+    deep = build(LinearAttentionConfig(depth=2), TASK)
+    before = deep.values.clone()
+    for steps in ([0.1], [0.1, 0.2, 0.3], torch.ones(1, 2)):
+        with pytest.raises(InvalidInput, match=r"step of shape \(.*\) given, expected a number or \(2,\)"):
+            deep.set_to_descent(steps)
+    assert torch.equal(deep.values, before)
+
+
+def test_a_task_of_ones_own_is_no_construction():
+    class Own(Task):
+        kind = "without-steps"
+
+        def sample(self, size, *, step=0, stream="train"):
+            return TASK.sample(size, step=step, stream=stream)
+
+    for reference in ("gd", "gd_plus_plus", "ridge"):
+        assert build(LinearAttentionConfig(), TASK).interpolated(Own(), reference, 0.5) is None

@@ -9,7 +9,7 @@ import llc
 from llc import behaviour, predictors
 from llc.errors import InvalidInput
 from llc.models import SoftmaxHeadsConfig, build
-from llc.tasks import QueryRegression
+from llc.tasks import QueryRegression, fitted_references
 
 HE = QueryRegression(dim=5, length=40, noise_variance=0.1)
 OSWALD = QueryRegression(dim=10, length=10, covariates="uniform", weight_variance=1.0, half=True)
@@ -127,6 +127,31 @@ def test_gd_plus_plus_has_its_best_steps():
     ]
     gaps = squares[0] - squares[1]
     assert float(gaps.mean()) > 3 * float(gaps.std()) / 20_000**0.5
+
+
+def test_fitted_numbers_hang_on_no_unit_and_what_does_not_hold_is_refused():
+    """x, y and w in other units: the same numbers in those. Where they are best by chance alone, it is said."""
+    for size in (1e-3, 1e3):
+        of_unit = HE.override({"noise_variance": 0.1 * size, "weight_variance": size / 5})
+        for name in ("best_softmax_pair", "best_gd_plus_plus"):
+            for found, expected in zip(getattr(of_unit, name), getattr(HE, name), strict=True):
+                torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
+    with pytest.raises(InvalidInput, match=r"descent_steps = 2 given: .* lose .* on others, where one step loses"):
+        fitted_references.best_gd_plus_plus(QueryRegression(dim=1, length=1, noise_variance=0.3))
+    with pytest.raises(InvalidInput, match=r"fitted = \['gd_plus_plus', 'gd_plus_plus'\] given, expected different"):
+        HE.override({"fitted": ["gd_plus_plus"] * 2})
+    with pytest.raises(InvalidInput, match=r"supports = .* given, expected None"):
+        fitted_references.best_softmax_pair(SEVERAL)
+
+
+def test_fitted_references_answer_in_inference_mode_and_keep_their_numbers():
+    task = HE.override({"fitted": ["structured_softmax"], "length": 11})
+    with torch.inference_mode():
+        first = task.predictors()["structured_softmax"](*task.sample(4).inputs)
+    task.best_softmax_pair[0].zero_()
+    again = task.override({"seed": 3}).predictors()["structured_softmax"](*task.sample(4).inputs)
+    assert torch.equal(first, again)
+    assert not again.is_inference()
 
 
 def test_the_best_pair_of_softmax_heads_is_the_published_one():

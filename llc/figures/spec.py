@@ -147,13 +147,18 @@ class Spec:
     row: int = 0
 
     @property
+    def width(self) -> int:
+        """Columns of the grid."""
+        return min(self.columns, len(self.panels))
+
+    @property
     def cells(self) -> list[int]:
         """Where each panel stands in the grid, counted row by row."""
-        lines = -(-self.row // self.columns)  # of the grid, for each row of panels
-        return [
-            number if not self.row else number // self.row * lines * self.columns + number % self.row
-            for number in range(len(self.panels))
-        ]
+        places = range(len(self.panels))
+        if not self.row:
+            return list(places)
+        lines = -(-self.row // self.width)  # of the grid, for each row of panels
+        return [place // self.row * lines * self.width + place % self.row for place in places]
 
     @property
     def further(self) -> list[tuple[str, str]]:

@@ -31,8 +31,7 @@ def draw(spec: Spec) -> Figure:
     """
     if not isinstance(spec, Spec):
         raise InvalidInput(f"a {type(spec).__name__} given, expected what llc.figures.losses or another returns")
-    columns = min(spec.columns, len(spec.panels))
-    cells = spec.cells
+    columns, cells = spec.width, spec.cells
     rows = cells[-1] // columns + 1
     width, height = spec.size
     with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.85):

@@ -13,6 +13,9 @@ from llc.models.model_config import ModelConfig, fill_normal
 from llc.models.readout import Readout
 from llc.tasks import Batch, Task
 
+# One, or one a layer.
+Numbers = float | Sequence[float] | Tensor
+
 
 class LinearAttentionConfig(ModelConfig):
     """Layers of linear self-attention with a residual, nothing else.
@@ -69,28 +72,37 @@ class LinearAttention(nn.Module):
         return tokens @ maps.mT
 
     @torch.no_grad()
-    def set_to_descent(self, step: float | Sequence[float], gamma: float | Sequence[float] = 0.0) -> None:
+    def set_to_descent(
+        self, step: float | Sequence[float] | Tensor, gamma: float | Sequence[float] | Tensor = 0.0
+    ) -> None:
         """Weights that make each layer one step of gradient descent on the examples, from w = 0.
 
         y_j ← y_j − ΔW x_j with ΔW x_j = (η/L) Σ_i y_i x_iᵀ x_j, so that after one layer the answer is that of
-        `llc.predictors.one_step`, and after more that of as many steps. With γ, x_j ← (I − γ Σ_i x_i x_iᵀ) x_j besides:
-        `llc.predictors.gd_plus_plus`.
+        `llc.predictors.one_step`, and after more that of as many steps. With γ, x_j ← (I − (γ/L) Σ_i x_i x_iᵀ) x_j
+        besides: `llc.predictors.gd_plus_plus`.
 
         Args:
-            step: η/L, the factor of the sum over the examples; one, or one a layer.
-            gamma: γ, likewise.
+            step: η/L, the factor of the sum over the examples; one, or one for each layer's own weights.
+            gamma: γ/L, likewise.
+        Raises:
+            InvalidInput: another number of them.
 
         Source: von Oswald et al. (2023), proposition 1 and appendix A.10.
         """
+        layers = len(self.values)
+        factors = [torch.as_tensor(given, dtype=torch.float64, device="cpu") for given in (step, gamma)]
+        for name, factor in zip(("step", "gamma"), factors, strict=True):
+            if factor.shape not in {(), (layers,)}:
+                raise InvalidInput(f"{name} of shape {tuple(factor.shape)} given, expected a number or ({layers},)")
         for parameter in self.parameters():
             parameter.zero_()
         dim = self.keys.shape[-1] - 1
         for weights in (self.keys, self.queries):
             weights[:, 0, :dim, :dim] = torch.eye(dim)
         self.projections[:, 0] = torch.eye(dim + 1)
-        each = torch.ones(len(self.values), dtype=torch.float64)
-        self.values[:, 0, dim, dim] = (-each * torch.as_tensor(step)).to(self.values)
-        self.values[:, 0, range(dim), range(dim)] = (-each * torch.as_tensor(gamma)).to(self.values)[:, None]
+        steps, gammas = (-factor.expand(layers).to(self.values) for factor in factors)
+        self.values[:, 0, dim, dim] = steps
+        self.values[:, 0, range(dim), range(dim)] = gammas[:, None]
 
     @torch.no_grad()
     def interpolated(self, task: Task, reference: str, share: float) -> "LinearAttention | None":
@@ -124,12 +136,11 @@ class LinearAttention(nn.Module):
 
     def _set_to(self, task: Task, reference: str) -> bool:
         """Give it a reference's weights; whether there are any."""
-        examples = task.shapes["num_examples"]
         if reference == "gd" and self.config.depth == 1 and hasattr(task, "best_step"):
-            self.set_to_descent(task.best_step / examples)
+            self.set_to_descent(task.best_step / task.shapes["num_examples"])
             return True
         if reference == "gd_plus_plus" and hasattr(task, "best_gd_plus_plus"):
-            steps, gammas = (numbers / examples for numbers in task.best_gd_plus_plus)
+            steps, gammas = (numbers / task.shapes["num_examples"] for numbers in task.best_gd_plus_plus)
             if len(steps) == len(self.keys) == self.config.depth:
                 self.set_to_descent(steps, gammas)
                 return True

@@ -26,12 +26,28 @@ def gd_plus_plus(xs: Tensor, ys: Tensor, query: Tensor, *, steps: Tensor, gammas
 
     Source: von Oswald et al. (2023), arXiv 2212.07677, appendix A.10.
     """
-    x, residual, asked = examples_of("gd_plus_plus", xs, ys, query)
+    x, y, asked = examples_of("gd_plus_plus", xs, ys, query)
     check_inputs("gd_plus_plus", steps=(steps, "T"), gammas=(gammas, "T"))
-    answer = torch.zeros_like(residual[:, 0])
-    for step, gamma in zip(steps.to(x) / x.shape[1], gammas.to(x) / x.shape[1], strict=True):
-        gradient, moment = x.mT @ residual, x.mT @ x
+    moment, gradient = x.mT @ x / x.shape[1], x.mT @ y / x.shape[1]
+    return answered(steps_of_moments(moment, gradient, asked, steps.to(x), gammas.to(x)), xs, ys)
+
+
+def steps_of_moments(moment: Tensor, gradient: Tensor, asked: Tensor, steps: Tensor, gammas: Tensor) -> Tensor:
+    """`gd_plus_plus` of M = Σ_l x_l x_lᵀ/L and g = Σ_l r_l x_l/L, which is all of the examples that it depends on.
+
+        f_q ← f_q + η gᵀx_q,   g ← P (I − ηM) g,   x_q ← P x_q,   M ← P M P,   P = I − γM
+
+    Args:
+        moment, gradient, asked: (B, D, D), (B, D, C), (B, D).
+        steps, gammas: (T,) each.
+    Returns:
+        (B, C).
+    """
+    answer = torch.zeros_like(gradient[:, 0])
+    for step, gamma in zip(steps, gammas, strict=True):
         answer = answer + step * (asked[:, None] @ gradient)[:, 0]
-        residual = residual - step * (x @ gradient)
-        asked, x = asked - gamma * (asked[:, None] @ moment)[:, 0], x - gamma * (x @ moment)
-    return answered(answer, xs, ys)
+        gradient = gradient - step * (moment @ gradient)
+        gradient, asked = gradient - gamma * (moment @ gradient), asked - gamma * (moment @ asked[..., None])[..., 0]
+        half = moment - gamma * (moment @ moment)
+        moment = half - gamma * (half @ moment)
+    return answer

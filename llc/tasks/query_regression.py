@@ -85,6 +85,8 @@ class QueryRegression(Task):
             raise ValueError(f"correlation = {self.correlation} given, expected 0 for uniform covariates")
         if self.supports is not None and self.fitted:
             raise ValueError(f"fitted = {list(self.fitted)} given, expected [] with supports")
+        if len(set(self.fitted)) < len(self.fitted):
+            raise ValueError(f"fitted = {list(self.fitted)} given, expected different names")
         if self.supports is not None and self.correlation:
             raise ValueError(f"correlation = {self.correlation} given, expected 0 with supports")
         for support in self.supports if self.supports is not None else [[0]]:
@@ -174,12 +176,7 @@ class QueryRegression(Task):
         }
         if self.correlation:
             found["preconditioned_gd"] = partial(predictors.one_step, step=1.0, preconditioner=self.best_preconditioner)
-        if "gd_plus_plus" in self.fitted:
-            steps, gammas = self.best_gd_plus_plus
-            found["gd_plus_plus"] = partial(predictors.gd_plus_plus, steps=steps, gammas=gammas)
-        if "structured_softmax" in self.fitted:
-            omegas, mus = self.best_softmax_pair
-            found["structured_softmax"] = partial(predictors.structured_softmax, omegas=omegas, mus=mus)
+        found |= {name: partial(getattr(fitted_references, name), self) for name in self.fitted}
         return found | {
             "ridge": partial(predictors.ridge_query, strength=ratio, supports=self.supports),
             "zero": baseline(predictors.zero_query),
