@@ -25,6 +25,6 @@ def least_losing(losses: Callable[[Tensor], Tensor], starts: Tensor, unit: float
         (gradient,) = torch.autograd.grad(mean, at)
         return mean.item(), gradient.numpy()
 
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         found = [minimize(with_gradient, start.double().numpy(), jac=True, method="BFGS") for start in starts]
     return torch.tensor(min(found, key=lambda one: one.fun if np.isfinite(one.fun) else np.inf).x)

@@ -74,6 +74,7 @@ def _key(task: QueryRegression) -> tuple[type[QueryRegression], str]:
 
 
 @lru_cache(maxsize=_KEPT)
+@torch.inference_mode(False)  # whatever the caller is in: gradients are taken
 def _gd_plus_plus(kind: type[QueryRegression], table: str) -> tuple[Tensor, Tensor]:
     task = kind.from_table(json.loads(table))
     steps, best = task.descent_steps, task.best_step
@@ -105,6 +106,7 @@ def _gd_plus_plus(kind: type[QueryRegression], table: str) -> tuple[Tensor, Tens
 
 
 @lru_cache(maxsize=_KEPT)
+@torch.inference_mode(False)  # whatever the caller is in: gradients are taken
 def _softmax_pair(kind: type[QueryRegression], table: str) -> tuple[Tensor, Tensor]:
     task = kind.from_table(json.loads(table))
     sigma = task.covariance_matrix
@@ -126,7 +128,7 @@ def _fit(
     task: QueryRegression, prepared: Callable[[Batch], Callable[[Tensor], Tensor]], starts: Tensor, sequences: int
 ) -> Tensor:
     """The numbers with which what is made of a batch, by the numbers, loses least."""
-    with torch.inference_mode(False), torch_threads(1):  # there is little for several threads to share
+    with torch_threads(1):  # there is little for several threads to share
         batch = _batch(task, sequences, "fitted references")
         answers = prepared(batch)
         unit = float(task.losses(torch.zeros_like(batch.targets), batch).mean())
