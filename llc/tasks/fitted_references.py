@@ -21,8 +21,8 @@ from llc.tasks.task import Batch
 if TYPE_CHECKING:
     from llc.tasks.query_regression import QueryRegression
 
-# Sequences that numbers are fitted to, after a first look from many starts at some.
-_FITTED_TO, _SOME, _STARTS = 8192, 512, 24
+# Sequences that numbers are fitted to, after a first look from many starts at some; and others, on which they hold.
+_FITTED_TO, _SOME, _STARTS, _FRESH = 8192, 512, 24, 65_536
 # The weight on scores that a pair of softmax heads begins its fit with, in units of what makes scores of size 1.
 _FIRST_OMEGA = 0.3
 # Tasks whose numbers are kept: a study's runs mostly have one.
@@ -93,7 +93,7 @@ def _gd_plus_plus(kind: type[QueryRegression], table: str) -> tuple[Tensor, Tens
     shrinking = torch.rand(_STARTS, steps - 1, generator=rng, dtype=torch.float64)
     near = _fit(task, prepared, torch.cat([first, shrinking], 1), _SOME)
     found = _fit(task, prepared, near[None], _FITTED_TO)
-    others = _batch(task, _FITTED_TO, "fresh for fitted references")
+    others = _batch(task, _FRESH, "fresh for fitted references")
     one = torch.cat([torch.ones(1), torch.zeros(2 * steps - 2)]).double()
     found_loss, one_loss = (float(task.losses(prepared(others)(at), others).mean()) for at in (found, one))
     if not found_loss <= one_loss * (1 + 1e-6) and steps > 1:

@@ -76,7 +76,7 @@ class QueryRegression(Task):
     half: bool = False
     supports: list[list[int]] | None = None
     fitted: tuple[Literal["gd_plus_plus", "structured_softmax"], ...] = ()
-    descent_steps: int = Field(2, ge=1, le=4)
+    descent_steps: int = Field(2, ge=1, le=3)
     seed: int = 0
 
     @model_validator(mode="after")
