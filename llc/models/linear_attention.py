@@ -139,11 +139,10 @@ class LinearAttention(nn.Module):
         if reference == "gd" and self.config.depth == 1 and hasattr(task, "best_step"):
             self.set_to_descent(task.best_step / task.shapes["num_examples"])
             return True
-        if reference == "gd_plus_plus" and hasattr(task, "best_gd_plus_plus"):
-            steps, gammas = (numbers / task.shapes["num_examples"] for numbers in task.best_gd_plus_plus)
-            if len(steps) == len(self.keys) == self.config.depth:
-                self.set_to_descent(steps, gammas)
-                return True
+        own_layers = self.config.depth if len(self.keys) == self.config.depth else None
+        if reference == "gd_plus_plus" and getattr(task, "descent_steps", 0) == own_layers:
+            self.set_to_descent(*(numbers / task.shapes["num_examples"] for numbers in task.best_gd_plus_plus))
+            return True
         return False
 
     @torch.no_grad()
