@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from llc.errors import InvalidInput
 from llc.models.model_config import ModelConfig, fill_normal
 from llc.models.readout import Readout
-from llc.tasks import Batch, Task
+from llc.tasks import Batch, QueryRegression, Task
 
 # One, or one a layer.
 Numbers = float | Sequence[float] | Tensor
@@ -139,8 +139,9 @@ class LinearAttention(nn.Module):
         if reference == "gd" and self.config.depth == 1 and hasattr(task, "best_step"):
             self.set_to_descent(task.best_step / task.shapes["num_examples"])
             return True
-        own_layers = self.config.depth if len(self.keys) == self.config.depth else None
-        if reference == "gd_plus_plus" and getattr(task, "descent_steps", 0) == own_layers:
+        if reference != "gd_plus_plus" or not isinstance(task, QueryRegression):
+            return False
+        if task.descent_steps == len(self.keys) == self.config.depth:
             self.set_to_descent(*(numbers / task.shapes["num_examples"] for numbers in task.best_gd_plus_plus))
             return True
         return False
