@@ -13,6 +13,7 @@ import llc
 from llc.errors import InvalidInput
 from llc.models import FactoryConfig
 from llc.tasks import Batch
+from llc.training import TrainingFailed
 
 sys.path.insert(0, str(Path(__file__).parent / "studies"))
 from slopes import LENGTH, Slopes, study
@@ -59,6 +60,39 @@ class NoTests(Mine):
 class Headline(Mine):
     kind: str = "fit-headline"
     headline: ClassVar[str | None] = "stepe"
+
+
+class Shifted(Mine):
+    kind: str = "fit-shifted"
+
+    def shifts(self):
+        return {"steep": self, "other": self}
+
+
+class Unshifted(Mine):
+    kind: str = "fit-unshifted"
+
+    def shifts(self):
+        return {"other": Wider()}  # noqa: F821
+
+
+class Asked(Mine):
+    kind: str = "fit-asked"
+    asked: ClassVar[int | None] = 1
+
+
+class Raising(Mine):
+    kind: str = "fit-raising"
+
+    def losses(self, outputs, batch):
+        raise ValueError("oh no")
+
+
+class Nowhere(Mine):
+    kind: str = "fit-nowhere"
+
+    def losses(self, outputs, batch):
+        return super().losses(outputs, batch) * torch.nan
 
 
 class Pair(Mine):
@@ -131,6 +165,10 @@ CASES = {
     "not finite": Case("Infinite.sample gave numbers that are not finite", Infinite),
     "test set": Case(r"NoTests.test_tasks\(\) holds a int, expected tasks by name", NoTests),
     "headline": Case("headline = stepe of Headline is none of its test sets, own, steep", Headline),
+    "shift": Case("Shifted has test sets and shifts of one name, steep; call the shifts otherwise", Shifted),
+    "no shift": Case("Unshifted.shifts failed: NameError", Unshifted),
+    "asked": Case("asked = 1 of Asked given, expected None or the number of one of its 1 inputs, from 0", Asked),
+    "losses that fail": Case("Raising.losses failed: ValueError: oh no", Raising),
     "pair": Case("has no reference frist; did you mean first", Pair),
     "reference": Case("a reference of the task fit-references failed: AttributeError", References),
     "losses": Case(r"losses of Lossless are \(\) for targets", Lossless),
@@ -164,5 +202,10 @@ def test_it_is_said_before_anything_is_written(case, tmp_path):
 
 def test_what_fits_is_trained(tmp_path):
     config = study().model_copy(update={"task": Mine(), "model": FactoryConfig(function=HERE + "reader")})
-    config = config.override({"sweep.axes": {"seed": [0]}, "training.steps": 4})
-    assert llc.train(config, tmp_path / "run", jobs=1).finished
+    changed = {"sweep.axes": {"seed": [0]}, "training.steps": 4, "checkpoints.every": 4, "checkpoints.logarithmic": 0}
+    trained = llc.train(config.override(changed), tmp_path / "run", jobs=1)
+    assert trained.finished
+    assert llc.joint_pca(trained).sizes["component"] == 2  # as many as there are checkpoints
+    nowhere = config.model_copy(update={"task": Nowhere()}).override(changed)
+    with pytest.raises(TrainingFailed, match=r"not finite at step 0, before any update: look at the task's losses"):
+        llc.train(nowhere, tmp_path / "nowhere", jobs=1)

@@ -7,9 +7,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 import llc
 from llc import development, figures
+from llc.cli import main
 from llc.figures import interactive, static
 from llc.figures.runs import Runs, palette
 from llc.figures.spec import Level, Marks, Span, Spec
@@ -151,6 +153,20 @@ def test_an_exception_does_not_set_the_axis(finished):
     assert figures.llc_over_training(made).panels[0].y.limits is None
     made["verdict"][:] = "drifting"
     assert figures.llc_over_training(made).panels[0].y.limits is not None
+
+
+def test_an_end_is_marked_where_it_may_be_compared(finished):
+    """Of two runs, that whose last estimate may not be has no large dot."""
+    llc_ = finished.llc.isel(seed=0, drop=True).sel(num_tasks=[1.0, 4.0]).load()
+    llc_["verdict"] = xr.full_like(llc_.verdict, "converged")
+    llc_.verdict[{"num_tasks": 1, "step": -1}] = "drifting"
+    (panel,) = figures.loss_llc_plane(llc_).panels
+    assert {mark.label: mark.last for mark in panel.marks} == {"M = 1": True, "M = 4": False}
+
+
+def test_results_that_lack_runs_are_named(own, unsaved, monkeypatch):
+    monkeypatch.setattr(type(own), "incomplete", lambda _, name: "llc.nc lacks seed=1" if name == "llc" else "")
+    assert "llc.nc lacks seed=1\n" in CliRunner().invoke(main, ["plot", str(own.path), "--figure", "llc"]).output
 
 
 def test_stages_are_shaded_where_the_table_says(every):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from llc.development.hessian import curvature
-from llc.development.readouts import readouts
+from llc.development.readouts import _row, check_names_are_free, readouts
 from llc.errors import InvalidInput
 from llc.models import TransformerConfig, build
 from llc.models.attention import attention_scores
@@ -50,6 +50,19 @@ def test_the_hessian_is_the_dense_one():
     assert abs(found.trace - np.trace(dense)) < 4 * found.trace_se
     off_diagonal = dense - np.diag(np.diag(dense))
     assert found.trace_se == pytest.approx((2 * (off_diagonal**2).sum() / 400) ** 0.5, rel=0.2)
+
+
+def test_names_of_read_outs_are_free_and_what_is_no_table_is_told():
+    check_names_are_free({"norm"}, {"width", "step"})
+    with pytest.raises(InvalidInput, match=r"gives step, width, which is the name of an axis or of something else"):
+        check_names_are_free({"norm": 1, "width": 2, "step": 3}, {"width", "step"})
+
+    class Plain(torch.nn.Linear):
+        def readouts(self, batch):
+            return torch.ones(3)
+
+    with pytest.raises(InvalidInput, match=r"Plain.readouts\(batch\) returned .*, expected numbers or tensors by name"):
+        _row(Plain(1, 1), TASK, TASK.sample(2), hessian=False)
 
 
 def test_nothing_of_the_model_is_changed():

@@ -106,9 +106,11 @@ def test_a_study_whose_file_was_edited_is_told(tmp_path):
     table = {"task": {"defined_in": str(file)}}
     for _ in range(2):
         store.keep_code(folder, table)
+    store.check_code_unchanged(folder, table)
     file.write_text("width = 4")
-    with pytest.warns(UserWarning, match=f"{file} was edited since {folder} was begun with it"):
-        store.keep_code(folder, table)
+    with pytest.raises(StoreError, match=f"{file} was edited since {folder} was begun with it"):
+        store.check_code_unchanged(folder, table)
+    store.keep_code(folder, table)
     (kept,) = (folder / "code").iterdir()
     assert kept.read_text() == "width = 2"
 

@@ -13,7 +13,7 @@ from llc.cli.shared import given, numbers, once, open_experiment, parse_values, 
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--components", type=int, default=4, show_default=True, help="Principal components to keep.")
+@click.option("--components", type=int, default=None, help="Principal components to keep.  [default: 4]")
 @click.option("--sequences", type=int, default=512, show_default=True, help="Sequences in the probe.")
 @click.option("--probe", default="own", show_default=True, help="own, the task's; or a test set to take them from.")
 @click.option("--features", default="predictions", show_default=True, help="predictions, outputs or weights.")
@@ -22,7 +22,7 @@ from llc.cli.shared import given, numbers, once, open_experiment, parse_values, 
 @click.option("--robustness", is_flag=True, help="How far two components turn with less: angles, nothing written.")
 @click.pass_context
 def pca(
-    ctx: click.Context, /, folder: Path, components: int, robustness: bool, fit: tuple[str, ...], **settings: Any
+    ctx: click.Context, /, folder: Path, components: int | None, robustness: bool, fit: tuple[str, ...], **settings: Any
 ) -> None:
     """Joint trajectory PCA over all checkpoints of all runs.
 

@@ -23,8 +23,12 @@ def plot(folder: Path, names: tuple[str, ...]) -> None:
     """
     from llc import figures
 
-    written, missing = figures.save_figures(open_experiment(folder), list(names))
+    experiment = open_experiment(folder)
+    written, missing = figures.save_figures(experiment, list(names))
     show_figures(written, missing)
+    for name in sorted(set(experiment.results) - set(experiment.damaged())):
+        if lacking := experiment.incomplete(name):
+            click.echo(lacking)
     if names and missing:
         raise click.exceptions.Exit(1)
 

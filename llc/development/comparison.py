@@ -13,7 +13,7 @@ from llc import behaviour, store
 from llc.behaviour import EvalSet, baselines, mean_and_error
 from llc.development.curves import ErrorCurves
 from llc.development.labels import about, check_result, lead, run_place
-from llc.development.readouts import own_readouts
+from llc.development.readouts import check_names_are_free, own_readouts
 from llc.errors import InvalidInput, check_whole
 from llc.parallel import Progress, quiet
 from llc.store.labels import each_run, references_of, run_label, symbol_in
@@ -228,7 +228,9 @@ def _label(
     coords["other"] = ("other", references.names, {"long_name": "another reference", "units": "1"})
     if "interpolation_loss" not in data:
         del coords["share"]
-    return xr.merge([xr.Dataset(data, coords), own_readouts(run, steps)])
+    own = own_readouts(run, steps)
+    check_names_are_free(own.data_vars, {*data, *coords} - {*run.place, "step"})
+    return xr.merge([xr.Dataset(data, coords), own])
 
 
 def compare_rows(compared: xr.Dataset) -> pd.DataFrame:

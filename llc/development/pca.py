@@ -21,12 +21,14 @@ from llc.tasks import Batch
 
 _SCORE = "coordinate along a joint principal component"
 _WEIGHTINGS = ("checkpoints", "runs")
+# Kept by default.
+_COMPONENTS = 4
 
 
 @store.takes_experiment
 def joint_pca(
     experiment: store.Experiment,
-    components: int = 4,
+    components: int | None = None,
     *,
     sequences: int = 512,
     probe: str | Batch = OWN_PROBE,
@@ -48,7 +50,7 @@ def joint_pca(
 
     Args:
         experiment: from `llc.open` or `llc.train`.
-        components: how many principal components to keep.
+        components: how many principal components to keep; None for four, or as many as there are checkpoints.
         sequences: B, the size of the probe.
         progress: told (unit, done, total, note).
         probe: which sequences: `own`, the task's probe; those of one of its test sets; or a batch of your own.
@@ -67,7 +69,7 @@ def joint_pca(
         StoreError: the experiment has no checkpoints, or its folder cannot be written.
         InvalidInput: a count out of range, or a choice that the experiment cannot serve.
     """
-    components = check_whole("components", components, 1)
+    components = None if components is None else check_whole("components", components, 1)
     sequences = check_whole("sequences", sequences, 1)
     fit = _values_by_axis(fit)
     if weighting not in _WEIGHTINGS:
@@ -78,6 +80,8 @@ def joint_pca(
     fitted = _fitted(experiment, runs, fit)
     kind = make_features(runs, features, probe, sequences)
     checkpoints = sum(len(steps_of(run, features)) for run in runs)
+    if components is None:
+        components = min(_COMPONENTS, sum(len(steps_of(run, features)) for run in fitted))
     settings = {
         "components": components,
         "sequences": kind.probe.size,

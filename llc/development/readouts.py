@@ -1,6 +1,6 @@
 """Read-outs of models over training, to set beside λ̂ and the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from llc import store
 from llc.behaviour import FlatLoss, TaskLoss, step_coord
 from llc.development.hessian import curvature
 from llc.development.labels import lead, run_place
-from llc.errors import InvalidInput
+from llc.errors import InvalidInput, shown
 from llc.models.readout import Readout
 from llc.parallel import Progress, quiet
 from llc.study.points import choose_steps, trained_runs
@@ -80,7 +80,8 @@ def own_readouts(run: store.Run, steps: list[int]) -> xr.Dataset:
 def _row(model: nn.Module, task: Task, batch: Batch, hessian: bool) -> dict[str, Readout]:
     offered = getattr(model, "readouts", None)
     with torch.no_grad():
-        row = {} if offered is None else {name: _as_readout(name, value) for name, value in offered(batch).items()}
+        found = {} if offered is None else offered(batch)
+    row = _checked(found, type(model).__name__)
     if hessian:
         found = curvature(model, FlatLoss(TaskLoss(task)), batch.flat, eigenvalues=_EIGENVALUES)
         row["hessian_trace"] = Readout(found.trace, (), "trace of the loss's Hessian")
@@ -90,6 +91,13 @@ def _row(model: nn.Module, task: Task, batch: Batch, hessian: bool) -> dict[str,
     if not row:
         raise InvalidInput(f"{type(model).__name__} has no method readouts(batch), and the Hessian is left out")
     return row
+
+
+def _checked(found: Any, model: str) -> dict[str, Readout]:
+    """What a model gives, by name."""
+    if not isinstance(found, Mapping):
+        raise InvalidInput(f"{model}.readouts(batch) returned {shown(found)}, expected numbers or tensors by name")
+    return {name: _as_readout(name, value) for name, value in found.items()}
 
 
 def _as_readout(name: str, value: Any) -> Readout:
@@ -102,8 +110,18 @@ def _as_readout(name: str, value: Any) -> Readout:
     return Readout(value, dims, name.replace("_", " "))
 
 
+def check_names_are_free(names: Iterable[Any], taken: Collection[Any]) -> None:
+    """Raise InvalidInput where a read-out is called like something else of the result that it goes into."""
+    if clashing := sorted(str(name) for name in names if name in taken):
+        raise InvalidInput(
+            f"the model's readouts(batch) gives {', '.join(clashing)}, which is the name of an axis or of something "
+            "else of this result; call it otherwise"
+        )
+
+
 def _label(run: store.Run, steps: list[int], rows: list[dict[str, Readout]]) -> xr.Dataset:
     data: dict = {}
+    check_names_are_free(rows[0], {*run.place, "step"})
     for name, first in rows[0].items():
         values = np.stack([np.asarray(row[name].values) for row in rows])
         about = {"long_name": first.said, "units": first.units}

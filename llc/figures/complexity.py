@@ -164,17 +164,21 @@ def llc_by_axis(llc: xr.Dataset, tradeoff: xr.Dataset | None = None) -> Spec | N
 
 @takes(llc=_ESTIMATES)
 def loss_llc_plane(llc: xr.Dataset) -> Spec | None:
-    """Loss against λ̂; along a line training goes on, to the large dot at its end."""
+    """Loss against λ̂; along a line training goes on, to a large dot where its last estimate may be compared."""
     runs = _runs(llc)
 
     def way(place: Place, run: xr.Dataset) -> list[Marks]:
-        here = comparable(known(run, "llc"))
+        every = known(run, "llc")
+        here = comparable(every)
         x, y = here.loss_init.values, here.llc.values
         text = [
             f"step {int(step):,}<br>loss {loss:.4g}<br>λ̂ {value:.4g}"
             for step, loss, value in zip(here.step.values, x, y, strict=True)
         ]
-        return [runs.mark(place, x, y, text, shape="circle", size=4, last=True)] if len(x) else []
+        if not len(x):
+            return []
+        ends = int(here.step[-1]) == int(every.step[-1])
+        return [runs.mark(place, x, y, text, shape="circle", size=4, last=ends)]
 
     panels = runs.faceted(way, Axis("loss on λ̂'s own dataset"), Axis(_LLC))
     if not any(panel.marks for panel in panels):
@@ -184,7 +188,8 @@ def loss_llc_plane(llc: xr.Dataset) -> Spec | None:
         "loss_llc_plane",
         "Loss against complexity",
         panels,
-        "Training moves along each line to its large dot. Up and to the left is better and more complex, down and to "
+        "Training moves along each line, to a large dot where its last estimate may be compared. Up and to the left "
+        "is better and more complex, down and to "
         "the right worse and simpler; where a line runs down at the same loss, a solution becomes simpler for nothing. "
         f"{left_out} estimates that may not be compared are left out.",
         "Loss against λ̂ over training.",

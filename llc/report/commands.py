@@ -140,8 +140,13 @@ def _plain(settings: dict[str, Any], found: xr.Dataset) -> list[str]:
     return [*([] if steps is None else _steps(steps, found)), *_options(settings, ("steps",))]
 
 
+def _none(_settings: dict[str, Any], _found: xr.Dataset) -> list[str]:
+    """Of what its command takes no settings for."""
+    return []
+
+
 # Of results some of whose settings are written in another way.
-_MAKERS = {"llc": _estimate, "pca": _pca, "behaviour": _behaviour, "readouts": _readouts}
+_MAKERS = {"essential": _none, "llc": _estimate, "pca": _pca, "behaviour": _behaviour, "readouts": _readouts}
 
 
 def _each(option: str, values: dict[str, list]) -> list[str]:

@@ -14,7 +14,7 @@ from llc.store.checkpoints import (
 )
 from llc.store.claiming import check_belongs, claim, extend_sweep
 from llc.store.experiment import Experiment, open_folder, open_results
-from llc.store.folder_code import code_of, distrust, keep_code, remember, trust
+from llc.store.folder_code import check_code_unchanged, code_of, distrust, keep_code, remember, trust
 from llc.store.foreign_checkpoints import checkpoints_in, read_foreign, state_in, without_steps
 from llc.store.inspection import describe, passed_over, verify, without_checksum
 from llc.store.lock import LOCK_FILE, folder_lock
@@ -53,6 +53,7 @@ __all__ = [
     "atomic_path",
     "carries",
     "check_belongs",
+    "check_code_unchanged",
     "check_made_with",
     "check_numbered",
     "check_readable",

@@ -18,8 +18,7 @@ from llc.trusted import Code, Trusted, TrustedFile
 def keep_code(folder: Path, table: Table) -> None:
     """Copy the files that a config names into its experiment, so that it can be opened where they are not.
 
-    What they import from beside them is not copied. Of a file edited since, the copy stays as it was, and a warning
-    says that what comes next is made with another.
+    What they import from beside them is not copied.
 
     Args:
         folder: the experiment's.
@@ -33,11 +32,23 @@ def keep_code(folder: Path, table: Table) -> None:
             kept.parent.mkdir(exist_ok=True)
             with atomic_path(kept) as scratch:
                 scratch.write_bytes(path.read_bytes())
-        elif not own_code.same_file(kept, path):
-            warnings.warn(
-                f"{path} was edited since {folder} was begun with it ({kept} is as it was then); what is made from now "
-                "on is made with the edited file: take another folder if it says anything else about the study",
-                stacklevel=2,
+
+
+def check_code_unchanged(folder: Path, table: Table) -> None:
+    """Raise StoreError where a file that a config names is another than the one its experiment was begun with.
+
+    Its runs would be of two studies, which nothing tells apart later.
+
+    Args:
+        folder: the experiment's.
+        table: its settings, such as its config.
+    """
+    for path in dict.fromkeys(own_code.files_in(table)):
+        kept = folder / own_code.CODE / own_code.copy_name(path)
+        if path.is_file() and os.path.lexists(kept) and not own_code.same_file(kept, path):
+            raise StoreError(
+                f"{path} was edited since {folder} was begun with it, and what is trained now would be of another "
+                f"study; train in a new folder, or go on with the file as it was then: --system {kept}:FUNCTION"
             )
 
 

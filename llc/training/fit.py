@@ -29,6 +29,11 @@ def check_fit(run: RunConfig, *, references: bool = False) -> None:
     """
     task = run.task
     batch = _batch(task)
+    if task.asked is not None and not 0 <= task.asked < len(batch.inputs):
+        raise InvalidInput(
+            f"asked = {task.asked} of {type(task).__name__} given, expected None or the number of one of its "
+            f"{len(batch.inputs)} inputs, from 0"
+        )
     _check_names(task)
     if references:
         _tried(lambda: behaviour.reference_outputs(task, batch), f"a reference of the task {task.kind} failed")
@@ -44,7 +49,7 @@ def check_fit(run: RunConfig, *, references: bool = False) -> None:
             f"{name}.{asked} cannot take inputs of shapes {shapes} of the task {task.kind}, and has to give outputs of "
             f"the shape {tuple(batch.targets.shape)}",
         )
-        behaviour.TaskLoss(task)(model, batch)
+        _tried(lambda: behaviour.TaskLoss(task)(model, batch), f"{type(task).__name__}.losses failed")
         _check_losses(task, model)
 
 
@@ -69,8 +74,10 @@ def _batch(task: Task) -> Batch:
 
 def _check_names(task: Task) -> None:
     """Of test sets, the headline and the pair."""
-    name, sets = type(task).__name__, task.test_tasks()
-    for of, found in (("test_tasks", sets), ("shifts", task.shifts())):
+    name = type(task).__name__
+    sets = _tried(task.test_tasks, f"{name}.test_tasks failed")
+    shifts = _tried(task.shifts, f"{name}.shifts failed")
+    for of, found in (("test_tasks", sets), ("shifts", shifts)):
         if not isinstance(found, Mapping):
             raise InvalidInput(f"{name}.{of}() is a {type(found).__name__}, expected tasks by name")
         kinds = {type(one).__name__ for one in found.values() if not isinstance(one, Task)}
@@ -78,6 +85,8 @@ def _check_names(task: Task) -> None:
             raise InvalidInput(f"{name}.{of}() holds a {', '.join(kinds)}, expected tasks by name")
     if not sets:
         raise InvalidInput(f"{name}.test_tasks() holds none, expected at least one")
+    if both := sorted(set(sets) & set(shifts)):
+        raise InvalidInput(f"{name} has test sets and shifts of one name, {', '.join(both)}; call the shifts otherwise")
     if task.headline is not None and task.headline not in sets:
         raise InvalidInput(f"headline = {task.headline} of {name} is none of its test sets, {', '.join(sets)}")
     known = task.predictors()

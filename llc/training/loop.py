@@ -130,7 +130,7 @@ class _Group:
         finite = self.learner.update(batches, step).isfinite().tolist()
         self._leave(
             {
-                run: TrainingDiverged(f"{self.recorders[run].run.name}: the loss is not finite at step {step}; {LOWER}")
+                run: TrainingDiverged(f"{self.recorders[run].run.name}: the loss is not finite {_when(step)}")
                 for run, fine in enumerate(finite)
                 if not fine
             }
@@ -143,3 +143,10 @@ class _Group:
             self.recorders = [self.recorders[run] for run in kept]
             if kept:
                 self.learner = self.learner.keep(kept)
+
+
+def _when(step: int) -> str:
+    """Of a loss that is not finite: when, and what to do."""
+    if step:
+        return f"at step {step}; {LOWER}"
+    return "at step 0, before any update: look at the task's losses and at what the model says as it is initialised"

@@ -145,14 +145,16 @@ def claim_experiment(
     system = system and own_code.absolute(system)
     origin = {"imported_from": imported_from, "system": system}
     provenance |= {name: said for name, said in origin.items() if said is not None}
+    named = {**config.to_table(), "system": system or ""}
     if store.is_there(out / store.EXPERIMENT_FILE):
+        store.check_code_unchanged(out, named)
         there = store.Experiment(out).provenance.get("imported_from")
         if there != imported_from:
             how = f"was imported from {there}" if there else "was trained, not imported"
             raise StoreError(f"{out} {how}; choose another folder")
         store.extend_sweep(out, config.to_table(), provenance)
     store.claim(out, store.EXPERIMENT_FILE, config.to_table(), provenance)
-    store.keep_code(out, {**config.to_table(), "system": system or ""})
+    store.keep_code(out, named)
     store.remember(give_code(config, system))  # so that other commands run it on this folder
 
 
