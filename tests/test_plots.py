@@ -265,6 +265,22 @@ def test_every_reference_is_drawn(finished):
     assert labels >= set(names)
 
 
+def test_references_that_differ_along_another_axis_are_told_apart(finished, whole):
+    """Along the axis that colours tell they have its colours; else lines and names of their own."""
+    both = xr.concat([finished.metrics, finished.metrics], xr.DataArray([8, 16], dims="width", name="width"))
+    both["reference_loss"] = both.reference_loss * xr.DataArray([1.0, 2.0], dims="width")
+    for panel in figures.losses_by_axis(both).panels:
+        lines = [mark for mark in panel.marks if mark.line]
+        assert len({(mark.colour, mark.line) for mark in lines}) == len({mark.label for mark in lines}) == len(lines)
+        assert {mark.label for mark in lines} >= {"ridge, width = 8", "ridge, width = 16"}
+    compared = whole.compare
+    changed = compared.assign(reference_loss=compared.reference_loss * xr.DataArray([1.0, 2.0, 3.0], dims="num_tasks"))
+    panel = figures.compared(changed).panels[-1]
+    colours = {mark.colour for mark in panel.marks if mark.label == "the reference"}
+    assert colours == {mark.colour for mark in panel.marks if mark.label != "the reference"}
+    assert len(colours) == 3
+
+
 def test_each_quantity_of_a_comparison_begins_a_row(whole):
     """Seven references take two rows of four: every second one begins with the first reference."""
     names = [f"reference {number}" for number in range(7)]

@@ -1,5 +1,6 @@
 """Figures of what models do: losses, distances to references, shifted inputs."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -9,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from llc.figures.given import takes
-from llc.figures.runs import Place, Runs, known, once, reference_looks
+from llc.figures.runs import LOOKS, Place, Runs, known, once, reference_looks
 from llc.figures.spec import BLUE, GREY, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import headline_of, over_positions, references_of, symbol_in
 
@@ -124,7 +125,7 @@ def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
     panels = []
     for test_set in data.test_set.values.tolist():
         marks: list = []
-        lines: dict[tuple, None] = {}  # of references, one for all places on the other axes where it is the same
+        lines: dict[tuple, str] = {}  # of references, one for all places on the other axes where it is the same
         for title, members in runs.panels():
             for place, run in members:
                 loss = run.loss.sel(test_set=test_set).dropna("step")[-1:]
@@ -134,11 +135,15 @@ def losses_by_axis(metrics: xr.Dataset) -> Spec | None:
                 marks.append(replace(look, colour=BLUE, label="" if title else "model"))
             for name in references_of(data):
                 found = {runs.at(place): _reference_loss(test_set, run, name) for place, run in members}
-                lines[(name, *sorted((at, round(loss, 9)) for at, loss in found.items()))] = None
-        for name, *points in lines:
+                lines.setdefault((name, *sorted((at, round(loss, 9)) for at, loss in found.items())), title)
+        drawn = [name for name, *_ in lines]
+        looks = itertools.cycle(LOOKS) if len(drawn) > len(set(drawn)) else None  # each place has one of its own
+        for (name, *points), title in lines.items():
             xs, ys = np.array(points).T
-            colour, line = reference_looks(data)[name]
-            marks.append(Marks(xs, ys, colour, symbol_in(data, "reference", name), line=line))
+            symbol = symbol_in(data, "reference", name)
+            colour, line = next(looks) if looks else reference_looks(data)[name]
+            label = f"{symbol}, {title}" if drawn.count(name) > 1 else symbol
+            marks.append(Marks(xs, ys, colour, label, line=line))
         panels.append(Panel(runs.axis_of_panel, Axis("loss"), marks, symbol_in(data, "test_set", test_set)))
     return Spec(
         "losses_by_axis",

@@ -1,11 +1,13 @@
 """Figures of a comparison with references: over training, at the end, and every test set by itself."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
 from llc.figures.given import takes
-from llc.figures.runs import Runs, known, palette
-from llc.figures.spec import GREY, Axis, Level, Marks, Panel, Spec
+from llc.figures.runs import Place, Runs, known, palette
+from llc.figures.spec import GREY, LINES, Axis, Level, Marks, Panel, Spec
 from llc.store.labels import references_of, symbol_in
 
 _STEP = Axis("training step", "step")
@@ -83,7 +85,8 @@ def _of_values(marks: list) -> tuple[float, float] | None:
 
 def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
     words = [symbol_in(found, "test_set", str(name)) for name in found.test_set.values]
-    at, marks, levels = np.arange(len(words), dtype=float), [], {}
+    at, marks = np.arange(len(words), dtype=float), []
+    levels: dict[tuple, tuple[np.ndarray, list[Place]]] = {}  # of the reference, by its values: drawn, and whose
     for place, run in runs:
         here = known(run, "loss")
         if not here.sizes["step"]:
@@ -92,13 +95,22 @@ def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
         level = end.reference_loss.sel(reference=reference).values
         key = tuple(level.round(6))
         level = np.where(level > _NOTHING * np.nanmin(end.loss.values), level, np.nan)
-        levels[key] = Marks(at, level, GREY, "the reference", line="dash", shape="square", size=4)
+        levels.setdefault(key, (level, []))[1].append(place)
         text = [f"{word}<br>{y:.4g}" for word, y in zip(words, end.loss.values, strict=True)]
         marks.append(runs.mark(place, at, end.loss.values, text, shape=runs.shape(place)))
+    look: dict[str, Any] = {"shape": "square", "size": 4}
+    lines = []
+    for number, (level, places) in enumerate(levels.values()):
+        colours = {runs.colour(place) for place in places}
+        if len(levels) == 1:
+            lines.append(Marks(at, level, GREY, "the reference", line="dash", **look))
+        elif len(colours) == 1:  # of the runs of that colour
+            lines.append(Marks(at, level, colours.pop(), "the reference", line="dash", **look))
+        else:  # of the runs of that shape
+            label = f"the reference, {runs.beside(places[0])}"
+            lines.append(Marks(at, level, GREY, label, line=LINES[1:][number % len(LINES[1:])], **look))
     title = f"against {symbol_in(found, 'reference', reference)}"
-    return Panel(
-        Axis("", "words", words=words), Axis("loss at the last step", "log"), [*levels.values(), *marks], title
-    )
+    return Panel(Axis("", "words", words=words), Axis("loss at the last step", "log"), [*lines, *marks], title)
 
 
 @takes(found=("experiment.compare", "test_set", "loss", "loss_se", "step"))

@@ -38,14 +38,14 @@ _SHAPES = ("circle", "diamond", "triangle", "inverted", "star", "hexagon", "cros
 
 # Of references: the models' own line last, and when these are used up again in a lighter grey.
 _LIGHT = "#b4b4b4"
-_LOOKS = [(colour, line) for colour in (GREY, _LIGHT) for line in (*LINES[1:], LINES[0])]
+LOOKS = [(colour, line) for colour in (GREY, _LIGHT) for line in (*LINES[1:], LINES[0])]
 
 Place = Mapping[str, Any]
 
 
 def reference_looks(data: xr.Dataset) -> dict[str, tuple[str, str]]:
     """Colour and line of every reference of a result."""
-    return dict(zip(references_of(data), itertools.cycle(_LOOKS), strict=False))
+    return dict(zip(references_of(data), itertools.cycle(LOOKS), strict=False))
 
 
 def once(marks: list[Marks]) -> list[Marks]:
