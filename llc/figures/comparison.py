@@ -106,8 +106,9 @@ def _by_test_set(found: xr.Dataset, runs: Runs, reference: str) -> Panel:
             lines.append(Marks(at, level, GREY, "the reference", line="dash", **look))
         elif len(colours) == 1:  # of the runs of that colour
             lines.append(Marks(at, level, colours.pop(), "the reference", line="dash", **look))
-        else:  # of the runs of that shape
-            label = f"the reference, {runs.beside(places[0])}"
+        else:  # of the runs of that shape, or of several colours
+            whose = runs.beside(places[0]) or ", ".join(dict.fromkeys(map(runs.label, places)))
+            label = f"the reference, {whose}"
             lines.append(Marks(at, level, GREY, label, line=LINES[1:][number % len(LINES[1:])], **look))
     title = f"against {symbol_in(found, 'reference', reference)}"
     return Panel(Axis("", "words", words=words), Axis("loss at the last step", "log"), [*lines, *marks], title)

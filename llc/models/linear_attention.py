@@ -72,9 +72,7 @@ class LinearAttention(nn.Module):
         return tokens @ maps.mT
 
     @torch.no_grad()
-    def set_to_descent(
-        self, step: float | Sequence[float] | Tensor, gamma: float | Sequence[float] | Tensor = 0.0
-    ) -> None:
+    def set_to_descent(self, step: Numbers, gamma: Numbers = 0.0) -> None:
         """Weights that make each layer one step of gradient descent on the examples, from w = 0.
 
         y_j ← y_j − ΔW x_j with ΔW x_j = (η/L) Σ_i y_i x_iᵀ x_j, so that after one layer the answer is that of
