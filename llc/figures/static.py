@@ -1,5 +1,6 @@
 """Figures on paper: seaborn's style, drawn by matplotlib."""
 
+import textwrap
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +18,8 @@ _SHAPES = {
     "circle": "o", "diamond": "d", "triangle": "^", "inverted": "v", "cross": "x", "square": "s", "hexagon": "h",
     "star": "*", "plus": "P", "dash": "_", "": "",
 }  # fmt: skip
+# Letters of a label that a panel's height holds.
+_LABEL_WIDTH = 40
 # Legend entries of runs, at most; of more, every so many are named.
 _MOST_ENTRIES = 20
 
@@ -83,7 +86,7 @@ def _cells(axes: Axes, mark: Cells) -> None:
         for place in places:
             draw_line(place - 0.5, color="black", linewidth=0.6)
     bar = axes.get_figure().colorbar(shown, ax=axes, shrink=0.8)  # type: ignore[union-attr]
-    bar.set_label(mark.label)
+    bar.set_label("\n".join(textwrap.wrap(mark.label, _LABEL_WIDTH)))
 
 
 def _marks(axes: Axes, mark: Marks) -> None:
