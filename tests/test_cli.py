@@ -224,6 +224,11 @@ def test_a_warning_is_one_sentence_and_debug_says_where_it_comes_from(finished, 
     assert heard[0].filename == __file__
 
 
+def test_a_study_of_ones_own_has_no_preset(tmp_path):
+    said = run("train", "--preset", "tiny", "--system", "x.py:y", "--out", tmp_path / "x", code=2).output
+    assert "--preset tiny and --system x.py:y given, expected one of them" in said
+
+
 def test_unknown_figure(own):
     assert "unknown figure pcaa; did you mean pca?" in run("plot", own.path, "--figure", "pcaa", code=2).output
 

@@ -33,6 +33,8 @@ def experiment_config(
 
     if system is None:
         config = preset_named(preset)
+    elif "preset" in given(click.get_current_context()):
+        raise InvalidInput(f"--preset {preset} and --system {system} given, expected one of them")
     else:
         trusted.give([trusted.code_of(system, "--system")])
         config = own_code.called(own_code.absolute(system), {}, asked_by="--system")
