@@ -60,6 +60,7 @@ def text_of(page: str) -> str:
 
 def test_everything_is_in_it(full, written):
     page = written.read_text()
+    assert "num_tasks, in figures M" in page
     said = text_of(page)
     assert sorted(re.findall('id="plot-([a-z_]+)"', said)) == sorted(SHOWN)
     assert said.count('role="img"') == said.count("<figcaption>") == said.count('class="plot"')

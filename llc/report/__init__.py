@@ -17,6 +17,8 @@ from llc.version import library_version
 if TYPE_CHECKING:
     import xarray as xr
 
+    from llc.tasks import Task
+
 __all__ = ["write_report"]
 
 
@@ -144,8 +146,8 @@ _SAID_BY_ANOTHER = {"llc_by_axis": "llc_at_critical"}
 def _settings(experiment: store.Experiment, there: Mapping[str, xr.Dataset]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Every setting by name, of training and of each result."""
     task, _ = experiment.described
-    names = [*task.test_tasks(), *task.shifts(), *task.predictors()]
-    meant = {name: task.said(name) for name in names if task.said(name) != name}
+    names = [*experiment.axes, *task.test_tasks(), *task.shifts(), *task.predictors()]
+    meant = {_with_symbol(task, name): task.said(name) for name in names if task.said(name) != name}
     config = {"names": meant} if meant else {}
     config |= {key: value for key, value in experiment.config.items() if isinstance(value, dict)}
     config |= {f"{name}.nc": store.settings_of(there[name], name) for name in store.MADE if name in there}
@@ -153,6 +155,12 @@ def _settings(experiment: store.Experiment, there: Mapping[str, xr.Dataset]) -> 
         (heading, [(name, _said(value)) for name, value in settings.items() if value is not None])
         for heading, settings in config.items()
     ]
+
+
+def _with_symbol(task: Task, name: str) -> str:
+    """A name, with what it is called in figures where that is something else."""
+    symbol = task.symbol(name)
+    return name if symbol == name.replace("_", " ") else f"{name}, in figures {symbol}"
 
 
 def _said(value: Any) -> str:
