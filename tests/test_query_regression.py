@@ -130,7 +130,7 @@ def test_gd_plus_plus_has_its_best_steps():
 
 
 def test_fitted_numbers_hang_on_no_unit_and_what_does_not_hold_is_refused():
-    """x, y and w in other units: the same numbers in those. Where they are best by chance alone, it is said."""
+    """y and w in other units: the same numbers. Where they are best by chance alone, it is said."""
     for size in (1e-3, 1e3):
         of_unit = HE.override({"noise_variance": 0.1 * size, "weight_variance": size / 5})
         for name in ("best_softmax_pair", "best_gd_plus_plus"):
