@@ -136,9 +136,13 @@ def test_a_study_whose_file_was_moved_goes_on(tmp_path):
     again = ["train", "--system", f"{new}:study", "--out", str(out), *steps.split(), *widths]
     grown = another(again, ["pca", str(out)])
     assert grown.returncode == 0, grown.stderr
-    assert len(list(out.glob("width=*"))) == 6
+    assert {path.name for path in out.glob("*width=*")} == {f"slope=0.5,width={width},seed=0" for width in (2, 4, 8)}
     assert (out / "pca.nc").exists()
     new.write_text(new.read_text() + "\n# other\n")
     refused = another(again)
     assert refused.returncode == 1
-    assert f"task.defined_in: '{old}' there, '{new}' now" in " ".join(refused.stderr.split())
+    said = " ".join(refused.stderr.split())
+    assert f"{new} was edited since {out} was begun with it" in said
+    kept = said.partition("--system ")[2].removesuffix(":FUNCTION")
+    goes_on = another(["train", "--system", f"{kept}:study", "--out", str(out), *steps.split(), *widths])
+    assert goes_on.returncode == 0, goes_on.stderr
